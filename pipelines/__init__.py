@@ -1,0 +1,1 @@
+"""Plumbing around `stylegan`: DVC stages, Ray, MLflow."""

@@ -1,0 +1,95 @@
+"""Params: the mathematics' Config plus the sections that say how to run; load and override.
+
+The one reader of params.yaml. `stylegan/` receives frozen sections and knows no file.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, model_validator
+from typing import Annotated
+
+from stylegan.config import Config, ConfigError, Count, Section, check_batches, parse
+
+# DVC points to the user's repository even when it works in a temporary clone; run state belongs there.
+ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))
+
+
+class ClusterConfig(Section):
+    """Where training and evaluation run; never what they compute."""
+
+    address: str | None
+    num_workers: Count
+    cpus_per_worker: Count
+    use_gpu: bool
+    max_failures: Annotated[int, Field(ge=0)]
+    storage_path: str | None
+
+
+class TrackingConfig(Section):
+    """Where runs are recorded."""
+
+    uri: str | None
+    experiment: str
+    system_metrics: bool
+    image_ticks: Count
+
+
+class Params(Config):
+    """The whole of params.yaml."""
+
+    cluster: ClusterConfig
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _workers_share_the_batch(self) -> Self:
+        check_batches(self, self.cluster.num_workers)
+        return self
+
+
+def load(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Params:
+    """Read params.yaml and apply overrides of the form section.key=value.
+
+    Raises ConfigError that lists every problem, FileNotFoundError when there is no file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no parameters there. Run from the repository root, or write the file with "
+                                "`python -m pipelines.plan --preset auto --resolution 256 --gpus 1`.")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {type(values).__name__}, expected sections such as `train:`")
+    return parse(Params, override(values, overrides), str(path))
+
+
+def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Copy of nested values with every `section.key=value` set; values are read as YAML.
+
+    Raises ConfigError for an assignment without `=` or a path through a value that is not a section.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(values))
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"override {assignment!r}: expected section.key=value, such as train.total_kimg=100")
+        *sections, key = path.split(".")
+        node = result
+        for section in sections:
+            node = node.setdefault(section, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"override {assignment!r}: {section} is a value, not a section")
+        node[key] = yaml.safe_load(text)
+    return result
+
+
+def fingerprint(config: Section, *digests: str) -> str:
+    """Short hash of a section and of the digests of its inputs: the name of a run."""
+    text = json.dumps([config.model_dump(mode="json"), *digests], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""StyleGAN2-ADA: mathematics and state, independent of how it is launched, stored and tracked."""

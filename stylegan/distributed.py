@@ -1,0 +1,37 @@
+"""The two questions distributed code asks, and the reductions; all no-ops when alone."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    """Index of this process, 0 when alone"""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes, 1 when alone"""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def all_reduce_sum_(tensor: Tensor) -> Tensor:
+    """Sum over ranks, in place"""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def all_reduce_mean_(tensor: Tensor) -> Tensor:
+    """Mean over ranks, in place"""
+    return all_reduce_sum_(tensor).div_(world_size()) if world_size() > 1 else tensor
+
+
+@torch.no_grad()
+def broadcast_(tensors: Iterable[Tensor]) -> None:
+    """Copy rank 0's values to every rank, in place"""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)

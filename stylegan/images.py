@@ -1,0 +1,58 @@
+"""Conversions between uint8 and float images, grids, and PNG files: the only home of 127.5.
+
+N batch, C channels, H W image.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def to_float(img: Tensor) -> Tensor:
+    """uint8 [0, 255] -> float32 [-1, 1]"""
+    return img.to(torch.float32) / 127.5 - 1
+
+
+def to_uint8(img: Tensor) -> Tensor:
+    """float [-1, 1] -> uint8 [0, 255], rounded and clamped"""
+    return ((img + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_pil(img: Tensor) -> Image.Image:
+    """uint8 [C, H, W] -> picture of the mode its channels name (1: L, 3: RGB, 4: RGBA).
+
+    Raises ValueError for any other number of channels.
+    """
+    if img.shape[0] not in MODES:
+        raise ValueError(f"an image of {img.shape[0]} channels has no PNG mode; known: {MODES}. Select channels first.")
+    array = img.cpu().permute(1, 2, 0).numpy()
+    return Image.fromarray(np.ascontiguousarray(array.squeeze(2) if img.shape[0] == 1 else array))
+
+
+def grid(img: Tensor, columns: int, scale: int = 1) -> Tensor:
+    """uint8 [N, C, H, W] -> uint8 [C, rows * H * scale, columns * W * scale], row by row, missing cells white"""
+    n, c, h, w = img.shape
+    rows = -(-n // columns)
+    cells = torch.full((rows * columns, c, h, w), 255, dtype=torch.uint8)
+    cells[:n] = img.cpu()
+    sheet = cells.reshape(rows, columns, c, h, w).permute(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
+    return sheet.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+
+
+def encode_png(img: Tensor) -> bytes:
+    """uint8 [C, H, W] -> the bytes of a PNG file"""
+    buffer = io.BytesIO()
+    to_pil(img).save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def save_png(img: Tensor, path: Path) -> None:
+    """Write uint8 [C, H, W] as a PNG file, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(img))
