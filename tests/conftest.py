@@ -1,0 +1,98 @@
+"""Fixtures every test may use: the parameters of a tiny real run (16 x 16 images, at most 4 channels in a layer)."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.params import Params, load
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Every number that decides cost is named here, so that tuning params.yaml changes no test.
+TINY = (
+    "prepare.resolution=16",
+    "prepare.max_images=null",
+    "data.use_labels=false",
+    "data.xflip=false",
+    "data.max_images=null",
+    "generator.architecture=skip",
+    "generator.z_dim=8",
+    "generator.w_dim=8",
+    "generator.mapping_layers=2",
+    "generator.channel_base=64",
+    "generator.channel_max=4",
+    "generator.conv_clamp=null",
+    "discriminator.architecture=resnet",
+    "discriminator.mapping_layers=2",
+    "discriminator.channel_base=64",
+    "discriminator.channel_max=4",
+    "discriminator.conv_clamp=null",
+    "discriminator.mbstd_group_size=2",
+    "discriminator.mbstd_num_channels=1",
+    "augment.mode=ada",
+    "augment.p=0.0",
+    "augment.multipliers.imgfilter=0",
+    "loss.pl_batch_shrink=2",
+    "train.seed=0",
+    "train.total_kimg=0.032",
+    "train.batch_size=4",
+    "train.batch_gpu=4",
+    "train.tick_kimg=0.008",
+    "train.snapshot_ticks=1",
+    "train.precision=fp32",
+    "evaluate.num_images=8",
+    "evaluate.batch_size=4",
+    "evaluate.kid_num_subsets=4",
+    "evaluate.kid_subset_size=4",
+    "evaluate.pr_neighbors=1",
+    "evaluate.ppl_num_pairs=4",
+    "render.num_seeds=4",
+    "render.strip_num_seeds=2",
+    "render.mixing_rows=[0, 1]",
+    "render.mixing_cols=[2, 3]",
+    "render.mixing_layers=[0, 1]",
+    "render.interpolation_seeds=[0, 1]",
+    "render.interpolation_frames=2",
+    "cluster.address=null",
+    "cluster.num_workers=1",
+    "cluster.cpus_per_worker=1",
+    "cluster.use_gpu=false",
+    "cluster.storage_path=null",
+    "tracking.uri=null",
+    "tracking.system_metrics=false",
+    "tracking.image_ticks=1",
+)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def make_params() -> Callable[..., Params]:
+    """make_params("train.seed=1", ...) -> the tiny parameters with these overrides."""
+
+    def make(*overrides: str) -> Params:
+        return load(REPOSITORY / "params.yaml", [*TINY, *overrides])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_params(make_params: Callable[..., Params]) -> Params:
+    """Parameters of a run that takes seconds; a Params is a Config, so its sections fit every function."""
+    return make_params()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums of floats depend on the number of threads; exact comparisons need the same one on every machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
