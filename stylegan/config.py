@@ -156,15 +156,17 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """What is measured (stage `evaluate`)."""
 
-    extractor: str  # "efficientnet_lite0", or a weight file of a known network
+    extractor: Literal["efficientnet_lite0", "random"]  # random needs no download and is no FID
+    extractor_input_size: Annotated[int, Field(ge=8)]  # side of the square it sees, pixels; part of the metric
     num_images: Annotated[int, Field(ge=2)]  # generated images per measurement
     batch_size: Count
-    seed: int
+    seed: Annotated[int, Field(ge=0)]  # of latents, labels, noise and subsets, the same for every psi
     truncation_psi: Annotated[Floats, Field(min_length=1)]
     truncation_cutoff: Count | None
     kid_num_subsets: Count
     kid_subset_size: Annotated[int, Field(ge=2)]
     pr_neighbors: Count
+    ppl_network: Literal["lpips_vgg16", "random"]  # random needs no download and is no LPIPS
     ppl_num_pairs: Annotated[int, Field(ge=2)]
     ppl_epsilon: Positive
 
