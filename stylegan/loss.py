@@ -1,0 +1,51 @@
+"""The losses as pure functions of tensors; state goes in and comes out, nothing is mutated.
+
+N batch, C channels, H W image, L = num_ws.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def generator_loss(gen_logits: Tensor) -> Tensor:
+    """-log sigmoid(D(G(z))), non-saturating (Goodfellow et al. 2014)  [N, 1] -> [N]"""
+    return F.softplus(-gen_logits).squeeze(1)
+
+
+def discriminator_real_loss(real_logits: Tensor) -> Tensor:
+    """-log sigmoid(D(x))  [N, 1] -> [N]"""
+    return F.softplus(-real_logits).squeeze(1)
+
+
+def discriminator_gen_loss(gen_logits: Tensor) -> Tensor:
+    """-log(1 - sigmoid(D(G(z))))  [N, 1] -> [N]"""
+    return F.softplus(gen_logits).squeeze(1)
+
+
+def r1_penalty(real_logits: Tensor, real_img: Tensor) -> Tensor:
+    """Squared gradient norm of D at real images (Mescheder et al. 2018, Eq. 9)
+
+    real_logits [N, 1] computed from real_img [N, C, H, W] -> [N]
+    """
+    (grad,) = torch.autograd.grad(real_logits.sum(), real_img, create_graph=True)
+    return grad.square().sum(dim=(1, 2, 3))
+
+
+def path_length_penalty(
+    gen_img: Tensor, ws: Tensor, pl_mean: Tensor, pl_decay: float, noise: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(|J^T y| - a)^2 with a the running mean of |J^T y| (Karras et al. 2020, Eq. 4)
+
+    gen_img [N, C, H, W] computed from ws [N, L, w_dim], pl_mean [] -> penalty [N], new pl_mean []
+    noise is y before its division by sqrt(H W), standard normal unless given. The returned mean is detached; inside the
+    penalty the gradient flows through its newest term, as in the published training.
+    """
+    h, w = gen_img.shape[2:]
+    y = torch.randn_like(gen_img) if noise is None else noise
+    (grad,) = torch.autograd.grad((gen_img * y).sum() / math.sqrt(h * w), ws, create_graph=True)
+    pl_lengths = grad.square().sum(dim=2).mean(dim=1).sqrt()
+    new_mean = pl_mean.lerp(pl_lengths.mean(), pl_decay)
+    return (pl_lengths - new_mean).square(), new_mean.detach()

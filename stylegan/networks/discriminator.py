@@ -1,0 +1,138 @@
+"""The discriminator, with minibatch standard deviation and projection of labels.
+
+N batch, C image channels, I in-channels, O out-channels, H W image, F features.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.config import DiscriminatorConfig
+from stylegan.networks.layers import (
+    RESAMPLE_TAPS,
+    Conv2dLayer,
+    FullyConnected,
+    MappingNetwork,
+    channels_at,
+    dtype_at,
+)
+from stylegan.ops import downsample2d, setup_filter
+
+
+def minibatch_std(x: Tensor, group_size: int, num_channels: int) -> Tensor:
+    """Append maps of the standard deviation over groups of images (Karras et al. 2018, Sec. 3).
+
+    x [N, I, H, W] -> [N, I + num_channels, H, W]; image n belongs to group n mod (N / group_size).
+    Raises ValueError when N is not a multiple of the group size.
+    """
+    n, channels, h, w = x.shape
+    group = min(group_size, n)
+    if n % group:
+        raise ValueError(
+            f"{n} images cannot be split into groups of {group} for the minibatch standard deviation. "
+            "Make train.batch_gpu a multiple of discriminator.mbstd_group_size."
+        )
+    y = x.reshape(group, -1, num_channels, channels // num_channels, h, w)
+    y = y - y.mean(dim=0)
+    y = (y.square().mean(dim=0) + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [N / group, num_channels]
+    y = y.repeat(group, 1)[:, :, None, None].expand(-1, -1, h, w)
+    return torch.cat([x, y], dim=1)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions and downsampling by 2.  x [N, I, H, W], img [N, C, H, W] -> x [N, O, H/2, W/2], img"""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self, config: DiscriminatorConfig, in_channels: int, mid_channels: int, out_channels: int, img_channels: int,
+        dtype: torch.dtype
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.architecture, self.dtype = config.architecture, dtype
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        if in_channels == 0 or config.architecture == "skip":
+            self.fromrgb = Conv2dLayer(img_channels, mid_channels, 1, "lrelu", clamp=config.conv_clamp)
+        self.conv0 = Conv2dLayer(mid_channels, mid_channels, 3, "lrelu", clamp=config.conv_clamp)
+        self.conv1 = Conv2dLayer(mid_channels, out_channels, 3, "lrelu", down=2, clamp=config.conv_clamp)
+        if config.architecture == "resnet":
+            self.skip = Conv2dLayer(mid_channels, out_channels, 1, "linear", bias=False, down=2)
+
+    def forward(self, x: Tensor | None, img: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        x = None if x is None else x.to(self.dtype)
+        if img is not None:
+            rgb = self.fromrgb(img.to(self.dtype))
+            x = rgb if x is None else x + rgb
+            img = downsample2d(img, self.resample_filter) if self.architecture == "skip" else None
+        assert x is not None
+        if self.architecture != "resnet":
+            return self.conv1(self.conv0(x)), img
+        shortcut = self.skip(x, gain=math.sqrt(0.5))
+        return shortcut + self.conv1(self.conv0(x), gain=math.sqrt(0.5)), img
+
+
+class DiscriminatorEpilogue(nn.Module):
+    """4x4 features to one logit, or to cmap_dim features projected on the label's map."""
+
+    def __init__(self, config: DiscriminatorConfig, in_channels: int, cmap_dim: int, img_channels: int) -> None:
+        super().__init__()
+        self.cmap_dim = cmap_dim
+        self.mbstd_group_size, self.mbstd_num_channels = config.mbstd_group_size, config.mbstd_num_channels
+        if config.architecture == "skip":
+            self.fromrgb = Conv2dLayer(img_channels, in_channels, 1, "lrelu")
+        features = in_channels + config.mbstd_num_channels
+        self.conv = Conv2dLayer(features, in_channels, 3, "lrelu", clamp=config.conv_clamp)
+        self.fc = FullyConnected(in_channels * 16, in_channels, "lrelu")
+        self.out = FullyConnected(in_channels, cmap_dim or 1, "linear")
+
+    def forward(self, x: Tensor, img: Tensor | None, cmap: Tensor | None) -> Tensor:
+        """x [N, I, 4, 4], img [N, C, 4, 4], cmap [N, cmap_dim] -> logits [N, 1]"""
+        x = x.float()
+        if img is not None:
+            x = x + self.fromrgb(img)
+        if self.mbstd_num_channels > 0:
+            x = minibatch_std(x, self.mbstd_group_size, self.mbstd_num_channels)
+        logits: Tensor = self.out(self.fc(self.conv(x).flatten(1)))
+        if cmap is not None:
+            logits = (logits * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+        return logits
+
+
+class Discriminator(nn.Module):
+    """Image and label to logit (Karras et al. 2020, Fig. 7; Miyato and Koyama 2018 for labels).
+
+    img [N, C, H, W], c [N, c_dim] -> logits [N, 1]
+    """
+
+    def __init__(
+        self, config: DiscriminatorConfig, *, img_resolution: int, img_channels: int, c_dim: int,
+        dtype: torch.dtype = torch.float32
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.config = config
+        self.c_dim, self.img_resolution, self.img_channels = c_dim, img_resolution, img_channels
+        self.block_resolutions = [2**i for i in range(img_resolution.bit_length() - 1, 2, -1)]
+        in_channels = 0
+        for res in self.block_resolutions:
+            mid = channels_at(res, config.channel_base, config.channel_max)
+            out = channels_at(res // 2, config.channel_base, config.channel_max)
+            block = DiscriminatorBlock(config, in_channels, mid, out, img_channels, dtype_at(res, img_resolution, dtype))
+            setattr(self, f"b{res}", block)
+            in_channels = out
+        cmap_dim = channels_at(4, config.channel_base, config.channel_max) if c_dim > 0 else 0
+        if c_dim > 0:
+            self.mapping = MappingNetwork(
+                0, c_dim, cmap_dim, 0, config.mapping_layers, config.mapping_lr_multiplier, average=False
+            )
+        features = channels_at(4, config.channel_base, config.channel_max)
+        self.b4 = DiscriminatorEpilogue(config, features, cmap_dim, img_channels)
+
+    def forward(self, img: Tensor, c: Tensor) -> Tensor:
+        x: Tensor | None = None
+        rgb: Tensor | None = img.contiguous(memory_format=torch.channels_last)
+        for res in self.block_resolutions:
+            x, rgb = getattr(self, f"b{res}")(x, rgb)
+        assert x is not None
+        logits: Tensor = self.b4(x, rgb, self.mapping(None, c) if self.c_dim > 0 else None)
+        return logits

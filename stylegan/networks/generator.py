@@ -1,0 +1,189 @@
+"""The generator: mapping network and synthesis network, and the truncation trick.
+
+N batch, C image channels, I in-channels, O out-channels, H W image, L = num_ws.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.config import GeneratorConfig
+from stylegan.networks.layers import (
+    RESAMPLE_TAPS,
+    Conv2dLayer,
+    FullyConnected,
+    MappingNetwork,
+    channels_at,
+    dtype_at,
+)
+from stylegan.ops import bias_act, modulated_conv2d, setup_filter, upsample2d
+from stylegan.ops.bias_act import GAIN
+
+NoiseMode = Literal["random", "const", "none"]
+
+
+def truncate(ws: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+    """Pull styles towards their mean: w_avg + psi (w - w_avg) (Karras et al. 2019, App. B).
+
+    ws [N, L, w_dim], w_avg [w_dim] -> [N, L, w_dim]; only the first `cutoff` layers unless it is None.
+    """
+    if psi == 1:
+        return ws
+    if cutoff is None:
+        return w_avg.lerp(ws, psi)
+    return torch.cat([w_avg.lerp(ws[:, :cutoff], psi), ws[:, cutoff:]], dim=1)
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU.  x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]"""
+
+    noise_const: Tensor
+    resample_filter: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, up: int, clamp: float | None
+    ) -> None:
+        super().__init__()
+        self.resolution, self.up, self.clamp = resolution, up, clamp
+        self.affine = FullyConnected(w_dim, in_channels, "linear", bias_init=1)
+        # No 1/sqrt(fan_in): demodulation removes the scale (Karras et al. 2020, Sec. 2.2).
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+
+    def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
+        scale = GAIN["lrelu"] * gain
+        x = modulated_conv2d(x, self.weight, self.affine(w), self.resample_filter, up=self.up, gain=scale)
+        noise = self._noise(x, noise_mode)
+        if noise is not None:
+            x = x + (noise * (self.noise_strength * scale)).to(x.dtype)
+        return bias_act(x, self.bias * scale, "lrelu", clamp=None if self.clamp is None else self.clamp * gain)
+
+    def _noise(self, x: Tensor, noise_mode: NoiseMode) -> Tensor | None:
+        if noise_mode == "random":
+            return torch.randn(x.shape[0], 1, self.resolution, self.resolution, device=x.device)
+        return self.noise_const if noise_mode == "const" else None
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to image channels, without demodulation.  x [N, I, H, W] -> [N, C, H, W]"""
+
+    def __init__(self, in_channels: int, img_channels: int, w_dim: int, clamp: float | None) -> None:
+        super().__init__()
+        self.clamp = clamp
+        self.affine = FullyConnected(w_dim, in_channels, "linear", bias_init=1)
+        self.weight = nn.Parameter(torch.randn(img_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(img_channels))
+        self.weight_gain = 1 / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        styles = self.affine(w) * self.weight_gain
+        x = modulated_conv2d(x, self.weight, styles, demodulate=False)
+        return bias_act(x, self.bias, "linear", clamp=self.clamp)
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution: two layers (one at 4x4) and, in the skip architecture, a contribution to the image."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self, config: GeneratorConfig, in_channels: int, out_channels: int, resolution: int, img_channels: int,
+        dtype: torch.dtype, *, is_last: bool
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.dtype = dtype
+        self.in_channels = in_channels
+        self.is_resnet = in_channels > 0 and config.architecture == "resnet"
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        clamp, w_dim = config.conv_clamp, config.w_dim
+        if in_channels == 0:
+            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+        else:
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=2, clamp=clamp)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, up=1, clamp=clamp)
+        self.num_conv = 1 if in_channels == 0 else 2
+        self.num_torgb = int(is_last or config.architecture == "skip")
+        if self.num_torgb:
+            self.torgb = ToRGB(out_channels, img_channels, w_dim, clamp)
+        if self.is_resnet:
+            self.skip = Conv2dLayer(in_channels, out_channels, 1, "linear", bias=False, up=2)
+
+    def forward(self, x: Tensor | None, img: Tensor | None, ws: Tensor, mode: NoiseMode) -> tuple[Tensor, Tensor | None]:
+        """x [N, I, H/2, W/2], img [N, C, H/2, W/2], ws [N, num_conv + num_torgb, w_dim] -> x [N, O, H, W], img"""
+        if x is None:
+            x = self.const.to(self.dtype).expand(ws.shape[0], -1, -1, -1)
+            x = self.conv1(x.contiguous(memory_format=torch.channels_last), ws[:, 0], mode)
+        else:
+            x = x.to(self.dtype)
+            shortcut = self.skip(x, gain=math.sqrt(0.5)) if self.is_resnet else None
+            x = self.conv0(x, ws[:, 0], mode)
+            x = self.conv1(x, ws[:, 1], mode, gain=math.sqrt(0.5) if self.is_resnet else 1.0)
+            x = x if shortcut is None else shortcut + x
+        img = None if img is None else upsample2d(img, self.resample_filter)
+        if self.num_torgb:
+            rgb = self.torgb(x, ws[:, self.num_conv]).float()
+            img = rgb if img is None else img + rgb
+        return x, img
+
+
+class SynthesisNetwork(nn.Module):
+    """Styles to image.  ws [N, L, w_dim] -> img [N, C, H, W] float32"""
+
+    def __init__(self, config: GeneratorConfig, img_resolution: int, img_channels: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.block_resolutions = [2**i for i in range(2, img_resolution.bit_length())]
+        self.num_ws = 0
+        in_channels = 0
+        for res in self.block_resolutions:
+            out_channels = channels_at(res, config.channel_base, config.channel_max)
+            is_last = res == img_resolution
+            block = SynthesisBlock(
+                config, in_channels, out_channels, res, img_channels, dtype_at(res, img_resolution, dtype),
+                is_last=is_last,
+            )  # fmt: skip
+            setattr(self, f"b{res}", block)
+            self.num_ws += block.num_conv + (block.num_torgb if is_last else 0)
+            in_channels = out_channels
+
+    def forward(self, ws: Tensor, noise_mode: NoiseMode = "random") -> Tensor:
+        x: Tensor | None = None
+        img: Tensor | None = None
+        first = 0
+        for res in self.block_resolutions:
+            block: SynthesisBlock = getattr(self, f"b{res}")
+            # torgb shares the style of the next block's first layer, so blocks overlap by one.
+            x, img = block(x, img, ws[:, first : first + block.num_conv + block.num_torgb], noise_mode)
+            first += block.num_conv
+        assert img is not None
+        return img
+
+
+class Generator(nn.Module):
+    """Latent and label to image (Karras et al. 2020, Fig. 2).  z [N, z_dim], c [N, c_dim] -> img [N, C, H, W]"""
+
+    def __init__(
+        self, config: GeneratorConfig, *, img_resolution: int, img_channels: int, c_dim: int,
+        dtype: torch.dtype = torch.float32
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.config = config
+        self.z_dim, self.c_dim, self.w_dim = config.z_dim, c_dim, config.w_dim
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        self.synthesis = SynthesisNetwork(config, img_resolution, img_channels, dtype)
+        self.num_ws = self.synthesis.num_ws
+        self.mapping = MappingNetwork(
+            config.z_dim, c_dim, config.w_dim, self.num_ws, config.mapping_layers, config.mapping_lr_multiplier,
+            average=True,
+        )  # fmt: skip
+
+    def forward(
+        self, z: Tensor, c: Tensor, psi: float = 1, cutoff: int | None = None, noise_mode: NoiseMode = "random"
+    ) -> Tensor:
+        ws = truncate(self.mapping(z, c), self.mapping.w_avg, psi, cutoff)
+        img: Tensor = self.synthesis(ws, noise_mode)
+        return img

@@ -1,0 +1,124 @@
+"""Layers with equalised learning rate, the mapping network, and channel arithmetic.
+
+N batch, I in-channels, O out-channels, k kernel, H W image, L = num_ws.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylegan.distributed import all_reduce_mean_
+from stylegan.ops import bias_act, conv2d_resample, setup_filter
+from stylegan.ops.bias_act import GAIN, Activation
+
+RESAMPLE_TAPS = (1.0, 3.0, 3.0, 1.0)  # the papers' low-pass filter
+NUM_HALF_RES = 4  # resolutions computed in reduced precision, counted from the highest (Karras et al. 2020a, App. E)
+
+
+def channels_at(res: int, channel_base: int, channel_max: int) -> int:
+    """Feature maps at a resolution in pixels"""
+    return min(channel_base // res, channel_max)
+
+
+def dtype_at(res: int, img_resolution: int, dtype: torch.dtype) -> torch.dtype:
+    """Reduced precision is for the highest resolutions, never below 8 pixels, where it saves nothing."""
+    lowest = max(img_resolution * 2 // 2**NUM_HALF_RES, 8)
+    return dtype if res >= lowest else torch.float32
+
+
+def normalize_2nd_moment(x: Tensor) -> Tensor:
+    """Scale each row to unit mean square (Karras et al. 2018, PixelNorm)  [N, F] -> [N, F]"""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+class FullyConnected(nn.Module):
+    """Linear layer with equalised learning rate, activation and learning-rate multiplier.  [N, I] -> [N, O]"""
+
+    def __init__(
+        self, in_features: int, out_features: int, act: Activation, *, lr_multiplier: float = 1.0, bias_init: float = 0
+    ) -> None:
+        super().__init__()
+        self.act: Activation = act
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = GAIN[self.act]
+        x = F.linear(x, self.weight * (self.weight_gain * gain), self.bias * (self.bias_gain * gain))
+        return bias_act(x, None, self.act)
+
+
+class Conv2dLayer(nn.Module):
+    """Convolution with equalised learning rate, resampling, activation and clamp.  [N, I, H, W] -> [N, O, H', W']"""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        act: Activation,
+        *,
+        bias: bool = True,
+        up: int = 1,
+        down: int = 1,
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.act: Activation = act
+        self.up, self.down, self.clamp = up, down, clamp
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        scale = GAIN[self.act] * gain
+        weight = (self.weight * (self.weight_gain * scale)).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * scale).to(x.dtype)
+        x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, bias=bias)
+        return bias_act(x, None, self.act, clamp=None if self.clamp is None else self.clamp * gain)
+
+
+class MappingNetwork(nn.Module):
+    """Latent and label to style: w = f(z, c) (Karras et al. 2019, Sec. 2).  Without latents (z_dim 0) it embeds labels.
+
+    `w_avg` is updated by `track_w_avg` alone, never as a side effect of forward.
+    """
+
+    w_avg: Tensor
+
+    def __init__(
+        self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int, lr_multiplier: float, *, average: bool
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.c_dim, self.w_dim, self.num_ws, self.num_layers = z_dim, c_dim, w_dim, num_ws, num_layers
+        if c_dim > 0:
+            self.embed = FullyConnected(c_dim, w_dim, "linear")
+        features = z_dim + (w_dim if c_dim > 0 else 0)
+        for index in range(num_layers):
+            layer = FullyConnected(features, w_dim, "lrelu", lr_multiplier=lr_multiplier)
+            setattr(self, f"fc{index}", layer)
+            features = w_dim
+        if average:
+            self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def forward(self, z: Tensor | None, c: Tensor) -> Tensor:
+        """z [N, z_dim], c [N, c_dim] -> ws [N, L, w_dim], or [N, w_dim] when num_ws is 0"""
+        parts = [] if z is None else [normalize_2nd_moment(z.float())]
+        if self.c_dim > 0:
+            parts.append(normalize_2nd_moment(self.embed(c.float())))
+        x = torch.cat(parts, dim=1)
+        for index in range(self.num_layers):
+            x = getattr(self, f"fc{index}")(x)
+        return x[:, None].expand(-1, self.num_ws, -1) if self.num_ws else x
+
+    @torch.no_grad()
+    def track_w_avg(self, ws: Tensor, beta: float) -> None:
+        """w_avg <- beta w_avg + (1 - beta) mean w, over the images of all ranks"""
+        self.w_avg.lerp_(all_reduce_mean_(ws[:, 0].mean(dim=0)), 1 - beta)

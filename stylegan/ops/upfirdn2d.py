@@ -1,0 +1,140 @@
+"""Zero-insert, pad, filter and decimate images: the resampling under every up- and downsampling layer.
+
+N batch, C channels, H W image, f filter taps.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SEPARABLE_TAPS = 8  # from this length on two 1-D passes cost less than one 2-D pass
+
+
+def setup_filter(f: Sequence[float] | Tensor) -> Tensor:
+    """Taps -> float32 filter of sum 1: [f] stays separable from 8 taps on, else [f, f]; a 2-D filter stays 2-D.
+
+    Raises ValueError for an empty filter or one of more than two dimensions.
+    """
+    taps = torch.as_tensor(f, dtype=torch.float32)
+    if taps.ndim not in (1, 2) or taps.numel() == 0:
+        raise ValueError(f"filter has shape {list(taps.shape)}; expected 1 or 2 dimensions with at least one tap each")
+    if taps.ndim == 1 and taps.numel() < SEPARABLE_TAPS:
+        taps = torch.outer(taps, taps)
+    return taps / taps.sum()
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    gain: float = 1,
+    flip_filter: bool = False,
+) -> Tensor:
+    """Insert up - 1 zeros after each pixel, pad (or crop), convolve with f, keep every down-th pixel, times gain.
+
+    x [N, C, H, W], f [f] (separable) or [fh, fw]; up and down are one factor or (x, y); padding of the upsampled image
+    is one number, (x, y) or (x0, x1, y0, y1), negative values crop. flip_filter correlates instead of convolving.
+    Differentiable any number of times with respect to x. Raises ValueError for a filter of another shape.
+    """
+    up_x, up_y = _pair(up)
+    down_x, down_y = _pair(down)
+    x0, x1, y0, y1 = _quad(padding)
+    if f.ndim == 1:
+        x = _resample(x, f[None, :], (up_x, 1), (down_x, 1), (x0, x1, 0, 0), gain, flip_filter)
+        return _resample(x, f[:, None], (1, up_y), (1, down_y), (0, 0, y0, y1), 1, flip_filter)
+    if f.ndim != 2:
+        raise ValueError(f"filter has shape {list(f.shape)}; expected [f] or [fh, fw], see setup_filter")
+    return _resample(x, f, (up_x, up_y), (down_x, down_y), (x0, x1, y0, y1), gain, flip_filter)
+
+
+def upsample2d(x: Tensor, f: Tensor, up: int = 2, flip_filter: bool = False) -> Tensor:
+    """[N, C, H, W] -> [N, C, H * up, W * up], at unit DC gain and centred"""
+    taps = f.shape[-1]
+    pad = ((taps + up - 1) // 2, (taps - up) // 2)
+    return upfirdn2d(x, f, up=up, padding=(*pad, *pad), gain=up**2, flip_filter=flip_filter)
+
+
+def downsample2d(x: Tensor, f: Tensor, down: int = 2, flip_filter: bool = False) -> Tensor:
+    """[N, C, H, W] -> [N, C, H / down, W / down], centred"""
+    taps = f.shape[-1]
+    pad = ((taps - down + 1) // 2, (taps - down) // 2)
+    return upfirdn2d(x, f, down=down, padding=(*pad, *pad), flip_filter=flip_filter)
+
+
+def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+    x, y = (value, value) if isinstance(value, int) else value
+    return int(x), int(y)
+
+
+def _quad(value: int | Sequence[int]) -> tuple[int, int, int, int]:
+    if isinstance(value, int):
+        return value, value, value, value
+    if len(value) == 2:
+        return value[0], value[0], value[1], value[1]
+    x0, x1, y0, y1 = value
+    return int(x0), int(x1), int(y0), int(y1)
+
+
+Pair = tuple[int, int]
+Quad = tuple[int, int, int, int]
+
+
+def _resample(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
+    if up == down == (1, 1) and pad == (0, 0, 0, 0) and f.shape == (1, 1):
+        return x * (f[0, 0] * gain)
+    out: Tensor = _Upfirdn2d.apply(x, f, up, down, pad, gain, flip)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Upfirdn2d(torch.autograd.Function):
+    """The operation is linear and its adjoint is itself with up and down exchanged and the filter flipped.
+
+    Saying so keeps every derivative as cheap as the forward pass: autograd's own double backward of a depthwise
+    convolution is several times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
+        ctx.save_for_backward(f)
+        ctx.args = (up, down, pad, gain, flip)
+        ctx.in_size = x.shape[2:]
+        out = _filter(x, f, up, down, pad, gain, flip)
+        ctx.out_size = out.shape[2:]
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (f,) = ctx.saved_tensors
+        up, down, pad, gain, flip = ctx.args
+        (in_h, in_w), (out_h, out_w), (fh, fw) = ctx.in_size, ctx.out_size, f.shape
+        adjoint_pad = (
+            fw - 1 - pad[0],
+            in_w * up[0] - out_w * down[0] + pad[0] - up[0] + 1,
+            fh - 1 - pad[2],
+            in_h * up[1] - out_h * down[1] + pad[2] - up[1] + 1,
+        )
+        grad_x = _resample(grads[0], f, down, up, adjoint_pad, gain, not flip)
+        return grad_x, None, None, None, None, None, None
+
+
+def _filter(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
+    n, c, h, w = x.shape
+    if up != (1, 1):
+        stretched = x.new_zeros(n, c, h * up[1], w * up[0]).contiguous(memory_format=_layout(x))
+        stretched[:, :, :: up[1], :: up[0]] = x
+        x = stretched
+    padding = (pad[2], pad[0])
+    if pad[0] != pad[1] or pad[2] != pad[3] or min(pad) < 0:
+        x, padding = F.pad(x, list(pad)), (0, 0)
+    kernel = (f if flip else f.flip((0, 1))) * gain
+    kernel = kernel.to(x.dtype)[None, None].expand(c, 1, *f.shape)
+    return F.conv2d(x, kernel, padding=padding, stride=(down[1], down[0]), groups=c)
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
