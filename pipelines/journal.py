@@ -1,0 +1,174 @@
+"""The on-disk journal of a run: what was measured, in order, before any tracking server hears of it.
+
+Appending costs a line in a file, so training never waits for a server and a kill at any time loses nothing. Knows
+nothing of the server; `tracking.publish` sends the records. The name of the run folder is the fingerprint.
+"""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stylegan.files import replacing, sha256_of
+
+Scalar = str | int | float | bool | None
+
+# What MLflow accepts; checked here because a refused name would otherwise surface hours later, at the server.
+_METRIC_NAME = re.compile(r"[\w./ :-]+", re.ASCII)
+
+
+class Journal:
+    """Append-only records in `<folder>/tracking.jsonl`; the files they mention in `<folder>/tracking/`.
+
+    A later process may reopen the journal at any time: what it repeats (a tick replayed after a resume, the same
+    report rendered again) is not recorded twice. One process writes at a time, any number read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fingerprint = folder.name
+        self.path = folder / "tracking.jsonl"
+        self.files = folder / "tracking"
+        self.files.mkdir(parents=True, exist_ok=True)
+        self._last_step: dict[str, int] = {}  # of every series
+        self._facts: dict[str, Any] = {}  # of everything else: the newest value
+        self._drop_torn_line()
+        for record, _ in self.read(0):
+            self._remember(record)
+
+    def params(self, values: Mapping[str, Scalar]) -> None:
+        """Record values that never change within a run."""
+        self._append_news({"kind": "params", "values": dict(values)})
+
+    def tags(self, values: Mapping[str, Scalar]) -> None:
+        """Record values that may change, such as a commit or an evaluation setting."""
+        self._append_news({"kind": "tags", "values": dict(values)})
+
+    def dataset(self, name: str, digest: str) -> None:
+        """Record which data the run learns from."""
+        self._append_news({"kind": "dataset", "name": name, "digest": digest})
+
+    def status(self, status: str) -> None:
+        """Record RUNNING, FINISHED or FAILED."""
+        self._append_news({"kind": "status", "status": status})
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Record one point of each series; steps up to the last recorded are dropped (a resume replays them).
+
+        Raises ValueError for a name that no server would take.
+        """
+        _check_names(values)
+        new = {name: float(value) for name, value in values.items() if self._is_ahead(name, step)}
+        if new:
+            self._append({"kind": "metrics", "step": step, "values": new})
+
+    def summary(self, step: int, values: Mapping[str, float]) -> None:
+        """Record results that a later measurement at the same step replaces.
+
+        Raises ValueError for a name that no server would take.
+        """
+        _check_names(values)
+        self._append_news({"kind": "summary", "step": step, "values": {k: float(v) for k, v in values.items()}})
+
+    def image(self, key: str, step: int, png: bytes) -> None:
+        """Record one picture of a series; steps up to the last recorded are dropped.
+
+        Raises ValueError for a key that no server would take.
+        """
+        _check_names([key])
+        if self._is_ahead(f"image:{key}", step):
+            file = self.files / f"{key.replace('/', '-')}-{step}.png"
+            with replacing(file) as temporary:
+                temporary.write_bytes(png)
+            self._append({"kind": "image", "key": key, "step": step, "file": file.name})
+
+    def artifact(self, path: Path) -> None:
+        """Record a copy of a file (the next experiment may overwrite the original); equal content is dropped.
+
+        Raises FileNotFoundError when there is no such file.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no file to record for run {self.fingerprint}. Run the stage that writes it."
+            )
+        digest = sha256_of(path)[:12]
+        record = {"kind": "artifact", "name": path.name, "digest": digest}
+        if self._is_news(record):
+            with replacing(self.files / digest / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+            self._append(record)
+
+    def began_ms(self) -> int | None:
+        """Time of the first record, milliseconds since 1970; None while there is none"""
+        return next((int(record["time_ms"]) for record, _ in self.read(0)), None)
+
+    def read(self, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+        """Yield every whole record after a byte offset, with the offset that follows it."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as stream:
+            stream.seek(offset)
+            for line in stream:
+                if not line.endswith(b"\n"):  # being written right now
+                    return
+                offset += len(line)
+                yield json.loads(line), offset
+
+    def _is_ahead(self, series: str, step: int) -> bool:
+        return series not in self._last_step or step > self._last_step[series]
+
+    def _is_news(self, record: Mapping[str, Any]) -> bool:
+        return any(key not in self._facts or self._facts[key] != value for key, value in _facts(record).items())
+
+    def _append_news(self, record: Mapping[str, Any]) -> None:
+        if self._is_news(record):
+            self._append(record)
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        self._remember(record)
+        line = json.dumps({"time_ms": time.time_ns() // 1_000_000, **record}) + "\n"
+        # One write of one line: a reader sees a whole record or waits for its end.
+        with self.path.open("ab", buffering=0) as stream:
+            stream.write(line.encode())
+
+    def _remember(self, record: Mapping[str, Any]) -> None:
+        self._facts |= _facts(record)
+        if record["kind"] in ("metrics", "image"):
+            for series in record["values"] if record["kind"] == "metrics" else [f"image:{record['key']}"]:
+                self._last_step[series] = max(record["step"], self._last_step.get(series, record["step"]))
+
+    def _drop_torn_line(self) -> None:
+        """Cut what a kill left half-written; its writer repeats it after the resume."""
+        if self.path.exists():
+            content = self.path.read_bytes()
+            if not content.endswith(b"\n"):
+                with self.path.open("r+b") as stream:
+                    stream.truncate(content.rfind(b"\n") + 1)
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record claims, by name: equal facts are no news."""
+    match record["kind"]:
+        case "params" | "tags" as kind:
+            return {f"{kind}:{name}": value for name, value in record["values"].items()}
+        case "summary":
+            return {f"summary:{name}@{record['step']}": value for name, value in record["values"].items()}
+        case "artifact":
+            return {f"artifact:{record['name']}": record["digest"]}
+        case "dataset":
+            return {"dataset": (record["name"], record["digest"])}
+        case "status":
+            return {"status": record["status"]}
+        case _:
+            return {}
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if not _METRIC_NAME.fullmatch(name):
+            raise ValueError(
+                f"metric {name!r}: tracking servers take letters, digits, spaces and _ - . : / only. Rename it."
+            )

@@ -1,0 +1,143 @@
+"""What each stage records about its run, and how a run that DVC restored from its cache is recorded after the fact.
+
+Series have the number of real images shown to D as their step. Names are grouped by a prefix, such as
+loss/ or eval/.
+"""
+
+import csv
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from safetensors import safe_open
+
+from pipelines.journal import Journal, Scalar
+from pipelines.params import ROOT, Params
+from stylegan.config import Config
+
+_MEBIBYTE = 2**20
+
+
+def record_training(journal: Journal, config: Config, archive_sha256: str, root: Path = ROOT) -> None:
+    """Record what a run computes and from what, at its start or resume."""
+    values = config.model_dump(mode="json")
+    fixed = ("prepare", "data", "generator", "discriminator", "augment", "loss", "train")
+    journal.params(flatten({name: values[name] for name in fixed}))
+    journal.dataset(Path(config.prepare.source).name, archive_sha256)
+    journal.tags(source_tags(root) | {"archive_sha256": archive_sha256})
+    journal.status("RUNNING")
+
+
+def record_evaluation(journal: Journal, results: Mapping[str, Any], params: Params) -> None:
+    """Record reports/metrics.json (schema in pipelines/evaluate.py); a new evaluation replaces the old one.
+
+    The step of truncation/... is the percentage of psi, so that MLflow draws the metric against psi.
+    """
+    step = int(results["cur_nimg"])
+    for group, name in (("metrics", "eval"), ("floor", "floor"), ("untrained", "untrained")):
+        journal.summary(step, {f"{name}/{metric}": value for metric, value in results[group].items()})
+    for row in sorted(results["truncation"], key=lambda row: float(row["psi"])):
+        measured = {f"truncation/{metric}": value for metric, value in row.items() if metric != "psi"}
+        journal.summary(round(100 * row["psi"]), measured)
+    journal.tags(flatten({"evaluate": params.evaluate.model_dump(mode="json"), "extractor": results["extractor"]}))
+
+
+def record_report(journal: Journal, reports: Path) -> None:
+    """Record the page, the numbers and the sheet that the render stage wrote."""
+    for name in ("index.html", "metrics.json", "samples.png"):
+        journal.artifact(reports / name)
+
+
+def record_outputs(root: Path, params: Params) -> Journal | None:
+    """Record the stage outputs that lie in a work tree, wherever they came from; None when nothing was trained.
+
+    What the stages recorded themselves is not repeated, so this is safe at any time.
+    """
+    manifest, generator = root / "models/train.json", root / "models/generator.safetensors"
+    if not manifest.exists():
+        return None
+    trained = json.loads(manifest.read_text())
+    journal = Journal(root / "runs" / trained["fingerprint"])
+    with safe_open(generator, framework="numpy") as file:
+        # The parameters the weights were trained with; params.yaml may have moved on.
+        saved = json.loads((file.metadata() or {}).get("config", "{}"))
+    journal.params(flatten({name: value for name, value in saved.items() if isinstance(value, dict)}))
+    journal.tags({"archive_sha256": trained["archive_sha256"]})
+    for row in read_ticks(root / "reports/ticks.csv"):
+        journal.metrics(int(row["nimg"]), {name: value for name, value in row.items() if name not in ("nimg", "kimg")})
+    journal.artifact(generator)
+    metrics = root / "reports/metrics.json"
+    if metrics.exists():
+        record_evaluation(journal, json.loads(metrics.read_text()), params)
+        if (root / "reports/index.html").exists():
+            record_report(journal, root / "reports")
+    journal.status("FINISHED")
+    return journal
+
+
+def read_ticks(path: Path) -> list[dict[str, float]]:
+    """Rows of the training log, one a tick; a cell that holds no number is left out of its row.
+
+    Raises FileNotFoundError with the stage that writes it.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no training log there. Run `dvc repro train`, which writes it.")
+    with path.open(newline="") as file:
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Nested values -> {"section.key": value}; lists become their JSON text"""
+    flat: dict[str, Scalar] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.dumps(value) if isinstance(value, list | tuple) else value
+    return flat
+
+
+def source_tags(root: Path) -> dict[str, Scalar]:
+    """The git commit of the code and whether it had been edited since; empty outside a repository"""
+    if not shutil.which("git"):
+        return {}
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    if commit.returncode:
+        return {}
+    # dvc.lock is rewritten by every run, so it says nothing about the code.
+    edits = ["git", "status", "--porcelain", "--untracked-files=no", "--", ":!dvc.lock"]
+    status = subprocess.run(edits, cwd=root, capture_output=True, text=True, check=False)
+    return {"mlflow.source.git.commit": commit.stdout.strip(), "git_edited": bool(status.stdout.strip())}
+
+
+def system_metrics() -> dict[str, float]:
+    """Load of this machine since the last call, under the names MLflow shows on its System tab"""
+    memory = psutil.virtual_memory()
+    values = {
+        "system/cpu_utilization_percentage": psutil.cpu_percent(),
+        "system/system_memory_usage_megabytes": memory.used / _MEBIBYTE,
+        "system/system_memory_usage_percentage": memory.percent,
+    }
+    for index, (load, used) in enumerate(_gpu_loads()):
+        values[f"system/gpu_{index}_utilization_percentage"] = load
+        values[f"system/gpu_{index}_memory_usage_megabytes"] = used
+    return values
+
+
+def _gpu_loads() -> list[tuple[float, float]]:
+    """(percent busy, MiB used) of every GPU; empty without NVIDIA's driver"""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=10)
+    rows = [line.split(",") for line in answer.stdout.splitlines()]
+    # A cell reads "[N/A]" where a card does not measure it (MIG slices, some laptops).
+    return [(float(load), float(used)) for load, used in rows if _is_number(load) and _is_number(used)]
+
+
+def _is_number(cell: str) -> bool:
+    return cell.strip().replace(".", "", 1).isdigit()

@@ -1,0 +1,320 @@
+"""MLflow: the only file that imports it.
+
+Sends journals to a server (embedded sqlite unless told otherwise), one run per fingerprint, and opens the user
+interface. Whatever cannot be sent now stays in the journal:
+
+    python -m pipelines.tracking publish    make every run here appear on the server; safe to repeat
+    python -m pipelines.tracking ui         open the comparison of runs in a browser
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from pipelines import ui
+from pipelines.journal import Journal
+from pipelines.locks import locked
+from pipelines.params import ROOT, Params, TrackingConfig, load
+from pipelines.recording import record_outputs
+from stylegan.config import ConfigError
+from stylegan.files import write_json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
+
+PUBLISH_SEC = 5.0  # between two looks at the journal
+# MLflow retries for minutes without a word; the journal is our retry. Numbers a user sets himself are respected.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # sixteen processes for agents that nobody here uses
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_VALUE_CHARS = 5000  # of a param or tag; the server's limit is 6000
+
+
+class TrackingError(RuntimeError):
+    """A record could not be published now; the journal keeps it."""
+
+
+def tracking_uri(tracking: TrackingConfig, root: Path = ROOT) -> str:
+    """The server: tracking.uri, else MLFLOW_TRACKING_URI, else the embedded database.
+
+    Raises ConfigError for a relative sqlite path, which would name another file in every folder.
+    """
+    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlflow.db"
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        raise ConfigError(
+            f"tracking.uri is {uri}: a relative path means another database in every folder. "
+            f"Write sqlite:///{root / uri.removeprefix('sqlite:///')}, or null for the embedded one."
+        )
+    return uri
+
+
+class Publisher:
+    """Sends one journal to one server, in order, from where the last publisher stopped."""
+
+    def __init__(self, journal: Journal, tracking: TrackingConfig, root: Path = ROOT) -> None:
+        self.journal = journal
+        self.experiment = tracking.experiment
+        self.uri = tracking_uri(tracking, root)
+        self.root = root
+        # The address may hold a password, so only its hash is written down.
+        name = hashlib.sha256(f"{self.uri} {self.experiment}".encode()).hexdigest()[:12]
+        self.bookmark = journal.files / f"published-{name}.json"
+        self._client: MlflowClient | None = None
+        self._run_id = ""
+        self._foreign_steps: dict[str, int] | None = None
+        self._images: set[str] = set()
+
+    def publish(self) -> int:
+        """Send what is new and return the number of records sent; 0 too when another process is sending.
+
+        Raises TrackingError when the server cannot be reached; what was sent is bookmarked, the rest stays.
+        """
+        with locked(self.journal.files / "publish.lock", wait=False) as free:
+            if not free:
+                return 0
+            with _reaching(self.uri):
+                return self._send_all()
+
+    def _send_all(self) -> int:
+        client = self._attach()
+        sent = 0
+        for record, end in self.journal.read(self._offset()):
+            self._send(client, record)
+            write_json(self.bookmark, {"run_id": self._run_id, "offset": end})
+            sent += 1
+        return sent
+
+    def _attach(self) -> "MlflowClient":
+        """Find the run of this fingerprint on the server, or make it."""
+        if self._client is not None:
+            return self._client
+        client, experiment_id = initialise(self.uri, self.experiment, self.root)
+        found = client.search_runs([experiment_id], f"tags.fingerprint = '{self.journal.fingerprint}'", max_results=1)
+        tags = {"fingerprint": self.journal.fingerprint}
+        run = (
+            found[0]
+            if found
+            else client.create_run(
+                experiment_id, start_time=self.journal.began_ms(), tags=tags, run_name=self.journal.fingerprint
+            )
+        )
+        self._run_id = run.info.run_id
+        if self._offset() == 0:
+            # A journal begun again (its folder was deleted) meets the run it had: do not repeat its steps.
+            self._foreign_steps = _last_steps(client, run)
+        self._images = {Path(file.path).name for file in client.list_artifacts(self._run_id, "images")}
+        self._client = client
+        return client
+
+    def _offset(self) -> int:
+        """Bytes already sent to this very run; 0 when the server lost it."""
+        if not self.bookmark.exists():
+            return 0
+        bookmark = json.loads(self.bookmark.read_text())
+        return int(bookmark["offset"]) if bookmark["run_id"] == self._run_id else 0
+
+    def _send(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            getattr(self, f"_send_{record['kind']}")(client, record)
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                self._client = None  # look for the run again: the server may have been replaced
+                raise
+            # The server will never take it; holding back everything behind it would help nobody.
+            logger.warning("%s: record refused and left out: %s", self.journal.path, _first_line(error))
+
+    def _send_params(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(key, str(value)[:_VALUE_CHARS]) for key, value in record["values"].items()]
+        for start in range(0, len(params), 100):  # the server's limit
+            client.log_batch(self._run_id, params=params[start : start + 100])
+
+    def _send_tags(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        from mlflow.entities import RunTag
+
+        client.log_batch(self._run_id, tags=[RunTag(k, str(v)[:_VALUE_CHARS]) for k, v in record["values"].items()])
+
+    def _send_metrics(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        steps = self._foreign_steps or {}
+        new = {name: value for name, value in record["values"].items() if record["step"] > steps.get(name, -(2**63))}
+        self._send_summary(client, record | {"values": new})
+
+    def _send_summary(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        from mlflow.entities import Metric
+
+        # Key, time, step and value are those of the journal, so a point sent twice (killed before the bookmark) is one.
+        points = [Metric(name, value, record["time_ms"], record["step"]) for name, value in record["values"].items()]
+        client.log_batch(self._run_id, metrics=points)
+
+    def _send_image(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        key, step, file = record["key"], record["step"], self.journal.files / record["file"]
+        if any(name.startswith(f"{key.replace('/', '~')}+step+{step}+") for name in self._images):
+            return
+        with Image.open(file) as picture:
+            client.log_image(self._run_id, picture, key=key, step=step, timestamp=record["time_ms"], synchronous=True)
+
+    def _send_artifact(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        client.log_artifact(self._run_id, str(self.journal.files / record["digest"] / record["name"]))
+
+    def _send_dataset(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        from mlflow.entities import Dataset, DatasetInput
+
+        source = json.dumps({"uri": "data/archive.zip", "sha256": record["digest"]})
+        digest = record["digest"][:36]  # the server's limit
+        dataset = Dataset(name=record["name"], digest=digest, source_type="local", source=source)
+        client.log_inputs(self._run_id, datasets=[DatasetInput(dataset)])
+
+    def _send_status(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        if record["status"] == "RUNNING":
+            client.update_run(self._run_id, status="RUNNING")
+        else:
+            client.set_terminated(self._run_id, record["status"], end_time=record["time_ms"])
+
+
+def initialise(uri: str, experiment: str, root: Path = ROOT) -> tuple["MlflowClient", str]:
+    """Make database and experiment if need be, and return the client and the experiment's id.
+
+    Processes that do this together on a fresh sqlite file break it, so they take turns.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # Imported here: it takes seconds, and whoever only keeps a journal does not need it.
+    from mlflow import MlflowClient
+
+    with locked(root / "mlruns/.lock", wait=True):
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            # The default is relative to the working folder, which on a Ray worker is a session's scratch.
+            location = (root / "mlruns").as_uri() if uri.startswith("sqlite:") else None
+            return client, client.create_experiment(experiment, artifact_location=location)
+    if found.lifecycle_stage == "deleted":
+        raise ConfigError(
+            f"tracking.experiment {experiment!r} is in the trash of {shown(uri)}. Restore it with "
+            f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose another name."
+        )
+    return client, found.experiment_id
+
+
+@contextlib.contextmanager
+def publishing(journal: Journal, tracking: TrackingConfig, root: Path = ROOT) -> Iterator[None]:
+    """Publish in the background while the block runs, and once more at its end.
+
+    An unreachable server costs one warning; everything stays in the journal.
+    """
+    publisher = Publisher(journal, tracking, root)
+    done = threading.Event()
+    warned = threading.Event()
+
+    def publish_or_warn() -> None:
+        try:
+            publisher.publish()
+        except TrackingError as error:
+            if not warned.is_set():
+                warned.set()
+                logger.warning(
+                    "%s. Kept in %s; `python -m pipelines.tracking publish` sends it later.", error, journal.path
+                )
+
+    def loop() -> None:
+        publish_or_warn()
+        while not done.wait(PUBLISH_SEC):
+            publish_or_warn()
+
+    thread = threading.Thread(target=loop, name="tracking", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        publish_or_warn()
+
+
+@contextlib.contextmanager
+def _reaching(uri: str) -> Iterator[None]:
+    """Turn whatever goes wrong with a server (errors of requests, sqlalchemy, MLflow) into one line."""
+    try:
+        yield
+    except Exception as error:
+        raise TrackingError(f"{shown(uri)}: {_first_line(error)}") from error
+
+
+def shown(uri: str) -> str:
+    """Address without user and password"""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def _last_steps(client: "MlflowClient", run: "Run") -> dict[str, int]:
+    return {
+        name: max(point.step for point in client.get_metric_history(run.info.run_id, name)) for name in run.data.metrics
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def publish_everything(params: Params, root: Path = ROOT) -> int:
+    """Record what lies in the work tree, send every journal, and return how many could not be sent."""
+    record_outputs(root, params)
+    failures = 0
+    for path in sorted((root / "runs").glob("*/tracking.jsonl")):
+        publisher = Publisher(Journal(path.parent), params.tracking, root)
+        try:
+            print(f"run {path.parent.name}: {publisher.publish()} new records sent to {shown(publisher.uri)}")
+        except TrackingError as error:
+            print(f"run {path.parent.name}: not sent, kept in {path}: {error}", file=sys.stderr)
+            failures += 1
+    return failures
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.tracking", description="Publish runs and look at them.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("publish", help="make every run here appear on the tracking server; safe to repeat")
+    opening = commands.add_parser("ui", help="open the comparison of runs")
+    opening.add_argument("--port", type=int, default=5000, help="of the local server (5000)")
+    opening.add_argument("--no-browser", action="store_true", help="only print the address")
+    options = parser.parse_args(arguments)
+    try:
+        params = load(ROOT / "params.yaml")
+        if options.command == "publish":
+            return min(publish_everything(params), 1)
+        uri = tracking_uri(params.tracking)
+        with _reaching(uri):
+            _, experiment_id = initialise(uri, params.tracking.experiment)
+        if uri.startswith("http"):
+            ui.show(ui.comparison(uri, experiment_id), browser=not options.no_browser)
+            return 0
+        return ui.serve(uri, experiment_id, options.port, browser=not options.no_browser, root=ROOT)
+    except (ConfigError, FileNotFoundError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The MLflow user interface on this machine, opened at the comparison of runs."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import webbrowser
+from pathlib import Path
+from urllib.error import URLError
+
+START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
+
+
+def comparison(server: str, experiment_id: str) -> str:
+    """Address of the page that compares the runs of an experiment.
+
+    Without workflowType the interface opens in its mode for language models.
+    """
+    return (
+        f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART&workflowType=machine_learning"
+    )
+
+
+def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: Path) -> int:
+    """Run the interface over a database until Ctrl-C, and return its exit status.
+
+    Raises RuntimeError when the port is taken or the server does not come up.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise RuntimeError(
+                f"port {port} is taken, perhaps by an interface that is already open: look at http://127.0.0.1:{port}, "
+                f"or pass another --port."
+            ) from None
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend]
+    command += ["--artifacts-destination", str(root / "mlruns"), "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen([*command, "--workers", "1"], env=os.environ) as server:
+        try:
+            wait_until_up(f"http://127.0.0.1:{port}", server)
+            show(comparison(f"http://127.0.0.1:{port}", experiment_id), browser=browser)
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            server.terminate()
+
+
+def wait_until_up(address: str, server: subprocess.Popen[bytes]) -> None:
+    """Wait for the first answer. Raises RuntimeError when the server ends or stays silent."""
+    deadline = time.monotonic() + START_SEC
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise RuntimeError(f"the MLflow server ended with status {server.returncode}; its last lines say why.")
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=1):
+                return
+        except (URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise RuntimeError(f"{address}: the MLflow server gave no answer in {START_SEC:g} s. Look at its lines above.")
+
+
+def show(page: str, *, browser: bool) -> None:
+    """Print the address and open it where there is a browser."""
+    print(f"\nCompare runs: {page}\n", flush=True)
+    if browser:
+        webbrowser.open(page)
