@@ -1,0 +1,49 @@
+# Everything a person types. `make help` lists it. Needs Python 3.11 or newer and nothing else;
+# make PYTHON=python3.12 repro chooses another interpreter.
+SHELL := /bin/bash
+PYTHON ?= python3
+ARGS ?=
+
+INSTALLED := .venv/installed
+# Stages start `python`: it has to be the environment's. Not exported to all rules, because $(PYTHON) must stay outside it.
+ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLOW_DISABLE_TELEMETRY=true &&
+
+.PHONY: help repro test lint ui bench clean
+.DELETE_ON_ERROR:
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
+		printf '  make %-7s %s\n' "$$name" "$$text"; done
+
+repro: $(INSTALLED) ## assets, prepare, train, evaluate, render, and the run in MLflow; done work is not done again
+	@$(ACTIVATE) dvc repro $(ARGS)
+	@$(ACTIVATE) python -m pipelines.tracking publish
+	@echo "Report: $(CURDIR)/reports/index.html (open it in a browser). Compare runs: make ui"
+
+test: $(INSTALLED) assets/manifest.json ## run every test; ARGS="-m 'not e2e'" leaves some out
+	@$(ACTIVATE) pytest $(ARGS)
+
+lint: $(INSTALLED) ## style, format, types and direction of imports
+	@$(ACTIVATE) ruff check . && ruff format --check . && mypy && lint-imports
+
+ui: $(INSTALLED) ## open the comparison of runs in MLflow
+	@$(ACTIVATE) python -m pipelines.tracking ui
+
+bench: $(INSTALLED) ## time one training step on this machine
+	@$(ACTIVATE) python -m benchmarks.training_step $(ARGS)
+
+clean: ## remove what `make repro` restores from DVC's cache; run state, recorded runs and the environment stay
+	rm -rf assets data models reports .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# Weights and pictures that some tests read.
+assets/manifest.json: | $(INSTALLED)
+	@$(ACTIVATE) dvc repro assets
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1 || true); Python 3.11 or newer is needed." \
+		     "Name one that you have: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
