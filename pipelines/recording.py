@@ -16,7 +16,7 @@ import psutil
 from safetensors import safe_open
 
 from pipelines.journal import Journal, Scalar
-from pipelines.params import ROOT, Params
+from pipelines.params import ROOT, Params, TrackingConfig
 from stylegan.config import Config
 
 _MEBIBYTE = 2**20
@@ -30,6 +30,11 @@ def record_training(journal: Journal, config: Config, archive_sha256: str, root:
     journal.dataset(Path(config.prepare.source).name, archive_sha256)
     journal.tags(source_tags(root) | {"archive_sha256": archive_sha256})
     journal.status("RUNNING")
+
+
+def record_tick(journal: Journal, nimg: int, values: Mapping[str, float], tracking: TrackingConfig) -> None:
+    """Record one row of the training log, and the load of the machine if asked for."""
+    journal.metrics(nimg, {**values, **(system_metrics() if tracking.system_metrics else {})})
 
 
 def record_evaluation(journal: Journal, results: Mapping[str, Any], params: Params) -> None:

@@ -20,11 +20,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from pipelines import ui
 from pipelines.journal import Journal
-from pipelines.locks import locked
 from pipelines.params import ROOT, Params, TrackingConfig, load
 from pipelines.recording import record_outputs
 from stylegan.config import ConfigError
@@ -88,11 +88,14 @@ class Publisher:
 
         Raises TrackingError when the server cannot be reached; what was sent is bookmarked, the rest stays.
         """
-        with locked(self.journal.files / "publish.lock", wait=False) as free:
-            if not free:
-                return 0
-            with _reaching(self.uri):
+        try:
+            with FileLock(self.journal.files / "publish.lock", timeout=0), _reaching(self.uri):
                 return self._send_all()
+        except Timeout:
+            return 0
+        except TrackingError:
+            self._client = None  # look for the run again: the server may have been replaced
+            raise
 
     def _send_all(self) -> int:
         client = self._attach()
@@ -109,14 +112,7 @@ class Publisher:
             return self._client
         client, experiment_id = initialise(self.uri, self.experiment, self.root)
         found = client.search_runs([experiment_id], f"tags.fingerprint = '{self.journal.fingerprint}'", max_results=1)
-        tags = {"fingerprint": self.journal.fingerprint}
-        run = (
-            found[0]
-            if found
-            else client.create_run(
-                experiment_id, start_time=self.journal.began_ms(), tags=tags, run_name=self.journal.fingerprint
-            )
-        )
+        run = found[0] if found else self._create_run(client, experiment_id)
         self._run_id = run.info.run_id
         if self._offset() == 0:
             # A journal begun again (its folder was deleted) meets the run it had: do not repeat its steps.
@@ -124,6 +120,10 @@ class Publisher:
         self._images = {Path(file.path).name for file in client.list_artifacts(self._run_id, "images")}
         self._client = client
         return client
+
+    def _create_run(self, client: "MlflowClient", experiment_id: str) -> "Run":
+        name = self.journal.fingerprint
+        return client.create_run(experiment_id, self.journal.began_ms(), {"fingerprint": name}, run_name=name)
 
     def _offset(self) -> int:
         """Bytes already sent to this very run; 0 when the server lost it."""
@@ -139,7 +139,6 @@ class Publisher:
             getattr(self, f"_send_{record['kind']}")(client, record)
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
-                self._client = None  # look for the run again: the server may have been replaced
                 raise
             # The server will never take it; holding back everything behind it would help nobody.
             logger.warning("%s: record refused and left out: %s", self.journal.path, _first_line(error))
@@ -203,7 +202,8 @@ def initialise(uri: str, experiment: str, root: Path = ROOT) -> tuple["MlflowCli
     # Imported here: it takes seconds, and whoever only keeps a journal does not need it.
     from mlflow import MlflowClient
 
-    with locked(root / "mlruns/.lock", wait=True):
+    (root / "mlruns").mkdir(exist_ok=True)
+    with FileLock(root / "mlruns/.lock"):
         client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(experiment)
         if found is None:
@@ -262,9 +262,9 @@ def _reaching(uri: str) -> Iterator[None]:
         raise TrackingError(f"{shown(uri)}: {_first_line(error)}") from error
 
 
-def shown(uri: str) -> str:
-    """Address without user and password"""
-    return re.sub(r"//[^/@]*@", "//", uri)
+def shown(text: str) -> str:
+    """Text without the user and password that an address in it may hold"""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _last_steps(client: "MlflowClient", run: "Run") -> dict[str, int]:
@@ -274,7 +274,7 @@ def _last_steps(client: "MlflowClient", run: "Run") -> dict[str, int]:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return shown(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))
 
 
 def publish_everything(params: Params, root: Path = ROOT) -> int:
