@@ -1,0 +1,99 @@
+"""Stage `prepare`: the images that prepare.source names -> data/archive.zip and data/manifest.json."""
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pipelines.assets import ASSETS
+from pipelines.params import load
+from stylegan.config import ConfigError, PrepareConfig
+from stylegan.data.archive import (
+    ArchiveError,
+    Plan,
+    check_all,
+    convert_all,
+    list_bad,
+    manifest,
+    plan_archive,
+    write_archive,
+)
+from stylegan.data.sources import open_source
+from stylegan.files import write_json
+
+EARTH = ASSETS / "earth" / "bmng.jpg"
+ARCHIVE = Path("data/archive.zip")
+MANIFEST = Path("data/manifest.json")
+
+T = TypeVar("T")
+
+
+def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Path, workers: int) -> Plan:
+    """Check every file, then convert the good ones; nothing is written before all are checked.
+
+    Raises ArchiveError that names the files which cannot be used and the remedy.
+    """
+    source = open_source(config, earth)
+    total = len(source.names)
+    checks = list(track(check_all(source, config, workers), total, "checking"))
+    plan = plan_archive(source, checks, config)
+    if plan.bad:
+        print(list_bad(plan.bad, total + len(source.bad)), "Left out, as prepare.bad_files is skip.", sep="\n")
+    pngs = convert_all(source, plan, config, workers)
+    digest = write_archive(archive, plan, track(pngs, len(plan.entries), "converting"))
+    facts = manifest(source, plan, config, digest)
+    write_json(manifest_path, facts)
+    print(summary(plan, archive, facts["num_enlarged"], len(source.ignored)))
+    return plan
+
+
+def summary(plan: Plan, archive: Path, num_enlarged: int, num_ignored: int) -> str:
+    """What the archive holds, in a few lines."""
+    split = Counter(entry.split for entry in plan.entries)
+    classes = Counter(entry.label for entry in plan.entries if isinstance(entry.label, int))
+    names = plan.class_names or [str(label) for label in range(max(classes, default=-1) + 1)]
+    lines = [
+        f"{archive}: {len(plan.entries)} images {plan.mode}, {split['train']} to train, {split['holdout']} held out"
+    ]
+    if classes:
+        lines.append("classes: " + ", ".join(f"{name} {classes[label]}" for label, name in enumerate(names)))
+    if num_enlarged:
+        lines.append(f"{num_enlarged} images are smaller than prepare.resolution and were enlarged")
+    if num_ignored:
+        lines.append(f"{num_ignored} files are not images by their names and were ignored; the manifest lists them")
+    return "\n".join(lines)
+
+
+def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Pass items on, showing a bar with the time left on a terminal and a plain line every tenth elsewhere."""
+    console = Console()
+    if console.is_terminal:
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console) as bar:
+            yield from bar.track(items, total=total, description=what)
+        return
+    start = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        if done * 10 // total > (done - 1) * 10 // total:
+            left = (time.monotonic() - start) * (total - done) / done
+            print(f"{what} {done}/{total} images, {left:.0f} s left", flush=True)
+
+
+def main() -> None:
+    """Prepare what params.yaml says, with `section.key=value` arguments over it."""
+    config = load(overrides=sys.argv[1:]).prepare
+    prepare(config, ARCHIVE, MANIFEST, EARTH, workers=os.cpu_count() or 1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ArchiveError, ConfigError, FileNotFoundError) as error:
+        sys.exit(f"prepare: {error}")

@@ -1,0 +1,244 @@
+"""Opens what prepare.source names: files in a folder or zip, CIFAR-10, MNIST, or tiles of the built-in earth."""
+
+import gzip
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable, Sequence
+from os.path import commonpath
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from stylegan.config import PrepareConfig
+from stylegan.data.archive import INDEX, ArchiveError, BadFile, Label, Source, is_picture
+from stylegan.data.pickles import load_arrays
+from stylegan.data.transforms import Pixels
+
+CIFAR = "cifar-10-python.tar.gz"
+MNIST_IMAGES, MNIST_LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
+KINDS = f"earth, a folder of images, a .zip, {CIFAR} or train{MNIST_IMAGES}"
+
+
+def open_source(config: PrepareConfig, earth: Path) -> Source:
+    """Find out what config.source is and open it; `earth` is the built-in world picture.
+
+    Raises ArchiveError when nothing is there, it is of no known kind, or it has no labels of the kind asked for.
+    """
+    path = Path(config.source)
+    if config.source == "earth":
+        return earth_tiles(earth, config)
+    if not path.exists():
+        raise ArchiveError(f"{path}: nothing there. Set prepare.source to {KINDS}.")
+    if path.is_dir():
+        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        return image_files(f"{path}/", names, lambda name: (path / name).read_bytes(), config)
+    if path.suffix == ".zip":
+        return _zip_files(path, config)
+    if path.name.endswith(CIFAR):
+        return cifar10(path, config)
+    if path.name.endswith(MNIST_IMAGES):
+        return mnist(path, config)
+    raise ArchiveError(f"{path}: not a kind of source that is known. Set prepare.source to {KINDS}.")
+
+
+def image_files(root: str, names: Sequence[str], read: Callable[[str], bytes], config: PrepareConfig) -> Source:
+    """Image files below one root, with classes from sub-folders or labels from dataset.json when asked for.
+
+    Raises ArchiveError when there are no image files, or no labels where labels are asked for.
+    """
+    pictures = [name for name in names if is_picture(name)]
+    if not pictures:
+        raise ArchiveError(f"{root}: holds no image files. Set prepare.source to {KINDS}.")
+    indices = [name for name in names if PurePosixPath(name).name == INDEX]
+    index = min(indices, key=lambda name: name.count("/"), default=None)
+    base = str(PurePosixPath(index).parent / "_")[:-1] if index else ""
+    facts = _read_index(root, index, read(index)) if index else {}
+    held = facts.get("holdout")
+    labels, class_names, bad = _labels_of_files(root, pictures, base, facts, config)
+    return Source(
+        name=root.rstrip("/:"),
+        names=[root + name for name in pictures],
+        read=lambda number: read(pictures[number]),
+        labels=labels,
+        class_names=class_names,
+        holdout=frozenset(root + base + name for name in held) if held is not None else None,
+        bad=bad,
+        ignored=[root + name for name in names if not is_picture(name) and name != index],
+    )
+
+
+def cifar10(path: Path, config: PrepareConfig) -> Source:
+    """The 50,000 training pictures of CIFAR-10 (Krizhevsky 2009), 32 x 32 RGB, ten classes"""
+    names, batches, labels, class_names = [], [], [], None
+    with tarfile.open(path, "r:gz") as tar:
+        for member in sorted(tar.getmembers(), key=lambda member: member.name):
+            file, stem = tar.extractfile(member), PurePosixPath(member.name).name
+            if file and stem.startswith("data_batch_"):
+                batch = load_arrays(file, f"{path}:{member.name}")
+                batches.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+                labels += [int(label) for label in batch["labels"]]
+                names += [f"{path}:{stem}/{number:05d}" for number in range(len(batches[-1]))]
+            elif file and stem == "batches.meta":
+                class_names = [str(name) for name in load_arrays(file, f"{path}:{member.name}")["label_names"]]
+    if not batches:
+        raise ArchiveError(f"{path}: holds no data_batch_* files. Use the original {CIFAR}.")
+    return _pixels(path, names, np.concatenate(batches), labels, class_names, config)
+
+
+def mnist(path: Path, config: PrepareConfig) -> Source:
+    """Pictures of an MNIST file (LeCun 1998), padded from 28 x 28 to 32 x 32, and the label file beside it"""
+    images = np.pad(_idx(path, dimensions=3), ((0, 0), (2, 2), (2, 2)))
+    labels: list[int] = []
+    if config.labels == "file":
+        beside = path.with_name(path.name.replace(MNIST_IMAGES, MNIST_LABELS))
+        labels = _idx(beside, dimensions=1).tolist()
+        if len(labels) != len(images):
+            raise ArchiveError(f"{beside}: {len(labels)} labels for {len(images)} images. Use two files of one set.")
+    names = [f"{path}:{number:05d}" for number in range(len(images))]
+    return _pixels(path, names, images, labels, [str(digit) for digit in range(10)], config)
+
+
+def earth_tiles(path: Path, config: PrepareConfig) -> Source:
+    """Square windows of the world picture that are partly land and not monotonous, on a regular grid.
+
+    Each lies within one band of longitude, which is its group: windows overlap, but never across bands.
+    """
+    if not path.exists():
+        raise ArchiveError(f"{path}: no built-in pictures there. Run `dvc repro assets`.")
+    if config.labels != "none":
+        raise ArchiveError("earth: the built-in pictures have no labels. Set prepare.labels to none.")
+    if config.resolution > 256:
+        raise ArchiveError(
+            f"earth: holds no detail for {config.resolution} pixels. Set prepare.resolution to 256 or less."
+        )
+    world = np.asarray(Image.open(path).convert("RGB"))
+    window = max(128, config.resolution)
+    corners = _earth_corners(world, window)
+    band = _earth_band(world.shape[1], window)
+    return Source(
+        name="earth",
+        names=[f"earth:x{x:04d}y{y:04d}" for x, y in corners],
+        read=lambda number: _cut(world, *corners[number], window),
+        groups=[f"longitude {x // band * band * 360 // world.shape[1] - 180}" for x, _ in corners],
+    )
+
+
+def _earth_corners(world: Pixels, window: int) -> list[tuple[int, int]]:
+    # Judged on a picture a quarter the size: a window's look, not its grain, decides, and at any resolution alike.
+    coarse = np.asarray(Image.fromarray(world).reduce(4)).astype(np.int16)
+    height, width = coarse.shape[:2]
+    side, stride, band = window // 4, 5, _earth_band(world.shape[1], window) // 4
+    # 70 degrees north to 58 degrees south: beyond, the projection stretches little but ice.
+    rows = range(height * 20 // 180, height * 148 // 180 - side + 1, stride)
+    columns = [x for start in range(0, width - band + 1, band) for x in range(start, start + band - side + 1, stride)]
+    is_land = coarse[..., 2] <= coarse[..., :2].max(axis=2) + 4  # water is blue in this picture
+    luma = coarse.mean(axis=2)
+    return [
+        (4 * x, 4 * y)
+        for y in rows
+        for x in columns
+        if is_land[y : y + side, x : x + side].mean() >= 0.4 and luma[y : y + side, x : x + side].std() > 16
+    ]
+
+
+def _earth_band(width: int, window: int) -> int:
+    """Width of a band of longitude in pixels: 20 degrees for windows of 128 pixels, in proportion for larger ones"""
+    return width * 20 * window // (360 * 128)
+
+
+def _cut(world: Pixels, x: int, y: int, window: int) -> Pixels:
+    return np.ascontiguousarray(world[y : y + window, x : x + window])
+
+
+def _zip_files(path: Path, config: PrepareConfig) -> Source:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise ArchiveError(f"{path}: not a zip file ({error}). Copy or download it again.") from None
+    names = sorted(name for name in archive.namelist() if not name.endswith("/"))
+    return image_files(f"{path}:", names, archive.read, config)
+
+
+def _labels_of_files(
+    root: str, pictures: Sequence[str], base: str, facts: dict[str, Any], config: PrepareConfig
+) -> tuple[list[Label] | None, list[str] | None, list[BadFile]]:
+    """Labels beside the pictures, names of the classes, and labels of files that are not there"""
+    if config.labels == "none":
+        return None, None, []
+    if config.labels == "folders":
+        return *_labels_of_folders(root, pictures), []
+    if not facts.get("labels"):
+        raise ArchiveError(f"{root}: has no {INDEX} with labels. Add it, or set prepare.labels to folders or none.")
+    labels = {base + name: label for name, label in facts["labels"]}
+    absent = sorted(set(labels) - set(pictures))
+    bad = [BadFile(root + name, f"is named in {INDEX} but absent; add it, or remove its label") for name in absent]
+    return [labels.get(name) for name in pictures], facts.get("class_names"), bad
+
+
+def _labels_of_folders(root: str, pictures: Sequence[str]) -> tuple[list[Label], list[str]]:
+    parents = [str(PurePosixPath(name).parent) for name in pictures]
+    shared = len(PurePosixPath(commonpath(parents)).parts)  # a zip often wraps everything in one folder
+    folders = [PurePosixPath(parent).parts[shared : shared + 1] for parent in parents]
+    class_names = sorted({folder[0] for folder in folders if folder})
+    if not class_names:
+        raise ArchiveError(
+            f"{root}: prepare.labels is folders, but all images lie in one folder. "
+            "Put each class in a sub-folder of its own, or set prepare.labels to none."
+        )
+    numbers = {name: number for number, name in enumerate(class_names)}
+    return [numbers[folder[0]] if folder else None for folder in folders], class_names
+
+
+def _read_index(root: str, name: str, data: bytes) -> dict[str, Any]:
+    """Contents of a source's dataset.json, its labels all classes or all vectors of one length"""
+    try:
+        facts = json.loads(data)
+        labels = [label for _, label in facts.get("labels") or []]
+    except (ValueError, TypeError, AttributeError) as error:
+        expected = '{"labels": [[file, label], ...]} or {"labels": null}'
+        raise ArchiveError(f"{root}{name}: not in the official layout ({error}). Expected {expected}.") from None
+    kinds = {f"vector of {len(label)}" if isinstance(label, list) else type(label).__name__ for label in labels}
+    if len(kinds) > 1 or kinds & {"str", "float", "bool", "dict", "NoneType"}:
+        raise ArchiveError(
+            f"{root}{name}: labels are of kind {', '.join(sorted(kinds))}. "
+            "Expected a class number (int) for every file, or a vector of one length for every file."
+        )
+    return dict(facts)
+
+
+def _pixels(
+    path: Path,
+    names: list[str],
+    images: Pixels,
+    labels: list[int],
+    class_names: list[str] | None,
+    config: PrepareConfig,
+) -> Source:
+    """Source of raw pixels uint8 [N, H, W] or [N, H, W, C]"""
+    if config.labels == "folders":
+        raise ArchiveError(f"{path}: has no folders. Set prepare.labels to file (its own classes) or none.")
+    return Source(
+        name=str(path),
+        names=names,
+        read=lambda number: np.ascontiguousarray(images[number]),
+        labels=labels if config.labels == "file" else None,
+        class_names=class_names if config.labels == "file" else None,
+    )
+
+
+def _idx(path: Path, dimensions: int) -> Pixels:
+    """Unsigned bytes of an IDX file: two zeros, type 8, number of dimensions, their sizes big-endian, values"""
+    if not path.exists():
+        raise ArchiveError(f"{path}: no labels there. Put the file beside the images, or set prepare.labels to none.")
+    try:
+        with gzip.open(path) as file:
+            data = file.read()
+        if data[:4] != bytes([0, 0, 8, dimensions]):
+            raise ValueError(f"begins with {data[:4].hex()}, expected 000008{dimensions:02d}")
+        shape = np.frombuffer(data, ">u4", dimensions, offset=4)
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, ValueError) as error:
+        raise ArchiveError(f"{path}: not a complete IDX file ({error}). Download it again.") from None
