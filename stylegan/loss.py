@@ -40,12 +40,12 @@ def path_length_penalty(
     """(|J^T y| - a)^2 with a the running mean of |J^T y| (Karras et al. 2020, Eq. 4)
 
     gen_img [N, C, H, W] computed from ws [N, L, w_dim], pl_mean [] -> penalty [N], new pl_mean []
-    noise is y before its division by sqrt(H W), standard normal unless given. The returned mean is detached; inside the
+    noise is y, drawn from N(0, 1) / sqrt(H W) unless given. The returned mean is detached; inside the
     penalty the gradient flows through its newest term, as in the published training.
     """
     h, w = gen_img.shape[2:]
-    y = torch.randn_like(gen_img) if noise is None else noise
-    (grad,) = torch.autograd.grad((gen_img * y).sum() / math.sqrt(h * w), ws, create_graph=True)
+    y = torch.randn_like(gen_img) / math.sqrt(h * w) if noise is None else noise
+    (grad,) = torch.autograd.grad((gen_img * y).sum(), ws, create_graph=True)
     pl_lengths = grad.square().sum(dim=2).mean(dim=1).sqrt()
     new_mean = pl_mean.lerp(pl_lengths.mean(), pl_decay)
     return (pl_lengths - new_mean).square(), new_mean.detach()
