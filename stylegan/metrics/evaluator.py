@@ -1,0 +1,90 @@
+"""Images -> features -> statistics -> numbers: one function each, and the names of the numbers.
+
+N images, F features.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stylegan.config import EvaluateConfig
+from stylegan.files import replacing
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.extractors import RESIZE_FILTER, Extractor
+from stylegan.metrics.fid import FeatureMoments, frechet_distance
+from stylegan.metrics.kid import kernel_distance
+from stylegan.metrics.precision_recall import precision_recall
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """All that distances between two sets of images are computed from."""
+
+    features: Tensor  # float32 [N, F]
+    mean: Tensor  # fp64 [F]
+    cov: Tensor  # fp64 [F, F]
+
+
+def extract(batches: Iterable[Tensor], extractor: Extractor) -> Tensor:
+    """Features [N, F] of batches of uint8 images [n, C, H, W]"""
+    return torch.cat([extractor(img).cpu() for img in batches])
+
+
+def summarise(features: Tensor) -> Statistics:
+    """Statistics of features [N, F]"""
+    moments = FeatureMoments(features.shape[1])
+    moments.append(features)
+    return Statistics(features, *moments.mean_and_cov())
+
+
+def compare(real: Statistics, gen: Statistics, config: EvaluateConfig, extractor_name: str) -> dict[str, float]:
+    """The numbers of one set of generated images against the real ones, by metric name"""
+    kid = kernel_distance(real.features, gen.features, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
+    fid = frechet_distance(real.mean, real.cov, gen.mean, gen.cov)
+    precision, recall = precision_recall(real.features, gen.features, config.pr_neighbors)
+    return {
+        f"kid_{extractor_name}": kid,
+        frechet_name(extractor_name): fid,
+        f"precision_{extractor_name}": precision,
+        f"recall_{extractor_name}": recall,
+    }
+
+
+def frechet_name(extractor_name: str) -> str:
+    """Only distances between features of a trained network may carry the letters FID."""
+    return "frechet_random" if extractor_name == "random" else f"fid_{extractor_name}"
+
+
+def split_for_floor(features: Tensor, num_images: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Two disjoint random parts of real features [N, F]: the rest, and as many as are generated (at most half).
+
+    Their distance is the floor: what a perfect generator would score with this many images.
+    Raises MetricError for fewer than four images.
+    """
+    if len(features) < 4:
+        raise MetricError(
+            f"the real-vs-real floor needs two halves of at least 2 images; the split has {len(features)}. "
+            "Add images to the archive."
+        )
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(features)))
+    count = min(num_images, len(features) // 2)
+    return features[order[count:]], features[order[:count]]
+
+
+def cached_features(
+    folder: Path, digest: str, split: str, extractor: Extractor, compute: Callable[[], Tensor]
+) -> Tensor:
+    """Features [N, F] from the file named after archive, split, extractor and resize filter; computed when absent"""
+    network = f"{extractor.name}-{extractor.sha256[:12]}-{extractor.input_size}px-{RESIZE_FILTER}"
+    path = folder / f"{digest[:12]}-{split}-{network}.safetensors"
+    if path.exists():
+        return load_file(path)["features"]
+    features = compute()
+    with replacing(path) as temporary:
+        save_file({"features": features.contiguous()}, temporary)
+    return features

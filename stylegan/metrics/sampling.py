@@ -1,0 +1,104 @@
+"""Which images are measured: image i is a pure function of (seed, i), whatever the batch, the process, or psi.
+
+N images, L = num_ws, C channels, H W image.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from stylegan import images
+from stylegan.networks import Generator, truncate
+
+if TYPE_CHECKING:
+    from stylegan.data import ImageDataset
+
+# Independent streams of random numbers of one image.
+Z, Z_END, NOISE, LABEL = range(4)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """w of images 0 .. N-1 before truncation; psi does not enter, so a sweep shares them."""
+
+    seed: int
+    w: Tensor  # [N, w_dim]
+
+    def __len__(self) -> int:
+        return len(self.w)
+
+
+def draw_labels(dataset: "ImageDataset", num_images: int, seed: int) -> Tensor:
+    """Labels [N, c_dim] as frequent as in the data set"""
+    rows = [int(_rng(seed, LABEL, i).integers(len(dataset))) for i in range(num_images)]
+    return dataset.labels(rows)
+
+
+@torch.no_grad()
+def draw_latents(G: Generator, c: Tensor, seed: int, batch_size: int, stream: int = Z) -> Latents:
+    """Latents of one image for each label in c [N, c_dim]"""
+    w = []
+    for start in range(0, len(c), batch_size):
+        labels = c[start : start + batch_size]
+        z = _normals(seed, stream, range(start, start + len(labels)), G.z_dim).to(G.mapping.w_avg)
+        w.append(G.mapping(z, labels.to(z))[:, 0])  # one w for all layers
+    return Latents(seed, torch.cat(w))
+
+
+@torch.no_grad()
+def synthesize(G: Generator, latents: Latents, rows: range, psi: float, cutoff: int | None) -> Tensor:
+    """Images [n, C, H, W], float in about [-1, 1], of the given rows of latents, each with noise of its own"""
+    w = latents.w[rows.start : rows.stop].to(G.mapping.w_avg)
+    return synthesize_w(G, w, latents.seed, rows, psi, cutoff)
+
+
+@torch.no_grad()
+def synthesize_w(G: Generator, w: Tensor, seed: int, rows: range, psi: float, cutoff: int | None) -> Tensor:
+    """Images [n, C, H, W] of w [n, w_dim] with the noise that belongs to the images `rows`
+
+    Noise as in noise_mode "random", but a function of (seed, row): it takes the place of the constant noise maps.
+    """
+    ws = truncate(w[:, None].expand(-1, G.num_ws, -1), G.mapping.w_avg, psi, cutoff)
+    maps = {name: buffer for name, buffer in G.synthesis.named_buffers() if name.endswith("noise_const")}
+    draws = _normals(seed, NOISE, rows, sum(buffer.numel() for buffer in maps.values())).to(w)
+    noise, start = {}, 0
+    for name, buffer in maps.items():
+        noise[name] = draws[:, start : start + buffer.numel()].reshape(-1, 1, *buffer.shape[-2:])
+        start += buffer.numel()
+    img: Tensor = functional_call(G.synthesis, noise, (ws,), {"noise_mode": "const"})
+    return img
+
+
+def generated_batches(
+    G: Generator, latents: Latents, psi: float, cutoff: int | None, batch_size: int
+) -> Iterator[Tensor]:
+    """uint8 [n, C, H, W] of every row of latents, in order"""
+    for rows in batches(len(latents), batch_size):
+        yield images.to_uint8(synthesize(G, latents, rows, psi, cutoff))
+
+
+def real_batches(dataset: "ImageDataset", batch_size: int) -> Iterator[Tensor]:
+    """uint8 [n, C, H, W] of every image of the data set, in order"""
+    for rows in batches(len(dataset), batch_size):
+        yield dataset.batch(rows)[0]
+
+
+def batches(count: int, batch_size: int) -> Iterator[range]:
+    """0 .. count-1 in consecutive ranges of batch_size and a shorter last one"""
+    for start in range(0, count, batch_size):
+        yield range(start, min(start + batch_size, count))
+
+
+def _rng(seed: int, stream: int, row: int) -> np.random.Generator:
+    return np.random.default_rng((seed, stream, row))
+
+
+def _normals(seed: int, stream: int, rows: Sequence[int], size: int) -> Tensor:
+    """Standard normal numbers [n, size], the same on every device"""
+    draws = [_rng(seed, stream, row).standard_normal(size, dtype=np.float32) for row in rows]
+    return torch.from_numpy(np.stack(draws))
