@@ -8,16 +8,26 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, model_validator
-from typing import Annotated
 
-from stylegan.config import Config, ConfigError, Count, Section, check_batches, parse
+from stylegan.config import Config, ConfigError, Count, Section, batch_problems, parse
 
 # DVC points to the user's repository even when it works in a temporary clone; run state belongs there.
 ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML takes the last of two equal keys in silence; here a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} stands twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 class ClusterConfig(Section):
@@ -48,7 +58,9 @@ class Params(Config):
 
     @model_validator(mode="after")
     def _workers_share_the_batch(self) -> Self:
-        check_batches(self, self.cluster.num_workers)
+        problems = list(batch_problems(self, self.cluster.num_workers))
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 
@@ -58,10 +70,11 @@ def load(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Par
     Raises ConfigError that lists every problem, FileNotFoundError when there is no file.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no parameters there. Run from the repository root, or write the file with "
-                                "`python -m pipelines.plan --preset auto --resolution 256 --gpus 1`.")
+        raise FileNotFoundError(
+            f"{path}: no parameters there. Run from the repository root, or restore the file with `git restore {path}`."
+        )
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
@@ -85,7 +98,12 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
             node = node.setdefault(section, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"override {assignment!r}: {section} is a value, not a section")
-        node[key] = yaml.safe_load(text)
+        try:
+            node[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(
+                f"override {assignment!r}: {text} is not a YAML value; quote it or close its bracket"
+            ) from None
     return result
 
 

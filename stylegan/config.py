@@ -1,15 +1,17 @@
-"""Frozen, strict sections of the configuration, and the errors that name a bad value and its remedy.
+"""Frozen sections of the configuration, and the checks that their values fit together.
 
 Owns the shape of params.yaml as far as mathematics needs it. Nothing has a default: params.yaml is the only home of
 numbers. Does not import torch, so a typo is reported in a fraction of a second.
 """
 
-import difflib
-from collections.abc import Mapping
-from typing import Annotated, Literal, Self, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, Strict, model_validator
+
+from stylegan.strict import ConfigError as ConfigError
+from stylegan.strict import Section as Section
+from stylegan.strict import parse as parse
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -20,15 +22,7 @@ Resolution = Annotated[int, Field(ge=4)]
 Floats = Annotated[tuple[float, ...], Strict(False)]
 Ints = Annotated[tuple[int, ...], Strict(False)]
 
-
-class ConfigError(ValueError):
-    """A value in the configuration cannot be used; the message says where, why, and what to do."""
-
-
-class Section(BaseModel):
-    """Base of every section: immutable, unknown keys refused, no coercion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+FILTER_MARGIN = 21  # pixels that augment.multipliers.imgfilter pads by reflection
 
 
 class PrepareConfig(Section):
@@ -210,78 +204,84 @@ class Config(Section):
     render: RenderConfig
 
     @model_validator(mode="after")
-    def _batches_fit(self) -> Self:
-        check_batches(self, num_workers=1)
-        if self.evaluate.kid_subset_size > self.evaluate.num_images:
-            raise ValueError(
-                f"evaluate.kid_subset_size is {self.evaluate.kid_subset_size} but only {self.evaluate.num_images} images "
-                "are generated. Lower evaluate.kid_subset_size or raise evaluate.num_images."
-            )
-        if self.augment.p > self.augment.p_max:
-            raise ValueError(
-                f"augment.p starts at {self.augment.p}, above its cap augment.p_max = {self.augment.p_max}. "
-                "Lower augment.p or raise augment.p_max."
-            )
+    def _values_fit_together(self) -> Self:
+        problems = [*batch_problems(self, num_workers=1), *_network_problems(self), *_measurement_problems(self)]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 
-def check_batches(config: Config, num_workers: int) -> None:
-    """Check that batch_size = num_workers x rounds x batch_gpu suits the layers that need whole groups.
-
-    Raises ValueError with the remedy.
-    """
+def batch_problems(config: Config, num_workers: int) -> Iterator[str]:
+    """What keeps batch_size = num_workers x rounds x batch_gpu from suiting the layers that need whole groups."""
     batch_size, batch_gpu = config.train.batch_size, config.train.batch_gpu
-    if batch_size % (num_workers * batch_gpu):
-        chunk = num_workers * batch_gpu
-        raise ValueError(
-            f"train.batch_size is {batch_size}, not a multiple of {num_workers} worker(s) x train.batch_gpu {batch_gpu} "
-            f"= {chunk}. Set train.batch_size to {max(batch_size // chunk, 1) * chunk}, or change train.batch_gpu."
+    chunk = num_workers * batch_gpu
+    if batch_size % chunk:
+        yield (
+            f"train.batch_size is {batch_size}, not a multiple of {num_workers} worker(s) x train.batch_gpu "
+            f"{batch_gpu} = {chunk}. Set train.batch_size to {max(batch_size // chunk, 1) * chunk}, "
+            "or change train.batch_gpu."
         )
     group = min(config.discriminator.mbstd_group_size, batch_gpu)
     if batch_gpu % group:
-        raise ValueError(
+        yield (
             f"train.batch_gpu is {batch_gpu}, not a multiple of discriminator.mbstd_group_size {group}. "
             f"Set train.batch_gpu to {batch_gpu // group * group}, or lower the group size."
         )
     if config.loss.pl_weight > 0 and batch_gpu < config.loss.pl_batch_shrink:
-        raise ValueError(
+        yield (
             f"train.batch_gpu is {batch_gpu}, below loss.pl_batch_shrink {config.loss.pl_batch_shrink}: path length "
             f"would see no image. Set loss.pl_batch_shrink to at most {batch_gpu}, or loss.pl_weight to 0."
         )
 
 
-S = TypeVar("S", bound=Section)
+def _network_problems(config: Config) -> Iterator[str]:
+    resolution, augment = config.prepare.resolution, config.augment
+    for name, channel_base in (
+        ("generator", config.generator.channel_base),
+        ("discriminator", config.discriminator.channel_base),
+    ):
+        if channel_base < resolution:
+            yield (
+                f"{name}.channel_base is {channel_base}, which leaves no channel at {resolution} pixels. "
+                f"Set it to at least {resolution}; 32 x as much is usual."
+            )
+    if augment.p > augment.p_max:
+        yield (
+            f"augment.p starts at {augment.p}, above its cap augment.p_max = {augment.p_max}. "
+            "Lower augment.p or raise augment.p_max."
+        )
+    if augment.mode != "none" and augment.multipliers.imgfilter > 0 and resolution <= FILTER_MARGIN:
+        yield (
+            f"augment.multipliers.imgfilter is {augment.multipliers.imgfilter:g}, but its filters reach "
+            f"{FILTER_MARGIN} pixels and images have {resolution}. Set it to 0, or prepare.resolution to 32 or more."
+        )
+    if config.data.use_labels and config.prepare.labels == "none":
+        yield (
+            "data.use_labels is true, but prepare.labels is none, so the archive has no labels. "
+            "Set prepare.labels to folders or file, or data.use_labels to false."
+        )
 
 
-def parse(model: type[S], values: Mapping[str, object], where: str) -> S:
-    """Build a section from plain values.
-
-    Raises ConfigError that lists every problem with its dotted path, and suggests the nearest name for an unknown key.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        lines = [f"{where}: {_explain(model, problem)}" for problem in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
-
-
-def _explain(model: type[Section], problem: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _names_at(model, problem["loc"][:-1])
-        nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known keys: {', '.join(sorted(known))}"
-        return f"{path} is not a parameter; {hint}"
-    if problem["type"] == "missing":
-        return f"{path} is missing; every parameter has its value in this file"
-    if problem["type"] == "value_error":
-        return problem["msg"].removeprefix("Value error, ")
-    return f"{path} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-
-
-def _names_at(model: type[Section], path: tuple[int | str, ...]) -> list[str]:
-    for part in path:
-        annotation = model.model_fields[str(part)].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, Section)
-        model = annotation
-    return list(model.model_fields)
+def _measurement_problems(config: Config) -> Iterator[str]:
+    evaluate, render = config.evaluate, config.render
+    num_ws = 2 * (config.prepare.resolution.bit_length() - 1) - 2  # two styles a resolution above 4, two at 4
+    if evaluate.kid_subset_size > evaluate.num_images:
+        yield (
+            f"evaluate.kid_subset_size is {evaluate.kid_subset_size} but only {evaluate.num_images} images "
+            "are generated. Lower evaluate.kid_subset_size or raise evaluate.num_images."
+        )
+    if evaluate.pr_neighbors >= evaluate.num_images:
+        yield (
+            f"evaluate.pr_neighbors is {evaluate.pr_neighbors}, but each of evaluate.num_images = "
+            f"{evaluate.num_images} has fewer others. Lower evaluate.pr_neighbors or raise evaluate.num_images."
+        )
+    if evaluate.truncation_cutoff is not None and evaluate.truncation_cutoff > num_ws:
+        yield (
+            f"evaluate.truncation_cutoff is {evaluate.truncation_cutoff}, but the generator has {num_ws} style layers "
+            f"at {config.prepare.resolution} pixels. Set it to null for all, or to at most {num_ws}."
+        )
+    if not all(0 <= layer < num_ws for layer in render.mixing_layers):
+        yield (
+            f"render.mixing_layers is {list(render.mixing_layers)}, but the generator has style layers 0 to "
+            f"{num_ws - 1} at {config.prepare.resolution} pixels. Name only those."
+        )

@@ -1,0 +1,63 @@
+"""Strict, frozen sections, and the errors that name a bad value and its remedy.
+
+Knows pydantic and no parameter; `config.py` names those.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+
+class ConfigError(ValueError):
+    """A value in the configuration cannot be used; the message says where, why, and what to do."""
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, unknown keys refused, no coercion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def parse(model: type[S], values: Mapping[str, object], where: str) -> S:
+    """Build a section from plain values.
+
+    Raises ConfigError that lists every problem with its dotted path, and suggests the nearest name for an unknown key.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{where}: {line}" for problem in error.errors() for line in _explain(model, problem)]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _explain(model: type[Section], problem: ErrorDetails) -> Iterator[str]:
+    path, value = ".".join(str(part) for part in problem["loc"]), problem["input"]
+    if problem["type"] == "extra_forbidden":
+        known = _names_at(model, problem["loc"][:-1])
+        nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known keys: {', '.join(sorted(known))}"
+        yield f"{path} is not a parameter; {hint}"
+    elif problem["type"] == "missing":
+        yield f"{path} is missing; every parameter has its value in this file"
+    elif problem["type"] == "value_error":
+        yield from problem["msg"].removeprefix("Value error, ").split("\n")  # one problem a line
+    else:
+        number = "number" in problem["msg"] and re.fullmatch(r"([+-]?\d+)[eE]([+-]?\d+)", str(value))
+        hint = f"; YAML reads it as text, write {number[1]}.0e{int(number[2]):+d}" if number else ""
+        yield f"{path} is {value!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
+
+
+def _names_at(model: type[Section], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, Section)
+        model = annotation
+    return list(model.model_fields)
