@@ -1,0 +1,128 @@
+"""The whole TrainState, and the finished generator, as safetensors files: atomic, no pickle, versioned, config inside."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from stylegan.config import Config, GeneratorConfig, parse
+from stylegan.files import replacing
+from stylegan.networks import Generator
+from stylegan.state import TrainState
+
+VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A file is not a checkpoint, or not one of this model; the message names the tensor and both sides."""
+
+
+def save_checkpoint(state: TrainState, path: Path) -> None:
+    """Write the whole state, so that a reader sees the old file or the new one, never a part."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state)}
+    position = {"cur_nimg": state.cur_nimg, "p": state.p}
+    _write(tensors, path, {"state": position, "config": state.config.model_dump(mode="json")})
+
+
+@torch.no_grad()
+def load_checkpoint(state: TrainState, path: Path) -> None:
+    """Continue from a file, in place: networks, optimisers, p, signs, path length mean, position.
+
+    Raises CheckpointError that names the first tensor that does not fit.
+    """
+    tensors, meta = _read(path, "state")
+    for optimizer, net in ((state.opt_g, state.G), (state.opt_d, state.D)):
+        _allocate(optimizer, net, tensors, "opt_g" if net is state.G else "opt_d")
+    wanted = dict(_tensors(state))
+    saved_config = meta["config"]
+    for name in sorted(wanted.keys() | tensors.keys()):
+        got, want = tensors.get(name), wanted.get(name)
+        if got is None or want is None or got.shape != want.shape:
+            sides = [("not there" if t is None else str(list(t.shape))) for t in (got, want)]
+            raise CheckpointError(
+                f"{path}: {name} is {sides[0]} on disk but {sides[1]} in this model; "
+                f"{_difference(saved_config, state.config.model_dump(mode='json'))}"
+            )
+        want.copy_(got)
+    state.cur_nimg, state.p = meta["state"]["cur_nimg"], meta["state"]["p"]
+
+
+def save_generator(G: Generator, path: Path) -> None:
+    """Write a generator with all that is needed to build it again."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in G.state_dict().items()}
+    shape = {"img_resolution": G.img_resolution, "img_channels": G.img_channels, "c_dim": G.c_dim}
+    _write(tensors, path, {"generator": shape, "config": G.config.model_dump(mode="json")})
+
+
+def load_generator(path: Path) -> Generator:
+    """Read a generator for inference: fp32, eval mode, no gradients. Raises CheckpointError, FileNotFoundError."""
+    tensors, meta = _read(path, "generator")
+    config = parse(GeneratorConfig, meta["config"], str(path))
+    G = Generator(config, **meta["generator"])
+    G.load_state_dict(tensors)
+    return G.eval().requires_grad_(False)
+
+
+def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of the state under its name in the file"""
+    for prefix in ("G", "D", "G_ema"):
+        for name, tensor in getattr(state, prefix).state_dict().items():
+            yield f"{prefix}.{name}", tensor
+    for prefix, net in (("opt_g", state.G), ("opt_d", state.D)):
+        optimizer: torch.optim.Adam = getattr(state, prefix)
+        for name, param in net.named_parameters():
+            for key, value in optimizer.state.get(param, {}).items():
+                yield f"{prefix}.{name}.{key}", value
+    yield "signs", state.signs
+    yield "pl_mean", state.pl_mean
+
+
+def _allocate(optimizer: torch.optim.Adam, net: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
+    """Give Adam the moments that the file holds; it makes its own only at its first step."""
+    optimizer.state.clear()
+    for name, param in net.named_parameters():
+        if f"{prefix}.{name}.step" in tensors:
+            optimizer.state[param] = {
+                "step": torch.zeros([], device=param.device),
+                "exp_avg": torch.zeros_like(param, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(param, memory_format=torch.preserve_format),
+            }
+
+
+def _write(tensors: dict[str, Tensor], path: Path, meta: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {"version": str(VERSION)} | {key: json.dumps(value, sort_keys=True) for key, value in meta.items()}
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=header))
+
+
+def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, dict[str, object]]]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file. `dvc repro train` makes models/generator.safetensors.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a safetensors file, or damaged ({error}). Use an earlier one.") from None
+    if kind not in header or header.get("version") != str(VERSION):
+        raise CheckpointError(
+            f"{path}: holds {sorted(header) or 'no metadata'} of version {header.get('version')}, expected '{kind}' of "
+            f"version {VERSION}. A training checkpoint is not a generator file and the other way round."
+        )
+    return tensors, {key: json.loads(value) for key, value in header.items() if key != "version"}
+
+
+def _difference(saved: dict[str, object], now: dict[str, object]) -> str:
+    """The parameters in which two configurations differ, in words"""
+    changes = [
+        f"{section}.{key}={value} when saved, now {now[section][key]}"
+        for section, values in saved.items()
+        for key, value in values.items()
+        if section in now and now[section].get(key) != value
+    ]
+    return "; ".join(changes) or "its parameters are the same, so the data set or the version of the code differs"

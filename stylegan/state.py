@@ -1,0 +1,110 @@
+"""TrainState: everything that training changes, and nothing else."""
+
+import copy
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stylegan.augment import adjust_p
+from stylegan.config import Config
+from stylegan.distributed import all_reduce_sum_, broadcast_
+from stylegan.networks import Discriminator, Generator
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def seed_at(seed: int, rank: int, cur_nimg: int) -> int:
+    """Seed of the step that starts at cur_nimg: randomness is a function of position, so resume needs no saved state."""
+    return int(np.random.SeedSequence((seed, rank, cur_nimg)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@dataclass
+class TrainState:
+    """Networks, optimisers, augmentation probability, path length mean, and the position in the data."""
+
+    config: Config
+    G: Generator
+    D: Discriminator
+    G_ema: Generator
+    opt_g: torch.optim.Adam
+    opt_d: torch.optim.Adam
+    p: float  # augmentation probability
+    signs: Tensor  # [2] sum and count of sign(D(real)) on this rank since p was adjusted
+    pl_mean: Tensor  # [] running mean of path lengths
+    cur_nimg: int  # real images seen by all ranks
+
+    @classmethod
+    def create(
+        cls, config: Config, *, img_resolution: int, img_channels: int, c_dim: int, device: torch.device
+    ) -> Self:
+        """Freshly initialised state, equal on every rank."""
+        torch.manual_seed(seed_at(config.train.seed, 0, 0))
+        dtype = DTYPES[config.train.precision]
+        G = Generator(
+            config.generator, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim, dtype=dtype
+        )
+        D = Discriminator(
+            config.discriminator, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim, dtype=dtype
+        )
+        G, D = G.to(device).requires_grad_(False), D.to(device).requires_grad_(False)
+        broadcast_([*G.parameters(), *G.buffers(), *D.parameters(), *D.buffers()])
+        return cls(
+            config=config,
+            G=G,
+            D=D,
+            G_ema=copy.deepcopy(G).eval(),
+            opt_g=_adam(G, config, config.train.g_lr, config.loss.g_reg_interval),
+            opt_d=_adam(D, config, config.train.d_lr, config.loss.d_reg_interval),
+            p=0.0 if config.augment.mode == "none" else config.augment.p,
+            signs=torch.zeros(2, device=device),
+            pl_mean=torch.zeros([], device=device),
+            cur_nimg=0,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.pl_mean.device
+
+    @property
+    def batch_idx(self) -> int:
+        """Steps done"""
+        return self.cur_nimg // self.config.train.batch_size
+
+    def advance(self) -> None:
+        """After the phases of a step: average the generator, move p, count the images."""
+        self._update_ema()
+        self.cur_nimg += self.config.train.batch_size
+        augment = self.config.augment
+        if augment.mode == "ada" and self.batch_idx % augment.ada_interval == 0:
+            total, count = all_reduce_sum_(self.signs.clone()).tolist()
+            self.signs.zero_()
+            nimg = augment.ada_interval * self.config.train.batch_size
+            self.p = adjust_p(
+                self.p, total / max(count, 1), target=augment.ada_target, nimg=nimg,
+                ada_kimg=augment.ada_kimg, p_max=augment.p_max,
+            )  # fmt: skip
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        """G_ema <- lerp(G, G_ema, beta) with a half-life of ema_kimg (Karras et al. 2020a, App. C)."""
+        train = self.config.train
+        half_life = train.ema_kimg * 1000
+        if train.ema_rampup is not None:
+            half_life = min(half_life, self.cur_nimg * train.ema_rampup)
+        beta = 0.5 ** (train.batch_size / max(half_life, 1e-8))
+        torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.parameters()), 1 - beta)
+        for ema, buffer in zip(self.G_ema.buffers(), self.G.buffers(), strict=True):
+            ema.copy_(buffer)
+
+
+def _adam(net: nn.Module, config: Config, lr: float, reg_interval: int) -> torch.optim.Adam:
+    # Lazy regularisation makes n + 1 optimiser steps where there were n; rescale so that Adam sees the same horizon
+    # (Karras et al. 2020, App. B).
+    ratio = reg_interval / (reg_interval + 1)
+    beta1, beta2 = config.train.adam_betas
+    return torch.optim.Adam(
+        net.parameters(), lr=lr * ratio, betas=(beta1**ratio, beta2**ratio), eps=config.train.adam_eps, fused=True
+    )

@@ -1,0 +1,220 @@
+"""The training step as in the papers' algorithm, and the loop that yields a tick at a time.
+
+No file, no print, no logger here: the caller reports, saves and stops. N batch, C channels, H W image.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stylegan import images, loss
+from stylegan.augment import AugmentPipe
+
+from stylegan.data import ImageDataset, InfiniteSampler
+from stylegan.distributed import all_reduce_mean_, rank, world_size
+from stylegan.state import TrainState, seed_at
+from stylegan.stats import Stats
+
+PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or gradient became infinite or NaN; the message names the phase and the kimg."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What the caller learns every tick_kimg."""
+
+    index: int
+    cur_nimg: int
+    stats: dict[str, float]  # means since the last tick, equal on every rank
+    is_snapshot: bool
+    is_last: bool
+
+
+class LabelSource(Protocol):
+    def __call__(self, n: int) -> Tensor:
+        """Labels of n images drawn at random from the data set  -> [n, c_dim]"""
+
+
+class Trainer:
+    """One process's view of a step: the state it changes and what it needs to do so."""
+
+    def __init__(self, state: TrainState, draw_c: LabelSource) -> None:
+        self.state, self.config, self.draw_c = state, state.config, draw_c
+        self.augment = AugmentPipe(self.config.augment.multipliers).to(state.device)
+        self.stats = Stats(state.device)
+        self.rounds = self.config.train.batch_size // (world_size() * self.config.train.batch_gpu)
+        # First step and phase whose gradients were not finite, packed into one number; -1 while all is well.
+        # It stays on the device, so that checking costs no synchronisation.
+        self.failure = torch.tensor(-1, dtype=torch.int64, device=state.device)
+
+    def step(self, real_img: Tensor, real_c: Tensor) -> None:
+        """One batch: G, path length every g_reg_interval, D, R1 every d_reg_interval, then EMA and ADA.
+
+        real_img [N, C, H, W] in [-1, 1] and real_c [N, c_dim] are this rank's share of the batch.
+        """
+        state, config = self.state, self.config
+        torch.manual_seed(seed_at(config.train.seed, rank(), state.cur_nimg))
+        state.G.train()
+        self.update_g()
+        if config.loss.pl_weight > 0 and state.batch_idx % config.loss.g_reg_interval == 0:
+            self.regularize_g()
+        self.update_d(real_img, real_c)
+        if config.loss.r1_gamma > 0 and state.batch_idx % config.loss.d_reg_interval == 0:
+            self.regularize_d(real_img, real_c)
+        state.advance()
+
+    def update_g(self) -> None:
+        """Make D believe in generated images."""
+        with self.phase("Gmain"):
+            for _ in range(self.rounds):
+                gen_img, c, _ = self.generate(self.config.train.batch_gpu)
+                gen_logits = self.discriminate(gen_img, c)
+                g_loss = loss.generator_loss(gen_logits)
+                self.stats.add("loss/G", g_loss)
+                (g_loss.mean() / self.rounds).backward()
+
+    def regularize_g(self) -> None:
+        """Equal steps in w make equal steps in the image."""
+        with self.phase("Greg"):
+            for _ in range(self.rounds):
+                n = self.config.train.batch_gpu // self.config.loss.pl_batch_shrink
+                gen_img, _, ws = self.generate(n)
+                penalty, pl_mean = loss.path_length_penalty(
+                    gen_img, ws, self.state.pl_mean, self.config.loss.pl_decay
+                )
+                self.state.pl_mean = all_reduce_mean_(pl_mean)
+                self.stats.add("loss/pl_penalty", penalty)
+                weight = self.config.loss.pl_weight * self.config.loss.g_reg_interval
+                (penalty.mean() * (weight / self.rounds)).backward()
+
+    def update_d(self, real_img: Tensor, real_c: Tensor) -> None:
+        """Tell real images from generated ones."""
+        with self.phase("Dmain"):
+            for img, c in self.micro_batches(real_img, real_c):
+                with torch.no_grad():
+                    gen_img, gen_c, _ = self.generate(len(img))
+                gen_logits = self.discriminate(gen_img, gen_c)
+                gen_loss = loss.discriminator_gen_loss(gen_logits)
+                (gen_loss.mean() / self.rounds).backward()
+                real_logits = self.discriminate_real(img, c)
+                real_loss = loss.discriminator_real_loss(real_logits)
+                (real_loss.mean() / self.rounds).backward()
+                self.stats.add("logits/gen", gen_logits)
+                self.stats.add("loss/D", gen_loss + real_loss)
+
+    def regularize_d(self, real_img: Tensor, real_c: Tensor) -> None:
+        """Keep D's gradient small at real images."""
+        with self.phase("Dreg"):
+            for img, c in self.micro_batches(real_img, real_c):
+                img = img.detach().requires_grad_()
+                penalty = loss.r1_penalty(self.discriminate_real(img, c), img)
+                self.stats.add("loss/r1_penalty", penalty)
+                weight = self.config.loss.r1_gamma / 2 * self.config.loss.d_reg_interval
+                (penalty.mean() * (weight / self.rounds)).backward()
+
+    def generate(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Images of n random latents with style mixing  -> img [N, C, H, W], c [N, c_dim], ws [N, L, w_dim]"""
+        G = self.state.G
+        z, c = torch.randn(n, G.z_dim, device=self.state.device), self.draw_c(n)
+        ws = G.mapping(z, c)
+        G.mapping.track_w_avg(ws, self.config.generator.w_avg_beta)
+        if torch.rand([]).item() < self.config.loss.style_mixing_prob and G.num_ws > 1:
+            cutoff = int(torch.randint(1, G.num_ws, []))
+            other = G.mapping(torch.randn_like(z), c)
+            ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
+        return G.synthesis(ws), c, ws
+
+    def discriminate(self, img: Tensor, c: Tensor) -> Tensor:
+        """Logits of augmented images  [N, C, H, W], [N, c_dim] -> [N, 1]"""
+        if self.config.augment.mode != "none":
+            img = self.augment(img, self.state.p)
+        logits: Tensor = self.state.D(img, c)
+        return logits
+
+    def discriminate_real(self, img: Tensor, c: Tensor) -> Tensor:
+        """As `discriminate`, and remember the signs that steer p."""
+        logits = self.discriminate(img, c)
+        signs = logits.detach().sign()
+        self.state.signs += torch.stack([signs.sum(), torch.full_like(signs.sum(), signs.numel())])
+        self.stats.add("logits/real", logits)
+        self.stats.add("augment/r_t", signs)
+        return logits
+
+    def micro_batches(self, img: Tensor, c: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pieces of batch_gpu images"""
+        yield from zip(img.split(self.config.train.batch_gpu), c.split(self.config.train.batch_gpu), strict=True)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Collect gradients of the phase's network, average them over ranks, check them, take one optimiser step."""
+        net: nn.Module = self.state.G if name.startswith("G") else self.state.D
+        optimizer = self.state.opt_g if name.startswith("G") else self.state.opt_d
+        net.requires_grad_(True)
+        optimizer.zero_grad(set_to_none=True)
+        yield
+        net.requires_grad_(False)
+        grads = [param.grad for param in net.parameters() if param.grad is not None]
+        if world_size() > 1:
+            _average_over_ranks(grads)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        position = self.state.batch_idx * len(PHASES) + PHASES.index(name)
+        failed_now = (self.failure < 0) & ~norm.isfinite()
+        self.failure = torch.where(failed_now, position, self.failure)
+        self.stats.add(f"grad_norm/{name}", norm)
+        optimizer.step()
+
+    def check_finite(self) -> None:
+        """Raise NonFiniteError that names the first phase and kimg whose gradients were not finite."""
+        position = int(self.failure)
+        if position >= 0:
+            batch_idx, phase = divmod(position, len(PHASES))
+            kimg = batch_idx * self.config.train.batch_size / 1000
+            raise NonFiniteError(
+                f"the gradients of phase {PHASES[phase]} are not finite at kimg {kimg:.3f}. The last checkpoint is good: "
+                "lower train.g_lr / train.d_lr, raise loss.r1_gamma, or set train.precision to fp32, and run again."
+            )
+
+
+def _average_over_ranks(grads: list[Tensor]) -> None:
+    """One flat all-reduce: DDP's hooks handle four phases with double backward worst."""
+    flat = all_reduce_mean_(torch.cat([grad.flatten() for grad in grads]))
+    for grad, piece in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        grad.copy_(piece.view_as(grad))
+
+
+def train(state: TrainState, dataset: ImageDataset) -> Iterator[Tick]:
+    """Train from state.cur_nimg to total_kimg, yielding after every tick_kimg and at the end.
+
+    Raises NonFiniteError before it yields a tick whose state is spoilt.
+    """
+    config = state.config.train
+    sampler = InfiniteSampler(len(dataset), config.seed)
+    trainer = Trainer(state, _label_source(dataset, state.device))
+    share = config.batch_size // world_size()
+    total_nimg, tick_nimg = round(config.total_kimg * 1000), round(config.tick_kimg * 1000)
+    while state.cur_nimg < total_nimg:
+        img, c = dataset.batch(sampler.take(state.cur_nimg + rank() * share, share))
+        ticks_before = state.cur_nimg // tick_nimg
+        trainer.step(images.to_float(img.to(state.device)), c.to(state.device))
+        is_last = state.cur_nimg >= total_nimg
+        index = state.cur_nimg // tick_nimg
+        if index > ticks_before or is_last:
+            trainer.check_finite()
+            stats = trainer.stats.pop_means() | {"augment/p": state.p}
+            yield Tick(index, state.cur_nimg, stats, is_last or index % config.snapshot_ticks == 0, is_last)
+
+
+def _label_source(dataset: ImageDataset, device: torch.device) -> Callable[[int], Tensor]:
+    def draw_c(n: int) -> Tensor:
+        index: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = torch.randint(len(dataset), (n,)).numpy()
+        return dataset.labels(index).to(device)
+
+    return draw_c
