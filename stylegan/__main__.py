@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from stylegan.checkpoint import load_generator
@@ -42,6 +43,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def usable_device(text: str) -> torch.device:
+    """A device that holds tensors here. Raises argparse.ArgumentTypeError otherwise."""
+    try:
+        return torch.empty(0, device=text).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be used on this machine ({reason}); cpu always can"
+        ) from None
 
 
 def generate(G: Generator, c: Tensor, options: argparse.Namespace) -> str:
@@ -111,7 +123,7 @@ def _add(commands: "Commands", name: str, run: Command, help_: str, *, out: str)
     parser.add_argument("--psi", type=float, default=1.0, help="truncation: 1 is none, 0 the average picture (1)")
     parser.add_argument("--class", dest="class_index", type=int, help="class of a conditional generator")
     parser.add_argument("--batch-size", type=positive, default=16, help="pictures computed at once (16)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
+    parser.add_argument("--device", type=usable_device, default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
     return parser
 
 
@@ -119,10 +131,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status; a user's mistake is one line on stderr."""
     options = build_parser().parse_args(arguments)
     try:
-        if not options.generator.is_file():
-            raise FileNotFoundError(
-                f"{options.generator}: no generator there. Train one with `dvc repro train`, or check the path."
-            )
         G = load_generator(options.generator).to(options.device)
         print(options.run(G, class_labels(1, G.c_dim, options.class_index), options))
     except (OSError, ValueError) as error:

@@ -1,0 +1,159 @@
+"""Seeds to pictures: latents, truncation, mixing, interpolation."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.params import Params
+from stylegan.generate import class_labels, generate_images, interpolate, latents, style_mixing, truncation_strip
+from stylegan.images import to_uint8
+from stylegan.networks import Generator
+
+
+@pytest.fixture(scope="module")
+def build(tiny_params: Params) -> Callable[[int], Generator]:
+    def make(c_dim: int) -> Generator:
+        torch.manual_seed(0)
+        G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=c_dim)
+        # A fresh network has no mean style and no noise; give it both so that truncation and noise show.
+        G.mapping.w_avg.normal_()
+        for name, parameter in G.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter.data.fill_(0.5)
+        return G.requires_grad_(False).eval()
+
+    return make
+
+
+@pytest.fixture(scope="module", name="G")
+def unconditional(build: Callable[[int], Generator]) -> Generator:
+    return build(0)
+
+
+def test_a_latent_is_that_of_numpys_random_state() -> None:
+    expected = np.random.RandomState(7).randn(8).astype(np.float32)
+    assert np.array_equal(latents([7], 8)[0].numpy(), expected)
+
+
+def test_a_latent_does_not_depend_on_the_other_seeds() -> None:
+    assert torch.equal(latents([3, 5, 8], 16)[1], latents([5], 16)[0])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused(seed: int) -> None:
+    with pytest.raises(ValueError, match=f"^seed {seed}: seeds are whole numbers from 0 to 4294967295$"):
+        latents([seed], 8)
+
+
+def test_psi_one_is_the_untruncated_generator(G: Generator) -> None:
+    ws = G.mapping(latents([0, 1], G.z_dim), torch.zeros(2, 0))
+    assert torch.equal(generate_images(G, [0, 1], psi=1, batch_size=2), to_uint8(G.synthesis(ws, noise_mode="const")))
+
+
+def test_psi_zero_gives_every_seed_the_average_picture(G: Generator) -> None:
+    images = generate_images(G, [0, 1, 2], psi=0, batch_size=3)
+    assert torch.equal(images, images[:1].expand_as(images))
+
+
+def test_a_cutoff_leaves_the_later_layers_alone(G: Generator) -> None:
+    cut = generate_images(G, [0, 1], psi=0, cutoff=2, batch_size=2)
+    assert not torch.equal(cut[0], cut[1])
+    assert torch.equal(
+        generate_images(G, [0], psi=0, cutoff=G.num_ws, batch_size=1), generate_images(G, [0], psi=0, batch_size=1)
+    )
+
+
+def test_pictures_do_not_depend_on_the_batch_size(G: Generator) -> None:
+    together = generate_images(G, [0, 1, 2], psi=0.7, batch_size=3).int()
+    apart = generate_images(G, [0, 1, 2], psi=0.7, batch_size=1).int()
+    # Convolutions of other batch sizes sum in another order, which may tip a value over a rounding edge.
+    assert (together - apart).abs().max() <= 1
+
+
+def test_constant_noise_repeats_and_random_noise_does_not(G: Generator) -> None:
+    def pair(mode: str) -> list[torch.Tensor]:
+        return [generate_images(G, [0], psi=1, noise_mode=mode, batch_size=1) for _ in range(2)]  # type: ignore[arg-type]
+
+    torch.manual_seed(0)
+    assert torch.equal(*pair("const"))
+    assert not torch.equal(*pair("random"))
+    assert torch.equal(*pair("none"))
+    assert not torch.equal(pair("none")[0], pair("const")[0])
+
+
+def test_a_class_changes_the_picture(build: Callable[[int], Generator]) -> None:
+    G = build(3)
+    zero, two = (generate_images(G, [0], psi=1, c=class_labels(1, 3, k), batch_size=1) for k in (0, 2))
+    assert not torch.equal(zero, two)
+
+
+def test_one_label_serves_every_seed(build: Callable[[int], Generator]) -> None:
+    G = build(3)
+    one = generate_images(G, [0, 1], psi=1, c=class_labels(1, 3, 1), batch_size=2)
+    assert torch.equal(one, generate_images(G, [0, 1], psi=1, c=class_labels(2, 3, 1), batch_size=2))
+
+
+@pytest.mark.parametrize(
+    ("c_dim", "class_index", "message"),
+    [
+        (0, 2, "class 2 was asked for, but this generator is unconditional. Leave the class out."),
+        (3, None, "this generator is conditional. Choose a class from 0 to 2."),
+        (3, 3, "class 3 does not exist; this generator knows 0 to 2."),
+        (3, -1, "class -1 does not exist; this generator knows 0 to 2."),
+    ],
+)
+def test_a_class_that_does_not_fit_is_refused(c_dim: int, class_index: int | None, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        class_labels(1, c_dim, class_index)
+
+
+def test_the_strip_holds_each_seed_at_each_psi_row_by_row(G: Generator) -> None:
+    strip = truncation_strip(G, [4, 5], [0.0, 0.5, 1.0], batch_size=6)
+    assert strip.shape == (6, 3, 16, 16)
+    assert torch.equal(strip[0], strip[3])  # psi = 0 is the same picture in both rows
+    assert torch.equal(strip[[2, 5]], generate_images(G, [4, 5], psi=1, batch_size=2))
+
+
+def test_mixing_no_layer_gives_the_rows_and_all_layers_the_columns(G: Generator) -> None:
+    rows, _, unmixed = style_mixing(G, [0, 1], [2, 3, 4], [], psi=1, batch_size=16)
+    _, cols, replaced = style_mixing(G, [0, 1], [2, 3, 4], range(G.num_ws), psi=1, batch_size=16)
+    assert torch.equal(unmixed, rows.repeat_interleave(3, dim=0))
+    assert torch.equal(replaced, cols.repeat(2, 1, 1, 1))
+
+
+def test_a_mixture_takes_the_named_layers_from_its_column(G: Generator) -> None:
+    _, _, mixed = style_mixing(G, [0, 1], [2, 3], [1, 4], psi=1, batch_size=16)
+    ws = G.mapping(latents([1, 2], G.z_dim), torch.zeros(2, 0))
+    expected = ws[:1].clone()
+    expected[:, [1, 4]] = ws[1:, [1, 4]]
+    assert torch.equal(mixed[2], to_uint8(G.synthesis(expected, noise_mode="const"))[0])
+
+
+@pytest.mark.parametrize("layer", [-1, 6])
+def test_a_layer_that_does_not_exist_is_refused(G: Generator, layer: int) -> None:
+    with pytest.raises(ValueError, match=f"^layer {layer} does not exist; a generator of 16 pixels has 0 to 5$"):
+        style_mixing(G, [0], [1], [layer], psi=1, batch_size=4)
+
+
+def test_an_interpolation_passes_through_its_seeds_and_loops(G: Generator) -> None:
+    frames = torch.stack(list(interpolate(G, [0, 1, 2], 4, psi=0.8, batch_size=4)))
+    assert len(frames) == 12
+    stops = generate_images(G, [0, 1, 2], psi=0.8, batch_size=1).int()
+    # Another batch size may tip a value over a rounding edge.
+    assert (frames[::4].int() - stops).abs().max() <= 1
+
+
+def test_an_interpolation_is_straight_in_w(G: Generator) -> None:
+    frames = list(interpolate(G, [0, 1], 2, psi=1, batch_size=1))
+    ws = G.mapping(latents([0, 1], G.z_dim), torch.zeros(2, 0))
+    middle = to_uint8(G.synthesis(ws.mean(dim=0, keepdim=True), noise_mode="const"))[0]
+    # lerp and mean round differently in the last bit.
+    assert (frames[1].int() - middle.int()).abs().max() <= 1
+
+
+def test_an_interpolation_of_one_seed_is_refused(G: Generator) -> None:
+    with pytest.raises(ValueError, match=re.escape("an interpolation needs at least two seeds, got [3]")):
+        interpolate(G, [3], 4, psi=1, batch_size=4)

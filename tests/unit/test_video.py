@@ -1,0 +1,66 @@
+"""Frames to an MP4 file."""
+
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+import torch
+from torch import Tensor
+
+from stylegan.video import save_mp4
+
+
+def read_back(path: Path, size: tuple[int, int]) -> tuple[str, Tensor]:
+    """What ffmpeg says of a film, and its frames uint8 [F, H, W, 3]"""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    frames = torch.frombuffer(bytearray(done.stdout), dtype=torch.uint8).reshape(-1, size[1], size[0], 3)
+    return done.stderr.decode(), frames
+
+
+def flat(colour: list[int], side: int = 16) -> Tensor:
+    return torch.tensor(colour, dtype=torch.uint8)[:, None, None].repeat(1, side, side)
+
+
+def test_a_film_has_every_frame_in_order_enlarged(tmp_path: Path) -> None:
+    frames = [flat([level, level, level]) for level in (0, 80, 160, 240)]
+    assert save_mp4(frames, tmp_path / "new/film.mp4", fps=10, scale=3) == 4
+    said, seen = read_back(tmp_path / "new/film.mp4", (48, 48))
+    assert all(part in said for part in ("Video: h264", "yuv420p", " 48x48", " 10 fps"))
+    # H.264 is lossy and stores limited-range luma.
+    assert [round(frame.float().mean().item()) for frame in seen] == pytest.approx([0, 80, 160, 240], abs=3)
+
+
+def test_grey_and_transparent_frames_become_rgb(tmp_path: Path) -> None:
+    save_mp4([flat([100])], tmp_path / "grey.mp4", fps=1)
+    save_mp4([flat([0, 0, 0, 0])], tmp_path / "clear.mp4", fps=1)
+    # H.264 is lossy and stores limited-range luma.
+    assert read_back(tmp_path / "grey.mp4", (16, 16))[1].float().mean() == pytest.approx(100, abs=3)
+    assert read_back(tmp_path / "clear.mp4", (16, 16))[1].float().mean() == pytest.approx(255, abs=3)
+
+
+def test_odd_sides_lose_a_pixel(tmp_path: Path) -> None:
+    save_mp4([flat([9, 9, 9], side=17)], tmp_path / "odd.mp4", fps=1)
+    assert " 16x16" in read_back(tmp_path / "odd.mp4", (16, 16))[0]
+
+
+def test_equal_frames_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        save_mp4([flat([10, 200, 30]), flat([0, 0, 0])], tmp_path / name, fps=5)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_a_film_without_frames_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"film.mp4: a film needs at least one frame, got none$"):
+        save_mp4([], tmp_path / "film.mp4", fps=5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_that_fails_is_an_error_and_leaves_no_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RuntimeError, match=r"the encoder ended with status [0-9]+; its last line says why\.$"):
+        save_mp4([flat([0, 0, 0], side=64)] * 64, tmp_path / "film.mp4", fps=0)
+    assert capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
