@@ -124,21 +124,27 @@ def unfit_weights(path: Path, what: str, missing: KeyError) -> MetricError:
 
 
 def to_rgb(img: Tensor) -> Tensor:
-    """uint8 [N, C, H, W] -> float32 [N, 3, H, W] in [0, 255]: grey is repeated, RGBA is seen on white.
+    """uint8 [N, C, H, W] -> float32 [N, 3, H, W] in [0, 255]: grey is repeated, transparency is seen on white.
 
     White, because what is hidden under a transparent pixel must not count, and pages that show images are white.
     Raises MetricError for another number of channels or another type.
     """
-    if img.dtype != torch.uint8 or img.ndim != 4 or img.shape[1] not in (1, 3, 4):
+    if img.dtype != torch.uint8 or img.ndim != 4 or not 1 <= img.shape[1] <= 4:
         raise MetricError(
-            f"an extractor got {img.dtype} {list(img.shape)}; expected uint8 [N, C, H, W] with 1, 3 or 4 channels. "
+            f"an extractor got {img.dtype} {list(img.shape)}; expected uint8 [N, C, H, W] with 1 to 4 channels. "
             "Convert generated images with stylegan.images.to_uint8."
         )
-    rgb = img[:, :3].to(torch.float32)
-    if img.shape[1] == 4:
-        alpha = img[:, 3:].to(torch.float32) / 255
-        rgb = rgb * alpha + 255 * (1 - alpha)
-    return rgb.expand(-1, 3, -1, -1)
+    return on_white(img.to(torch.float32), black=0, white=255)
+
+
+def on_white(img: Tensor, black: float, white: float) -> Tensor:
+    """Grey, grey with alpha, RGB or RGBA [N, C, H, W] with values from black to white -> RGB [N, 3, H, W]"""
+    has_alpha = img.shape[1] % 2 == 0
+    colour = img[:, :-1] if has_alpha else img
+    if has_alpha:
+        alpha = (img[:, -1:] - black) / (white - black)
+        colour = colour * alpha + white * (1 - alpha)
+    return colour.expand(-1, 3, -1, -1)
 
 
 def resize(rgb: Tensor, size: int) -> Tensor:

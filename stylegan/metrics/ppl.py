@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan.metrics.extractors import on_white
 from stylegan.metrics.lpips import Lpips
 from stylegan.metrics.sampling import Z_END, batches, draw_latents, synthesize_w
 from stylegan.networks import Generator
@@ -43,12 +44,7 @@ def perceptual_path_length(lengths: Tensor) -> float:
 
 
 def lpips_input(img: Tensor) -> Tensor:
-    """Generated images [N, C, H, W] -> RGB [N, 3, H', W'] of at most 256 pixels: grey repeated, RGBA seen on white"""
-    rgb = img[:, :3]
-    if img.shape[1] == 4:
-        alpha = (img[:, 3:] + 1) / 2
-        rgb = rgb * alpha + (1 - alpha)
+    """Generated images [N, C, H, W] -> RGB [N, 3, H', W'] of at most 256 pixels: grey repeated, transparency on white"""
+    rgb = on_white(img, black=-1, white=1)
     factor = img.shape[2] // MAX_RESOLUTION
-    if factor > 1:
-        rgb = F.avg_pool2d(rgb, factor)
-    return rgb.expand(-1, 3, -1, -1)
+    return F.avg_pool2d(rgb, factor) if factor > 1 else rgb

@@ -5,7 +5,6 @@ N images, L = num_ws, C channels, H W image.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,10 +12,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from stylegan import images
+from stylegan.data import ImageDataset
 from stylegan.networks import Generator, truncate
-
-if TYPE_CHECKING:
-    from stylegan.data import ImageDataset
 
 # Independent streams of random numbers of one image.
 Z, Z_END, NOISE, LABEL = range(4)
@@ -33,7 +30,7 @@ class Latents:
         return len(self.w)
 
 
-def draw_labels(dataset: "ImageDataset", num_images: int, seed: int) -> Tensor:
+def draw_labels(dataset: ImageDataset, num_images: int, seed: int) -> Tensor:
     """Labels [N, c_dim] as frequent as in the data set"""
     rows = [int(_rng(seed, LABEL, i).integers(len(dataset))) for i in range(num_images)]
     return dataset.labels(rows)
@@ -82,7 +79,7 @@ def generated_batches(
         yield images.to_uint8(synthesize(G, latents, rows, psi, cutoff))
 
 
-def real_batches(dataset: "ImageDataset", batch_size: int) -> Iterator[Tensor]:
+def real_batches(dataset: ImageDataset, batch_size: int) -> Iterator[Tensor]:
     """uint8 [n, C, H, W] of every image of the data set, in order"""
     for rows in batches(len(dataset), batch_size):
         yield dataset.batch(rows)[0]
