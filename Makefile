@@ -12,12 +12,12 @@ ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLO
 .DELETE_ON_ERROR:
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
-		printf '  make %-7s %s\n' "$$name" "$$text"; done
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 repro: $(INSTALLED) ## assets, prepare, train, evaluate, render, and the run in MLflow; done work is not done again
 	@$(ACTIVATE) dvc repro $(ARGS)
-	@$(ACTIVATE) python -m pipelines.tracking publish
+	@$(ACTIVATE) python -m pipelines.tracking publish || \
+		echo "Not everything reached the tracking server; nothing is lost, the next 'make repro' sends it." >&2
 	@echo "Report: $(CURDIR)/reports/index.html (open it in a browser). Compare runs: make ui"
 
 test: $(INSTALLED) assets/manifest.json ## run every test; ARGS="-m 'not e2e'" leaves some out

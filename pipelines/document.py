@@ -1,0 +1,62 @@
+"""Changes values in a YAML file and leaves its comments, order and layout alone."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from stylegan.files import replacing
+
+WIDE = 4096  # columns; a value is never folded
+
+
+def rewrite(source: Path, target: Path, values: Mapping[str, Any]) -> None:
+    """Write `source` to `target` with the value at each dotted path; an unchanged value keeps its spelling.
+
+    Raises KeyError for a path that the source lacks.
+    """
+    text = rewritten(source.read_text(encoding="utf-8"), values)
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def rewritten(text: str, values: Mapping[str, Any]) -> str:
+    """The document with the value at each dotted path."""
+    editor = YAML()
+    editor.width = WIDE
+    editor.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    document = editor.load(text)
+    for path, value in values.items():
+        *sections, key = path.split(".")
+        node = document
+        for section in sections:
+            node = node[section]
+        if node[key] != value or type(node[key]) is bool or type(value) is bool:
+            node[key] = _flow(value) if isinstance(value, list) else value
+    stream = io.StringIO()
+    editor.dump(document, stream)
+    result = stream.getvalue()
+    _assert_says(result, values)
+    return result
+
+
+def _flow(items: list[Any]) -> CommentedSeq:
+    result = CommentedSeq(items)
+    result.fa.set_flow_style()
+    return result
+
+
+def _assert_says(text: str, values: Mapping[str, Any]) -> None:
+    # The stages read with another library; both must agree on what the file says.
+    document = yaml.safe_load(text)
+    for path, value in values.items():
+        node = document
+        for part in path.split("."):
+            node = node[part]
+        assert node == value, f"{path} reads back as {node!r}, expected {value!r}"

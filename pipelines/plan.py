@@ -1,0 +1,240 @@
+"""Writes params.yaml for a preset, a resolution and a number of GPUs, and shows where each value comes from.
+
+    python -m pipelines.plan --preset auto --resolution 256 --gpus 2 --source photos train.total_kimg=5000
+
+The only place that knows "auto": what it writes is plain numbers. Values that a preset does not decide keep what
+params.yaml says, and so do the comments.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.document import rewrite
+from pipelines.params import Params, load, override
+from stylegan.config import ConfigError, PrepareConfig, parse
+
+PRESETS = Path(__file__).parent / "presets"
+NAMES = ("auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar")
+CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4, "keep": 3}  # keep: unknown before the images are read; colour is usual
+MBSTD_GROUP = 4
+GAMMA_FACTORS = (0.25, 0.5, 1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value and the reason for it."""
+
+    value: Any
+    origin: str
+
+
+Choices = dict[str, Choice]  # by dotted path, such as train.batch_size
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of everything that is not a section"""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def preset_choices(name: str) -> tuple[Choices, int | None]:
+    """What the preset's files say, and the number of GPUs that its batch size was meant for (None: any)."""
+    common = yaml.safe_load((PRESETS / "common.yaml").read_text(encoding="utf-8"))
+    own = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+    reference_gpus: int | None = own.pop("reference_gpus", None)
+    choices = {path: Choice(value, "every official preset") for path, value in leaves(common)}
+    return choices | {path: Choice(value, f"preset {name}") for path, value in leaves(own)}, reference_gpus
+
+
+def auto_choices(resolution: int, gpus: int) -> Choices:
+    """Sizes from the resolution and the number of GPUs (Karras et al. 2020a, App. C)."""
+    wanted = max(min(gpus * min(4096 // resolution, 32), 64), gpus)
+    batch_gpu = wanted // gpus
+    # Other than powers of two of GPUs: keep whole groups of minibatch standard deviation.
+    batch = gpus * (batch_gpu - batch_gpu % MBSTD_GROUP if batch_gpu > MBSTD_GROUP else batch_gpu)
+    rounded = "" if batch == wanted else f"; {wanted} rounded down to suit {gpus} GPUs"
+    channel_base = Choice(32768 if resolution >= 512 else 16384, "32768 from 512 pixels, else half")
+    lr = Choice(0.002 if resolution >= 1024 else 0.0025, "0.002 from 1024 pixels, else 0.0025")
+    return {
+        "train.batch_size": Choice(batch, f"gpus x min(4096 / resolution, 32), at most 64{rounded}"),
+        "generator.channel_base": channel_base,
+        "discriminator.channel_base": channel_base,
+        "discriminator.mbstd_group_size": Choice(MBSTD_GROUP, f"at most {MBSTD_GROUP}"),
+        "train.g_lr": lr,
+        "train.d_lr": lr,
+        "loss.r1_gamma": Choice(_rounded(0.0002 * resolution**2 / batch), "0.0002 x resolution^2 / batch_size"),
+        "train.ema_kimg": Choice(_rounded(batch * 10 / 32), "10 x batch_size / 32"),
+    }
+
+
+def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
+    """The preset's batch on this many workers: batch_gpu, and groups that divide it."""
+    workers = max(gpus, 1)
+    batch, group = choices["train.batch_size"].value, choices["discriminator.mbstd_group_size"]
+    batch_gpu = batch // max(reference_gpus, workers)
+    rounds = batch // (workers * batch_gpu)
+    steps = f", {rounds} forward passes a step" if rounds > 1 else ""
+    fitting = max(size for size in range(1, group.value + 1) if batch_gpu % size == 0)
+    largest = Choice(fitting, f"largest up to {group.value} that divides batch_gpu")
+    shrink = choices["loss.pl_batch_shrink"]
+    return {
+        "train.batch_gpu": Choice(batch_gpu, f"batch_size / {max(reference_gpus, workers)} GPUs{steps}"),
+        "discriminator.mbstd_group_size": group if fitting == group.value else largest,
+        "loss.pl_batch_shrink": shrink if batch_gpu >= shrink.value else Choice(batch_gpu, "at most batch_gpu"),
+        "cluster.num_workers": Choice(workers, "one per GPU" if gpus else "no GPU: one process"),
+        "cluster.use_gpu": Choice(gpus > 0, f"--gpus {gpus}"),
+    }
+
+
+def resolve(preset: str, resolution: int | None, gpus: int, base: Params) -> Choices:
+    """Every value of params.yaml with its origin.
+
+    Raises ConfigError for a resolution that is no power of two, or a batch that the GPUs cannot share.
+    """
+    kept = {path: Choice(value, "kept") for path, value in leaves(base.model_dump(mode="json"))}
+    chosen, reference_gpus = preset_choices(preset)
+    choices = kept | chosen
+    if resolution is not None:
+        parse(PrepareConfig, base.prepare.model_dump() | {"resolution": resolution}, "plan")
+        choices["prepare.resolution"] = Choice(resolution, "--resolution")
+    if preset == "auto":
+        choices |= auto_choices(choices["prepare.resolution"].value, max(gpus, 1))
+    batch = choices["train.batch_size"].value
+    if batch % max(gpus, 1):
+        fits = max(count for count in range(1, gpus) if batch % count == 0)
+        raise ConfigError(
+            f"preset {preset} has a batch of {batch} images, which {gpus} GPUs cannot share evenly. Use --gpus {fits}, "
+            "or --preset auto, which sizes the batch for the GPUs."
+        )
+    return choices | fitted(choices, reference_gpus or max(gpus, 1), gpus)
+
+
+def checked(choices: Choices) -> Params:
+    """Raises ConfigError when the values do not fit together."""
+    values: dict[str, Any] = {}
+    for path, choice in choices.items():
+        *sections, key = path.split(".")
+        node = values
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[key] = choice.value
+    return parse(Params, values, "plan")
+
+
+def parameter_counts(params: Params) -> tuple[int, int]:
+    """Trainable parameters of G and D without labels, counted without allocating them."""
+    # Deferred: a wrong value is reported before torch is imported.
+    import torch
+
+    from stylegan.networks import Discriminator, Generator
+
+    resolution, channels = params.prepare.resolution, CHANNELS[params.prepare.mode]
+    with torch.device("meta"):
+        G = Generator(params.generator, img_resolution=resolution, img_channels=channels, c_dim=0)
+        D = Discriminator(params.discriminator, img_resolution=resolution, img_channels=channels, c_dim=0)
+    return sum(p.numel() for p in G.parameters()), sum(p.numel() for p in D.parameters())
+
+
+def table(choices: Choices, base: Params) -> Table:
+    """Parameter, value, the value before where it differs, and the reason; changed rows are bold."""
+    before = dict(leaves(base.model_dump(mode="json")))
+    result = Table("parameter", "value", "was", "because", box=SIMPLE, pad_edge=False)
+    result.columns[0].no_wrap = True
+    for path, choice in choices.items():
+        changed = choice.value != before[path]
+        was = _text(before[path]) if changed else ""
+        result.add_row(path, _text(choice.value), was, choice.origin, style="bold" if changed else None)
+    return result
+
+
+def advice(params: Params) -> list[str]:
+    """What the numbers mean, and which one is worth a sweep."""
+    g_count, d_count = parameter_counts(params)
+    steps = round(params.train.total_kimg * 1000 / params.train.batch_size)
+    gammas = ", ".join(f"{params.loss.r1_gamma * factor:.4g}" for factor in GAMMA_FACTORS)
+    return [
+        f"G has {g_count:,} parameters, D has {d_count:,} (without labels).",
+        f"{params.train.total_kimg:g} kimg are {steps:,} steps of {params.train.batch_size} images.",
+        f"loss.r1_gamma decides most and no formula knows it: try {gammas} and keep the lowest KID or FID.",
+    ]
+
+
+def plan(options: argparse.Namespace, console: Console) -> None:
+    """Resolve, show, and write unless it is a dry run.
+
+    Raises ConfigError, or FileExistsError rather than overwrite a file other than the one it started from.
+    """
+    base = load(options.base)
+    choices = resolve(options.preset, options.resolution, options.gpus, base)
+    if options.source is not None:
+        choices["prepare.source"] = Choice(source_of(options.source), "--source")
+    overridden = override({}, options.overrides)
+    choices |= {path: Choice(value, "command line") for path, value in leaves(overridden)}
+    params = checked(choices)
+    console.print(table(choices, base))
+    for line in advice(params):
+        console.print(line)
+    if options.dry_run:
+        console.print("Dry run: nothing written.")
+        return
+    out = options.out or options.base
+    if out.exists() and not out.samefile(options.base):
+        raise FileExistsError(f"{out} exists and is not {options.base}, where values are kept from. Remove it first.")
+    rewrite(options.base, out, {path: choice.value for path, choice in choices.items()})
+    console.print(f"Wrote {out}. `git diff {out}` shows the change, `dvc repro` runs it.")
+
+
+def source_of(path: str) -> str:
+    """Raises ConfigError when the images are not there."""
+    if path != "earth" and not Path(path).exists():
+        raise ConfigError(
+            f"--source {path}: nothing there. Name a folder, a .zip or a data set file, or earth (built in)."
+        )
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; exits with the message of whatever does not fit."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.plan", description=__doc__.split("\n")[0])
+    parser.add_argument("--preset", choices=NAMES, required=True)
+    parser.add_argument("--resolution", type=int, help="pixels, a power of two; without it the preset's, or the base's")
+    parser.add_argument("--gpus", type=int, required=True, help="0 plans for the processor")
+    parser.add_argument("--source", help="folder, .zip or data set file of images, or earth")
+    parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
+    parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
+    parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    options = parser.parse_args(arguments)
+    if options.gpus < 0:
+        parser.error(f"argument --gpus: is {options.gpus}; expected 0 or more")
+    try:
+        # Piped output has no width; 80 columns would fold the table.
+        plan(options, Console(width=None if sys.stdout.isatty() else 130))
+    except (ConfigError, OSError) as error:
+        sys.exit(str(error))
+
+
+def _rounded(value: float) -> float:
+    # 0.0002 has no exact binary form; nobody wants its tail in a file.
+    return float(f"{value:.8g}")
+
+
+def _text(value: Any) -> str:
+    # As YAML spells it, so that a line can be copied.
+    return yaml.safe_dump(value, default_flow_style=True, width=4096).split("\n")[0]
+
+
+if __name__ == "__main__":
+    main()
