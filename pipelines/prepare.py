@@ -2,17 +2,12 @@
 
 import os
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines.assets import ASSETS
 from pipelines.params import load
+from pipelines.progress import track
 from stylegan.config import ConfigError, PrepareConfig
 from stylegan.data.archive import (
     ArchiveError,
@@ -30,8 +25,6 @@ from stylegan.files import write_json
 EARTH = ASSETS / "earth" / "bmng.jpg"
 ARCHIVE = Path("data/archive.zip")
 MANIFEST = Path("data/manifest.json")
-
-T = TypeVar("T")
 
 
 def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Path, workers: int) -> Plan:
@@ -68,22 +61,6 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, num_ignored: int) -> s
     if num_ignored:
         lines.append(f"{num_ignored} files are not images by their names and were ignored; the manifest lists them")
     return "\n".join(lines)
-
-
-def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Pass items on, showing a bar with the time left on a terminal and a plain line every tenth elsewhere."""
-    console = Console()
-    if console.is_terminal:
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=console) as bar:
-            yield from bar.track(items, total=total, description=what)
-        return
-    start = time.monotonic()
-    for done, item in enumerate(items, 1):
-        yield item
-        if done * 10 // total > (done - 1) * 10 // total:
-            left = (time.monotonic() - start) * (total - done) / done
-            print(f"{what} {done}/{total} images, {left:.0f} s left", flush=True)
 
 
 def main() -> None:
