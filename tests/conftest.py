@@ -99,3 +99,39 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def write_pictures() -> Callable[..., list[str]]:
+    """write_pictures(folder, count, size=20) -> names of colourful PNGs written there, each unlike the others."""
+    import numpy as np
+    from PIL import Image
+
+    def write(folder: Path, count: int, size: int = 20) -> list[str]:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [f"good{number:02d}.png" for number in range(count)]
+        for number, name in enumerate(names):
+            coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)
+            Image.fromarray(coarse).resize((size, size)).save(folder / name)
+        return names
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_archive(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_params: Callable[..., Params],
+    write_pictures: Callable[..., list[str]],
+) -> Path:
+    """Archive of 24 pictures of 16 x 16 RGB in two classes (circle, square), 18 to train and 6 held out."""
+    from pipelines.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("tiny")
+    for name in ("circle", "square"):
+        write_pictures(folder / "images" / name, 12, size=16 if name == "circle" else 20)
+    config = make_params(
+        f"prepare.source={folder / 'images'}", "prepare.labels=folders", "prepare.holdout_fraction=0.25"
+    ).prepare
+    prepare(config, folder / "archive.zip", folder / "manifest.json", earth=folder / "none.jpg", workers=1)
+    return folder / "archive.zip"

@@ -4,10 +4,11 @@ import gzip
 import json
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from PIL import Image
@@ -72,20 +73,25 @@ def image_files(root: str, names: Sequence[str], read: Callable[[str], bytes], c
 
 def cifar10(path: Path, config: PrepareConfig) -> Source:
     """The 50,000 training pictures of CIFAR-10 (Krizhevsky 2009), 32 x 32 RGB, ten classes"""
-    names, batches, labels, class_names = [], [], [], None
-    with tarfile.open(path, "r:gz") as tar:
-        for member in sorted(tar.getmembers(), key=lambda member: member.name):
-            file, stem = tar.extractfile(member), PurePosixPath(member.name).name
-            if file and stem.startswith("data_batch_"):
-                batch = load_arrays(file, f"{path}:{member.name}")
-                batches.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-                labels += [int(label) for label in batch["labels"]]
-                names += [f"{path}:{stem}/{number:05d}" for number in range(len(batches[-1]))]
-            elif file and stem == "batches.meta":
-                class_names = [str(name) for name in load_arrays(file, f"{path}:{member.name}")["label_names"]]
-    if not batches:
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            members = {PurePosixPath(member.name).name: member for member in tar.getmembers()}
+            files = {
+                stem: load_arrays(cast("IO[bytes]", tar.extractfile(members[stem])), f"{path}:{stem}")
+                for stem in sorted(members)
+                if stem.startswith("data_batch_") or stem == "batches.meta"
+            }
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ArchiveError(f"{path}: not a complete tar.gz file ({error}). Download it again.") from None
+    except ValueError as error:
+        raise ArchiveError(str(error)) from None
+    class_names = files.pop("batches.meta", {}).get("label_names")
+    if not files:
         raise ArchiveError(f"{path}: holds no data_batch_* files. Use the original {CIFAR}.")
-    return _pixels(path, names, np.concatenate(batches), labels, class_names, config)
+    images = np.concatenate([batch["data"] for batch in files.values()]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    names = [f"{path}:{stem}/{number:05d}" for stem, batch in files.items() for number in range(len(batch["data"]))]
+    labels = [int(label) for batch in files.values() for label in batch["labels"]]
+    return _pixels(path, names, images, labels, class_names, config)
 
 
 def mnist(path: Path, config: PrepareConfig) -> Source:
@@ -117,7 +123,7 @@ def earth_tiles(path: Path, config: PrepareConfig) -> Source:
     world = np.asarray(Image.open(path).convert("RGB"))
     window = max(128, config.resolution)
     corners = _earth_corners(world, window)
-    band = _earth_band(world.shape[1], window)
+    band = 4 * _earth_band(world.shape[1] // 4, window // 4)
     return Source(
         name="earth",
         names=[f"earth:x{x:04d}y{y:04d}" for x, y in corners],
@@ -130,7 +136,7 @@ def _earth_corners(world: Pixels, window: int) -> list[tuple[int, int]]:
     # Judged on a picture a quarter the size: a window's look, not its grain, decides, and at any resolution alike.
     coarse = np.asarray(Image.fromarray(world).reduce(4)).astype(np.int16)
     height, width = coarse.shape[:2]
-    side, stride, band = window // 4, 5, _earth_band(world.shape[1], window) // 4
+    side, stride, band = window // 4, 5, _earth_band(width, window // 4)
     # 70 degrees north to 58 degrees south: beyond, the projection stretches little but ice.
     rows = range(height * 20 // 180, height * 148 // 180 - side + 1, stride)
     columns = [x for start in range(0, width - band + 1, band) for x in range(start, start + band - side + 1, stride)]
@@ -145,8 +151,8 @@ def _earth_corners(world: Pixels, window: int) -> list[tuple[int, int]]:
 
 
 def _earth_band(width: int, window: int) -> int:
-    """Width of a band of longitude in pixels: 20 degrees for windows of 128 pixels, in proportion for larger ones"""
-    return width * 20 * window // (360 * 128)
+    """Width of a band of longitude in coarse pixels: 20 degrees for windows of 32, in proportion for larger ones"""
+    return width * 20 * window // (360 * 32)
 
 
 def _cut(world: Pixels, x: int, y: int, window: int) -> Pixels:

@@ -1,0 +1,319 @@
+"""stylegan.data.transforms and archive: what is bad, what is converted and how, and what the zip holds."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.params import Params
+from stylegan.config import PrepareConfig
+from stylegan.data.archive import (
+    ArchiveError,
+    Check,
+    Source,
+    check_all,
+    choose_holdout,
+    convert_all,
+    manifest,
+    ordered_map,
+    plan_archive,
+    write_archive,
+)
+from stylegan.data.sources import open_source
+from stylegan.data.transforms import check_image, convert_image
+
+Make = Callable[..., Params]
+
+
+def encode(image: Image.Image, suffix: str = "png", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=suffix, **options)
+    return buffer.getvalue()
+
+
+def decode(png: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(png))
+    image.load()
+    return image
+
+
+def noise(width: int, height: int, channels: int = 3) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
+    return Image.fromarray(pixels.squeeze())
+
+
+def build(config: PrepareConfig, target: Path, workers: int = 1) -> dict[str, object]:
+    """The whole way from source to archive, without the stage's console"""
+    source = open_source(config, earth=target / "none.jpg")
+    plan = plan_archive(source, list(check_all(source, config, workers)), config)
+    digest = write_archive(target, plan, convert_all(source, plan, config, workers))
+    return manifest(source, plan, config, digest)
+
+
+@pytest.fixture
+def mixed_folder(tmp_path: Path, write_pictures: Callable[..., list[str]]) -> Path:
+    """Three good pictures, and one of every kind of bad one"""
+    folder = tmp_path / "mixed"
+    write_pictures(folder / "deep" / "er", 3)
+    jpeg = encode(noise(64, 64), "jpeg")
+    (folder / "truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (folder / "text.png").write_text("this is not a picture\n")
+    (folder / "print.jpg").write_bytes(encode(noise(20, 20, 4).convert("RGB").convert("CMYK"), "jpeg"))
+    Image.fromarray(np.full((20, 20), 40000, np.uint16)).save(folder / "sixteen.png")
+    noise(24, 20).save(folder / "wide.png")
+    frames = [Image.new("L", (20, 20), shade) for shade in (0, 100, 200)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    (folder / "README.txt").write_text("about these pictures")
+    return folder
+
+
+REASONS = {
+    "moving.gif": "is animated or has pages (3 frames); save the frame you want as a file",
+    "print.jpg": "is CMYK, whose colours depend on a profile; save it as RGB",
+    "sixteen.png": "has more than 8 bits per channel; save it with 8",
+    "text.png": "cannot be decoded (not an image file); replace or remove it",
+    "truncated.jpg": "cannot be decoded (image file is truncated (24 bytes not processed)); replace or remove it",
+    "wide.png": "is 24 x 20, not square; set prepare.transform to center-crop",
+}
+
+
+def test_every_bad_file_is_listed_with_its_reason_and_the_good_ones_are_kept(
+    make_params: Make, mixed_folder: Path, tmp_path: Path
+) -> None:
+    facts = build(make_params(f"prepare.source={mixed_folder}").prepare, tmp_path / "archive.zip")
+    found = {Path(file["source"]).name: file["reason"] for file in facts["bad_files"]}
+    assert found.keys() == REASONS.keys()
+    # How many bytes are left over is the decoder's affair.
+    assert found.pop("truncated.jpg").startswith("cannot be decoded (image file is truncated (")
+    assert found == {name: reason for name, reason in REASONS.items() if name != "truncated.jpg"}
+    assert [image["source"] for image in facts["images"]] == [
+        f"{mixed_folder}/deep/er/good{n:02d}.png" for n in range(3)
+    ]
+    assert facts["ignored_files"] == [f"{mixed_folder}/README.txt"]
+
+
+def test_policy_fail_lists_every_bad_file_and_writes_nothing(
+    make_params: Make, mixed_folder: Path, tmp_path: Path
+) -> None:
+    config = make_params(f"prepare.source={mixed_folder}", "prepare.bad_files=fail").prepare
+    (mixed_folder / "truncated.jpg").unlink()
+    with pytest.raises(ArchiveError) as error:
+        build(config, tmp_path / "archive.zip")
+    width = len(f"{mixed_folder}/sixteen.png")
+    rows = [f"  {f'{mixed_folder}/{n}':<{width}}  {r}" for n, r in REASONS.items() if n != "truncated.jpg"]
+    advice = "Repair or remove them, or set prepare.bad_files to skip."
+    assert str(error.value) == "\n".join([f"{mixed_folder}: 5 of 8 files cannot be used:", *rows, advice])
+    assert not (tmp_path / "archive.zip").exists()
+
+
+def test_a_source_without_any_good_picture_is_refused_under_either_policy(make_params: Make, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("nothing")
+    with pytest.raises(ArchiveError, match=r"1 of 1 files cannot be used:\n.*\nNo picture is left\.$"):
+        build(make_params(f"prepare.source={tmp_path}", "prepare.bad_files=skip").prepare, tmp_path / "archive.zip")
+
+
+def test_sixteen_bit_colour_is_found_though_pillow_hides_it(make_params: Make) -> None:
+    header = bytes.fromhex("89504e470d0a1a0a")
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        import zlib
+
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    import zlib
+
+    rows = b"".join(b"\0" + bytes(4 * 6) for _ in range(4))
+    ihdr = (4).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
+    png = header + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    check = check_image(png, make_params().prepare)
+    assert (check.mode, check.reason) == ("RGB", "has more than 8 bits per channel; save it with 8")
+
+
+def test_an_animated_png_and_webp_are_found(make_params: Make) -> None:
+    frames = [Image.new("RGB", (8, 8), shade) for shade in ("red", "blue")]
+    for suffix in ("png", "webp"):
+        data = encode(frames[0], suffix, save_all=True, append_images=frames[1:])
+        reason = check_image(data, make_params().prepare).reason
+        assert reason == "is animated or has pages (2 frames); save the frame you want as a file"
+
+
+def test_a_file_that_cannot_be_read_is_listed(make_params: Make) -> None:
+    def read(index: int) -> bytes:
+        raise PermissionError("permission denied")
+
+    (check,) = check_all(Source("s", ["s/a.png"], read), make_params().prepare, workers=1)
+    assert check.reason == "cannot be read (permission denied); replace or remove it"
+
+
+def test_a_file_that_changes_after_the_check_is_named(make_params: Make, tmp_path: Path) -> None:
+    noise(16, 16).save(tmp_path / "a.png")
+    config = make_params(f"prepare.source={tmp_path}").prepare
+    source = open_source(config, tmp_path)
+    plan = plan_archive(source, list(check_all(source, config, 1)), config)
+    (tmp_path / "a.png").write_text("gone")
+    with pytest.raises(ArchiveError, match=r"a\.png: passed the check but cannot be converted .* Prepare again\.$"):
+        write_archive(tmp_path / "archive.zip", plan, convert_all(source, plan, config, 1))
+    assert not list(tmp_path.glob("*archive*"))
+
+
+def test_keep_refuses_the_minority_and_names_the_remedy(make_params: Make, tmp_path: Path) -> None:
+    for number in range(3):
+        noise(16, 16).save(tmp_path / f"{number}.png")
+    noise(16, 16).convert("L").save(tmp_path / "grey.png")
+    noise(16, 16).convert("P").save(tmp_path / "palette.png")
+    facts = build(make_params(f"prepare.source={tmp_path}", "prepare.mode=keep").prepare, tmp_path / "a.zip")
+    assert facts["mode"] == "RGB"
+    assert [file["reason"] for file in facts["bad_files"]] == [
+        "is L, most are RGB, and prepare.mode keep needs one; set prepare.mode to RGB",
+        "is P, which prepare.mode keep cannot keep; set prepare.mode to L, RGB or RGBA",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("original", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_mode_becomes_the_mode_asked_for(make_params: Make, original: str, mode: str) -> None:
+    data = encode(noise(16, 16).convert("RGBA").convert(original))
+    config = make_params(f"prepare.mode={mode}").prepare
+    assert check_image(data, config).reason is None
+    assert decode(convert_image(data, config, mode)).mode == mode
+
+
+def test_transparent_pixels_become_white_when_the_mode_has_no_alpha(make_params: Make) -> None:
+    data = encode(Image.new("RGBA", (16, 16), (200, 0, 0, 0)))
+    assert decode(convert_image(data, make_params().prepare, "RGB")).getpixel((3, 3)) == (255, 255, 255)
+    assert decode(convert_image(data, make_params().prepare, "L")).getpixel((3, 3)) == 255
+
+
+def test_pictures_of_the_right_size_and_mode_keep_every_pixel(make_params: Make) -> None:
+    image = noise(16, 16)
+    out = decode(convert_image(encode(image), make_params().prepare, "RGB"))
+    assert np.array_equal(np.asarray(out), np.asarray(image))
+
+
+def test_a_picture_is_turned_as_its_exif_orientation_says(make_params: Make) -> None:
+    image = Image.new("RGB", (16, 16), "black")
+    image.paste("white", (0, 0, 16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180 degrees
+    out = decode(convert_image(encode(image, exif=exif), make_params().prepare, "L"))
+    assert (out.getpixel((8, 2)), out.getpixel((8, 13))) == (0, 255)
+
+
+def test_center_crop_takes_the_middle_square(make_params: Make) -> None:
+    image = Image.new("L", (48, 16), 0)
+    image.paste(255, (16, 0, 32, 16))
+    config = make_params("prepare.transform=center-crop").prepare
+    assert check_image(encode(image), config).reason is None
+    assert decode(convert_image(encode(image), config, "L")).getextrema() == (255, 255)
+
+
+def test_center_crop_wide_leaves_black_bands_above_and_below(make_params: Make) -> None:
+    config = make_params("prepare.transform=center-crop-wide").prepare
+    out = np.asarray(decode(convert_image(encode(Image.new("L", (40, 24), 255)), config, "L")))
+    assert out.shape == (16, 16)
+    assert out[:2].max() == out[14:].max() == 0
+    assert out[2:14].min() == 255
+
+
+def test_center_crop_wide_refuses_what_is_too_small(make_params: Make) -> None:
+    config = make_params("prepare.transform=center-crop-wide").prepare
+    reason = check_image(encode(noise(16, 11)), config).reason
+    assert reason == "is 16 x 11; center-crop-wide needs at least 16 x 12; lower prepare.resolution"
+
+
+def test_box_averages_and_lanczos_does_not(make_params: Make) -> None:
+    data = encode(noise(32, 32, 1))
+    box = np.asarray(decode(convert_image(data, make_params("prepare.resize_filter=box").prepare, "L")), float)
+    sharp = np.asarray(decode(convert_image(data, make_params("prepare.resize_filter=lanczos").prepare, "L")), float)
+    mean = np.asarray(decode(data), float).reshape(16, 2, 16, 2).mean((1, 3))
+    assert np.abs(box - mean).max() <= 1  # rounded to uint8 after each of two passes
+    assert np.abs(sharp - mean).max() > 5
+
+
+def test_the_same_inputs_give_the_same_bytes_with_any_number_of_workers(
+    make_params: Make, tmp_path: Path, write_pictures: Callable[..., list[str]]
+) -> None:
+    write_pictures(tmp_path / "images", 20)
+    config = make_params(f"prepare.source={tmp_path / 'images'}").prepare
+    facts = [build(config, tmp_path / f"{n}.zip", workers) for n, workers in enumerate((1, 1, 2, 5))]
+    assert len({(tmp_path / f"{n}.zip").read_bytes() for n in range(4)}) == 1
+    assert facts[0] == facts[3]
+
+
+def test_the_zip_has_the_official_layout(make_params: Make, tmp_path: Path, tiny_archive: Path) -> None:
+    with zipfile.ZipFile(tiny_archive) as archive:
+        assert archive.namelist() == [*(f"00000/img{n:08d}.png" for n in range(24)), "dataset.json"]
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        index = json.loads(archive.read("dataset.json"))
+    assert index["labels"][0] == ["00000/img00000000.png", 0]
+    assert index["labels"][-1] == ["00000/img00000023.png", 1]
+    assert index["class_names"] == ["circle", "square"]
+    assert len(index["holdout"]) == 6
+
+
+def test_the_subset_is_drawn_by_seed_and_keeps_file_order(
+    make_params: Make, tmp_path: Path, write_pictures: Callable[..., list[str]]
+) -> None:
+    write_pictures(tmp_path / "images", 20)
+    chosen = []
+    for seed in (0, 0, 1):
+        config = make_params(
+            f"prepare.source={tmp_path / 'images'}", "prepare.max_images=6", f"prepare.seed={seed}"
+        ).prepare
+        facts = build(config, tmp_path / "a.zip")
+        chosen.append([image["source"] for image in facts["images"]])
+    assert chosen[0] == chosen[1] == sorted(chosen[0])
+    assert len(chosen[0]) == 6
+    assert chosen[0] != chosen[2]
+
+
+def test_copies_of_a_picture_are_on_the_same_side_of_the_split(
+    make_params: Make, tmp_path: Path, write_pictures: Callable[..., list[str]]
+) -> None:
+    for copy in ("a", "b", "c"):
+        write_pictures(tmp_path / "images" / copy, 10)
+    config = make_params(f"prepare.source={tmp_path / 'images'}", "prepare.holdout_fraction=0.3").prepare
+    images = build(config, tmp_path / "a.zip")["images"]
+    sides: dict[str, set[str]] = {}
+    for image in images:
+        sides.setdefault(image["sha256"], set()).add(image["split"])
+    assert all(len(side) == 1 for side in sides.values())
+    assert sum(image["split"] == "holdout" for image in images) == 9
+
+
+def test_groups_are_held_out_whole_and_come_nearest_to_the_fraction() -> None:
+    groups = ["big"] * 50 + ["a"] * 10 + ["b"] * 10 + ["c"] * 30
+    for seed in range(20):
+        chosen = choose_holdout(groups, 0.2, seed)
+        assert abs(sum(group in chosen for group in groups) - 20) <= 10
+    assert choose_holdout(groups, 0.0, 0) == set()
+    assert choose_holdout(["only"] * 5, 0.2, 0) == set()
+
+
+def test_a_growing_set_keeps_nearly_all_of_its_split() -> None:
+    small = [f"image{number}" for number in range(200)]
+    before = choose_holdout(small, 0.2, 0)
+    after = choose_holdout([*small, *(f"new{number}" for number in range(20))], 0.2, 0)
+    assert len(before - after) <= 4  # the cut moves by the difference of two counts that are equal on average
+
+
+def test_a_checked_label_is_needed_where_labels_are_asked_for(make_params: Make) -> None:
+    source = Source("s", ["s/a.png", "s/b.png"], lambda index: b"", labels=[None, 1])
+    checks = [Check("a", 16, 16, "RGB"), Check("b", 16, 16, "RGB")]
+    plan = plan_archive(source, checks, make_params("prepare.labels=folders").prepare)
+    assert plan.bad[0].reason == "lies in no sub-folder of s; give it a class, or set prepare.labels to none"
+    plan = plan_archive(source, checks, make_params("prepare.labels=file").prepare)
+    assert plan.bad[0].reason == "has no label in dataset.json; give it a class, or set prepare.labels to none"
+
+
+def test_memory_is_bounded_because_few_items_are_ever_under_way() -> None:
+    started: list[int] = []
+    results = ordered_map(lambda item: started.append(item) or item, range(1000), workers=2)
+    assert next(results) == 0
+    assert len(started) <= 8 + 1
+    assert list(results) == list(range(1, 1000))
