@@ -28,9 +28,12 @@ def rewritten(text: str, values: Mapping[str, Any]) -> str:
     """The document with the value at each dotted path."""
     editor = YAML()
     editor.width = WIDE
-    editor.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
+    # Spelt so that PyYAML, which reads the file, sees the same: it takes 1e-08 for text.
+    for kind, tag in ((float, "float"), (type(None), "null")):
+        editor.representer.add_representer(
+            kind,
+            lambda representer, value, tag=f"tag:yaml.org,2002:{tag}": representer.represent_scalar(tag, spelt(value)),
+        )
     document = editor.load(text)
     for path, value in values.items():
         *sections, key = path.split(".")
@@ -44,6 +47,11 @@ def rewritten(text: str, values: Mapping[str, Any]) -> str:
     result = stream.getvalue()
     _assert_says(result, values)
     return result
+
+
+def spelt(value: Any) -> str:
+    """A value as YAML writes it on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=WIDE).split("\n")[0]
 
 
 def _flow(items: list[Any]) -> CommentedSeq:

@@ -18,7 +18,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.document import rewrite
+from pipelines.document import rewrite, spelt
 from pipelines.params import Params, load, override
 from stylegan.config import ConfigError, PrepareConfig, parse
 
@@ -154,8 +154,8 @@ def table(choices: Choices, base: Params) -> Table:
     result.columns[0].no_wrap = True
     for path, choice in choices.items():
         changed = choice.value != before[path]
-        was = _text(before[path]) if changed else ""
-        result.add_row(path, _text(choice.value), was, choice.origin, style="bold" if changed else None)
+        was = spelt(before[path]) if changed else ""
+        result.add_row(path, spelt(choice.value), was, choice.origin, style="bold" if changed else None)
     return result
 
 
@@ -229,11 +229,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _rounded(value: float) -> float:
     # 0.0002 has no exact binary form; nobody wants its tail in a file.
     return float(f"{value:.8g}")
-
-
-def _text(value: Any) -> str:
-    # As YAML spells it, so that a line can be copied.
-    return yaml.safe_dump(value, default_flow_style=True, width=4096).split("\n")[0]
 
 
 if __name__ == "__main__":

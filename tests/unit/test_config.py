@@ -1,0 +1,193 @@
+"""The sections refuse what cannot be used, and say where, why and what to do."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from pydantic import ValidationError
+
+from pipelines.params import Params
+from stylegan.config import ConfigError, PrepareConfig, TrainConfig, parse
+
+Make = Callable[..., Params]
+
+
+def message(make_params: Make, *overrides: str) -> str:
+    """What is said about these overrides, without the name of the file."""
+    with pytest.raises(ConfigError) as caught:
+        make_params(*overrides)
+    return "\n".join(line.split("params.yaml: ", 1)[1] for line in str(caught.value).splitlines())
+
+
+def test_unknown_key_suggests_the_nearest(make_params: Make) -> None:
+    assert message(make_params, "train.totl_kimg=1") == "train.totl_kimg is not a parameter; did you mean total_kimg?"
+    assert message(make_params, "trian.seed=1") == "trian is not a parameter; did you mean train?"
+    assert message(make_params, "augment.multipliers.rotat90=1") == (
+        "augment.multipliers.rotat90 is not a parameter; did you mean rotate90?"
+    )
+
+
+def test_unknown_key_without_a_neighbour_lists_the_known_ones(make_params: Make) -> None:
+    assert (
+        message(make_params, "data.zzz=1") == "data.zzz is not a parameter; known keys: max_images, use_labels, xflip"
+    )
+
+
+def test_missing_key_is_named(tiny_params: Params) -> None:
+    values = tiny_params.train.model_dump()
+    del values["ema_kimg"]
+    with pytest.raises(ConfigError) as caught:
+        parse(TrainConfig, values, "a.yaml")
+    assert str(caught.value) == "a.yaml: ema_kimg is missing; every parameter has its value in this file"
+
+
+def test_nothing_has_a_default(tiny_params: Params) -> None:
+    for name, section in tiny_params:
+        required = type(section).model_fields.values()
+        assert all(field.is_required() for field in required), name
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.batch_size=4.5", "train.batch_size is 4.5: input should be a valid integer"),
+        ("train.batch_size='4'", "train.batch_size is '4': input should be a valid integer"),
+        ("train.batch_size=true", "train.batch_size is True: input should be a valid integer"),
+        ("train.batch_size=0", "train.batch_size is 0: input should be greater than or equal to 1"),
+        ("data.xflip=1", "data.xflip is 1: input should be a valid boolean"),
+        ("train.g_lr=.nan", "train.g_lr is nan: input should be a finite number"),
+        ("augment.p=1.5", "augment.p is 1.5: input should be less than or equal to 1"),
+        ("augment.mode=adda", "augment.mode is 'adda': input should be 'none', 'fixed' or 'ada'"),
+        (
+            "render.psi_strip=[1.0]",
+            "render.psi_strip is [1.0]: tuple should have at least 2 items after validation, not 1",
+        ),
+        (
+            "train.adam_eps=1e-8",
+            "train.adam_eps is '1e-8': input should be a valid number; YAML reads it as text, write 1.0e-8",
+        ),
+    ],
+)
+def test_wrong_value_is_quoted_with_what_is_expected(make_params: Make, override: str, expected: str) -> None:
+    assert message(make_params, override) == expected
+
+
+def test_resolution_must_be_a_power_of_two(make_params: Make) -> None:
+    assert message(make_params, "prepare.resolution=48") == (
+        "resolution is 48; the networks double 4 pixels, so it must be a power of two. "
+        "Set prepare.resolution to 32 or 64."
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["train.batch_size=10", "train.batch_gpu=4"],
+            "train.batch_size is 10, not a multiple of 1 worker(s) x train.batch_gpu 4 = 4. "
+            "Set train.batch_size to 8, or change train.batch_gpu.",
+        ),
+        (
+            ["train.batch_size=8", "train.batch_gpu=4", "cluster.num_workers=3"],
+            "train.batch_size is 8, not a multiple of 3 worker(s) x train.batch_gpu 4 = 12. "
+            "Set train.batch_size to 12, or change train.batch_gpu.",
+        ),
+        (
+            ["train.batch_size=6", "train.batch_gpu=6", "discriminator.mbstd_group_size=4"],
+            "train.batch_gpu is 6, not a multiple of discriminator.mbstd_group_size 4. "
+            "Set train.batch_gpu to 4, or lower the group size.",
+        ),
+        (
+            ["train.batch_gpu=2", "loss.pl_batch_shrink=4"],
+            "train.batch_gpu is 2, below loss.pl_batch_shrink 4: path length would see no image. "
+            "Set loss.pl_batch_shrink to at most 2, or loss.pl_weight to 0.",
+        ),
+        (
+            ["generator.channel_base=8"],
+            "generator.channel_base is 8, which leaves no channel at 16 pixels. "
+            "Set it to at least 16; 32 x as much is usual.",
+        ),
+        (
+            ["augment.p=0.9", "augment.p_max=0.8"],
+            "augment.p starts at 0.9, above its cap augment.p_max = 0.8. Lower augment.p or raise augment.p_max.",
+        ),
+        (
+            ["augment.multipliers.imgfilter=1"],
+            "augment.multipliers.imgfilter is 1, but its filters reach 21 pixels and images have 16. "
+            "Set it to 0, or prepare.resolution to 32 or more.",
+        ),
+        (
+            ["data.use_labels=true", "prepare.labels=none"],
+            "data.use_labels is true, but prepare.labels is none, so the archive has no labels. "
+            "Set prepare.labels to folders or file, or data.use_labels to false.",
+        ),
+        (
+            ["evaluate.kid_subset_size=9"],
+            "evaluate.kid_subset_size is 9 but only 8 images are generated. "
+            "Lower evaluate.kid_subset_size or raise evaluate.num_images.",
+        ),
+        (
+            ["evaluate.pr_neighbors=8"],
+            "evaluate.pr_neighbors is 8, but each of evaluate.num_images = 8 has fewer others. "
+            "Lower evaluate.pr_neighbors or raise evaluate.num_images.",
+        ),
+        (
+            ["evaluate.truncation_cutoff=7"],
+            "evaluate.truncation_cutoff is 7, but the generator has 6 style layers at 16 pixels. "
+            "Set it to null for all, or to at most 6.",
+        ),
+        (
+            ["evaluate.truncation_psi=[0.5]"],
+            "truncation_psi is [0.5] and lacks 1.0, the untruncated generator that the headline numbers describe. "
+            "Add 1.0 to evaluate.truncation_psi.",
+        ),
+        (
+            ["render.mixing_layers=[0, 6]"],
+            "render.mixing_layers is [0, 6], but the generator has style layers 0 to 5 at 16 pixels. Name only those.",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_together_come_with_a_remedy(
+    make_params: Make, overrides: list[str], expected: str
+) -> None:
+    assert message(make_params, *overrides) == expected
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.batch_size=12", "train.batch_gpu=2", "cluster.num_workers=3"],
+        ["train.batch_size=3", "train.batch_gpu=3", "discriminator.mbstd_group_size=4"],  # the group is the whole batch
+        ["train.batch_gpu=1", "loss.pl_batch_shrink=2", "loss.pl_weight=0"],
+        ["augment.mode=none", "augment.multipliers.imgfilter=1"],
+        ["prepare.resolution=32", "augment.multipliers.imgfilter=1"],
+        ["data.use_labels=true", "prepare.labels=folders"],
+        ["evaluate.truncation_cutoff=6"],
+    ],
+)
+def test_values_just_inside_the_limits_are_accepted(make_params: Make, overrides: list[str]) -> None:
+    make_params(*overrides)
+
+
+def test_every_problem_is_listed_at_once(make_params: Make) -> None:
+    wrong_types = message(make_params, "train.seed=a", "data.xflip=2", "loss.r1_gama=1").splitlines()
+    assert [line.split()[0] for line in wrong_types] == ["data.xflip", "loss.r1_gama", "train.seed"]
+    misfits = message(make_params, "train.batch_size=7", "render.mixing_layers=[99]", "augment.p=1").splitlines()
+    assert [line.split()[0] for line in misfits] == ["train.batch_size", "augment.p", "render.mixing_layers"]
+
+
+def test_sections_cannot_be_changed(tiny_params: Params) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        tiny_params.train.seed = 1  # type: ignore[misc]
+
+
+def test_the_path_of_a_problem_starts_at_the_section_that_is_parsed(tiny_params: Params) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(PrepareConfig, tiny_params.prepare.model_dump() | {"mode": "CMYK"}, "here")
+    assert str(caught.value) == "here: mode is 'CMYK': input should be 'keep', 'L', 'RGB' or 'RGBA'"
+
+
+def test_a_typo_is_reported_without_importing_torch() -> None:
+    code = "import sys, stylegan.config, pipelines.params; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

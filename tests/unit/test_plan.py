@@ -1,0 +1,253 @@
+"""The planner computes the published sizes, fits them to the GPUs, and keeps what it does not decide."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from pipelines import plan
+from pipelines.document import rewritten
+from pipelines.params import Params, load
+from stylegan.config import ConfigError
+
+Make = Callable[..., Params]
+
+# batch_size, r1_gamma, ema_kimg by resolution and number of GPUs (1, 2, 4, 8).
+AUTO: dict[int, list[tuple[int, float, float]]] = {
+    32: [(32, 0.0064, 10), (64, 0.0032, 20), (64, 0.0032, 20), (64, 0.0032, 20)],
+    64: [(32, 0.0256, 10), (64, 0.0128, 20), (64, 0.0128, 20), (64, 0.0128, 20)],
+    128: [(32, 0.1024, 10), (64, 0.0512, 20), (64, 0.0512, 20), (64, 0.0512, 20)],
+    256: [(16, 0.8192, 5), (32, 0.4096, 10), (64, 0.2048, 20), (64, 0.2048, 20)],
+    512: [(8, 6.5536, 2.5), (16, 3.2768, 5), (32, 1.6384, 10), (64, 0.8192, 20)],
+    1024: [(4, 52.4288, 1.25), (8, 26.2144, 2.5), (16, 13.1072, 5), (32, 6.5536, 10)],
+}
+CELLS = [(res, 2**i, *cell) for res, row in AUTO.items() for i, cell in enumerate(row)]
+
+
+def planned(base: Params, preset: str, resolution: int | None = None, gpus: int = 1) -> Params:
+    return plan.checked(plan.resolve(preset, resolution, gpus, base))
+
+
+@pytest.fixture(scope="module")
+def base(repository: Path) -> Params:
+    return load(repository / "params.yaml")
+
+
+@pytest.mark.parametrize(("resolution", "gpus", "batch_size", "r1_gamma", "ema_kimg"), CELLS)
+def test_auto_gives_the_published_table(
+    base: Params, resolution: int, gpus: int, batch_size: int, r1_gamma: float, ema_kimg: float
+) -> None:
+    params = planned(base, "auto", resolution, gpus)
+    assert (params.train.batch_size, params.loss.r1_gamma, params.train.ema_kimg) == (batch_size, r1_gamma, ema_kimg)
+    assert params.train.batch_gpu == batch_size // gpus
+    assert params.discriminator.mbstd_group_size == min(batch_size // gpus, 4)
+    assert params.train.g_lr == params.train.d_lr == (0.002 if resolution >= 1024 else 0.0025)
+    channel_base = 32768 if resolution >= 512 else 16384
+    assert params.generator.channel_base == params.discriminator.channel_base == channel_base
+    assert params.generator.mapping_layers == 2
+    assert params.train.ema_rampup == 0.05
+    assert (params.cluster.num_workers, params.cluster.use_gpu) == (gpus, True)
+
+
+@pytest.mark.parametrize("gpus", [3, 5, 6, 7, 12, 24, 100])
+@pytest.mark.parametrize("resolution", [32, 256, 1024, 4096])
+def test_auto_fits_any_number_of_gpus(base: Params, resolution: int, gpus: int) -> None:
+    params = planned(base, "auto", resolution, gpus)
+    assert params.train.batch_size == gpus * params.train.batch_gpu
+    assert params.discriminator.mbstd_group_size == min(params.train.batch_gpu, 4)
+
+
+# GPUs, resolution, batch, mbstd group, channel_base, lr, gamma, ema_kimg, ema_rampup, mapping layers, total_kimg.
+PUBLISHED = {
+    "stylegan2": (8, 1024, 32, 4, 32768, 0.002, 10, 10, None, 8, 25000),
+    "paper256": (8, 256, 64, 8, 16384, 0.0025, 1, 20, None, 8, 25000),
+    "paper512": (8, 512, 64, 8, 32768, 0.0025, 0.5, 20, None, 8, 25000),
+    "paper1024": (8, 1024, 32, 4, 32768, 0.002, 2, 10, None, 8, 25000),
+    "cifar": (2, 32, 64, 32, 32768, 0.0025, 0.01, 500, 0.05, 2, 100000),
+}
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_preset_gives_the_published_values_on_its_own_number_of_gpus(base: Params, preset: str) -> None:
+    gpus, resolution, batch, group, channel_base, lr, gamma, ema_kimg, rampup, layers, kimg = PUBLISHED[preset]
+    params = planned(base, preset, gpus=gpus)
+    train, G, D = params.train, params.generator, params.discriminator
+    assert (params.prepare.resolution, train.batch_size, D.mbstd_group_size) == (resolution, batch, group)
+    assert (G.channel_base, D.channel_base, train.g_lr, train.d_lr) == (channel_base, channel_base, lr, lr)
+    assert (params.loss.r1_gamma, train.ema_kimg, train.ema_rampup) == (gamma, ema_kimg, rampup)
+    assert (G.mapping_layers, train.total_kimg, train.batch_gpu) == (layers, kimg, batch // gpus)
+
+
+def test_cifar_drops_path_length_and_mixing_and_residual_connections(base: Params) -> None:
+    params = planned(base, "cifar", gpus=2)
+    assert (params.loss.pl_weight, params.loss.style_mixing_prob, params.discriminator.architecture) == (0, 0, "orig")
+
+
+def test_every_preset_file_is_a_named_preset() -> None:
+    assert {path.stem for path in plan.PRESETS.glob("*.yaml")} == {*plan.NAMES, "common"}
+
+
+@pytest.mark.parametrize("preset", plan.NAMES)
+@pytest.mark.parametrize("gpus", [0, 1, 2, 4, 8, 16])
+def test_every_preset_is_valid_on_usual_numbers_of_gpus(base: Params, preset: str, gpus: int) -> None:
+    planned(base, preset, 256 if preset == "auto" else None, gpus)
+
+
+@pytest.mark.parametrize("preset", plan.NAMES)
+def test_every_preset_decides_everything_that_training_computes(base: Params, preset: str) -> None:
+    kept = {path for path, choice in plan.resolve(preset, 256, 1, base).items() if choice.origin == "kept"}
+    sections = {path.split(".")[0] for path in kept}
+    assert sections == {"prepare", "data", "train", "evaluate", "render", "cluster", "tracking"}
+    assert {path for path in kept if path.startswith("train.")} == {"train.seed"}
+
+
+def test_fewer_gpus_accumulate_over_the_same_batch(base: Params) -> None:
+    for gpus in (1, 2, 4, 8):
+        params = planned(base, "paper256", gpus=gpus)
+        assert (params.train.batch_size, params.train.batch_gpu, params.cluster.num_workers) == (64, 8, gpus)
+    reason = plan.resolve("paper256", None, 2, base)["train.batch_gpu"].origin
+    assert reason == "batch_size / 8 GPUs, 4 forward passes a step"
+
+
+def test_more_gpus_take_smaller_shares_and_groups(base: Params) -> None:
+    choices = plan.resolve("paper256", None, 16, base)
+    assert choices["train.batch_gpu"].value == 4
+    assert choices["discriminator.mbstd_group_size"] == plan.Choice(4, "largest up to 8 that divides batch_gpu")
+
+
+def test_no_gpu_means_one_process_on_the_processor(base: Params) -> None:
+    cluster = planned(base, "auto", 64, gpus=0).cluster
+    assert (cluster.num_workers, cluster.use_gpu) == (1, False)
+
+
+# Trainable parameters of G and D without labels, as measured on the official networks.
+@pytest.mark.parametrize(
+    ("preset", "resolution", "overrides", "G_count", "D_count"),
+    [
+        ("stylegan2", None, (), 30_370_060, 29_012_513),
+        ("paper1024", None, (), 30_370_060, 29_012_513),
+        ("auto", 1024, (), 28_794_124, 29_012_513),
+        ("paper512", None, (), 30_276_583, 28_982_849),
+        ("paper256", None, (), 24_767_458, 24_001_089),
+        ("auto", 256, (), 23_191_522, 24_001_089),
+        ("auto", 128, (), 22_949_277, 23_882_369),
+        ("cifar", None, (), 19_947_539, 20_720_641),
+    ],
+)
+def test_parameter_counts_are_the_official_ones(
+    base: Params, preset: str, resolution: int | None, overrides: tuple[str, ...], G_count: int, D_count: int
+) -> None:
+    assert plan.parameter_counts(planned(base, preset, resolution)) == (G_count, D_count)
+
+
+def run(base: Path, *arguments: str) -> None:
+    plan.main(["--base", str(base), *arguments])
+
+
+@pytest.fixture
+def copy(repository: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_bytes((repository / "params.yaml").read_bytes())
+    return path
+
+
+def test_written_file_says_what_was_resolved_and_keeps_its_comments(base: Params, copy: Path) -> None:
+    before = copy.read_text()
+    run(copy, "--preset", "auto", "--resolution", "256", "--gpus", "2", "--source", str(copy.parent), "train.seed=7")
+    written = load(copy)
+    expected = planned(base, "auto", 256, 2).model_dump(mode="json")
+    expected["prepare"]["source"], expected["train"]["seed"] = str(copy.parent), 7
+    assert written.model_dump(mode="json") == expected
+    comments = [line.split("#", 1)[1] for line in before.splitlines() if "#" in line]
+    assert [line.split("#", 1)[1] for line in copy.read_text().splitlines() if "#" in line] == comments
+
+
+def test_planning_twice_changes_nothing_more(copy: Path) -> None:
+    run(copy, "--preset", "paper512", "--gpus", "4")
+    once = copy.read_bytes()
+    run(copy, "--preset", "paper512", "--gpus", "4")
+    assert copy.read_bytes() == once
+
+
+def test_dry_run_writes_nothing(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = copy.read_bytes()
+    run(copy, "--preset", "paper256", "--gpus", "8", "--dry-run")
+    assert copy.read_bytes() == before
+    shown = capsys.readouterr().out
+    assert "Dry run: nothing written." in shown
+    assert "G has 24,767,458 parameters, D has 24,001,089 (without labels)." in shown
+    assert "try 0.25, 0.5, 1, 2, 4 and keep the lowest KID or FID." in shown
+
+
+def test_table_shows_what_was_there_and_why_it_changes(base: Params) -> None:
+    base = base.model_copy(update={"loss": base.loss.model_copy(update={"r1_gamma": 0.5})})
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(plan.table(plan.resolve("auto", 256, 1, base), base))
+    row = next(line for line in console.export_text().splitlines() if "r1_gamma" in line)
+    assert row.split() == ["loss.r1_gamma", "0.8192", "0.5", *["0.0002", "x", "resolution^2", "/", "batch_size"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["--preset", "paper256", "--gpus", "3"],
+            "preset paper256 has a batch of 64 images, which 3 GPUs cannot share evenly. Use --gpus 2, "
+            "or --preset auto, which sizes the batch for the GPUs.",
+        ),
+        (
+            ["--preset", "auto", "--resolution", "100", "--gpus", "1"],
+            "plan: resolution is 100; the networks double 4 pixels, so it must be a power of two. "
+            "Set prepare.resolution to 64 or 128.",
+        ),
+        (
+            ["--preset", "auto", "--gpus", "1", "--source", "nowhere"],
+            "--source nowhere: nothing there. Name a folder, a .zip or a data set file, or earth (built in).",
+        ),
+        (["--preset", "auto", "--gpus", "1", "trian.seed=1"], "plan: trian is not a parameter; did you mean train?"),
+    ],
+)
+def test_what_cannot_be_planned_is_explained_and_nothing_is_written(
+    copy: Path, arguments: list[str], expected: str
+) -> None:
+    before = copy.read_bytes()
+    with pytest.raises(SystemExit) as caught:
+        run(copy, *arguments)
+    assert caught.value.code == expected
+    assert copy.read_bytes() == before
+
+
+def test_another_existing_file_is_not_overwritten(copy: Path) -> None:
+    other = copy.with_name("other.yaml")
+    other.write_text("mine")
+    with pytest.raises(SystemExit) as caught:
+        run(copy, "--preset", "cifar", "--gpus", "2", "--out", str(other))
+    assert caught.value.code == f"{other} exists and is not {copy}, where values are kept from. Remove it first."
+    assert other.read_text() == "mine"
+
+
+def test_negative_number_of_gpus_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(copy, "--preset", "cifar", "--gpus", "-1")
+    assert capsys.readouterr().err.endswith("argument --gpus: is -1; expected 0 or more\n")
+
+
+@pytest.mark.parametrize("value", [None, True, 0.5, 3, "a text", "null", [1, 2], [0.5, 1.0e-8], 1.0e-8, 1.0e20])
+def test_a_rewritten_value_reads_back_and_its_comment_stays(value: object) -> None:
+    text = rewritten("a:\n  b: [1, 2]   # why\n  c: 1\n", {"a.b": value})
+    assert yaml.safe_load(text) == {"a": {"b": value, "c": 1}}
+    assert "# why" in text
+
+
+def test_rewriting_an_unknown_path_raises() -> None:
+    with pytest.raises(KeyError):
+        rewritten("a: {b: 1}\n", {"b.c": 1})
+
+
+def test_a_preset_with_an_unknown_key_is_refused(base: Params) -> None:
+    choices = plan.resolve("auto", 32, 1, base) | {"loss.gamma": plan.Choice(1, "preset")}
+    with pytest.raises(ConfigError, match=r"plan: loss.gamma is not a parameter; did you mean r1_gamma\?"):
+        plan.checked(choices)
