@@ -198,10 +198,8 @@ def plan(options: argparse.Namespace, console: Console) -> None:
 
 def source_of(path: str) -> str:
     """Raises ConfigError when the images are not there."""
-    if path != "earth" and not Path(path).exists():
-        raise ConfigError(
-            f"--source {path}: nothing there. Name a folder, a .zip or a data set file, or earth (built in)."
-        )
+    if not Path(path).exists():
+        raise ConfigError(f"--source {path}: nothing there. Name a folder, a .zip or a data set file.")
     return path
 
 
@@ -211,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--preset", choices=NAMES, required=True)
     parser.add_argument("--resolution", type=int, help="pixels, a power of two; without it the preset's, or the base's")
     parser.add_argument("--gpus", type=int, required=True, help="0 plans for the processor")
-    parser.add_argument("--source", help="folder, .zip or data set file of images, or earth")
+    parser.add_argument("--source", help="folder, .zip or data set file of images")
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
     parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")

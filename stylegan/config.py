@@ -28,7 +28,9 @@ FILTER_MARGIN = 21  # pixels that augment.multipliers.imgfilter pads by reflecti
 class PrepareConfig(Section):
     """How image files become the archive (stage `prepare`)."""
 
-    source: str  # "earth" (built in), or a folder, zip, official dataset, cifar-10-python.tar.gz, *-idx3-ubyte.gz
+    source: (
+        str  # path: "assets/earth" (built in), a folder, zip, official dataset, cifar-10-python.tar.gz, *-idx3-ubyte.gz
+    )
     resolution: Resolution  # side of the square images, pixels
     transform: Literal["none", "center-crop", "center-crop-wide"]
     resize_filter: Literal["box", "lanczos"]

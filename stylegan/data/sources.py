@@ -20,16 +20,16 @@ from stylegan.data.transforms import Pixels
 
 CIFAR = "cifar-10-python.tar.gz"
 MNIST_IMAGES, MNIST_LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
-KINDS = f"earth, a folder of images, a .zip, {CIFAR} or train{MNIST_IMAGES}"
+KINDS = f"assets/earth (built in), a folder of images, a .zip, {CIFAR} or train{MNIST_IMAGES}"
 
 
 def open_source(config: PrepareConfig, earth: Path) -> Source:
-    """Find out what config.source is and open it; `earth` is the built-in world picture.
+    """Find out what config.source is and open it; the folder of the world picture `earth` means its tiles.
 
     Raises ArchiveError when nothing is there, it is of no known kind, or it has no labels of the kind asked for.
     """
     path = Path(config.source)
-    if config.source == "earth":
+    if path.resolve() == earth.parent.resolve():
         return earth_tiles(earth, config)
     if not path.exists():
         raise ArchiveError(f"{path}: nothing there. Set prepare.source to {KINDS}.")

@@ -205,7 +205,7 @@ def test_table_shows_what_was_there_and_why_it_changes(base: Params) -> None:
         ),
         (
             ["--preset", "auto", "--gpus", "1", "--source", "nowhere"],
-            "--source nowhere: nothing there. Name a folder, a .zip or a data set file, or earth (built in).",
+            "--source nowhere: nothing there. Name a folder, a .zip or a data set file.",
         ),
         (["--preset", "auto", "--gpus", "1", "trian.seed=1"], "plan: trian is not a parameter; did you mean train?"),
     ],

@@ -293,7 +293,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_earth_tiles_show_land_and_never_cross_their_band_of_longitude(make_params: Make, world: Path) -> None:
-    source = opened(make_params, "earth", earth=world)
+    source = opened(make_params, world.parent, earth=world)
     assert source.groups is not None
     assert {source.read(number).shape for number in range(0, len(source.names), 50)} == {(128, 128, 3)}
     band = 4 * (2700 // 4 * 20 * 32 // (360 * 32))
@@ -305,15 +305,15 @@ def test_earth_tiles_show_land_and_never_cross_their_band_of_longitude(make_para
 
 
 def test_earth_tiles_are_the_same_places_up_to_128_pixels(make_params: Make, world: Path) -> None:
-    small, large = (opened(make_params, "earth", *at(side), earth=world) for side in (16, 128))
+    small, large = (opened(make_params, world.parent, *at(side), earth=world) for side in (16, 128))
     assert small.names == large.names
 
 
 def test_what_earth_cannot_give_is_refused(make_params: Make, world: Path, tmp_path: Path) -> None:
     missing = tmp_path / "earth.jpg"
-    message = error_of(make_params, "earth", earth=missing)
+    message = error_of(make_params, missing.parent, earth=missing)
     assert message == f"{missing}: no built-in pictures there. Run `dvc repro assets`."
-    message = error_of(make_params, "earth", "prepare.labels=folders", earth=world)
+    message = error_of(make_params, world.parent, "prepare.labels=folders", earth=world)
     assert message == "earth: the built-in pictures have no labels. Set prepare.labels to none."
-    message = error_of(make_params, "earth", *at(512), earth=world)
+    message = error_of(make_params, world.parent, *at(512), earth=world)
     assert message == "earth: holds no detail for 512 pixels. Set prepare.resolution to 256 or less."

@@ -1,0 +1,135 @@
+"""dvc.yaml lists for each stage what its code reads, no more and no less; both lists are derived from the code."""
+
+import ast
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+import yaml
+
+from pipelines.params import Params
+
+STAGES = ("assets", "prepare", "train", "evaluate", "render")
+HOW_TO_RUN = {"cluster", "tracking"}
+# Decides where things run, what is recorded, how parameters are read and files written: not what is computed.
+PLUMBING = {
+    "pipelines.cluster", "pipelines.journal", "pipelines.params", "pipelines.progress", "pipelines.recording",
+    "pipelines.tracking", "pipelines.ui", "stylegan.config", "stylegan.files", "stylegan.strict",
+}  # fmt: skip
+# Files that a module reads beside params.yaml and its inputs.
+READ_BY_CODE = {"assets": {"requirements-assets.txt"}, "render": {"pipelines/report.html"}}
+
+
+@pytest.fixture(scope="module")
+def stages(repository: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((repository / "dvc.yaml").read_text())
+    return dict(content["stages"])
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("stylegan", "pipelines", exclude_type_checking_imports=True, cache_dir=None)
+
+
+def file_of(module: str, repository: Path) -> str:
+    origin = importlib.util.find_spec(module)
+    assert origin is not None
+    assert origin.origin is not None
+    return Path(origin.origin).relative_to(repository).as_posix()
+
+
+def imported(stage: str, graph: grimp.ImportGraph) -> set[str]:
+    """Modules that decide what the stage computes: what it imports, not through plumbing."""
+    found, waiting = set[str](), [f"pipelines.{stage}"]
+    while waiting:
+        module = waiting.pop()
+        if module not in found | PLUMBING:
+            found.add(module)
+            waiting += graph.find_modules_directly_imported_by(module)
+    return found
+
+
+def code_deps(stage: dict[str, Any], repository: Path) -> set[str]:
+    """Files of code and text that the stage lists, with folders opened."""
+    files = set[str]()
+    for dep in map(str, stage["deps"]):
+        if dep.startswith(("pipelines/", "stylegan/", "requirements")):
+            path = repository / dep
+            inside = path.rglob("*.py") if path.is_dir() else [path]
+            files |= {file.relative_to(repository).as_posix() for file in inside}
+    return files
+
+
+def test_stages_are_the_chain_in_order(stages: dict[str, Any]) -> None:
+    assert tuple(stages) == STAGES
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_is_a_module_with_a_main_of_its_name(name: str, stages: dict[str, Any]) -> None:
+    assert stages[name]["cmd"] == f"python -m pipelines.{name}"
+    assert callable(importlib.import_module(f"pipelines.{name}").main)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_reruns_when_code_that_it_imports_changes(
+    name: str, stages: dict[str, Any], graph: grimp.ImportGraph, repository: Path
+) -> None:
+    needed = {file_of(module, repository) for module in imported(name, graph)} | READ_BY_CODE.get(name, set())
+    # A package's own file runs before its modules, but holds only names.
+    needed = {file for file in needed if not file.endswith("__init__.py")}
+    listed = {file for file in code_deps(stages[name], repository) if not file.endswith("__init__.py")}
+    assert sorted(listed) == sorted(needed)
+
+
+def sections_read(modules: set[str], repository: Path) -> set[str]:
+    """Sections that these modules take from a variable named params or config."""
+    sections, result = set(Params.model_fields), set[str]()
+    for module in modules:
+        tree = ast.parse((repository / file_of(module, repository)).read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and _is_configuration(node.value):
+                result |= sections if node.attr == "model_dump" else {node.attr} & sections
+    return result
+
+
+def _is_configuration(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "load"
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return name in ("params", "config")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_reruns_when_a_section_that_it_reads_changes(
+    name: str, stages: dict[str, Any], graph: grimp.ImportGraph, repository: Path
+) -> None:
+    modules = imported(name, graph)
+    if name != "train":
+        # They get frozen sections, or the parameters that a generator was trained with, from the stage's own modules.
+        modules = {module for module in modules if module.startswith("pipelines.")}
+    read = sections_read(modules, repository) - HOW_TO_RUN
+    assert set(stages[name].get("params", [])) == read
+
+
+def test_no_stage_reruns_when_only_the_place_to_run_changes(stages: dict[str, Any]) -> None:
+    for stage in stages.values():
+        assert not HOW_TO_RUN & set(stage.get("params", []))
+
+
+def test_every_section_is_listed_by_a_stage_or_says_how_to_run(stages: dict[str, Any]) -> None:
+    listed = {section for stage in stages.values() for section in stage.get("params", [])}
+    assert listed | HOW_TO_RUN == set(Params.model_fields)
+
+
+def test_the_source_of_images_is_a_dependency(stages: dict[str, Any]) -> None:
+    assert "${prepare.source}" in stages["prepare"]["deps"]
+
+
+def test_generated_files_are_not_under_version_control(stages: dict[str, Any], repository: Path) -> None:
+    ignored = (repository / ".gitignore").read_text().splitlines()
+    for stage in stages.values():
+        for out in stage.get("outs", []) + stage.get("metrics", []):
+            assert f"/{out.split('/')[0]}/" in ignored
