@@ -59,7 +59,8 @@ def test_another_file_than_the_pinned_one_is_refused_with_both_hashes(tmp_path: 
         convert(asset, tmp_path, tmp_path / "assets")
     assert str(error.value) == (
         f"package/picture.jpg: sha256 is {sha256_of(tmp_path / asset.source)}, expected {'0' * 64}. "
-        "This is not the file of pictures 1.0; run `pip cache purge` and fetch again, and distrust the mirror if it stays so."
+        "This is not the file of pictures 1.0; run `pip cache purge` and fetch again, "
+        "and distrust the mirror if it stays so."
     )
     assert not (tmp_path / "assets").exists()
 
