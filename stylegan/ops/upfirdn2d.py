@@ -123,6 +123,11 @@ class _Upfirdn2d(torch.autograd.Function):
 
 
 def _filter(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
+    if x.device.type == "cpu" and f.shape[0] == 1 and 1 in (up[0], down[0]) and (up[1], down[1]) == (1, 1) and not any(pad[2:]):
+        return _filter_rows(x, (f[0] if flip else f[0].flip(0)) * gain, up[0], down[0], pad[:2])
+    if x.device.type == "cpu" and f.shape[1] == 1 and 1 in (up[1], down[1]) and (up[0], down[0]) == (1, 1) and not any(pad[:2]):
+        taps = (f[:, 0] if flip else f[:, 0].flip(0)) * gain
+        return _filter_rows(x.transpose(2, 3), taps, up[1], down[1], pad[2:]).transpose(2, 3)
     n, c, h, w = x.shape
     if up != (1, 1):
         stretched = x.new_zeros(n, c, h * up[1], w * up[0]).contiguous(memory_format=_layout(x))
@@ -134,6 +139,27 @@ def _filter(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, 
     kernel = (f if flip else f.flip((0, 1))) * gain
     kernel = kernel.to(x.dtype)[None, None].expand(c, 1, *f.shape)
     return F.conv2d(x, kernel, padding=padding, stride=(down[1], down[0]), groups=c)
+
+
+def _filter_rows(x: Tensor, taps: Tensor, up: int, down: int, pad: Pair) -> Tensor:
+    """Correlate along the last dimension by adding shifted copies, one polyphase component at a time.
+
+    On a CPU some ten times faster than a depthwise convolution of the three channels of an image (docs/log.md).
+    """
+    width, k = x.shape[-1], taps.shape[0]
+    num_out = (width * up + pad[0] + pad[1] - k) // down + 1
+    weights: list[float] = taps.tolist()
+    first = -((pad[0] + up - 1) // up)  # leftmost and rightmost input pixel that any output reads, perhaps outside
+    last = ((num_out - 1) * down + k - 1 - pad[0]) // up
+    x = F.pad(x, [-first, max(last + 1 - width, 0)])
+    out = x.new_zeros(*x.shape[:-1], num_out)
+    for phase in range(up):
+        component = out[..., phase::up]
+        for tap in range((pad[0] - phase) % up, k, up) if down == 1 else range(k):
+            start = (phase + tap - pad[0]) // up - first
+            stop = start + (component.shape[-1] - 1) * down + 1
+            component.add_(x[..., start:stop:down], alpha=weights[tap])
+    return out
 
 
 def _layout(x: Tensor) -> torch.memory_format:
