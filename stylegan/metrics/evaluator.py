@@ -3,9 +3,10 @@
 N images, F features.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -18,7 +19,14 @@ from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import RESIZE_FILTER, Extractor
 from stylegan.metrics.fid import FeatureMoments, frechet_distance
 from stylegan.metrics.kid import kernel_distance
+from stylegan.metrics.lpips import Lpips
+from stylegan.metrics.ppl import path_lengths, perceptual_path_length
 from stylegan.metrics.precision_recall import precision_recall
+from stylegan.metrics.sampling import Latents, draw_latents, generated_batches
+from stylegan.networks import Generator
+from stylegan.state import seed_at
+
+Show = Callable[[Iterable[Tensor]], Iterator[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,56 @@ class Statistics:
     features: Tensor  # float32 [N, F]
     mean: Tensor  # fp64 [F]
     cov: Tensor  # fp64 [F, F]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Measures generators against one set of real images, always with the same labels, latents and noise."""
+
+    config: EvaluateConfig
+    extractor: Extractor
+    lpips: Lpips
+    real: Statistics
+    c: Tensor  # [N, c_dim], of as many images as the larger of num_images and ppl_num_pairs
+
+    def latents(self, G: Generator) -> Latents:
+        """Latents of the measured images; psi does not enter, so a sweep shares them."""
+        return draw_latents(G, self.c[: self.config.num_images], self.config.seed, self.config.batch_size)
+
+    def measure(self, G: Generator, latents: Latents, psi: float, show: Show = iter) -> dict[str, float]:
+        """Every number at truncation psi, by metric name; batches of images pass through `show` on their way."""
+        config = self.config
+        batches = generated_batches(G, latents, psi, config.truncation_cutoff, config.batch_size)
+        gen = summarise(extract(show(batches), self.extractor))
+        lengths = path_lengths(
+            G,
+            self.lpips,
+            self.c[: config.ppl_num_pairs],
+            epsilon=config.ppl_epsilon,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            psi=psi,
+            cutoff=config.truncation_cutoff,
+        )
+        numbers = compare(self.real, gen, config, self.extractor.name)
+        return numbers | {f"ppl_{self.lpips.name}": perceptual_path_length(lengths)}
+
+    def floor(self) -> dict[str, float]:
+        """What real images score against the other real images of their split, by metric name"""
+        rest, sample = split_for_floor(self.real.features, self.config.num_images, self.config.seed)
+        return compare(summarise(rest), summarise(sample), self.config, self.extractor.name)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the networks."""
+        return replace(self, extractor=self.extractor.to(device), lpips=self.lpips.to(device))
+
+
+def untrained_like(G: Generator, seed: int) -> Generator:
+    """The generator that training with this seed started from, leaving the global random state alone"""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_at(seed, 0, 0))
+        fresh = Generator(G.config, img_resolution=G.img_resolution, img_channels=G.img_channels, c_dim=G.c_dim)
+    return fresh.eval().requires_grad_(False).to(G.mapping.w_avg.device)
 
 
 def extract(batches: Iterable[Tensor], extractor: Extractor) -> Tensor:
