@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from stylegan.files import replacing
 
@@ -41,7 +42,7 @@ def rewritten(text: str, values: Mapping[str, Any]) -> str:
         for section in sections:
             node = node[section]
         if node[key] != value or type(node[key]) is bool or type(value) is bool:
-            node[key] = _flow(value) if isinstance(value, list) else value
+            node[key] = _styled(value)
     stream = io.StringIO()
     editor.dump(document, stream)
     result = stream.getvalue()
@@ -54,10 +55,13 @@ def spelt(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=WIDE).split("\n")[0]
 
 
-def _flow(items: list[Any]) -> CommentedSeq:
-    result = CommentedSeq(items)
-    result.fa.set_flow_style()
-    return result
+def _styled(value: Any) -> Any:
+    if isinstance(value, list):
+        items = CommentedSeq(value)
+        items.fa.set_flow_style()
+        return items
+    # PyYAML takes a bare `on` or `1_0` for something else than text, and quotes it.
+    return SingleQuotedScalarString(value) if isinstance(value, str) and spelt(value).startswith("'") else value
 
 
 def _assert_says(text: str, values: Mapping[str, Any]) -> None:

@@ -235,7 +235,9 @@ def test_negative_number_of_gpus_is_refused(copy: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.endswith("argument --gpus: is -1; expected 0 or more\n")
 
 
-@pytest.mark.parametrize("value", [None, True, 0.5, 3, "a text", "null", [1, 2], [0.5, 1.0e-8], 1.0e-8, 1.0e20])
+@pytest.mark.parametrize(
+    "value", [None, True, 0.5, 3, "a text", "null", "on", "1_0", [1, 2], [0.5, 1.0e-8], 1.0e-8, 1.0e20]
+)
 def test_a_rewritten_value_reads_back_and_its_comment_stays(value: object) -> None:
     text = rewritten("a:\n  b: [1, 2]   # why\n  c: 1\n", {"a.b": value})
     assert yaml.safe_load(text) == {"a": {"b": value, "c": 1}}

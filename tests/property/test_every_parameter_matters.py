@@ -1,0 +1,323 @@
+"""Every leaf of Params is changed, and something that a person can observe has to change with it.
+
+A parameter that nobody reads cannot survive this file: it has to name every leaf of params.yaml, and each change must
+alter what its section decides: the archive, the weights after a few steps, the numbers, the pictures. Where to run,
+what to record and how to read the archive have no result of their own; the pipelines have to read each of those.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.params import ClusterConfig, Params, TrackingConfig
+from pipelines.plan import leaves
+from pipelines.prepare import prepare
+from stylegan.augment import AugmentPipe
+from stylegan.config import DataConfig
+from stylegan.data import ImageDataset
+from stylegan.data.archive import ArchiveError
+from stylegan.metrics.arrays import MetricError
+from stylegan.networks import Generator
+from stylegan.state import TrainState
+from stylegan.train import train
+
+Make = Callable[..., Params]
+
+# A new value for each leaf, after the values of others that it needs to have an effect at all.
+PREPARE = {
+    "source": ["prepare.source={other}"],
+    "resolution": ["prepare.resolution=32"],
+    "transform": ["prepare.transform=center-crop"],
+    "resize_filter": ["prepare.resize_filter=box"],
+    "mode": ["prepare.mode=L"],
+    "labels": ["prepare.labels=folders"],
+    "bad_files": ["prepare.bad_files=fail"],
+    "holdout_fraction": ["prepare.holdout_fraction=0.5"],
+    "max_images": ["prepare.max_images=5"],
+    "seed": ["prepare.seed=1"],
+}
+ADA = ["augment.mode=ada", "augment.p=0.5", "augment.p_max=1.0", "augment.ada_interval=1", "augment.ada_kimg=0.01"]
+LABELS = ["prepare.labels=folders", "data.use_labels=true"]
+TRAINING = {
+    "generator.architecture": ["generator.architecture=resnet"],
+    "generator.z_dim": ["generator.z_dim=4"],
+    "generator.w_dim": ["generator.w_dim=4"],
+    "generator.mapping_layers": ["generator.mapping_layers=1"],
+    "generator.mapping_lr_multiplier": ["generator.mapping_lr_multiplier=0.1"],
+    "generator.channel_base": ["generator.channel_base=32"],
+    "generator.channel_max": ["generator.channel_max=3"],
+    "generator.conv_clamp": ["generator.conv_clamp=0.1"],
+    "generator.w_avg_beta": ["generator.w_avg_beta=0.5"],
+    "discriminator.architecture": ["discriminator.architecture=skip"],
+    "discriminator.mapping_layers": [*LABELS, "discriminator.mapping_layers=1"],
+    "discriminator.mapping_lr_multiplier": [*LABELS, "discriminator.mapping_lr_multiplier=0.1"],
+    "discriminator.channel_base": ["discriminator.channel_base=32"],
+    "discriminator.channel_max": ["discriminator.channel_max=3"],
+    "discriminator.conv_clamp": ["discriminator.conv_clamp=0.1"],
+    "discriminator.mbstd_group_size": ["discriminator.mbstd_group_size=4"],
+    "discriminator.mbstd_num_channels": ["discriminator.mbstd_num_channels=2"],
+    "augment.mode": [*ADA, "augment.mode=none"],
+    "augment.p": [*ADA, "augment.p=0.2"],
+    "augment.p_max": [*ADA, "augment.ada_target=-1.0", "augment.p_max=0.5"],
+    "augment.ada_target": [*ADA, "augment.ada_target=-1.0"],
+    "augment.ada_interval": [*ADA, "augment.ada_interval=2"],
+    "augment.ada_kimg": [*ADA, "augment.ada_kimg=1.0"],
+    "loss.r1_gamma": ["loss.r1_gamma=1.0"],
+    "loss.d_reg_interval": ["loss.d_reg_interval=1"],
+    "loss.pl_weight": ["loss.pl_weight=0.5"],
+    "loss.pl_batch_shrink": ["loss.pl_batch_shrink=4"],
+    "loss.pl_decay": ["loss.pl_decay=0.5"],
+    "loss.g_reg_interval": ["loss.g_reg_interval=1"],
+    "loss.style_mixing_prob": ["loss.style_mixing_prob=0.0"],
+    "train.seed": ["train.seed=1"],
+    "train.total_kimg": ["train.total_kimg=0.012"],
+    "train.batch_size": ["train.batch_size=8"],
+    "train.batch_gpu": ["train.batch_gpu=2"],
+    "train.g_lr": ["train.g_lr=0.001"],
+    "train.d_lr": ["train.d_lr=0.001"],
+    "train.adam_betas": ["train.adam_betas=[0.5, 0.99]"],
+    "train.adam_eps": ["train.adam_eps=0.1"],
+    "train.ema_kimg": ["train.ema_rampup=null", "train.ema_kimg=0.001"],
+    "train.ema_rampup": ["train.ema_rampup=null"],
+    "train.tick_kimg": ["train.tick_kimg=0.016"],
+    "train.snapshot_ticks": ["train.snapshot_ticks=2"],
+    "train.precision": ["train.precision=bf16"],
+}  # fmt: skip
+RENDER = {
+    "num_seeds": ["render.num_seeds=3"],
+    "truncation_psi": ["render.truncation_psi=0.3"],
+    "psi_strip": ["render.psi_strip=[0.0, 1.0]"],
+    "strip_num_seeds": ["render.strip_num_seeds=1"],
+    "mixing_rows": ["render.mixing_rows=[5]"],
+    "mixing_cols": ["render.mixing_cols=[5]"],
+    "mixing_layers": ["render.mixing_layers=[4]"],
+    "interpolation_seeds": ["render.interpolation_seeds=[2, 3]"],
+    "interpolation_frames": ["render.interpolation_frames=5"],
+    "video_fps": ["render.video_fps=7"],
+    "video_scale": ["render.video_scale=3"],
+}
+EVALUATE = {
+    "extractor": ["evaluate.extractor=efficientnet_lite0"],
+    "extractor_input_size": ["evaluate.extractor_input_size=16"],
+    "num_images": ["evaluate.num_images=12"],
+    "batch_size": ["evaluate.batch_size=3"],
+    "seed": ["evaluate.seed=1"],
+    "truncation_psi": ["evaluate.truncation_psi=[0.5, 1.0]"],
+    "truncation_cutoff": ["evaluate.truncation_psi=[0.5, 1.0]", "evaluate.truncation_cutoff=2"],
+    "kid_num_subsets": ["evaluate.kid_num_subsets=2"],
+    "kid_subset_size": ["evaluate.kid_subset_size=3"],
+    "pr_neighbors": ["evaluate.pr_neighbors=3"],
+    "ppl_network": ["evaluate.ppl_network=lpips_vgg16"],
+    "ppl_num_pairs": ["evaluate.ppl_num_pairs=3"],
+    "ppl_epsilon": ["evaluate.ppl_epsilon=0.1"],
+}
+
+
+def test_every_parameter_is_examined(tiny_params: Params) -> None:
+    examined = {*TRAINING}
+    for section, changes in (("prepare", PREPARE), ("render", RENDER), ("evaluate", EVALUATE)):
+        examined |= {f"{section}.{key}" for key in changes}
+    examined |= {f"augment.multipliers.{name}" for name in MULTIPLIERS}
+    examined |= {f"{section}.{key}" for section, key in ONLY_READ}
+    assert examined == {path for path, _ in leaves(tiny_params.model_dump(mode="json"))}
+
+
+# prepare: the archive and its manifest, or the refusal.
+
+
+@pytest.fixture(scope="module")
+def picture_folders(tmp_path_factory: pytest.TempPathFactory, write_pictures: Callable[..., list[str]]) -> Path:
+    """Two folders of images; one has two classes, a wide image and a text that calls itself an image."""
+    folder = tmp_path_factory.mktemp("pictures")
+    write_pictures(folder / "first" / "a", 6)
+    write_pictures(folder / "first" / "b", 6, size=24)
+    Image.new("RGB", (30, 20), "red").save(folder / "first" / "wide.png")
+    (folder / "first" / "text.png").write_text("no image")
+    write_pictures(folder / "second", 4)
+    return folder
+
+
+def prepared(params: Params, folder: Path) -> str:
+    archive, manifest = folder / "archive.zip", folder / "manifest.json"
+    try:
+        prepare(params.prepare, archive, manifest, earth=folder / "absent" / "earth.jpg", workers=1)
+    except ArchiveError as error:
+        return str(error)
+    entries = json.loads(manifest.read_text())["images"]
+    return digest(archive.read_bytes(), json.dumps(entries))
+
+
+@pytest.mark.parametrize("key", PREPARE)
+def test_prepare_parameter_changes_the_archive(
+    key: str, make_params: Make, picture_folders: Path, tmp_path: Path
+) -> None:
+    first = [f"prepare.source={picture_folders / 'first'}", "prepare.holdout_fraction=0.25", "prepare.labels=none"]
+    change = [text.format(other=picture_folders / "second") for text in PREPARE[key]]
+    before = prepared(make_params(*first), tmp_path)
+    assert prepared(make_params(*first, *change), tmp_path) != before
+
+
+# generator, discriminator, augment, loss, train: everything a tick reports and every weight after it.
+
+
+@pytest.fixture(scope="module")
+def trained(make_params: Make, tiny_archive: Path) -> Callable[..., str]:
+    """trained(overrides...) -> digest of six steps, remembered"""
+
+    @functools.cache
+    def run(*overrides: str) -> str:
+        torch.manual_seed(0)
+        params = make_params(
+            "train.total_kimg=0.024", "loss.g_reg_interval=2", "loss.d_reg_interval=2", "augment.mode=none", *overrides
+        )
+        dataset = ImageDataset(
+            tiny_archive, use_labels=params.data.use_labels, xflip=False, split="train", max_images=None
+        )
+        state = TrainState.create(
+            params, img_resolution=16, img_channels=3, c_dim=dataset.c_dim, device=torch.device("cpu")
+        )
+        ticks = [
+            (tick.index, tick.cur_nimg, tick.is_snapshot, sorted(tick.stats.items())) for tick in train(state, dataset)
+        ]
+        weights = [
+            t.detach().float().numpy().tobytes()
+            for net in (state.G, state.D, state.G_ema)
+            for t in net.state_dict().values()
+        ]
+        return digest(repr(ticks), repr((state.p, state.pl_mean, state.cur_nimg)), *weights)
+
+    return run
+
+
+def test_equal_parameters_train_equally(trained: Callable[..., str]) -> None:
+    # Otherwise every comparison below would succeed. The second spelling is not in the memory of `trained`.
+    assert trained() == trained("train.seed=0")
+
+
+@pytest.mark.parametrize("path", TRAINING)
+def test_training_parameter_changes_the_weights_or_the_ticks(path: str, trained: Callable[..., str]) -> None:
+    *context, change = TRAINING[path]
+    assert change.startswith(f"{path}=")
+    assert trained(*context, change) != trained(*context)
+
+
+MULTIPLIERS = (
+    "xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac", "brightness", "contrast", "lumaflip", "hue",
+    "saturation", "imgfilter", "noise", "cutout",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MULTIPLIERS)
+def test_multiplier_changes_the_augmented_images(name: str, tiny_params: Params) -> None:
+    none = tiny_params.augment.multipliers.model_copy(update=dict.fromkeys(MULTIPLIERS, 0.0))
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    augmented = []
+    for multiplier in (0.0, 1.0):
+        torch.manual_seed(0)
+        augmented.append(AugmentPipe(none.model_copy(update={name: multiplier}))(images, 1.0))
+    assert not torch.equal(*augmented)
+
+
+# evaluate and render: the numbers and the pictures of one generator.
+
+
+@pytest.fixture(scope="module", name="G")
+def generator(tiny_params: Params) -> Generator:
+    torch.manual_seed(0)
+    G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0).eval().requires_grad_(False)
+    # Fresh weights give nearly equal, grey images: spread them as training would.
+    G.mapping.w_avg.normal_()
+    for name, weight in G.named_parameters():
+        if name.endswith(("noise_strength", "bias")):
+            weight.data += 0.3
+    return G
+
+
+@pytest.fixture(scope="module")
+def measured(make_params: Make, tiny_archive: Path, G: Generator) -> Callable[..., str]:
+    """measured(overrides...) -> every number of every psi, and the sizes of batches; or the refusal"""
+    from pipelines.evaluate import make_evaluator
+
+    @functools.cache
+    def run(*overrides: str) -> str:
+        overrides = ("evaluate.extractor=random", "evaluate.ppl_network=random", *overrides)
+        params = make_params("evaluate.truncation_psi=[1.0]", "evaluate.extractor_input_size=32", *overrides)
+        dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
+        absent = tiny_archive.parent / "absent"
+        features = tiny_archive.parent / digest(*overrides)
+        try:
+            evaluator = make_evaluator(params.evaluate, dataset, absent, features)
+        except (MetricError, FileNotFoundError) as error:
+            return str(error)
+        sizes: list[int] = []
+
+        def show(batches: Any) -> Any:
+            for batch in batches:
+                sizes.append(len(batch))
+                yield batch
+
+        numbers = [evaluator.measure(G, evaluator.latents(G), psi, show) for psi in params.evaluate.truncation_psi]
+        return repr((numbers, sizes))
+
+    return run
+
+
+@pytest.mark.parametrize("key", EVALUATE)
+def test_evaluation_parameter_changes_the_numbers(key: str, measured: Callable[..., str]) -> None:
+    *context, change = EVALUATE[key]
+    assert measured(*context, change) != measured(*context)
+
+
+@pytest.mark.parametrize("key", RENDER)
+def test_render_parameter_changes_the_pictures(
+    key: str, make_params: Make, tiny_archive: Path, G: Generator, tmp_path: Path
+) -> None:
+    from pipelines.render import draw_pictures
+
+    dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
+    before, after = (
+        repr(draw_pictures(make_params("render.video_scale=2", *change), G, dataset, tmp_path))
+        for change in ([], RENDER[key])
+    )
+    assert before != after
+
+
+# data, cluster, tracking: the code has to read them.
+
+ONLY_READ = [
+    (section, key)
+    for section, model in (("data", DataConfig), ("cluster", ClusterConfig), ("tracking", TrackingConfig))
+    for key in model.model_fields
+]
+
+
+@pytest.fixture(scope="module")
+def reads(repository: Path) -> set[tuple[str, str]]:
+    """(section, key) of every `section.key` or `something.section.key` in the pipelines"""
+    found = set()
+    for path in (repository / "pipelines").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute | ast.Name):
+                owner = node.value.attr if isinstance(node.value, ast.Attribute) else node.value.id
+                found.add((owner, node.attr))
+    return found
+
+
+@pytest.mark.parametrize(("section", "key"), ONLY_READ)
+def test_parameter_is_read_by_the_pipelines(section: str, key: str, reads: set[tuple[str, str]]) -> None:
+    assert (section, key) in reads
+
+
+def digest(*parts: str | bytes) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part.encode() if isinstance(part, str) else part)
+    return whole.hexdigest()
