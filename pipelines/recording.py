@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 from safetensors import safe_open
 
 from pipelines.journal import Journal, Scalar
@@ -68,9 +69,8 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     trained = json.loads(manifest.read_text())
     journal = Journal(root / "runs" / trained["fingerprint"])
     with safe_open(generator, framework="numpy") as file:
-        # The parameters the weights were trained with; params.yaml may have moved on.
-        saved = json.loads((file.metadata() or {}).get("config", "{}"))
-    journal.params(flatten({name: value for name, value in saved.items() if isinstance(value, dict)}))
+        journal.params(flatten({"generator": json.loads(file.metadata()["config"])}))
+    journal.params(flatten(_locked_params(root / "dvc.lock")))
     journal.tags({"archive_sha256": trained["archive_sha256"]})
     for row in read_ticks(root / "reports/ticks.csv"):
         journal.metrics(int(row["nimg"]), {name: value for name, value in row.items() if name not in ("nimg", "kimg")})
@@ -82,6 +82,15 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
             record_report(journal, root / "reports")
     journal.status("FINISHED")
     return journal
+
+
+def _locked_params(lock: Path) -> dict[str, Any]:
+    """Sections that the outputs were made with, which params.yaml may have left behind; empty without a lock file"""
+    if not lock.exists():
+        return {}
+    stages = yaml.safe_load(lock.read_text())["stages"]
+    found = (stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in ("prepare", "train"))
+    return {name: values for sections in found for name, values in sections.items()}
 
 
 def read_ticks(path: Path) -> list[dict[str, float]]:
@@ -127,22 +136,18 @@ def system_metrics() -> dict[str, float]:
         "system/system_memory_usage_megabytes": memory.used / _MEBIBYTE,
         "system/system_memory_usage_percentage": memory.percent,
     }
-    for index, (load, used) in enumerate(_gpu_loads()):
-        values[f"system/gpu_{index}_utilization_percentage"] = load
-        values[f"system/gpu_{index}_memory_usage_megabytes"] = used
-    return values
+    return values | _gpu_metrics()
 
 
-def _gpu_loads() -> list[tuple[float, float]]:
-    """(percent busy, MiB used) of every GPU; empty without NVIDIA's driver"""
+def _gpu_metrics() -> dict[str, float]:
+    """Load and memory of every GPU that measures them; empty without NVIDIA's driver"""
     if not shutil.which("nvidia-smi"):
-        return []
+        return {}
     query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=10)
-    rows = [line.split(",") for line in answer.stdout.splitlines()]
-    # A cell reads "[N/A]" where a card does not measure it (MIG slices, some laptops).
-    return [(float(load), float(used)) for load, used in rows if _is_number(load) and _is_number(used)]
-
-
-def _is_number(cell: str) -> bool:
-    return cell.strip().replace(".", "", 1).isdigit()
+    values = {}
+    for index, line in enumerate(answer.stdout.splitlines()):
+        for name, cell in zip(("utilization_percentage", "memory_usage_megabytes"), line.split(","), strict=False):
+            if cell.strip().isdigit():  # "[N/A]" where a card does not measure it
+                values[f"system/gpu_{index}_{name}"] = float(cell)
+    return values

@@ -1,0 +1,203 @@
+"""What stages record about a run, and the record of a run that came out of the cache."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.journal import Journal
+from pipelines.params import Params
+from pipelines.recording import (
+    flatten,
+    read_ticks,
+    record_evaluation,
+    record_outputs,
+    record_report,
+    record_tick,
+    record_training,
+    source_tags,
+    system_metrics,
+)
+from stylegan.checkpoint import save_generator
+from stylegan.networks import Generator
+
+RESULTS = {
+    "extractor": {"name": "efflite0", "sha256": "ab", "input_size": 128},
+    "cur_nimg": 3000,
+    "metrics": {"kid_efflite0": 0.02, "ppl_lpips_vgg16": 30.0},
+    "floor": {"kid_efflite0": 0.001},
+    "untrained": {"kid_efflite0": 0.3, "ppl_lpips_vgg16": 3.0},
+    "truncation": [{"psi": 1.0, "kid_efflite0": 0.02}, {"psi": -0.5, "kid_efflite0": 0.2}],
+}
+
+
+def values_of(journal: Journal, kind: str) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for record, _ in journal.read(0):
+        if record["kind"] == kind:
+            merged |= {
+                f"{name}@{record['step']}" if "step" in record else name: v for name, v in record["values"].items()
+            }
+    return merged
+
+
+def test_nested_values_become_dotted_names() -> None:
+    nested = {"a": {"b": 1, "c": {"d": None}}, "e": [1, 2], "f": (0.5,)}
+    assert flatten(nested) == {"a.b": 1, "a.c.d": None, "e": "[1, 2]", "f": "[0.5]"}
+
+
+def test_training_records_what_decides_the_run_and_nothing_else(tmp_path: Path, tiny_params: Params) -> None:
+    journal = Journal(tmp_path / "run")
+    record_training(journal, tiny_params, "f" * 64, root=tmp_path)
+    params = values_of(journal, "params")
+    assert {name.partition(".")[0] for name in params} == {
+        "prepare", "data", "generator", "discriminator", "augment", "loss", "train"
+    }  # fmt: skip
+    assert params["augment.multipliers.xflip"] == 1
+    assert values_of(journal, "tags") == {"archive_sha256": "f" * 64}
+    kinds = [record["kind"] for record, _ in journal.read(0)]
+    assert kinds == ["params", "dataset", "tags", "status"]
+
+
+def test_a_tick_carries_the_load_of_the_machine_only_if_asked(
+    tmp_path: Path, make_params: Callable[..., Params]
+) -> None:
+    for answer, expected in (("false", set()), ("true", {"system"})):
+        journal = Journal(tmp_path / answer)
+        record_tick(journal, 1000, {"loss/G": 1.0}, make_params(f"tracking.system_metrics={answer}").tracking)
+        names = {name.partition("/")[0] for name in values_of(journal, "metrics")}
+        assert names == {"loss"} | expected
+
+
+def test_an_evaluation_is_recorded_with_psi_as_the_step_of_the_sweep(tmp_path: Path, tiny_params: Params) -> None:
+    journal = Journal(tmp_path)
+    record_evaluation(journal, RESULTS, tiny_params)
+    assert values_of(journal, "summary") == {
+        "eval/kid_efflite0@3000": 0.02,
+        "eval/ppl_lpips_vgg16@3000": 30.0,
+        "floor/kid_efflite0@3000": 0.001,
+        "untrained/kid_efflite0@3000": 0.3,
+        "untrained/ppl_lpips_vgg16@3000": 3.0,
+        "truncation/kid_efflite0@-50": 0.2,
+        "truncation/kid_efflite0@100": 0.02,
+    }
+    tags = values_of(journal, "tags")
+    assert (tags["evaluate.num_images"], tags["extractor.sha256"]) == (tiny_params.evaluate.num_images, "ab")
+
+
+def test_a_repeated_evaluation_records_nothing(tmp_path: Path, tiny_params: Params) -> None:
+    journal = Journal(tmp_path)
+    record_evaluation(journal, RESULTS, tiny_params)
+    size = journal.path.stat().st_size
+    record_evaluation(journal, RESULTS, tiny_params)
+    assert journal.path.stat().st_size == size
+
+
+def test_a_report_is_page_numbers_and_sheet(tmp_path: Path) -> None:
+    for name in ("index.html", "metrics.json", "samples.png"):
+        (tmp_path / name).write_text(name)
+    journal = Journal(tmp_path / "run")
+    record_report(journal, tmp_path)
+    assert [record["name"] for record, _ in journal.read(0)] == ["index.html", "metrics.json", "samples.png"]
+
+
+def test_ticks_without_a_value_leave_it_out(tmp_path: Path) -> None:
+    path = tmp_path / "ticks.csv"
+    path.write_text("kimg,nimg,loss/pl_penalty\n2,2000,\n4,4000,0.5\n")
+    assert read_ticks(path) == [{"kimg": 2, "nimg": 2000}, {"kimg": 4, "nimg": 4000, "loss/pl_penalty": 0.5}]
+
+
+def test_a_missing_training_log_names_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        read_ticks(tmp_path / "ticks.csv")
+    expected = f"{tmp_path / 'ticks.csv'}: no training log there. Run `dvc repro train`, which writes it."
+    assert str(error.value) == expected
+
+
+def lay_out_outputs(root: Path, params: Params) -> None:
+    """A work tree as `dvc pull` leaves it: outputs, and no runs/ folder."""
+    torch.manual_seed(0)
+    G = Generator(params.generator, img_resolution=16, img_channels=3, c_dim=0)
+    save_generator(G, root / "models/generator.safetensors")
+    trained = {"fingerprint": "abc", "archive_sha256": "f" * 64, "cur_nimg": 3000, "seed": 0}
+    (root / "models/train.json").write_text(json.dumps(trained))
+    (root / "reports").mkdir()
+    (root / "reports/ticks.csv").write_text("kimg,nimg,loss/G\n1,1000,0.5\n3,3000,0.25\n")
+    (root / "reports/metrics.json").write_text(json.dumps(RESULTS))
+    for name in ("index.html", "samples.png"):
+        (root / "reports" / name).write_text(name)
+
+
+def test_outputs_out_of_the_cache_are_recorded_once(tmp_path: Path, tiny_params: Params) -> None:
+    lay_out_outputs(tmp_path, tiny_params)
+    journal = record_outputs(tmp_path, tiny_params)
+    assert journal is not None
+    assert values_of(journal, "metrics") == {"loss/G@1000": 0.5, "loss/G@3000": 0.25}
+    assert values_of(journal, "params")["generator.channel_base"] == tiny_params.generator.channel_base
+    assert values_of(journal, "summary")["eval/kid_efflite0@3000"] == 0.02
+    names = [record["name"] for record, _ in journal.read(0) if record["kind"] == "artifact"]
+    assert names == ["generator.safetensors", "index.html", "metrics.json", "samples.png"]
+    size = journal.path.stat().st_size
+    record_outputs(tmp_path, tiny_params)
+    assert journal.path.stat().st_size == size
+
+
+def test_outputs_get_the_parameters_they_were_made_with(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    lay_out_outputs(tmp_path, make_params())
+    lock = {"stages": {"prepare": {"params": {"params.yaml": {"prepare": {"source": "locked"}}}},
+                       "train": {"params": {"params.yaml": {"train": {"total_kimg": 3}, "loss": {"r1_gamma": 7}}}},
+                       "evaluate": {"params": {"params.yaml": {"evaluate": {"seed": 1}}}}}}  # fmt: skip
+    (tmp_path / "dvc.lock").write_text(json.dumps(lock))
+    journal = record_outputs(tmp_path, make_params("train.total_kimg=99"))
+    assert journal is not None
+    recorded = values_of(journal, "params")
+    assert recorded.items() >= {"prepare.source": "locked", "train.total_kimg": 3, "loss.r1_gamma": 7}.items()
+    assert not [name for name in recorded if name.startswith("evaluate.")]
+
+
+def test_an_untrained_work_tree_has_nothing_to_record(tmp_path: Path, tiny_params: Params) -> None:
+    assert record_outputs(tmp_path, tiny_params) is None
+
+
+def git(root: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
+
+
+def test_the_commit_and_edits_of_the_code_are_tagged(tmp_path: Path) -> None:
+    assert source_tags(tmp_path) == {}
+    git(tmp_path, "init")
+    (tmp_path / "code.py").write_text("1")
+    (tmp_path / "dvc.lock").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    (tmp_path / "dvc.lock").write_text("2")  # every run writes it
+    clean = source_tags(tmp_path)
+    assert len(str(clean["mlflow.source.git.commit"])) == 40
+    assert clean["git_edited"] is False
+    (tmp_path / "code.py").write_text("2")
+    assert source_tags(tmp_path)["git_edited"] is True
+
+
+def test_the_load_of_the_machine_has_names_of_mlflows_system_tab() -> None:
+    load = system_metrics()
+    assert load["system/system_memory_usage_megabytes"] > 0
+    assert 0 <= load["system/cpu_utilization_percentage"] <= 100
+    assert all(name.startswith("system/") for name in load)
+
+
+def test_graphics_cards_are_read_and_what_they_do_not_measure_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho '37, 1024'\necho '[N/A], 2048'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    load = system_metrics()
+    cards = {name: value for name, value in load.items() if "gpu" in name}
+    assert cards == {"system/gpu_0_utilization_percentage": 37.0, "system/gpu_0_memory_usage_megabytes": 1024.0,
+                     "system/gpu_1_memory_usage_megabytes": 2048.0}  # fmt: skip
