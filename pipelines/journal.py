@@ -40,8 +40,10 @@ class Journal:
             self._remember(record)
 
     def params(self, values: Mapping[str, Scalar]) -> None:
-        """Record values that never change within a run."""
-        self._append_news({"kind": "params", "values": dict(values)})
+        """Record values that never change within a run: of each, the first stays (servers refuse another)."""
+        new = {name: value for name, value in values.items() if f"params:{name}" not in self._facts}
+        if new:
+            self._append({"kind": "params", "values": new})
 
     def tags(self, values: Mapping[str, Scalar]) -> None:
         """Record values that may change, such as a commit or an evaluation setting."""

@@ -108,12 +108,7 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
 
 def training_seconds(ticks: Sequence[Mapping[str, float]]) -> float:
     """Time spent on training over all ticks, across interruptions"""
-    before = 0.0
-    total = 0.0
-    for tick in ticks:
-        total += (tick["kimg"] - before) * tick.get("sec_per_kimg", 0.0)
-        before = tick["kimg"]
-    return total
+    return sum(tick.get("sec", 0.0) for tick in ticks)
 
 
 def duration(seconds: float) -> str:

@@ -120,11 +120,21 @@ def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:
         ("Losses", _read_losses(ticks)),
         ("Scores of D", _read_scores(ticks)),
         ("Augmentation", _read_augmentation(ticks, config)),
-        ("R1 penalty", "Squared gradient of D at real images: a rise without end means D grows too steep."),
-        ("Path length penalty", "How unevenly G reacts to steps in w: it should settle."),
+        (
+            "R1 penalty",
+            _if(ticks, "loss/r1_penalty", "Squared gradient of D at real images; it should not rise forever."),
+        ),
+        (
+            "Path length penalty",
+            _if(ticks, "loss/pl_penalty", "How unevenly G reacts to steps in w; it should settle."),
+        ),
         ("Speed", _read_speed(ticks)),
     ]
     return [(title, line) for title, line in lines if line]
+
+
+def _if(ticks: Ticks, name: str, line: str) -> str:
+    return line if any(name in tick for tick in ticks) else ""
 
 
 def _read_losses(ticks: Ticks) -> str:

@@ -51,11 +51,16 @@ def test_step_zero_and_negative_steps_are_recorded(tmp_path: Path) -> None:
     assert [record["step"] for record in records(journal)] == [-100, 0]
 
 
-@pytest.mark.parametrize("write", ["params", "tags"])
-def test_known_values_are_dropped_and_new_ones_recorded(tmp_path: Path, write: str) -> None:
+def test_known_tags_are_dropped_and_changed_ones_recorded(tmp_path: Path) -> None:
     for values in ({"a": 1, "b": None}, {"a": 1}, {"a": 2}):
-        getattr(Journal(tmp_path), write)(values)
+        Journal(tmp_path).tags(values)
     assert [record["values"] for record in records(Journal(tmp_path))] == [{"a": 1, "b": None}, {"a": 2}]
+
+
+def test_of_each_param_the_first_value_stays(tmp_path: Path) -> None:
+    for values in ({"a": 1, "b": None}, {"a": 2, "b": 3, "c": 4}):
+        Journal(tmp_path).params(values)
+    assert [record["values"] for record in records(Journal(tmp_path))] == [{"a": 1, "b": None}, {"c": 4}]
 
 
 def test_a_summary_is_replaced_by_another_value_only(tmp_path: Path) -> None:
