@@ -1,12 +1,22 @@
-"""Where things run: connecting to Ray, and what a trial may take. The only place that decides it."""
+"""Where things run: connecting to Ray, the workers of a training, and what a trial may take. The only place that decides."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 
 from pipelines.params import ClusterConfig
+
+NUM_TO_KEEP = 2  # checkpoints: a damaged newest one leaves another
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the time that one report takes; 2 s unless told otherwise
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the other output draws boxes at any verbosity
+}
 
 
 @contextmanager
@@ -18,11 +28,38 @@ def connect(cluster: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address=cluster.address or "local", log_to_driver=False, logging_level=logging.ERROR)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # A machine with fewer cores than asked for runs the same computation, only slower.
+    cores = max(os.cpu_count() or 1, cluster.num_workers * cluster.cpus_per_worker)
+    num_cpus = cores if cluster.address is None else None
+    ray.init(
+        address=cluster.address or "local", num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR
+    )
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def scaling(cluster: ClusterConfig) -> ScalingConfig:
+    """The workers of a training and what each reserves"""
+    resources = {"CPU": float(cluster.cpus_per_worker)} | ({"GPU": 1.0} if cluster.use_gpu else {})
+    return ScalingConfig(
+        num_workers=cluster.num_workers, use_gpu=cluster.use_gpu, resources_per_worker=resources
+    )
+
+
+def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallback]) -> RunConfig:
+    """Where a training keeps its checkpoints, and how often it may fail; the same folder resumes."""
+    storage = folder.parent.as_posix() if cluster.storage_path is None else cluster.storage_path
+    return RunConfig(
+        name=folder.name,
+        storage_path=storage,
+        failure_config=FailureConfig(max_failures=cluster.max_failures, controller_failure_limit=cluster.max_failures),
+        checkpoint_config=CheckpointConfig(num_to_keep=NUM_TO_KEEP),
+        callbacks=callbacks,
+    )
 
 
 def trial_resources(cluster: ClusterConfig) -> dict[str, float]:

@@ -6,7 +6,7 @@ The one reader of params.yaml. `stylegan/` receives frozen sections and knows no
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -47,7 +47,6 @@ class TrackingConfig(Section):
     uri: str | None
     experiment: str
     system_metrics: bool
-    image_ticks: Count
 
 
 class Params(Config):
@@ -107,7 +106,8 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     return result
 
 
-def fingerprint(config: Section, *digests: str) -> str:
-    """Short hash of a section and of the digests of its inputs: the name of a run."""
-    text = json.dumps([config.model_dump(mode="json"), *digests], sort_keys=True)
+def fingerprint(config: Section, *digests: str, sections: Collection[str] | None = None) -> str:
+    """Short hash of a section (or of some of its sections) and of the digests of its inputs: the name of a run."""
+    values = config.model_dump(mode="json", include=None if sections is None else set(sections))
+    text = json.dumps([values, *digests], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

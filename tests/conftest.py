@@ -64,7 +64,6 @@ TINY = (
     "cluster.storage_path=null",
     "tracking.uri=null",
     "tracking.system_metrics=false",
-    "tracking.image_ticks=1",
 )
 
 

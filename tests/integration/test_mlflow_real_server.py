@@ -63,7 +63,7 @@ def kill(server: subprocess.Popen[bytes]) -> None:
 def test_a_server_that_dies_and_returns_ends_with_every_step_once(tmp_path: Path, port: int, start: Start) -> None:
     png = encode_png(torch.zeros(3, 4, 4, dtype=torch.uint8))
     uri = f"http://127.0.0.1:{port}"
-    tracking = TrackingConfig(uri=uri, experiment="tests", system_metrics=False, image_ticks=1)
+    tracking = TrackingConfig(uri=uri, experiment="tests", system_metrics=False)
     journal = Journal(tmp_path / "runs/abc")
     publisher = Publisher(journal, tracking, tmp_path)
     server = start()
@@ -96,7 +96,7 @@ def test_processes_that_meet_a_fresh_database_together_all_record(tmp_path: Path
     script = (
         "import sys, pathlib; from pipelines.journal import Journal; from pipelines.params import TrackingConfig\n"
         "from pipelines.tracking import Publisher; root = pathlib.Path(sys.argv[1])\n"
-        "tracking = TrackingConfig(uri=None, experiment='tests', system_metrics=False, image_ticks=1)\n"
+        "tracking = TrackingConfig(uri=None, experiment='tests', system_metrics=False)\n"
         "journal = Journal(root / 'runs' / sys.argv[2]); journal.metrics(1, {'a': 1.0})\n"
         "print(Publisher(journal, tracking, root).publish())\n"
     )

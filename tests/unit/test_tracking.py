@@ -26,7 +26,7 @@ PIXEL = encode_png(torch.zeros(3, 1, 1, dtype=torch.uint8))
 
 
 def config(uri: str | None = None, experiment: str = "tests") -> TrackingConfig:
-    return TrackingConfig(uri=uri, experiment=experiment, system_metrics=False, image_ticks=1)
+    return TrackingConfig(uri=uri, experiment=experiment, system_metrics=False)
 
 
 @pytest.fixture(autouse=True)
@@ -179,9 +179,12 @@ def test_each_server_gets_the_whole_journal(root: Path) -> None:
 def test_a_record_the_server_refuses_is_left_out_with_a_warning(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     journal = Journal(root / "runs/abc")
     journal.params({"lr": 1})
+    Publisher(journal, config(), root).publish()
+    shutil.rmtree(journal.folder)
+    journal = Journal(root / "runs/abc")
     journal.params({"lr": 2})
     journal.metrics(1, {"a": 1.0})
-    assert Publisher(journal, config(), root).publish() == 3
+    assert Publisher(journal, config(), root).publish() == 2
     assert history(root, "a") == [(1, 1.0)]
     (record,) = (record for record in caplog.records if record.name == tracking.__name__)
     assert record.getMessage().startswith(f"{journal.path}: record refused and left out: ")

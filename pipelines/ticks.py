@@ -1,0 +1,137 @@
+"""The tick log of a run: written where Ray controls it, followed where the stage runs.
+
+One JSON object a line. A tick that is replayed after a resume is not written twice, so the log of a run that was killed
+and resumed has the same ticks as that of an uninterrupted one.
+"""
+
+import csv
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray.train import Checkpoint, UserCallback
+from rich.console import Console
+from rich.live import Live
+
+from pipelines.journal import Journal
+from pipelines.params import Params
+from pipelines.recording import record_tick
+from stylegan.files import replacing
+
+SAMPLES = "samples.png"  # in every snapshot
+POLL_SEC = 0.5
+
+Row = dict[str, float]
+
+
+class TickLog(UserCallback):
+    """Appends rank 0's report to ticks.jsonl, and keeps the pictures of each snapshot."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
+        row = metrics[0]
+        if checkpoint is not None:
+            samples = self.folder / "samples" / f"{row['nimg']:09.0f}.png"
+            samples.parent.mkdir(parents=True, exist_ok=True)
+            with checkpoint.as_directory() as snapshot, replacing(samples) as temporary:
+                shutil.copy(Path(snapshot) / SAMPLES, temporary)
+        rows = read(self.folder)
+        if not rows or row["nimg"] > rows[-1]["nimg"]:
+            with replacing(self.folder / "ticks.jsonl") as temporary:
+                temporary.write_text("".join(json.dumps(line) + "\n" for line in [*rows, row]))
+
+
+def read(folder: Path) -> list[Row]:
+    """Ticks of a run so far, oldest first"""
+    path = folder / "ticks.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def write_csv(rows: list[Row], path: Path) -> None:
+    """Write the log as a table; a statistic that a tick lacks leaves its cell empty."""
+    first = ["nimg", "kimg", "sec", "sec_per_kimg", "memory_gb"]
+    names = [*first, *sorted({name for row in rows for name in row} - set(first))]
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextmanager
+def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
+    """Show and record every tick of a run while the block runs."""
+    done = threading.Event()
+    console = Console()
+    view = Live(console=console, auto_refresh=False) if console.is_terminal else None
+    warned: set[str] = set()
+    shown = 0
+
+    def catch_up(fresh: bool) -> None:
+        nonlocal shown
+        rows = read(folder)
+        for row in rows[shown:]:
+            _record(row, folder, journal, params, fresh)
+            if fresh:
+                _show(row, params, view)
+                _warn(row, params, warned, console)
+        shown = len(rows)
+
+    def loop() -> None:
+        while not done.wait(POLL_SEC):
+            catch_up(fresh=True)
+
+    catch_up(fresh=False)
+    thread = threading.Thread(target=loop, name="ticks", daemon=True)
+    if view:
+        view.start()
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        catch_up(fresh=True)
+        if view:
+            view.stop()
+
+
+def _record(row: Row, folder: Path, journal: Journal, params: Params, fresh: bool) -> None:
+    nimg = round(row["nimg"])
+    values = {name: value for name, value in row.items() if name not in ("nimg", "kimg")}
+    if fresh:
+        record_tick(journal, nimg, values, params.tracking)
+    else:  # the load of the machine belongs to the time when the tick happened
+        journal.metrics(nimg, values)
+    samples = folder / "samples" / f"{nimg:09d}.png"
+    if samples.exists():
+        journal.image("samples", nimg, samples.read_bytes())
+
+
+def _show(row: Row, params: Params, view: Live | None) -> None:
+    left = (params.train.total_kimg - row["kimg"]) * row["sec_per_kimg"]
+    text = (
+        f"kimg {row['kimg']:.1f}/{params.train.total_kimg:g}  {left // 60:.0f}m{left % 60:02.0f}s left  "
+        f"{row['sec_per_kimg']:.2f} s/kimg  p {row['augment/p']:.3f}  r_t {row.get('augment/r_t', float('nan')):.2f}  "
+        f"loss G {row.get('loss/G', float('nan')):.2f} D {row.get('loss/D', float('nan')):.2f}  "
+        f"{row['memory_gb']:.2f} GB"
+    )
+    if view:
+        view.update(text, refresh=True)
+    else:
+        print(text, flush=True)
+
+
+def _warn(row: Row, params: Params, warned: set[str], console: Console) -> None:
+    at_cap = params.augment.mode == "ada" and row["augment/p"] >= params.augment.p_max
+    if at_cap and "p" not in warned:
+        warned.add("p")
+        console.print(
+            f"augment.p reached its cap augment.p_max = {params.augment.p_max} at kimg {row['kimg']:.1f}: D still "
+            "recognises the training set. More images or a higher loss.r1_gamma help; above 0.8 augmentations leak."
+        )
