@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +34,7 @@ def connect(cluster: ClusterConfig) -> Iterator[None]:
     # A machine with fewer cores than asked for runs the same computation, only slower.
     cores = max(os.cpu_count() or 1, cluster.num_workers * cluster.cpus_per_worker)
     num_cpus = cores if cluster.address is None else None
-    ray.init(
-        address=cluster.address or "local", num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR
-    )
+    ray.init(address=cluster.address or "local", num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:
@@ -45,9 +44,7 @@ def connect(cluster: ClusterConfig) -> Iterator[None]:
 def scaling(cluster: ClusterConfig) -> ScalingConfig:
     """The workers of a training and what each reserves"""
     resources = {"CPU": float(cluster.cpus_per_worker)} | ({"GPU": 1.0} if cluster.use_gpu else {})
-    return ScalingConfig(
-        num_workers=cluster.num_workers, use_gpu=cluster.use_gpu, resources_per_worker=resources
-    )
+    return ScalingConfig(num_workers=cluster.num_workers, use_gpu=cluster.use_gpu, resources_per_worker=resources)
 
 
 def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallback]) -> RunConfig:
@@ -70,3 +67,13 @@ def trial_resources(cluster: ClusterConfig) -> dict[str, float]:
 def trial_device(cluster: ClusterConfig) -> str:
     """Where the tensors of a trial live; Ray shows each trial only the GPU that it reserved"""
     return "cuda" if cluster.use_gpu else "cpu"
+
+
+@contextmanager
+def trial_storage(cluster: ClusterConfig) -> Iterator[str]:
+    """Where Tune keeps its notes on a sweep: the shared storage, which every node must see, or a folder removed after."""
+    if cluster.storage_path is not None:
+        yield cluster.storage_path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield folder

@@ -17,7 +17,6 @@ import csv
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ import torch
 from ray import tune
 from torch import Tensor
 
-from pipelines.cluster import connect, trial_device, trial_resources
+from pipelines.cluster import connect, trial_device, trial_resources, trial_storage
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.progress import track
@@ -123,17 +122,16 @@ def sweep(evaluator: Evaluator, G: Generator, params: Params) -> list[dict[str, 
     Networks, real statistics and latents go to the workers once, through the object store.
     Raises EvaluationError that names the psi which failed.
     """
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other output draws boxes at any verbosity
     psis = sorted(set(params.evaluate.truncation_psi))
     shared = {"evaluator": evaluator, "G": G, "latents": evaluator.latents(G), "device": trial_device(params.cluster)}
-    with connect(params.cluster), tempfile.TemporaryDirectory() as scratch:
+    with connect(params.cluster), trial_storage(params.cluster) as storage:
         trainable = tune.with_resources(tune.with_parameters(measure_trial, **shared), trial_resources(params.cluster))
         results = tune.Tuner(
             trainable,
             param_space={"psi": tune.grid_search(psis)},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
-                name="truncation", storage_path=scratch, verbose=0, callbacks=[TrialLines(len(psis))]
+                name="truncation", storage_path=storage, verbose=0, callbacks=[TrialLines(len(psis))]
             ),
         ).fit()
         return sorted((row_of(results[i]) for i in range(len(results))), key=lambda row: row["psi"])
@@ -141,15 +139,22 @@ def sweep(evaluator: Evaluator, G: Generator, params: Params) -> list[dict[str, 
 
 def row_of(result: tune.Result) -> dict[str, float]:
     """psi and its numbers, of one trial. Raises EvaluationError for a trial that failed."""
-    psi = (result.config or {})["psi"]
-    if result.error is not None:
-        raise EvaluationError(f"measurement at psi = {psi} failed: {result.error}") from result.error
-    return {"psi": psi, **rounded((result.metrics or {})["numbers"])}
+    psi, metrics = (result.config or {})["psi"], result.metrics or {}
+    if result.error is not None:  # Ray has printed where
+        raise EvaluationError(f"psi = {psi}: the trial died: {str(result.error).strip().splitlines()[-1]}")
+    if "problem" in metrics:
+        raise EvaluationError(f"psi = {psi}: {metrics['problem']}")
+    return {"psi": psi, **rounded(metrics["numbers"])}
 
 
 def measure_trial(config: dict[str, float], evaluator: Evaluator, G: Generator, latents: Latents, device: str) -> None:
-    """One trial of the sweep: measure at config["psi"] and report the numbers."""
-    tune.report({"numbers": evaluator.to(device).measure(G.to(device), latents, config["psi"])})
+    """One trial of the sweep: measure at config["psi"] and report the numbers, or what is wrong with them."""
+    try:
+        numbers = evaluator.to(device).measure(G.to(device), latents, config["psi"])
+    except MetricError as error:
+        tune.report({"problem": str(error)})  # raised here, it would reach the user inside pages of Ray's stack
+    else:
+        tune.report({"numbers": numbers})
 
 
 class TrialLines(tune.Callback):
