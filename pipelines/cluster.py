@@ -71,7 +71,7 @@ def trial_device(cluster: ClusterConfig) -> str:
 
 @contextmanager
 def trial_storage(cluster: ClusterConfig) -> Iterator[str]:
-    """Where Tune keeps its notes on a sweep: the shared storage, which every node must see, or a folder removed after."""
+    """Where Tune keeps its notes on a sweep: the storage that every node sees, or a folder that is removed after it."""
     if cluster.storage_path is not None:
         yield cluster.storage_path
         return
