@@ -1,0 +1,120 @@
+"""The render stage: every file it promises, from the files of the other stages."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.params import Params
+from pipelines.render import RenderError, choose_reals, labels_for, mixing_sheet, render, samples_sheet, sheet_columns
+from stylegan.checkpoint import save_generator
+from stylegan.data import ImageDataset
+from stylegan.networks import Generator
+
+NUMBERS = {"kid_x": 0.1, "fid_x": 10.0, "precision_x": 0.5, "recall_x": 0.5}
+RESULTS = {
+    "extractor": {"name": "x", "sha256": "e" * 64, "input_size": 16},
+    "num_images": 8, "seed": 0, "resize_filter": "bicubic", "split": "train", "archive_sha256": "a" * 64,
+    "cur_nimg": 2000, "metrics": NUMBERS, "floor": NUMBERS, "untrained": NUMBERS,
+    "truncation": [{"psi": 0.5} | NUMBERS, {"psi": 1.0} | NUMBERS],
+}  # fmt: skip
+
+
+def generator(params: Params, c_dim: int) -> Generator:
+    torch.manual_seed(0)
+    return Generator(params.generator, img_resolution=16, img_channels=3, c_dim=c_dim).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def root(tmp_path: Path, tiny_archive: Path, tiny_params: Params) -> Path:
+    """A work tree after evaluate."""
+    (tmp_path / "data").mkdir()
+    shutil.copyfile(tiny_archive, tmp_path / "data/archive.zip")
+    save_generator(generator(tiny_params, 0), tmp_path / "models/generator.safetensors")
+    (tmp_path / "models/train.json").write_text(json.dumps({"fingerprint": "abc123"}))
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/metrics.json").write_text(json.dumps(RESULTS))
+    (tmp_path / "reports/ticks.csv").write_text("nimg,kimg,sec,loss/G,loss/D\n1000,1,2,1,1\n2000,2,2,1,1\n")
+    return tmp_path
+
+
+def test_every_file_is_written_and_the_pictures_have_their_size(root: Path, make_params: Callable[..., Params]) -> None:
+    page = render(make_params("render.video_scale=2", "render.psi_strip=[-1.0, 0.0, 1.0]"), root)
+    assert page == root / "reports/index.html"
+    written = {path.name for path in page.parent.iterdir()} - {"metrics.json", "ticks.csv"}
+    sheets = {"samples.png", "reals.png", "truncation.png", "mixing.png"}
+    assert written == sheets | {"training.png", "truncation_metrics.png", "interpolation.mp4", "index.html"}
+    sizes = {}
+    for name in sheets:
+        with Image.open(page.parent / name) as picture:
+            sizes[name] = picture.size
+    # Four pictures make three columns and two rows; the strip is two seeds by three psi, with room for labels.
+    assert sizes["samples.png"] == sizes["reals.png"] == (96, 64)
+    assert sizes["truncation.png"] > (96, 64)
+    assert "abc123" in page.read_text()
+
+
+def test_rendering_twice_gives_equal_bytes(root: Path, tiny_params: Params) -> None:
+    reports = render(tiny_params, root).parent
+    first = {path.name: path.read_bytes() for path in reports.iterdir()}
+    render(tiny_params, root)
+    assert {path.name: path.read_bytes() for path in reports.iterdir()} == first
+
+
+@pytest.mark.parametrize(("lost", "stage_name"), [("reports/metrics.json", "evaluate"), ("models/train.json", "train")])
+def test_a_missing_file_names_the_stage_that_writes_it(
+    root: Path, tiny_params: Params, lost: str, stage_name: str
+) -> None:
+    (root / lost).unlink()
+    with pytest.raises(RenderError) as error:
+        render(tiny_params, root)
+    assert str(error.value) == f"{root / lost}: not there. Run `dvc repro {stage_name}`, which writes it."
+
+
+def test_real_images_are_chosen_by_seed_without_repetition(tiny_archive: Path) -> None:
+    data = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="all", max_images=None)
+    first, _ = choose_reals(data, 6, seed=0)
+    assert torch.equal(first, choose_reals(data, 6, seed=0)[0])
+    assert not torch.equal(first, choose_reals(data, 6, seed=1)[0])
+    everything, c = choose_reals(data, 1000, seed=0)
+    assert (len(everything), c.shape) == (len(data), (len(data), 0))
+
+
+def test_both_sheets_of_a_conditional_run_hold_the_same_classes(
+    tiny_archive: Path, make_params: Callable[..., Params]
+) -> None:
+    params = make_params("render.num_seeds=4")
+    data = ImageDataset(tiny_archive, use_labels=True, xflip=False, split="all", max_images=None)
+    G = generator(params, data.c_dim)
+    c = torch.eye(2)
+    sheets = [samples_sheet(params, G, labels) for labels in (c, c.flip(0), torch.eye(2)[[0, 1, 0, 1]])]
+    assert sheets[0].tobytes() != sheets[1].tobytes()
+    assert sheets[0].tobytes() == sheets[2].tobytes()
+
+
+def test_labels_repeat_until_there_are_enough() -> None:
+    assert labels_for(torch.tensor([[1.0], [2.0]]), 5).flatten().tolist() == [1, 2, 1, 2, 1]
+    assert labels_for(torch.zeros(3, 0), 2).shape == (2, 0)
+
+
+@pytest.mark.parametrize(("count", "columns"), [(60, 10), (4, 3), (1, 2)])
+def test_sheets_are_a_little_wider_than_high(count: int, columns: int) -> None:
+    assert sheet_columns(count) == columns
+
+
+def test_a_mixture_without_layers_repeats_its_row_and_the_corner_is_empty(make_params: Callable[..., Params]) -> None:
+    params = make_params(
+        "render.mixing_layers=[0]", "render.mixing_rows=[5]", "render.mixing_cols=[5, 6]", "render.video_scale=1"
+    )
+    sheet = mixing_sheet(params, generator(params, 0), torch.zeros(1, 0))
+    cells = sheet.crop((sheet.width - 48, sheet.height - 32, sheet.width, sheet.height))
+    corner, source, own, row, same = (
+        cells.crop(box) for box in ((0, 0, 16, 16), (16, 0, 32, 16), (32, 0, 48, 16), (0, 16, 16, 32), (16, 16, 32, 32))
+    )
+    assert corner.getextrema() == ((255, 255),) * 3
+    assert row.tobytes() == source.tobytes() == same.tobytes()  # seed 5 mixed with seed 5 is seed 5
+    assert own.tobytes() != row.tobytes()

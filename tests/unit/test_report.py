@@ -1,0 +1,192 @@
+"""The page: complete, self-contained, readable without sight, and safe from what names contain."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from pipelines.params import Params
+from pipelines.report import Facts, Pictures, best_rows, build_page, duration, number, target, training_seconds
+
+NAMES = ("kid_x", "fid_x", "precision_x", "recall_x")
+PICTURES = Pictures(samples=b"samples", reals=b"reals", truncation=b"strip", mixing=b"mixing", film=b"film")
+
+
+def results() -> dict[str, Any]:
+    measured = dict(zip(NAMES, (0.05, 40.0, 0.6, 0.3), strict=True))
+    return {
+        "extractor": {"name": "x", "sha256": "e" * 64, "input_size": 128},
+        "num_images": 1000, "seed": 3, "resize_filter": "bicubic", "split": "train", "archive_sha256": "a" * 64,
+        "cur_nimg": 60000,
+        "metrics": measured | {"ppl_y": 30.0},
+        "floor": dict(zip(NAMES, (0.001, 5.0, 0.8, 0.8), strict=True)),
+        "untrained": dict(zip(NAMES, (0.4, 300.0, 0.0, 0.0), strict=True)) | {"ppl_y": 3.0},
+        "truncation": [{"psi": 1.0} | measured, {"psi": 0.5} | dict.fromkeys(NAMES, 0.04)],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def facts(tiny_params: Params) -> Facts:
+    ticks = [{"kimg": k, "sec": 30.0, "sec_per_kimg": 1.5, "loss/G": 1.0, "loss/D": 1.0} for k in (20.0, 40.0, 60.0)]
+    return Facts(results(), ticks, tiny_params, 2338, (3, 32, 32), "abc123", "c" * 40)
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes, and the visible text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "source"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another tag"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text = " ".join((self.text + " " + data).split())
+
+
+@pytest.fixture(scope="module")
+def html(facts: Facts) -> str:
+    return build_page(facts, PICTURES)
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Outline:
+    return Outline(html)
+
+
+def test_every_tag_is_closed(page: Outline) -> None:
+    assert page.open == []
+
+
+def test_the_page_fetches_nothing(page: Outline) -> None:
+    for tag, attributes in page.tags:
+        for name in ("src", "srcset"):
+            if name in attributes:
+                assert str(attributes[name]).startswith("data:"), f"<{tag}> fetches {attributes[name]}"
+        assert tag not in ("link", "iframe", "object")
+        assert str(attributes.get("href", "#")).startswith("#")
+
+
+def test_every_picture_is_inside_once(html: str) -> None:
+    for content in (b"samples", b"reals", b"strip", b"mixing", b"film"):
+        assert html.count(f"base64,{base64.b64encode(content).decode()}") == 1
+
+
+def test_every_picture_says_what_it_shows(page: Outline) -> None:
+    shown = [
+        attributes.get("alt") or attributes.get("aria-label")
+        for tag, attributes in page.tags
+        if tag in ("img", "video")
+    ]
+    assert len(shown) == 7
+    assert all(len(str(text)) > 20 for text in shown)
+    assert len(set(shown)) == 7
+
+
+def test_every_link_leads_to_a_section(page: Outline) -> None:
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = [str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a"]
+    assert len(links) == 7
+    assert set(links) <= ids
+
+
+def test_the_language_and_both_themes_are_declared(page: Outline) -> None:
+    assert ("html", {"lang": "en"}) in page.tags
+    assert ("meta", {"name": "color-scheme", "content": "light dark"}) in page.tags
+    assert [tag for tag, attributes in page.tags if attributes.get("media") == "(prefers-color-scheme: dark)"] == [
+        "source", "source"
+    ]  # fmt: skip
+
+
+def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> None:
+    for part in (
+        "KID 0.05: 8.0 times closer to the real images than the untrained network.",
+        "kid_x ok 0.05 0.001 0.4",
+        "fid_x ok 40 5 300",
+        "precision_x good 0.6 0.8 0",
+        "recall_x ok 0.3 0.8 0",
+        "ppl_y none 30 - 3",
+        "Train longer: train.total_kimg",
+        "0.5 0.04 0.04 0.04 0.04",
+        "2338 training images, 32 x 32 pixels, 3 channel(s)",
+        "60 kimg",
+        "1 min 30 s",
+        "abc123",
+        "c" * 40,
+        "x, input 128 pixels, sha256 " + "e" * 64,
+        "1000 images, seed 3, split train, resize filter bicubic",
+        "good within 3 floors or 5 % of the untrained generator's, ok within 25 %",
+    ):
+        assert part in page.text
+
+
+def test_the_best_of_each_column_is_marked(page: Outline) -> None:
+    assert sum("best" in str(attributes.get("class")) for tag, attributes in page.tags if tag == "td") == len(NAMES)
+
+
+def test_every_parameter_that_decides_the_result_is_listed(page: Outline, tiny_params: Params) -> None:
+    for section, values in tiny_params.model_dump(exclude={"tracking"}).items():
+        assert f"{section}:" in page.text
+        assert all(f"{key}: " in page.text for key in values)
+
+
+def test_names_cannot_inject_markup(facts: Facts, make_params: Callable[..., Params]) -> None:
+    params = make_params("prepare.source=<script>alert(1)</script>")
+    page = build_page(replace(facts, config=params), PICTURES)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_a_page_without_a_repository_says_so(facts: Facts) -> None:
+    assert "not in a git repository" in build_page(replace(facts, commit=None), PICTURES)
+
+
+def test_a_run_with_nothing_to_improve_says_so(facts: Facts) -> None:
+    best = results() | {"num_images": 50000, "metrics": results()["floor"], "truncation": results()["truncation"][:1]}
+    text = Outline(build_page(replace(facts, results=best), PICTURES)).text
+    assert "No rule found anything to improve" in text
+
+
+def test_the_best_psi_is_lowest_for_distances_and_highest_for_shares() -> None:
+    rows = [
+        {"psi": 0.5, "kid_x": 0.2, "recall_x": 0.1, "ppl_y": 3.0},
+        {"psi": 1.0, "kid_x": 0.1, "recall_x": 0.2, "ppl_y": 4.0},
+    ]
+    assert best_rows(rows) == {"kid_x": 1.0, "recall_x": 1.0, "ppl_y": 0.5}
+
+
+def test_training_time_adds_up_over_ticks() -> None:
+    assert training_seconds([{"kimg": 1.0, "sec": 2.0}, {"kimg": 2.0, "sec": 3.5}]) == 5.5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7.04, "7.0 s"), (65, "1 min 05 s"), (3599.6, "1 h 00 min"), (10920, "3 h 02 min")]
+)
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (0.00041234, "0.000412"), (41.23, "41.2"), (402.4, "402"), (12345.6, "12346"), (0, "0")],
+)
+def test_numbers_have_three_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_r_t_has_a_target_only_where_augmentation_adapts(make_params: Callable[..., Params]) -> None:
+    assert target(make_params("augment.mode=ada", "augment.ada_target=0.6")) == 0.6
+    assert target(make_params("augment.mode=fixed")) is None
