@@ -1,0 +1,129 @@
+"""Networks and losses against numbers that the official implementation computed in fp32; the files hold its weights.
+
+Images and logits are compared in fp32. Gradients are compared in fp64: an input of a leaky ReLU that is a rounding
+error away from 0 gets one slope or the other, and in fp32 a single one of them moves a norm by up to 4e-3.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stylegan.config import DiscriminatorConfig, GeneratorConfig
+from stylegan.loss import generator_loss, path_length_penalty, r1_penalty
+from stylegan.networks import Discriminator, Generator, truncate
+
+DATA = Path(__file__).parent / "data"
+TOLERANCE = 1e-4  # what fp32 on another machine may differ by; about 1e-6 was measured on this one
+SECOND_ORDER = 1e-3  # for norms of gradients of gradients
+
+Difference = Callable[..., float]
+
+
+@pytest.fixture(params=["uncond_r32", "cond4_r16", "resnetG_skipD_r16", "origG_origD_r16"])
+def case(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """G and D with official weights, and the expected values by name"""
+    with np.load(DATA / f"{request.param}.npz") as file:
+        arrays = dict(file)
+    kwargs = json.loads(str(arrays["init_kwargs"]))
+    G, D = generator(**kwargs["G"]), discriminator(**kwargs["D"])
+    G.load_state_dict(with_prefix(arrays, "G."))
+    D.load_state_dict(with_prefix(arrays, "D."))
+    expected = {name.removeprefix("expected."): value for name, value in arrays.items() if name.startswith("expected.")}
+    return SimpleNamespace(G=G, D=D, **expected)
+
+
+def with_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: torch.from_numpy(a) for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def generator(
+    *, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int, mapping_kwargs: dict[str, Any],
+    synthesis_kwargs: dict[str, Any]
+) -> Generator:  # fmt: skip
+    config = GeneratorConfig(
+        architecture=synthesis_kwargs.get("architecture", "skip"), z_dim=z_dim, w_dim=w_dim,
+        mapping_layers=mapping_kwargs["num_layers"], mapping_lr_multiplier=0.01,
+        channel_base=synthesis_kwargs["channel_base"], channel_max=synthesis_kwargs["channel_max"],
+        conv_clamp=float(synthesis_kwargs["conv_clamp"]), w_avg_beta=0.995,
+    )  # fmt: skip
+    return Generator(config, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim)
+
+
+def discriminator(
+    *, c_dim: int, img_resolution: int, img_channels: int, channel_base: int, channel_max: int, num_fp16_res: int,
+    conv_clamp: int, epilogue_kwargs: dict[str, Any], architecture: Any = "resnet"
+) -> Discriminator:  # fmt: skip
+    assert num_fp16_res == 0
+    config = DiscriminatorConfig(
+        architecture=architecture, mapping_layers=8, mapping_lr_multiplier=0.01,
+        channel_base=channel_base, channel_max=channel_max, conv_clamp=float(conv_clamp),
+        mbstd_group_size=epilogue_kwargs["mbstd_group_size"], mbstd_num_channels=1,
+    )  # fmt: skip
+    return Discriminator(config, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim)
+
+
+def test_styles(case: SimpleNamespace, difference: Difference) -> None:
+    ws = case.G.mapping(torch.tensor(case.z), torch.tensor(case.c))
+    assert difference(ws, case.ws) < TOLERANCE
+    assert difference(truncate(ws, case.G.mapping.w_avg, psi=0.6, cutoff=4), case.ws_psi) < TOLERANCE
+
+
+def test_images(case: SimpleNamespace, difference: Difference) -> None:
+    z, c, synthesis = torch.tensor(case.z), torch.tensor(case.c), case.G.synthesis
+    ws = case.G.mapping(z, c)
+    assert difference(synthesis(ws, noise_mode="const"), case.img_const) < TOLERANCE
+    assert difference(synthesis(ws, noise_mode="none"), case.img_none) < TOLERANCE
+    assert difference(case.G(z, c, psi=0.6, cutoff=4, noise_mode="const"), case.img_psi) < TOLERANCE
+
+
+def test_logits(case: SimpleNamespace, difference: Difference) -> None:
+    c = torch.tensor(case.c)
+    assert difference(case.D(torch.tensor(case.real), c), case.logits_real) < TOLERANCE
+    assert difference(case.D(torch.tensor(case.img_const), c), case.logits_fake) < TOLERANCE
+
+
+def test_r1_and_its_gradient(case: SimpleNamespace, as_double: Callable[[Any], Any], difference: Difference) -> None:
+    D = as_double(case.D)
+    real = torch.tensor(case.real).double().requires_grad_()
+    penalty = r1_penalty(D(real, torch.tensor(case.c)), real)
+    assert difference(penalty, case.r1_penalty) < TOLERANCE
+    (penalty.mean() * (3.0 / 2)).backward()  # gamma = 3
+    assert difference(grad_norms(D, case.r1_param_grad_names), case.r1_param_grad_norms) < SECOND_ORDER
+
+
+def test_path_length_and_its_gradient(
+    case: SimpleNamespace, as_double: Callable[[Any], Any], difference: Difference
+) -> None:
+    G = as_double(case.G)
+    ws = G.mapping(torch.tensor(case.z), torch.tensor(case.c))
+    mean, noise = torch.tensor(case.pl_mean_before).double(), torch.tensor(case.pl_noise).double()
+    penalty, mean = path_length_penalty(G.synthesis(ws, noise_mode="const"), ws, mean, 0.01, noise)
+    assert difference(mean, case.pl_mean_after) < TOLERANCE
+    assert difference(penalty, case.pl_penalty) < TOLERANCE
+    (penalty.mean() * 2).backward()  # weight 2
+    assert difference(grad_norms(G, case.pl_param_grad_names), case.pl_param_grad_norms) < SECOND_ORDER
+
+
+def test_generator_loss_and_its_gradient(
+    case: SimpleNamespace, as_double: Callable[[Any], Any], difference: Difference
+) -> None:
+    G, D = as_double(case.G), as_double(case.D)
+    c = torch.tensor(case.c)
+    loss = generator_loss(D(G(torch.tensor(case.z), c, noise_mode="const"), c)).mean()
+    assert difference(loss, case.gmain_loss) < TOLERANCE
+    loss.backward()
+    assert difference(grad_norms(G, case.gmain_grad_names), case.gmain_grad_norms) < TOLERANCE
+
+
+def grad_norms(net: nn.Module, names: np.ndarray) -> Tensor:
+    """Norms in the order of the names; parameters that the official run had no gradient for must have none here"""
+    norms = {n: torch.zeros([]) if p.grad is None else p.grad.norm() for n, p in net.named_parameters()}
+    assert all(norm == 0 for name, norm in norms.items() if name not in names)
+    return torch.stack([norms[name].double() for name in names])
