@@ -1,8 +1,8 @@
 """Every leaf of Params is changed, and something that a person can observe has to change with it.
 
 A parameter that nobody reads cannot survive this file: it has to name every leaf of params.yaml, and each change must
-alter what its section decides: the archive, the weights after a few steps, the numbers, the pictures. Where to run,
-what to record and how to read the archive have no result of their own; the pipelines have to read each of those.
+alter what its section decides: the archive, how it is read, the weights after a few steps, the numbers, the pictures.
+Where to run and what to record have no result of their own; the pipelines have to read each of those.
 """
 
 import ast
@@ -21,7 +21,6 @@ from pipelines.params import ClusterConfig, Params, TrackingConfig
 from pipelines.plan import leaves
 from pipelines.prepare import prepare
 from stylegan.augment import AugmentPipe
-from stylegan.config import DataConfig
 from stylegan.data import ImageDataset
 from stylegan.data.archive import ArchiveError
 from stylegan.metrics.arrays import MetricError
@@ -46,6 +45,11 @@ PREPARE = {
 }
 ADA = ["augment.mode=ada", "augment.p=0.5", "augment.p_max=1.0", "augment.ada_interval=1", "augment.ada_kimg=0.01"]
 LABELS = ["prepare.labels=folders", "data.use_labels=true"]
+DATA = {
+    "use_labels": LABELS,
+    "xflip": ["data.xflip=true"],
+    "max_images": ["data.max_images=5"],
+}
 TRAINING = {
     "generator.architecture": ["generator.architecture=resnet"],
     "generator.z_dim": ["generator.z_dim=4"],
@@ -123,7 +127,7 @@ EVALUATE = {
 
 def test_every_parameter_is_examined(tiny_params: Params) -> None:
     examined = {*TRAINING}
-    for section, changes in (("prepare", PREPARE), ("render", RENDER), ("evaluate", EVALUATE)):
+    for section, changes in (("prepare", PREPARE), ("data", DATA), ("render", RENDER), ("evaluate", EVALUATE)):
         examined |= {f"{section}.{key}" for key in changes}
     examined |= {f"augment.multipliers.{name}" for name in MULTIPLIERS}
     examined |= {f"{section}.{key}" for section, key in ONLY_READ}
@@ -163,6 +167,17 @@ def test_prepare_parameter_changes_the_archive(
     change = [text.format(other=picture_folders / "second") for text in PREPARE[key]]
     before = prepared(make_params(*first), tmp_path)
     assert prepared(make_params(*first, *change), tmp_path) != before
+
+
+# data: what training sees of the archive.
+
+
+@pytest.mark.parametrize("key", DATA)
+def test_data_parameter_changes_what_training_sees(key: str, make_params: Make, tiny_archive: Path) -> None:
+    from pipelines.train import open_dataset
+
+    before, after = (open_dataset(tiny_archive, make_params(*change)) for change in ([], DATA[key]))
+    assert (len(before), before.c_dim) != (len(after), after.c_dim)
 
 
 # generator, discriminator, augment, loss, train: everything a tick reports and every weight after it.
@@ -290,11 +305,11 @@ def test_render_parameter_changes_the_pictures(
     assert before != after
 
 
-# data, cluster, tracking: the code has to read them.
+# cluster, tracking: the code has to read them.
 
 ONLY_READ = [
     (section, key)
-    for section, model in (("data", DataConfig), ("cluster", ClusterConfig), ("tracking", TrackingConfig))
+    for section, model in (("cluster", ClusterConfig), ("tracking", TrackingConfig))
     for key in model.model_fields
 ]
 

@@ -1,0 +1,128 @@
+"""What a change of parameters, images or code reruns, asked of DVC itself; outputs are stand-ins, nothing is computed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.document import rewrite
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+class Clone:
+    """A copy of the repository where every stage is up to date."""
+
+    def __init__(self, repository: Path, folder: Path) -> None:
+        self.folder = folder
+        names = subprocess.run(["git", "ls-files"], cwd=repository, check=True, capture_output=True, text=True).stdout
+        for name in names.splitlines():
+            if (repository / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes((repository / name).read_bytes())
+        (folder / "dvc.lock").unlink(missing_ok=True)
+        for name in (
+            "assets/earth/bmng.jpg",
+            "assets/efficientnet_lite0.safetensors",
+            "assets/lpips_vgg16.safetensors",
+        ):
+            self.write(name)
+        for stage in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].values():
+            for out in [*stage.get("outs", []), *stage.get("metrics", [])]:
+                if out != "assets":
+                    self.write(out)
+        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+        self.dvc("commit", "--force")
+
+    def write(self, name: str) -> None:
+        """A stand-in for an output."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+    def dvc(self, *arguments: str) -> str:
+        """Output of a dvc command here."""
+        environment = os.environ | {
+            "DVC_NO_ANALYTICS": "true",
+            "DVC_SITE_CACHE_DIR": str(self.folder / ".site"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        command = [sys.executable, "-m", "dvc", *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    def changed_stages(self) -> set[str]:
+        """Stages that `dvc repro` would run before any output changes."""
+        return set(json.loads(self.dvc("status", "--json")))
+
+
+@pytest.fixture(scope="module")
+def up_to_date(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return Clone(repository, tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture
+def clone(up_to_date: Clone) -> Iterator[Clone]:
+    path = up_to_date.folder / "params.yaml"
+    before = path.read_bytes()
+    yield up_to_date
+    path.write_bytes(before)
+
+
+def test_nothing_reruns_when_nothing_changed(clone: Clone) -> None:
+    assert clone.changed_stages() == set()
+    assert "Data and pipelines are up to date." in clone.dvc("repro")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "stages"),
+    [
+        ("cluster.num_workers", 2, set()),
+        ("cluster.address", "auto", set()),
+        ("tracking.experiment", "another", set()),
+        ("render.truncation_psi", 0.1, {"render"}),
+        ("evaluate.num_images", 600, {"evaluate", "render"}),
+        # The page shows every parameter, so `render` follows all of them.
+        ("train.g_lr", 0.1, {"train", "render"}),
+        ("augment.multipliers.hue", 0.5, {"train", "render"}),
+        ("prepare.holdout_fraction", 0.5, {"prepare", "render"}),
+    ],
+)
+def test_a_parameter_reruns_the_stages_that_read_it(clone: Clone, path: str, value: Any, stages: set[str]) -> None:
+    file = clone.folder / "params.yaml"
+    rewrite(file, file, {path: value})
+    assert clone.changed_stages() == stages
+
+
+def test_new_images_in_the_users_folder_rerun_prepare(clone: Clone, tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(b"one")
+    file = clone.folder / "params.yaml"
+    rewrite(file, file, {"prepare.source": str(tmp_path)})
+    clone.dvc("commit", "--force", "prepare", "render")
+    assert clone.changed_stages() == set()
+    (tmp_path / "two.png").write_bytes(b"two")
+    assert clone.changed_stages() == {"prepare"}
+
+
+def test_byte_compiled_code_reruns_nothing(clone: Clone) -> None:
+    for package in ("stylegan/ops", "stylegan/networks"):
+        clone.write(f"{package}/__pycache__/module.cpython-311.pyc")
+    clone.dvc("commit", "--force")
+    clone.write("stylegan/ops/__pycache__/other.cpython-311.pyc")
+    assert clone.changed_stages() == set()
+
+
+def test_changed_code_reruns_what_imports_it(clone: Clone) -> None:
+    clone.dvc("commit", "--force")
+    path = clone.folder / "stylegan/metrics/kid.py"
+    before = path.read_bytes()
+    path.write_bytes(before + b"\n")
+    assert clone.changed_stages() == {"evaluate"}
+    path.write_bytes(before)
