@@ -100,6 +100,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same numbers, alone or after others."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def write_pictures() -> Callable[..., list[str]]:
     """write_pictures(folder, count, size=20) -> names of colourful PNGs written there, each unlike the others."""

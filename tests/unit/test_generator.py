@@ -1,0 +1,104 @@
+"""stylegan.networks.generator: sizes, styles, noise, labels."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pipelines.params import Params
+from stylegan.networks import Generator
+
+Make = Callable[..., Params]
+
+
+def generator(params: Params, img_resolution: int = 16, c_dim: int = 0, **kwargs: torch.dtype) -> Generator:
+    torch.manual_seed(0)
+    G = Generator(params.generator, img_resolution=img_resolution, img_channels=3, c_dim=c_dim, **kwargs)
+    return G.eval().requires_grad_(False)
+
+
+def latents(n: int, c_dim: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    source = torch.Generator().manual_seed(1)
+    return torch.randn(n, 8, generator=source), torch.eye(n, c_dim)
+
+
+def noisy(G: Generator) -> Generator:
+    """Noise strengths start at 0; raise them as training does."""
+    for name, strength in G.named_parameters():
+        if name.endswith("noise_strength"):
+            strength.data.fill_(0.5)
+    return G
+
+
+@pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])
+@pytest.mark.parametrize(("img_resolution", "num_ws"), [(4, 2), (8, 4), (32, 8)])
+def test_two_styles_a_resolution(img_resolution: int, num_ws: int, architecture: str, make_params: Make) -> None:
+    G = generator(make_params(f"generator.architecture={architecture}"), img_resolution)
+    assert G.num_ws == num_ws
+    img = G(*latents(2))
+    assert img.shape == (2, 3, img_resolution, img_resolution)
+    assert img.dtype == torch.float32
+
+
+def test_image_does_not_depend_on_the_others_of_its_batch(tiny_params: Params) -> None:
+    G = noisy(generator(tiny_params, c_dim=2))
+    z, c = latents(4, c_dim=2)
+    together = G(z, c, noise_mode="const")
+    for n in range(4):
+        alone = G(z[n : n + 1], c[n : n + 1], noise_mode="const")
+        torch.testing.assert_close(together[n : n + 1], alone, rtol=1e-5, atol=1e-5)  # other blocking of fp32 sums
+
+
+def test_noise_does_nothing_before_training(tiny_params: Params) -> None:
+    G, (z, c) = generator(tiny_params), latents(2)
+    expected = G(z, c, noise_mode="none")
+    assert torch.equal(G(z, c, noise_mode="const"), expected)
+    assert torch.equal(G(z, c, noise_mode="random"), expected)
+
+
+def test_constant_noise_repeats_and_random_noise_does_not(tiny_params: Params) -> None:
+    G, (z, c) = noisy(generator(tiny_params)), latents(2)
+    constant, none = G(z, c, noise_mode="const"), G(z, c, noise_mode="none")
+    assert torch.equal(constant, G(z, c, noise_mode="const"))
+    assert not torch.equal(constant, none)
+    assert not torch.equal(G(z, c, noise_mode="random"), G(z, c, noise_mode="random"))
+
+
+def test_random_noise_differs_between_equal_latents(tiny_params: Params) -> None:
+    G, (z, c) = noisy(generator(tiny_params)), latents(1)
+    img = G(z.expand(2, -1), c.expand(2, -1), noise_mode="random")
+    assert not torch.equal(img[0], img[1])
+
+
+def test_label_changes_the_image(tiny_params: Params) -> None:
+    G = generator(tiny_params, c_dim=2)
+    z, c = latents(1)[0].expand(2, -1), torch.eye(2)
+    img = G(z, c, noise_mode="const")
+    assert not torch.equal(img[0], img[1])
+
+
+def test_psi_and_cutoff_truncate_the_styles(tiny_params: Params) -> None:
+    G, (z, c) = generator(tiny_params), latents(2)
+    G.mapping.w_avg.normal_()
+    ws = torch.cat([G.mapping.w_avg.expand(2, 3, -1), G.mapping(z, c)[:, 3:]], dim=1)
+    expected = G.synthesis(ws, noise_mode="const")
+    torch.testing.assert_close(G(z, c, psi=0, cutoff=3, noise_mode="const"), expected)
+
+
+@pytest.mark.parametrize("layer", range(6))
+def test_every_style_is_used(layer: int, tiny_params: Params) -> None:
+    G = generator(tiny_params)
+    ws = torch.randn(1, 6, 8)
+    changed = ws.clone()
+    changed[:, layer] += 1
+    assert not torch.equal(G.synthesis(ws, noise_mode="const"), G.synthesis(changed, noise_mode="const"))
+
+
+def test_reduced_precision_stays_inside(tiny_params: Params) -> None:
+    z, c = latents(2)
+    exact = generator(tiny_params)(z, c, noise_mode="none")
+    rounded = generator(tiny_params, dtype=torch.bfloat16)(z, c, noise_mode="none")
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    # Three blocks of bf16, which keeps 8 bits of every value.
+    assert (rounded - exact).abs().max() < 0.05 * exact.abs().max()
