@@ -1,4 +1,4 @@
-"""What a change of parameters, images or code reruns, asked of DVC itself; outputs are stand-ins, nothing is computed."""
+"""What a change of parameters, images or code reruns, asked of DVC itself; outputs are stand-ins."""
 
 import json
 import os
