@@ -126,6 +126,5 @@ def _png(draw: Callable[[Figure], None], size: tuple[float, float], *, dark: boo
     with mpl.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
-        # No software version inside: equal numbers give equal bytes.
-        figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

@@ -147,8 +147,7 @@ class Publisher:
         from mlflow.entities import Param
 
         params = [Param(key, str(value)[:_VALUE_CHARS]) for key, value in record["values"].items()]
-        for start in range(0, len(params), 100):  # the server's limit
-            client.log_batch(self._run_id, params=params[start : start + 100])
+        client.log_batch(self._run_id, params=params)
 
     def _send_tags(self, client: "MlflowClient", record: dict[str, Any]) -> None:
         from mlflow.entities import RunTag

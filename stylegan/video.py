@@ -13,8 +13,8 @@ from torch import Tensor
 from stylegan.files import replacing
 
 # H.264 with 4:2:0 colour is what browsers and phones decode; crf 16 keeps single pixels sharp.
-# One thread and no stamps: equal frames give equal bytes.
-_OUTPUT = "-an -c:v libx264 -pix_fmt yuv420p -crf 16 -threads 1 -fflags +bitexact -movflags +faststart -f mp4 -y"
+# One thread, because their number changes the bytes.
+_OUTPUT = "-an -c:v libx264 -pix_fmt yuv420p -crf 16 -threads 1 -movflags +faststart -f mp4 -y"
 
 
 def save_mp4(frames: Iterable[Tensor], path: Path, *, fps: int, scale: int = 1) -> int:

@@ -66,7 +66,9 @@ def test_a_server_that_dies_and_returns_ends_with_every_step_once(tmp_path: Path
     tracking = TrackingConfig(uri=uri, experiment="tests", system_metrics=False)
     journal = Journal(tmp_path / "runs/abc")
     publisher = Publisher(journal, tracking, tmp_path)
+    journal.params({f"p{i}": i for i in range(150)})  # more than params.yaml has
     server = start()
+    assert publisher.publish() == 1
     for step in STEPS:
         if step == 3000:
             kill(server)
@@ -88,6 +90,7 @@ def test_a_server_that_dies_and_returns_ends_with_every_step_once(tmp_path: Path
     (run,) = client.search_runs([experiment_id])
     points = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss/G")]
     assert sorted(points) == [(step, step / 1e3) for step in STEPS]
+    assert len(run.data.params) == 150
     files = [file.path for file in client.list_artifacts(run.info.run_id, "images") if file.path.endswith(".png")]
     assert len(files) == len(STEPS)
 
