@@ -60,7 +60,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         truncation=sorted(results["truncation"], key=lambda row: float(row["psi"])),
         best=best_rows(results["truncation"]),
         made=how_it_was_made(facts),
-        sections={name: values for name, values in config.model_dump(mode="json").items() if name != "tracking"},
+        sections=config.model_dump(mode="json", exclude={"cluster", "tracking"}),  # which decide no result
         render=config.render,
         samples=embed(pictures.samples, "image/png"),
         reals=embed(pictures.reals, "image/png"),

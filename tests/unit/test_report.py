@@ -138,9 +138,10 @@ def test_the_best_of_each_column_is_marked(page: Outline) -> None:
 
 
 def test_every_parameter_that_decides_the_result_is_listed(page: Outline, tiny_params: Params) -> None:
-    for section, values in tiny_params.model_dump(exclude={"tracking"}).items():
+    for section, values in tiny_params.model_dump(exclude={"cluster", "tracking"}).items():
         assert f"{section}:" in page.text
         assert all(f"{key}: " in page.text for key in values)
+    assert "cluster:" not in page.text
 
 
 def test_names_cannot_inject_markup(facts: Facts, make_params: Callable[..., Params]) -> None:
