@@ -87,6 +87,11 @@ def test_more_images_begin_with_the_same(G: Generator) -> None:
     assert torch.equal(images_of(G, 4, batch_size=2), images_of(G, 6, batch_size=2)[:4])
 
 
+def test_every_image_has_a_latent_of_its_own(G: Generator) -> None:
+    w = draw_latents(G, no_labels(20), 0, 8).w
+    assert len(w.unique(dim=0)) == 20
+
+
 def test_same_seed_same_images_and_another_seed_others(G: Generator) -> None:
     assert torch.equal(images_of(G, seed=1), images_of(G, seed=1))
     assert not torch.equal(images_of(G, seed=1), images_of(G, seed=2))
@@ -214,7 +219,7 @@ def random_images(count: int, seed: int, spread: float = 0.3) -> Tensor:
 
 
 def statistics_of(img: Tensor) -> Statistics:
-    return summarise(extract(torch.split(img, 16), RandomExtractor(16)))  # type: ignore[no-untyped-call]
+    return summarise(extract(torch.split(img, 16), RandomExtractor(16)))
 
 
 def test_numbers_are_named_after_the_extractor(tiny_params: Params) -> None:
@@ -241,6 +246,12 @@ def test_distances_grow_with_the_difference(make_params: Callable[..., Params]) 
     assert same["kid_random"] < near["kid_random"] < far["kid_random"]
     assert same["frechet_random"] < near["frechet_random"] < far["frechet_random"]
     assert same["precision_random"] > far["precision_random"]
+
+
+def test_subsets_are_drawn_with_the_seed_of_the_evaluation(make_params: Callable[..., Params]) -> None:
+    real, gen = statistics_of(random_images(24, 0)), statistics_of(random_images(16, 1))
+    one, two = (compare(real, gen, make_params(f"evaluate.seed={seed}").evaluate, "x")["kid_x"] for seed in (0, 1))
+    assert one != two
 
 
 def test_mode_collapse_is_seen_by_recall(make_params: Callable[..., Params]) -> None:
@@ -288,7 +299,7 @@ def test_floor_of_too_few_images_is_refused() -> None:
 
 
 def test_real_features_are_computed_once_per_archive_split_and_extractor(tmp_path: Path) -> None:
-    calls = []
+    calls: list[None] = []
 
     def compute() -> Tensor:
         calls.append(None)
