@@ -87,9 +87,7 @@ class Trainer:
             for _ in range(self.rounds):
                 n = self.config.train.batch_gpu // self.config.loss.pl_batch_shrink
                 gen_img, _, ws = self.generate(n)
-                penalty, pl_mean = loss.path_length_penalty(
-                    gen_img, ws, self.state.pl_mean, self.config.loss.pl_decay
-                )
+                penalty, pl_mean = loss.path_length_penalty(gen_img, ws, self.state.pl_mean, self.config.loss.pl_decay)
                 self.state.pl_mean = all_reduce_mean_(pl_mean)
                 self.stats.add("loss/pl_penalty", penalty)
                 weight = self.config.loss.pl_weight * self.config.loss.g_reg_interval
