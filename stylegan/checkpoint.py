@@ -1,20 +1,22 @@
-"""The whole TrainState, and the finished generator, as safetensors files: atomic, no pickle, versioned, config inside."""
+"""The whole TrainState, and the finished generator, as safetensors files: atomic, no pickle, versioned, with config."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from stylegan.config import Config, GeneratorConfig, parse
+from stylegan.config import GeneratorConfig, parse
 from stylegan.files import replacing
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 
 VERSION = 1
+Moments: TypeAlias = Mapping[Tensor, dict[str, Tensor]]  # what Adam remembers of each parameter
 
 
 class CheckpointError(ValueError):
@@ -23,7 +25,8 @@ class CheckpointError(ValueError):
 
 def save_checkpoint(state: TrainState, path: Path) -> None:
     """Write the whole state, so that a reader sees the old file or the new one, never a part."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state)}
+    moments = {"opt_g": state.opt_g.state, "opt_d": state.opt_d.state}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state, moments)}
     position = {"cur_nimg": state.cur_nimg, "p": state.p}
     _write(tensors, path, {"state": position, "config": state.config.model_dump(mode="json")})
 
@@ -32,22 +35,24 @@ def save_checkpoint(state: TrainState, path: Path) -> None:
 def load_checkpoint(state: TrainState, path: Path) -> None:
     """Continue from a file, in place: networks, optimisers, p, signs, path length mean, position.
 
-    Raises CheckpointError that names the first tensor that does not fit.
+    Raises CheckpointError that names the first tensor that does not fit; the state is then as it was.
     """
     tensors, meta = _read(path, "state")
-    for optimizer, net in ((state.opt_g, state.G), (state.opt_d, state.D)):
-        _allocate(optimizer, net, tensors, "opt_g" if net is state.G else "opt_d")
-    wanted = dict(_tensors(state))
-    saved_config = meta["config"]
+    moments = {"opt_g": _room(state.G, tensors, "opt_g"), "opt_d": _room(state.D, tensors, "opt_d")}
+    wanted = dict(_tensors(state, moments))
     for name in sorted(wanted.keys() | tensors.keys()):
         got, want = tensors.get(name), wanted.get(name)
         if got is None or want is None or got.shape != want.shape:
             sides = [("not there" if t is None else str(list(t.shape))) for t in (got, want)]
             raise CheckpointError(
                 f"{path}: {name} is {sides[0]} on disk but {sides[1]} in this model; "
-                f"{_difference(saved_config, state.config.model_dump(mode='json'))}"
+                f"{_difference(meta['config'], state.config.model_dump(mode='json'))}"
             )
-        want.copy_(got)
+    for name, want in wanted.items():
+        want.copy_(tensors[name])
+    for prefix, optimizer in (("opt_g", state.opt_g), ("opt_d", state.opt_d)):
+        optimizer.state.clear()
+        optimizer.state.update(moments[prefix])
     state.cur_nimg, state.p = meta["state"]["cur_nimg"], meta["state"]["p"]
 
 
@@ -67,40 +72,48 @@ def load_generator(path: Path) -> Generator:
     return G.eval().requires_grad_(False)
 
 
-def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
+def _tensors(state: TrainState, moments: Mapping[str, Moments]) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the state under its name in the file"""
     for prefix in ("G", "D", "G_ema"):
         for name, tensor in getattr(state, prefix).state_dict().items():
             yield f"{prefix}.{name}", tensor
     for prefix, net in (("opt_g", state.G), ("opt_d", state.D)):
-        optimizer: torch.optim.Adam = getattr(state, prefix)
         for name, param in net.named_parameters():
-            for key, value in optimizer.state.get(param, {}).items():
+            for key, value in moments[prefix].get(param, {}).items():
                 yield f"{prefix}.{name}.{key}", value
     yield "signs", state.signs
     yield "pl_mean", state.pl_mean
 
 
-def _allocate(optimizer: torch.optim.Adam, net: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
-    """Give Adam the moments that the file holds; it makes its own only at its first step."""
-    optimizer.state.clear()
-    for name, param in net.named_parameters():
-        if f"{prefix}.{name}.step" in tensors:
-            optimizer.state[param] = {
-                "step": torch.zeros([], device=param.device),
-                "exp_avg": torch.zeros_like(param, memory_format=torch.preserve_format),
-                "exp_avg_sq": torch.zeros_like(param, memory_format=torch.preserve_format),
-            }
+def _room(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> Moments:
+    """Empty moments for Adam where the file holds some; it makes its own only at its first step."""
+    return {
+        param: {
+            "step": torch.zeros([], device=param.device),
+            "exp_avg": torch.zeros_like(param, memory_format=torch.preserve_format),
+            "exp_avg_sq": torch.zeros_like(param, memory_format=torch.preserve_format),
+        }
+        for name, param in net.named_parameters()
+        if f"{prefix}.{name}.step" in tensors
+    }
 
 
-def _write(tensors: dict[str, Tensor], path: Path, meta: dict[str, object]) -> None:
+def _write(tensors: dict[str, Tensor], path: Path, meta: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {"version": str(VERSION)} | {key: json.dumps(value, sort_keys=True) for key, value in meta.items()}
     with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata=header))
+        temporary.write_bytes(_with_sorted_header(save(tensors, metadata=header)))
 
 
-def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, dict[str, object]]]:
+def _with_sorted_header(content: bytes) -> bytes:
+    """safetensors orders its metadata at random; sorted, equal states give equal files, which DVC compares."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of 8
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
+
+
+def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. `dvc repro train` makes models/generator.safetensors.")
     try:
@@ -117,7 +130,7 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, dict[str,
     return tensors, {key: json.loads(value) for key, value in header.items() if key != "version"}
 
 
-def _difference(saved: dict[str, object], now: dict[str, object]) -> str:
+def _difference(saved: dict[str, Any], now: dict[str, Any]) -> str:
     """The parameters in which two configurations differ, in words"""
     changes = [
         f"{section}.{key}={value} when saved, now {now[section][key]}"
