@@ -1,0 +1,156 @@
+"""stylegan.state: a fresh state, the moving average of the generator, the position of p and of the seeds."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pipelines.params import Params
+from stylegan.state import TrainState, seed_at
+
+Make = Callable[..., Params]
+
+
+def create(params: Params) -> TrainState:
+    return TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
+
+
+def test_seed_is_a_function_of_run_rank_and_position() -> None:
+    assert seed_at(1, 2, 3) == seed_at(1, 2, 3)
+    seeds = {seed_at(seed, rank, nimg) for seed in range(4) for rank in range(4) for nimg in range(0, 64, 4)}
+    assert len(seeds) == 256
+    assert all(0 <= seed < 2**63 for seed in seeds)  # what torch.manual_seed takes
+
+
+def test_fresh_states_of_one_seed_are_equal_and_of_two_seeds_differ(make_params: Make) -> None:
+    first, again, other = (create(make_params(f"train.seed={seed}")) for seed in (0, 0, 1))
+    for name in ("G", "D"):
+        equal = [
+            torch.equal(a, b)
+            for a, b in zip(getattr(first, name).parameters(), getattr(again, name).parameters(), strict=True)
+        ]
+        assert all(equal)
+    assert not torch.equal(*(next(state.G.parameters()) for state in (first, other)))
+
+
+def test_fresh_state(make_params: Make) -> None:
+    state = create(make_params())
+    assert all(torch.equal(a, b) for a, b in zip(state.G.parameters(), state.G_ema.parameters(), strict=True))
+    assert not state.G_ema.training
+    assert not any(p.requires_grad for net in (state.G, state.D, state.G_ema) for p in net.parameters())
+    assert (state.cur_nimg, state.batch_idx, state.pl_mean.item()) == (0, 0, 0)
+    assert state.signs.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("mode", "p"), [("none", 0.0), ("fixed", 0.3), ("ada", 0.3)])
+def test_p_starts_at_its_parameter_unless_augmentation_is_off(mode: str, p: float, make_params: Make) -> None:
+    assert create(make_params(f"augment.mode={mode}", "augment.p=0.3")).p == p
+
+
+def test_lazy_regularisation_rescales_adam_to_the_same_horizon(make_params: Make) -> None:
+    state = create(
+        make_params(
+            "train.g_lr=0.0025", "train.d_lr=0.002", "train.adam_betas=[0.5, 0.99]", "train.adam_eps=1.0e-7",
+            "loss.g_reg_interval=4", "loss.d_reg_interval=16",
+        )
+    )  # fmt: skip
+    for optimizer, ratio, lr in ((state.opt_g, 4 / 5, 0.0025), (state.opt_d, 16 / 17, 0.002)):
+        (group,) = optimizer.param_groups
+        assert group["lr"] == pytest.approx(lr * ratio, rel=1e-12)
+        assert group["betas"] == pytest.approx((0.5**ratio, 0.99**ratio), rel=1e-12)
+        assert group["eps"] == 1e-7
+    # The published values.
+    assert state.opt_g.param_groups[0]["lr"] == pytest.approx(0.002)
+    assert state.opt_g.param_groups[0]["betas"][1] == pytest.approx(0.991992, abs=1e-6)
+
+
+def with_constant_weights(state: TrainState) -> TrainState:
+    """G is 1 everywhere and its average 0."""
+    for param in state.G.parameters():
+        param.fill_(1)
+    for param in state.G_ema.parameters():
+        param.zero_()
+    return state
+
+
+def averages(state: TrainState) -> list[float]:
+    return [value for param in state.G_ema.parameters() for value in (param.min().item(), param.max().item())]
+
+
+def test_half_of_the_average_is_renewed_in_ema_kimg(make_params: Make) -> None:
+    state = with_constant_weights(create(make_params("train.ema_kimg=0.04", "train.ema_rampup=null")))
+    for _ in range(10):  # steps of 4 images
+        state.advance()
+    assert averages(state) == pytest.approx([0.5] * len(averages(state)), abs=1e-6)
+    for _ in range(10):
+        state.advance()
+    assert averages(state) == pytest.approx([0.75] * len(averages(state)), abs=1e-6)
+
+
+def test_ramp_up_keeps_the_half_life_below_a_fraction_of_the_images_seen(make_params: Make) -> None:
+    state = with_constant_weights(create(make_params("train.ema_kimg=1000.0", "train.ema_rampup=0.05")))
+    state.cur_nimg = 800  # half-life 40
+    for _ in range(3):
+        state.cur_nimg = 800
+        state.advance()
+    assert averages(state) == pytest.approx([1 - 0.5 ** (12 / 40)] * len(averages(state)), abs=1e-6)
+
+
+def test_average_begins_as_the_generator_after_the_first_step(make_params: Make) -> None:
+    state = with_constant_weights(create(make_params("train.ema_rampup=0.05")))
+    state.advance()
+    assert set(averages(state)) == {1.0}
+
+
+def test_buffers_of_the_average_are_copied(make_params: Make) -> None:
+    state = create(make_params("train.ema_rampup=null"))
+    state.G.mapping.w_avg.fill_(3)
+    state.advance()
+    assert torch.equal(state.G_ema.mapping.w_avg, torch.full((8,), 3.0))
+
+
+def test_position_moves_by_a_batch(make_params: Make) -> None:
+    state = create(make_params("train.batch_size=8", "train.batch_gpu=2"))
+    state.advance()
+    assert (state.cur_nimg, state.batch_idx) == (8, 1)
+
+
+def with_signs(state: TrainState, total: float, count: float) -> TrainState:
+    state.signs.copy_(torch.tensor([total, count]))
+    return state
+
+
+ADA = ("augment.mode=ada", "augment.p=0.5", "augment.ada_interval=2", "augment.ada_kimg=0.08", "augment.ada_target=0.6")
+
+
+@pytest.mark.parametrize(("total", "p"), [(42, 0.6), (30, 0.4), (36, 0.5)])
+def test_p_moves_every_ada_interval_towards_the_target(total: float, p: float, make_params: Make) -> None:
+    state = with_signs(create(make_params(*ADA)), total, 60)
+    state.advance()
+    assert state.p == 0.5
+    assert state.signs.tolist() == [total, 60]
+    state.advance()  # 2 batches of 4 images out of 80
+    assert state.p == pytest.approx(p)
+    assert state.signs.tolist() == [0, 0]
+
+
+def test_p_moves_one_unit_in_ada_kimg_of_images(make_params: Make) -> None:
+    state = create(make_params(*ADA, "augment.p=0.0", "augment.p_max=1.0"))
+    while state.cur_nimg < 80:
+        with_signs(state, 64, 64).advance()
+    assert state.p == pytest.approx(1)
+
+
+def test_p_stays_between_zero_and_p_max(make_params: Make) -> None:
+    state = create(make_params(*ADA, "augment.p_max=0.55"))
+    for total, p in ((64, 0.55), (-64, 0.0)):
+        for _ in range(20):
+            with_signs(state, total, 64).advance()
+        assert state.p == p
+
+
+def test_fixed_p_is_fixed(make_params: Make) -> None:
+    state = with_signs(create(make_params(*ADA, "augment.mode=fixed")), 64, 64)
+    state.advance()
+    state.advance()
+    assert state.p == 0.5

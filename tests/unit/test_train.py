@@ -1,0 +1,254 @@
+"""stylegan.train: phases of a step, ticks, and what stops training."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.params import Params
+from stylegan.config import MultipliersConfig
+from stylegan.data import ImageDataset
+from stylegan.loss import r1_penalty
+from stylegan.networks import Generator
+from stylegan.state import TrainState
+from stylegan.train import NonFiniteError, Trainer, train
+
+Make = Callable[..., Params]
+REAL = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+# Only what a test asks for: every step all phases, no randomness beyond latents.
+PLAIN = (
+    "augment.mode=none", "loss.style_mixing_prob=0.0", "loss.g_reg_interval=1", "loss.d_reg_interval=1",
+)  # fmt: skip
+
+
+def always(transform: str) -> list[str]:
+    """Overrides that apply one transform to every image, and no other."""
+    multipliers = [f"augment.multipliers.{name}={int(name == transform)}" for name in MultipliersConfig.model_fields]
+    return [*multipliers, "augment.mode=fixed", "augment.p=1.0", "augment.p_max=1.0"]
+
+
+def create(params: Params, c_dim: int = 0) -> TrainState:
+    return TrainState.create(params, img_resolution=16, img_channels=3, c_dim=c_dim, device=torch.device("cpu"))
+
+
+def trainer(params: Params) -> Trainer:
+    return Trainer(create(params), draw_c=lambda n: torch.zeros(n, 0))
+
+
+def step(trainer: Trainer) -> dict[str, float]:
+    trainer.step(REAL, torch.zeros(4, 0))
+    return trainer.stats.pop_means()
+
+
+def dataset_of(archive: Path, use_labels: bool = False) -> ImageDataset:
+    return ImageDataset(archive, use_labels=use_labels, xflip=False, split="train", max_images=None)
+
+
+def weights(state: TrainState) -> list[torch.Tensor]:
+    return [tensor.clone() for net in (state.G, state.D, state.G_ema) for tensor in net.state_dict().values()]
+
+
+def test_regularisation_is_lazy_and_begins_at_once(make_params: Make) -> None:
+    lazy = trainer(make_params("augment.mode=none", "loss.g_reg_interval=2", "loss.d_reg_interval=3"))
+    seen = [{name.removeprefix("grad_norm/") for name in step(lazy) if name.startswith("grad_norm/")} for _ in range(5)]
+    main = {"Gmain", "Dmain"}
+    assert seen == [main | {"Greg", "Dreg"}, main, main | {"Greg"}, main | {"Dreg"}, main | {"Greg"}]
+
+
+def test_weight_0_turns_a_regularisation_off(make_params: Make) -> None:
+    stats = step(trainer(make_params(*PLAIN, "loss.pl_weight=0.0", "loss.r1_gamma=0.0")))
+    assert not {"grad_norm/Greg", "grad_norm/Dreg"} & set(stats)
+
+
+def test_generator_phases_change_g_alone_and_discriminator_phases_d_alone(make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN))
+    for phase, changes in (
+        (net.update_g, "G"),
+        (net.regularize_g, "G"),
+        (lambda: net.update_d(REAL, torch.zeros(4, 0)), "D"),
+        (lambda: net.regularize_d(REAL, torch.zeros(4, 0)), "D"),
+    ):
+        before = {name: [p.clone() for p in getattr(net.state, name).parameters()] for name in ("G", "D")}
+        phase()
+        changed = {
+            name
+            for name, params in before.items()
+            if not all(map(torch.equal, params, getattr(net.state, name).parameters()))
+        }
+        assert changed == {changes}
+        assert not any(p.requires_grad for name in ("G", "D") for p in getattr(net.state, name).parameters())
+
+
+@pytest.mark.parametrize(("interval", "gamma"), [(1, 2.0), (4, 2.0), (1, 6.0)])
+def test_r1_is_weighted_by_half_of_gamma_and_the_interval(interval: int, gamma: float, make_params: Make) -> None:
+    params = make_params("augment.mode=none", f"loss.d_reg_interval={interval}", f"loss.r1_gamma={gamma}")
+    net = trainer(params)
+    img = REAL.clone().requires_grad_()
+    net.state.D.requires_grad_(True)
+    loss = r1_penalty(net.state.D(img, torch.zeros(4, 0)), img).mean() * (gamma / 2 * interval)
+    grads = torch.autograd.grad(loss, list(net.state.D.parameters()), allow_unused=True)
+    norm = torch.stack([grad.norm() for grad in grads if grad is not None]).norm()
+    net.regularize_d(REAL, torch.zeros(4, 0))
+    assert net.stats.pop_means()["grad_norm/Dreg"] == pytest.approx(norm.item(), rel=1e-5)  # fp32
+
+
+def test_r1_measures_the_gradient_at_the_image_before_augmentation(make_params: Make) -> None:
+    params = make_params(*PLAIN, *always("contrast"))
+    net = trainer(params)
+    torch.manual_seed(5)
+    net.regularize_d(REAL, torch.zeros(4, 0))
+    measured = net.stats.pop_means()["loss/r1_penalty"]
+
+    img = REAL.clone().requires_grad_()
+    state = create(params)
+    torch.manual_seed(5)
+    augmented = net.augment(img, 1.0)
+    expected = r1_penalty(state.D(augmented, torch.zeros(4, 0)), img).mean()
+    assert measured == pytest.approx(expected.item(), rel=1e-5)  # fp32
+    after = augmented.detach().requires_grad_()
+    assert measured != pytest.approx(r1_penalty(state.D(after, torch.zeros(4, 0)), after).mean().item(), rel=0.01)
+
+
+@pytest.mark.parametrize("phase", ["update_g", "update_d"])
+def test_discriminator_sees_augmented_images_only(phase: str, make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN, *always("cutout")))
+    seen: list[torch.Tensor] = []
+    net.state.D.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    net.update_g() if phase == "update_g" else net.update_d(REAL, torch.zeros(4, 0))
+    assert len(seen) == (1 if phase == "update_g" else 2)
+    assert all((img == 0).all(dim=1).flatten(1).any(dim=1).all() for img in seen)  # a hole in every image
+
+
+def test_signs_and_r_t_count_real_images_of_both_discriminator_phases(make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN))
+    net.update_d(REAL, torch.zeros(4, 0))
+    net.regularize_d(REAL, torch.zeros(4, 0))
+    assert net.state.signs[1] == 8
+    assert net.stats.pop_means()["augment/r_t"] == pytest.approx(net.state.signs[0].item() / 8)
+
+
+def test_mean_style_follows_every_pass_through_the_mapping_but_the_mixing_partners(make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN, "generator.w_avg_beta=0.5", "loss.style_mixing_prob=1.0"))
+    torch.manual_seed(3)
+    z = torch.randn(4, 8)
+    expected = net.state.G.mapping(z, torch.zeros(4, 0))[:, 0].mean(dim=0) * 0.5
+    torch.manual_seed(3)
+    net.generate(4)
+    torch.testing.assert_close(net.state.G.mapping.w_avg, expected)
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_styles_are_mixed_with_their_probability(probability: float, make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN, f"loss.style_mixing_prob={probability}"))
+    cuts = set()
+    for _ in range(40):
+        ws = net.generate(2)[2]
+        same = (ws == ws[:, :1]).all(dim=2).all(dim=0)
+        cuts.add(int(same.sum()))
+    # One cut for the micro-batch, from after the first layer to before the last.
+    assert cuts == ({6} if probability == 0 else {1, 2, 3, 4, 5})
+
+
+def test_path_length_sees_a_fraction_of_the_micro_batch_and_moves_its_mean(make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN, "loss.pl_batch_shrink=4"))
+    sizes: list[int] = []
+    net.state.G.synthesis.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    net.regularize_g()
+    assert sizes == [1]
+    assert net.state.pl_mean > 0
+    assert not net.state.pl_mean.requires_grad
+
+
+def test_labels_of_generated_images_are_drawn_from_the_data(tiny_archive: Path, make_params: Make) -> None:
+    params = make_params("prepare.labels=folders", "data.use_labels=true", "augment.mode=none", "train.total_kimg=0.02")
+    dataset, state = dataset_of(tiny_archive, use_labels=True), create(params, c_dim=2)
+    drawn: list[torch.Tensor] = []
+    state.G.mapping.register_forward_pre_hook(lambda _, inputs: drawn.append(inputs[1]))
+    list(train(state, dataset))
+    classes = torch.cat(drawn)
+    assert (classes.sum(dim=1) == 1).all()
+    assert (classes.sum(dim=0) > 0).all()
+
+
+def test_ticks_come_every_tick_kimg_and_at_the_end(tiny_archive: Path, make_params: Make) -> None:
+    params = make_params("train.total_kimg=0.028", "train.tick_kimg=0.008", "train.snapshot_ticks=2")
+    ticks = list(train(create(params), dataset_of(tiny_archive)))
+    assert [(tick.cur_nimg, tick.is_snapshot, tick.is_last) for tick in ticks] == [
+        (8, False, False),
+        (16, True, False),
+        (24, False, False),
+        (28, True, True),
+    ]
+
+
+def test_tick_reports_means_of_what_happened_since_the_last(tiny_archive: Path, make_params: Make) -> None:
+    params = make_params("train.total_kimg=0.016", "loss.g_reg_interval=4", "loss.d_reg_interval=4")
+    first, second = train(create(params), dataset_of(tiny_archive))
+    always = {
+        "loss/G", "loss/D", "logits/real", "logits/gen", "augment/r_t", "augment/p", "grad_norm/Gmain",
+        "grad_norm/Dmain",
+    }  # fmt: skip
+    assert set(first.stats) == always | {"loss/pl_penalty", "loss/r1_penalty", "grad_norm/Greg", "grad_norm/Dreg"}
+    assert set(second.stats) == always
+
+
+def test_finished_state_trains_no_further(tiny_archive: Path, make_params: Make) -> None:
+    state = create(make_params())
+    state.cur_nimg = 32
+    assert list(train(state, dataset_of(tiny_archive))) == []
+
+
+def test_a_step_does_not_depend_on_random_numbers_drawn_outside(tiny_archive: Path, make_params: Make) -> None:
+    """A caller may draw pictures between ticks: randomness is a function of the position."""
+    states = []
+    for disturb in (False, True):
+        state = create(make_params("augment.p=0.5"))
+        for _ in train(state, dataset_of(tiny_archive)):
+            if disturb:
+                torch.randn(17)
+        states.append(weights(state))
+    assert all(map(torch.equal, *states))
+
+
+def poison(G: Generator) -> None:
+    next(G.synthesis.parameters()).fill_(torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "phase", "poisoned"),
+    [
+        ((), "Gmain", "G"),
+        (("loss.pl_weight=1.0e+38",), "Greg", ""),
+        ((), "Dmain", "data"),
+        (("loss.r1_gamma=1.0e+38",), "Dreg", ""),
+    ],
+)
+def test_training_stops_at_the_first_gradients_that_are_not_finite(
+    overrides: tuple[str, ...], phase: str, poisoned: str, make_params: Make
+) -> None:
+    net = trainer(make_params("augment.mode=none", "loss.g_reg_interval=2", "loss.d_reg_interval=2", *overrides))
+    if "reg" not in phase:
+        for _ in range(2):
+            step(net)
+        net.check_finite()
+    if poisoned == "G":
+        poison(net.state.G)
+    net.step(REAL * torch.inf if poisoned == "data" else REAL, torch.zeros(4, 0))
+    step(net)  # later phases fail too; the first is named
+    with pytest.raises(NonFiniteError) as caught:
+        net.check_finite()
+    kimg = "0.000" if "reg" in phase else "0.008"
+    assert str(caught.value) == (
+        f"the gradients of phase {phase} are not finite at kimg {kimg}. The last checkpoint is good: "
+        "lower train.g_lr / train.d_lr, raise loss.r1_gamma, or set train.precision to fp32, and run again."
+    )
+
+
+def test_no_tick_is_yielded_from_a_spoilt_state(tiny_archive: Path, make_params: Make) -> None:
+    state = create(make_params("augment.mode=none"))
+    ticks = train(state, dataset_of(tiny_archive))
+    assert next(ticks).cur_nimg == 8
+    poison(state.G)
+    with pytest.raises(NonFiniteError, match=r"phase Gmain are not finite at kimg 0\.008"):
+        next(ticks)
