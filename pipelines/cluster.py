@@ -1,16 +1,21 @@
-"""Where things run: connecting to Ray, the workers of a training, and what a trial may take. The only place that decides."""
+"""Where things run: connecting to Ray, workers, storage, trials. The only place that decides it."""
 
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 
 from pipelines.params import ClusterConfig
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 NUM_TO_KEEP = 2  # checkpoints: a damaged newest one leaves another
 _ENVIRONMENT = {
@@ -77,3 +82,21 @@ def trial_storage(cluster: ClusterConfig) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield folder
+
+
+def spread(task: Callable[..., R], items: Iterable[T], cluster: ClusterConfig, *shared: object) -> Iterator[R]:
+    """task(item, *shared) of every item, in order, on all cores or GPUs of the cluster.
+
+    What is shared travels once. Items are taken as results leave, so memory does not grow with their number.
+    """
+    resources = trial_resources(cluster)
+    remote = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0))(task)
+    references = [ray.put(value) for value in shared]
+    limit = 2 * max(int(ray.cluster_resources()["GPU" if cluster.use_gpu else "CPU"]), 1)
+    pending: deque[ray.ObjectRef[R]] = deque()
+    for item in items:
+        pending.append(remote.remote(item, *references))
+        if len(pending) == limit:
+            yield ray.get(pending.popleft())
+    while pending:
+        yield ray.get(pending.popleft())

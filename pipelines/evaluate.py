@@ -15,10 +15,10 @@ metrics.json, made for `dvc metrics show`; the names of numbers end in the netwo
 
 import csv
 import json
-import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ import torch
 from ray import tune
 from torch import Tensor
 
-from pipelines.cluster import connect, trial_device, trial_resources, trial_storage
+from pipelines.cluster import connect, spread, trial_device, trial_resources, trial_storage
 from pipelines.journal import Journal
-from pipelines.params import ROOT, Params, load
+from pipelines.params import ROOT, ClusterConfig, Params, load
 from pipelines.progress import track
 from pipelines.recording import record_evaluation
 from pipelines.tracking import publishing
@@ -39,12 +39,13 @@ from stylegan.data.dataset import Split
 from stylegan.files import replacing, write_json
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluator import Evaluator, cached_features, extract, summarise, untrained_like
-from stylegan.metrics.extractors import RESIZE_FILTER, load_extractor
+from stylegan.metrics.extractors import RESIZE_FILTER, Extractor, load_extractor
 from stylegan.metrics.lpips import load_lpips
 from stylegan.metrics.sampling import Latents, draw_labels, real_batches
 from stylegan.networks import Generator
 
 SPLIT: Split = "train"  # published FIDs compare with the images that were trained on
+Extract = Callable[[Iterable[Tensor], Extractor], Tensor]
 DIGITS = 6  # significant digits written; what differs beyond them is rounding of the machine
 
 
@@ -64,10 +65,13 @@ def evaluate(params: Params, root: Path, state: Path) -> dict[str, Any]:
         root / "data" / "archive.zip", use_labels=G.c_dim > 0, xflip=False, split=SPLIT, max_images=None
     )
     _check_fit(G, dataset, trained)
-    evaluator = make_evaluator(params.evaluate, dataset, root / "assets", state)
-    floor = evaluator.floor()
-    untrained = measure_untrained(evaluator, G, trained["seed"], params)
-    rows = sweep(evaluator, G, params)
+    torch.set_num_threads(1)  # work is spread over processes; threads that wait for each other make it slower
+    with connect(params.cluster):
+        spread_out = extract_on(params.cluster, len(dataset))
+        evaluator = make_evaluator(params.evaluate, dataset, root / "assets", state, spread_out)
+        subjects = subjects_of(evaluator, G, trained["seed"])
+        *swept, untrained = measure_all(evaluator, subjects, params.cluster)
+    rows = [{"psi": subject.psi} | numbers for subject, numbers in zip(subjects, swept, strict=False)]
     write_csv(root / "reports" / "psi_sweep.csv", rows)
     results = {
         "extractor": {
@@ -84,73 +88,94 @@ def evaluate(params: Params, root: Path, state: Path) -> dict[str, Any]:
         "archive_sha256": dataset.digest,
         "cur_nimg": trained["cur_nimg"],
         "metrics": {name: value for row in rows if row["psi"] == 1 for name, value in row.items() if name != "psi"},
-        "floor": rounded(floor),
-        "untrained": rounded(untrained),
+        "floor": rounded(evaluator.floor()),
+        "untrained": untrained,
         "truncation": rows,
     }
     write_json(root / "reports" / "metrics.json", results)
     return results
 
 
-def make_evaluator(config: EvaluateConfig, dataset: ImageDataset, weights: Path, state: Path) -> Evaluator:
+@dataclass(frozen=True)
+class Subject:
+    """One generator to measure, at one truncation."""
+
+    name: str
+    G: Generator
+    latents: Latents
+    psi: float
+
+
+def make_evaluator(
+    config: EvaluateConfig, dataset: ImageDataset, weights: Path, state: Path, extract: Extract = extract
+) -> Evaluator:
     """Networks, labels, and the features of every image of the data set, from the cache where it has them."""
     extractor = load_extractor(config.extractor, config.extractor_input_size, weights)
     lpips = load_lpips(config.ppl_network, weights)
-
-    def compute() -> Tensor:
-        shown = track(real_batches(dataset, config.batch_size), len(dataset), "real features", size=len)
-        return extract(shown, extractor)
-
-    real = cached_features(state, dataset.digest, SPLIT, extractor, compute)
+    real = cached_features(
+        state, dataset.digest, SPLIT, extractor, lambda: extract(real_batches(dataset, config.batch_size), extractor)
+    )
     c = draw_labels(dataset, max(config.num_images, config.ppl_num_pairs), config.seed)
     return Evaluator(config, extractor, lpips, summarise(real), c)
 
 
-def measure_untrained(evaluator: Evaluator, G: Generator, seed: int, params: Params) -> dict[str, float]:
-    """The numbers at psi = 1 of the generator that training started from"""
+def extract_on(cluster: ClusterConfig, num_images: int) -> Extract:
+    """`extract` on the whole cluster, with progress"""
 
-    def show(batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        return track(batches, params.evaluate.num_images, "untrained generator", size=len)
+    def run(batches: Iterable[Tensor], extractor: Extractor) -> Tensor:
+        features = spread(features_of, batches, cluster, extractor, trial_device(cluster))
+        return torch.cat(list(track(features, num_images, "real features", size=len)))
 
-    fresh = untrained_like(G, seed)
-    return evaluator.measure(fresh, evaluator.latents(fresh), 1.0, show)
+    return run
 
 
-def sweep(evaluator: Evaluator, G: Generator, params: Params) -> list[dict[str, float]]:
-    """Measure at every evaluate.truncation_psi with Ray Tune  ->  a row for each psi, ascending
+def features_of(img: Tensor, extractor: Extractor, device: str) -> Tensor:
+    """Features [n, F] of one batch of images, on the CPU"""
+    return extractor.to(device)(img).cpu()
+
+
+def subjects_of(evaluator: Evaluator, G: Generator, seed: int) -> list[Subject]:
+    """The generator at every psi, ascending, sharing its latents; and last the one that training started from"""
+    latents, fresh = evaluator.latents(G), untrained_like(G, seed)
+    swept = [Subject(f"psi {psi}", G, latents, psi) for psi in sorted(set(evaluator.config.truncation_psi))]
+    return [*swept, Subject("untrained generator", fresh, evaluator.latents(fresh), 1.0)]
+
+
+def measure_all(evaluator: Evaluator, subjects: list[Subject], cluster: ClusterConfig) -> list[dict[str, float]]:
+    """The numbers of every subject, in order, each measured by a trial of Ray Tune.
 
     Networks, real statistics and latents go to the workers once, through the object store.
-    Raises EvaluationError that names the psi which failed.
+    Raises EvaluationError that names the subject which failed.
     """
-    psis = sorted(set(params.evaluate.truncation_psi))
-    shared = {"evaluator": evaluator, "G": G, "latents": evaluator.latents(G), "device": trial_device(params.cluster)}
-    with connect(params.cluster), trial_storage(params.cluster) as storage:
-        trainable = tune.with_resources(tune.with_parameters(measure_trial, **shared), trial_resources(params.cluster))
+    shared = {"evaluator": evaluator, "subjects": subjects, "device": trial_device(cluster)}
+    with trial_storage(cluster) as storage:
         results = tune.Tuner(
-            trainable,
-            param_space={"psi": tune.grid_search(psis)},
+            tune.with_resources(tune.with_parameters(measure_trial, **shared), trial_resources(cluster)),
+            param_space={"subject": tune.grid_search(list(range(len(subjects))))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
-                name="truncation", storage_path=storage, verbose=0, callbacks=[TrialLines(len(psis))]
+                name="evaluate", storage_path=storage, verbose=0, callbacks=[TrialLines([s.name for s in subjects])]
             ),
         ).fit()
-        return sorted((row_of(results[i]) for i in range(len(results))), key=lambda row: row["psi"])
+        numbers = {(results[i].config or {})["subject"]: results[i] for i in range(len(results))}
+        return [numbers_of(numbers[index], subject.name) for index, subject in enumerate(subjects)]
 
 
-def row_of(result: tune.Result) -> dict[str, float]:
-    """psi and its numbers, of one trial. Raises EvaluationError for a trial that failed."""
-    psi, metrics = (result.config or {})["psi"], result.metrics or {}
+def numbers_of(result: tune.Result, name: str) -> dict[str, float]:
+    """The numbers that the trial of subject `name` reported. Raises EvaluationError for a trial that failed."""
+    metrics = result.metrics or {}
     if result.error is not None:  # Ray has printed where
-        raise EvaluationError(f"psi = {psi}: the trial died: {str(result.error).strip().splitlines()[-1]}")
+        raise EvaluationError(f"{name}: the trial died: {str(result.error).strip().splitlines()[-1]}")
     if "problem" in metrics:
-        raise EvaluationError(f"psi = {psi}: {metrics['problem']}")
-    return {"psi": psi, **rounded(metrics["numbers"])}
+        raise EvaluationError(f"{name}: {metrics['problem']}")
+    return rounded(metrics["numbers"])
 
 
-def measure_trial(config: dict[str, float], evaluator: Evaluator, G: Generator, latents: Latents, device: str) -> None:
-    """One trial of the sweep: measure at config["psi"] and report the numbers, or what is wrong with them."""
+def measure_trial(config: dict[str, int], evaluator: Evaluator, subjects: list[Subject], device: str) -> None:
+    """One trial: measure subjects[config["subject"]] and report the numbers, or what is wrong with them."""
+    subject = subjects[config["subject"]]
     try:
-        numbers = evaluator.to(device).measure(G.to(device), latents, config["psi"])
+        numbers = evaluator.to(device).measure(subject.G.to(device), subject.latents, subject.psi)
     except MetricError as error:
         tune.report({"problem": str(error)})  # raised here, it would reach the user inside pages of Ray's stack
     else:
@@ -160,13 +185,15 @@ def measure_trial(config: dict[str, float], evaluator: Evaluator, G: Generator, 
 class TrialLines(tune.Callback):
     """Prints a line for each trial that ends, with the time left."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self.start = total, 0, time.monotonic()
+    def __init__(self, names: list[str]) -> None:
+        self.names, self.done, self.start = names, 0, time.monotonic()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.done += 1
-        left = (time.monotonic() - self.start) * (self.total - self.done) / self.done
-        print(f"psi {trial.config['psi']}: measured, {self.done}/{self.total}, {left:.0f} s left", flush=True)
+        total = len(self.names)
+        left = (time.monotonic() - self.start) * (total - self.done) / self.done
+        name = self.names[trial.config["subject"]]
+        print(f"measured {self.done}/{total}: {name}, {left:.0f} s left", flush=True)
 
 
 def rounded(numbers: dict[str, float]) -> dict[str, float]:
@@ -216,7 +243,6 @@ def _check_fit(G: Generator, dataset: ImageDataset, trained: dict[str, Any]) -> 
 def main() -> None:
     """Evaluate what params.yaml says, with `section.key=value` arguments over it, and record it for MLflow."""
     params = load(overrides=sys.argv[1:])
-    torch.set_num_threads(os.cpu_count() or 1)
     root = Path.cwd()
     fingerprint = _read_json(root / "models" / "train.json")["fingerprint"]
     journal = Journal(ROOT / "runs" / fingerprint)

@@ -48,7 +48,9 @@ from stylegan.train import NonFiniteError, Tick, train
 STATE, GENERATOR = "state.safetensors", "generator.safetensors"
 SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train")
 # The code that decides the weights; a change of it is a new run, as a changed parameter is.
-CODE = ("augment", "data/dataset.py", "images.py", "loss.py", "networks", "ops", "state.py", "train.py")
+CODE = (
+    "augment", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks", "ops", "state.py", "train.py",
+)  # fmt: skip
 NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
 
 

@@ -17,7 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def seed_at(seed: int, rank: int, cur_nimg: int) -> int:
-    """Seed of the step that starts at cur_nimg: randomness is a function of position, so resume needs no saved state."""
+    """Seed of the step at cur_nimg: randomness is a function of position, so resume needs no saved generator."""
     return int(np.random.SeedSequence((seed, rank, cur_nimg)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -6,20 +6,18 @@ No file, no print, no logger here: the caller reports, saves and stops. N batch,
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stylegan import images, loss
 from stylegan.augment import AugmentPipe
-
 from stylegan.data import ImageDataset, InfiniteSampler
 from stylegan.distributed import all_reduce_mean_, rank, world_size
 from stylegan.state import TrainState, seed_at
 from stylegan.stats import Stats
 
+DrawLabels = Callable[[int], Tensor]  # n -> labels of n images drawn at random from the data set [n, c_dim]
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 
 
@@ -38,15 +36,10 @@ class Tick:
     is_last: bool
 
 
-class LabelSource(Protocol):
-    def __call__(self, n: int) -> Tensor:
-        """Labels of n images drawn at random from the data set  -> [n, c_dim]"""
-
-
 class Trainer:
     """One process's view of a step: the state it changes and what it needs to do so."""
 
-    def __init__(self, state: TrainState, draw_c: LabelSource) -> None:
+    def __init__(self, state: TrainState, draw_c: DrawLabels) -> None:
         self.state, self.config, self.draw_c = state, state.config, draw_c
         self.augment = AugmentPipe(self.config.augment.multipliers).to(state.device)
         self.stats = Stats(state.device)
@@ -176,8 +169,9 @@ class Trainer:
             batch_idx, phase = divmod(position, len(PHASES))
             kimg = batch_idx * self.config.train.batch_size / 1000
             raise NonFiniteError(
-                f"the gradients of phase {PHASES[phase]} are not finite at kimg {kimg:.3f}. The last checkpoint is good: "
-                "lower train.g_lr / train.d_lr, raise loss.r1_gamma, or set train.precision to fp32, and run again."
+                f"the gradients of phase {PHASES[phase]} are not finite at kimg {kimg:.3f}. The last "
+                "checkpoint is good: lower train.g_lr / train.d_lr, raise loss.r1_gamma, or set train.precision to "
+                "fp32, and run again."
             )
 
 
@@ -210,9 +204,8 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[Tick]:
             yield Tick(index, state.cur_nimg, stats, is_last or index % config.snapshot_ticks == 0, is_last)
 
 
-def _label_source(dataset: ImageDataset, device: torch.device) -> Callable[[int], Tensor]:
+def _label_source(dataset: ImageDataset, device: torch.device) -> DrawLabels:
     def draw_c(n: int) -> Tensor:
-        index: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = torch.randint(len(dataset), (n,)).numpy()
-        return dataset.labels(index).to(device)
+        return dataset.labels(torch.randint(len(dataset), (n,)).tolist()).to(device)
 
     return draw_c

@@ -128,8 +128,10 @@ class AugmentPipe(nn.Module):
         if max(m.brightness, m.contrast, m.lumaflip, m.hue, m.saturation) == 0:
             return images
         if channels not in (1, 3, 4):
-            raise ConfigError(f"colour transforms know L, RGB and RGBA images, not {channels} channels. Set "
-                              "augment.multipliers brightness, contrast, lumaflip, hue and saturation to 0.")  # fmt: skip
+            raise ConfigError(
+                f"colour transforms know L, RGB and RGBA images, not {channels} channels. Set augment.multipliers "
+                "brightness, contrast, lumaflip, hue and saturation to 0."
+            )
         matrix = T.identity(draws.n, 4)
         if m.brightness > 0:
             matrix = T.brightness(draws.choose(m.brightness * p, draws.normal() * BRIGHTNESS_STD, 0)) @ matrix
@@ -149,7 +151,9 @@ class AugmentPipe(nn.Module):
         n, c, h, w = images.shape
         gain = torch.ones(n, 4)
         for band in range(4):
-            amplitude = draws.choose(self.multipliers.imgfilter * draws.p, torch.exp2(draws.normal() * IMGFILTER_STD), 1)
+            amplitude = draws.choose(
+                self.multipliers.imgfilter * draws.p, torch.exp2(draws.normal() * IMGFILTER_STD), 1
+            )
             t = torch.ones(n, 4)
             t[:, band] = amplitude
             gain = gain * t / (BAND_POWER * t.square()).sum(dim=1, keepdim=True).sqrt()

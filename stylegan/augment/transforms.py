@@ -12,7 +12,7 @@ LUMA = torch.full((3,), 1 / math.sqrt(3))  # unit vector of the grey axis
 
 
 class Draws:
-    """Strengths and coins of one batch; with a percentile, every strength sits there and every coin falls on 'apply'."""
+    """Strengths and coins of one batch; with a percentile, every strength sits there and every coin says apply."""
 
     def __init__(self, n: int, p: float, percentile: float | None) -> None:
         self.n, self.p, self.percentile = n, p, percentile

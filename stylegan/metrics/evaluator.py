@@ -3,7 +3,7 @@
 N images, F features.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -25,8 +25,6 @@ from stylegan.metrics.precision_recall import precision_recall
 from stylegan.metrics.sampling import Latents, draw_latents, generated_batches
 from stylegan.networks import Generator
 from stylegan.state import seed_at
-
-Show = Callable[[Iterable[Tensor]], Iterator[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,11 @@ class Evaluator:
         """Latents of the measured images; psi does not enter, so a sweep shares them."""
         return draw_latents(G, self.c[: self.config.num_images], self.config.seed, self.config.batch_size)
 
-    def measure(self, G: Generator, latents: Latents, psi: float, show: Show = iter) -> dict[str, float]:
-        """Every number at truncation psi, by metric name; batches of images pass through `show` on their way."""
+    def measure(self, G: Generator, latents: Latents, psi: float) -> dict[str, float]:
+        """Every number at truncation psi, by metric name"""
         config = self.config
         batches = generated_batches(G, latents, psi, config.truncation_cutoff, config.batch_size)
-        gen = summarise(extract(show(batches), self.extractor))
+        gen = summarise(extract(batches, self.extractor))
         lengths = path_lengths(
             G,
             self.lpips,

@@ -117,7 +117,9 @@ class Discriminator(nn.Module):
         for res in self.block_resolutions:
             mid = channels_at(res, config.channel_base, config.channel_max)
             out = channels_at(res // 2, config.channel_base, config.channel_max)
-            block = DiscriminatorBlock(config, in_channels, mid, out, img_channels, dtype_at(res, img_resolution, dtype))
+            block = DiscriminatorBlock(
+                config, in_channels, mid, out, img_channels, dtype_at(res, img_resolution, dtype)
+            )
             setattr(self, f"b{res}", block)
             in_channels = out
         cmap_dim = channels_at(4, config.channel_base, config.channel_max) if c_dim > 0 else 0

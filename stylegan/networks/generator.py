@@ -113,7 +113,9 @@ class SynthesisBlock(nn.Module):
         if self.is_resnet:
             self.skip = Conv2dLayer(in_channels, out_channels, 1, "linear", bias=False, up=2)
 
-    def forward(self, x: Tensor | None, img: Tensor | None, ws: Tensor, mode: NoiseMode) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor | None, img: Tensor | None, ws: Tensor, mode: NoiseMode
+    ) -> tuple[Tensor, Tensor | None]:
         """x [N, I, H/2, W/2], img [N, C, H/2, W/2], ws [N, num_conv + num_torgb, w_dim] -> x [N, O, H, W], img"""
         if x is None:
             x = self.const.to(self.dtype).expand(ws.shape[0], -1, -1, -1)
