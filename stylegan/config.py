@@ -72,6 +72,7 @@ class GeneratorConfig(Section):
     channel_max: Count
     conv_clamp: Positive | None
     w_avg_beta: Probability
+    use_noise: bool  # per-pixel noise in every layer
 
 
 class DiscriminatorConfig(Section):

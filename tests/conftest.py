@@ -23,6 +23,7 @@ TINY = (
     "generator.channel_base=64",
     "generator.channel_max=4",
     "generator.conv_clamp=null",
+    "generator.use_noise=true",
     "discriminator.architecture=resnet",
     "discriminator.mapping_layers=2",
     "discriminator.channel_base=64",

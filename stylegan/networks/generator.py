@@ -43,16 +43,17 @@ class SynthesisLayer(nn.Module):
     resample_filter: Tensor
 
     def __init__(
-        self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, up: int, clamp: float | None
+        self, config: GeneratorConfig, in_channels: int, out_channels: int, resolution: int, *, up: int
     ) -> None:
         super().__init__()
-        self.resolution, self.up, self.clamp = resolution, up, clamp
-        self.affine = FullyConnected(w_dim, in_channels, "linear", bias_init=1)
+        self.resolution, self.up, self.clamp, self.use_noise = resolution, up, config.conv_clamp, config.use_noise
+        self.affine = FullyConnected(config.w_dim, in_channels, "linear", bias_init=1)
         # No 1/sqrt(fan_in): demodulation removes the scale (Karras et al. 2020, Sec. 2.2).
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        if config.use_noise:
+            self.noise_strength = nn.Parameter(torch.zeros([]))
+            self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
@@ -64,9 +65,11 @@ class SynthesisLayer(nn.Module):
         return bias_act(x, self.bias * scale, "lrelu", clamp=None if self.clamp is None else self.clamp * gain)
 
     def _noise(self, x: Tensor, noise_mode: NoiseMode) -> Tensor | None:
+        if not self.use_noise or noise_mode == "none":
+            return None
         if noise_mode == "random":
             return torch.randn(x.shape[0], 1, self.resolution, self.resolution, device=x.device)
-        return self.noise_const if noise_mode == "const" else None
+        return self.noise_const
 
 
 class ToRGB(nn.Module):
@@ -100,16 +103,15 @@ class SynthesisBlock(nn.Module):
         self.in_channels = in_channels
         self.is_resnet = in_channels > 0 and config.architecture == "resnet"
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
-        clamp, w_dim = config.conv_clamp, config.w_dim
         if in_channels == 0:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
         else:
-            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=2, clamp=clamp)
-        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, up=1, clamp=clamp)
+            self.conv0 = SynthesisLayer(config, in_channels, out_channels, resolution, up=2)
+        self.conv1 = SynthesisLayer(config, out_channels, out_channels, resolution, up=1)
         self.num_conv = 1 if in_channels == 0 else 2
         self.num_torgb = int(is_last or config.architecture == "skip")
         if self.num_torgb:
-            self.torgb = ToRGB(out_channels, img_channels, w_dim, clamp)
+            self.torgb = ToRGB(out_channels, img_channels, config.w_dim, config.conv_clamp)
         if self.is_resnet:
             self.skip = Conv2dLayer(in_channels, out_channels, 1, "linear", bias=False, up=2)
 

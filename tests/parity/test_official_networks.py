@@ -51,7 +51,7 @@ def generator(
         architecture=synthesis_kwargs.get("architecture", "skip"), z_dim=z_dim, w_dim=w_dim,
         mapping_layers=mapping_kwargs["num_layers"], mapping_lr_multiplier=0.01,
         channel_base=synthesis_kwargs["channel_base"], channel_max=synthesis_kwargs["channel_max"],
-        conv_clamp=float(synthesis_kwargs["conv_clamp"]), w_avg_beta=0.995,
+        conv_clamp=float(synthesis_kwargs["conv_clamp"]), w_avg_beta=0.995, use_noise=True,
     )  # fmt: skip
     return Generator(config, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim)
 

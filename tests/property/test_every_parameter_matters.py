@@ -60,6 +60,7 @@ TRAINING = {
     "generator.channel_max": ["generator.channel_max=3"],
     "generator.conv_clamp": ["generator.conv_clamp=0.1"],
     "generator.w_avg_beta": ["generator.w_avg_beta=0.5"],
+    "generator.use_noise": ["generator.use_noise=false"],
     "discriminator.architecture": ["discriminator.architecture=skip"],
     "discriminator.mapping_layers": [*LABELS, "discriminator.mapping_layers=1"],
     "discriminator.mapping_lr_multiplier": [*LABELS, "discriminator.mapping_lr_multiplier=0.1"],
