@@ -9,11 +9,22 @@ import pytest
 import torch
 
 from pipelines.cluster import connect
-from pipelines.evaluate import EvaluationError, evaluate, make_evaluator, rounded, sweep
+from pipelines.evaluate import (
+    EvaluationError,
+    evaluate,
+    extract_on,
+    make_evaluator,
+    measure_all,
+    rounded,
+    subjects_of,
+)
 from pipelines.params import Params
 from stylegan.checkpoint import load_generator, save_generator
 from stylegan.data import ImageDataset
 from stylegan.files import sha256_of
+from stylegan.metrics.evaluator import extract
+from stylegan.metrics.extractors import RandomExtractor
+from stylegan.metrics.sampling import real_batches
 from stylegan.networks import Generator
 
 pytestmark = pytest.mark.distributed
@@ -73,24 +84,29 @@ def test_stage_writes_both_reports_and_repeats_itself(ray: None, params: Params,
 
 
 def test_trials_measure_what_one_process_measures(ray: None, params: Params, root: Path) -> None:
-    dataset = ImageDataset(root / "data" / "archive.zip", use_labels=False, xflip=False, split="train", max_images=None)
-    evaluator = make_evaluator(params.evaluate, dataset, root / "none", root / "state")
+    evaluator = make_evaluator(params.evaluate, train_split(root), root / "none", root / "alone")
     G = load_generator(root / "models" / "generator.safetensors")
-    rows = sweep(evaluator, G, params)
-    latents = evaluator.latents(G)
-    assert rows == [
-        {"psi": psi} | rounded(evaluator.measure(G, latents, psi)) for psi in params.evaluate.truncation_psi
-    ]
+    subjects = subjects_of(evaluator, G, seed=0)
+    numbers = measure_all(evaluator, subjects, params.cluster)
+    assert numbers == [rounded(evaluator.measure(s.G, s.latents, s.psi)) for s in subjects]
 
 
-def test_failed_trial_names_its_psi_and_the_reason(ray: None, params: Params, root: Path) -> None:
-    dataset = ImageDataset(root / "data" / "archive.zip", use_labels=False, xflip=False, split="train", max_images=None)
-    evaluator = make_evaluator(params.evaluate, dataset, root / "none", root / "state")
+def test_features_spread_over_the_cluster_are_those_of_one_process(
+    ray: None, params: Params, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, extractor = train_split(root), RandomExtractor(16)
+    features = extract_on(params.cluster, len(dataset))(real_batches(dataset, 1), extractor)
+    assert "real features 18/18 images, 0 s left" in capsys.readouterr().out
+    assert torch.equal(features, extract(real_batches(dataset, 1), extractor))
+
+
+def test_failed_trial_names_its_subject_and_the_reason(ray: None, params: Params, root: Path) -> None:
+    evaluator = make_evaluator(params.evaluate, train_split(root), root / "none", root / "state")
     evaluator.real.features[0, 0] = torch.nan
     G = load_generator(root / "models" / "generator.safetensors")
     with pytest.raises(EvaluationError) as caught:
-        sweep(evaluator, G, params)
+        measure_all(evaluator, subjects_of(evaluator, G, seed=0)[:1], params.cluster)
     assert str(caught.value) == (
-        "psi = 0.5: kernel_distance: features hold NaN or infinity; the images or the extractor's weights do. "
+        "psi 0.5: kernel_distance: features hold NaN or infinity; the images or the extractor's weights do. "
         "Check the generator with `python -m stylegan generate`."
     )

@@ -1,7 +1,7 @@
 """Stage `evaluate` without Ray: what it reads and refuses, what it measures besides the sweep, what it writes."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,9 @@ from pipelines.evaluate import (
     EvaluationError,
     evaluate,
     make_evaluator,
-    measure_untrained,
+    numbers_of,
     rounded,
-    row_of,
+    subjects_of,
     table,
     write_csv,
 )
@@ -24,6 +24,7 @@ from stylegan.checkpoint import save_generator
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of
 from stylegan.metrics.evaluator import untrained_like
+from stylegan.metrics.extractors import Extractor
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 
@@ -50,12 +51,13 @@ def test_all_images_of_the_train_split_are_the_real_side(
 
 
 def test_real_features_are_read_from_the_cache_the_second_time(
-    tiny_params: Params, tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_params: Params, tiny_archive: Path, tmp_path: Path
 ) -> None:
+    def must_not_run(batches: Iterable[Tensor], extractor: Extractor) -> Tensor:
+        raise AssertionError("the cache was not read")
+
     first = make_evaluator(tiny_params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
-    assert "real features 18/18 images, 0 s left" in capsys.readouterr().out
-    second = make_evaluator(tiny_params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
-    assert capsys.readouterr().out == ""
+    second = make_evaluator(tiny_params.evaluate, train_split(tiny_archive), tmp_path, tmp_path, must_not_run)
     assert torch.equal(first.real.features, second.real.features)
 
 
@@ -114,37 +116,27 @@ def test_untrained_generator_is_the_one_training_starts_from(tiny_params: Params
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in started.state_dict().items())
 
 
-def test_untrained_generator_is_measured_with_progress(
-    tiny_params: Params, tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_subjects_are_the_generator_at_every_psi_and_the_untrained_one(
+    make_params: Callable[..., Params], tiny_archive: Path, tmp_path: Path
 ) -> None:
-    evaluator = make_evaluator(tiny_params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
-    G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0)
-    numbers = measure_untrained(evaluator, G, 0, tiny_params)
-    assert "untrained generator 8/8 images, 0 s left" in capsys.readouterr().out
-    fresh = untrained_like(G, 0)
-    assert numbers == evaluator.measure(fresh, evaluator.latents(fresh), 1.0)
+    params = make_params("evaluate.truncation_psi=[1.0, 0.5, 1.0]")
+    evaluator = make_evaluator(params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
+    G = Generator(params.generator, img_resolution=16, img_channels=3, c_dim=0)
+    half, full, untrained = subjects_of(evaluator, G, seed=0)
+    assert [half.name, full.name, untrained.name] == ["psi 0.5", "psi 1.0", "untrained generator"]
+    assert [half.psi, full.psi, untrained.psi] == [0.5, 1.0, 1.0]
+    assert half.G is full.G is G
+    assert half.latents is full.latents
+    expected = untrained_like(G, 0).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in untrained.G.state_dict().items())
+    assert not torch.equal(untrained.latents.w, half.latents.w)
 
 
-def test_what_is_shown_reaches_the_extractor_unchanged(tiny_params: Params, tiny_archive: Path, tmp_path: Path) -> None:
-    seen = []
-
-    def show(batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        for batch in batches:
-            seen.append(len(batch))
-            yield batch
-
-    evaluator = make_evaluator(tiny_params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
-    G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0)
-    latents = evaluator.latents(G)
-    assert evaluator.measure(G, latents, 1.0, show) == evaluator.measure(G, latents, 1.0)
-    assert seen == [4, 4]
-
-
-def test_dead_trial_is_named_by_its_psi_and_the_last_line_of_its_error() -> None:
-    died = tune.Result({"config": {"psi": 0.5}}, None, RuntimeError("Traceback\n  File x\nOSError: disk full\n"), "")
+def test_dead_trial_is_named_with_the_last_line_of_its_error() -> None:
+    died = tune.Result({}, None, RuntimeError("Traceback\n  File x\nOSError: disk full\n"), "")
     with pytest.raises(EvaluationError) as caught:
-        row_of(died)
-    assert str(caught.value) == "psi = 0.5: the trial died: OSError: disk full"
+        numbers_of(died, "psi 0.5")
+    assert str(caught.value) == "psi 0.5: the trial died: OSError: disk full"
 
 
 def test_numbers_are_written_with_six_significant_digits() -> None:
