@@ -1,0 +1,87 @@
+"""A run that was stopped, saved and loaded elsewhere equals the uninterrupted one bit for bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.params import Params
+from stylegan.checkpoint import load_checkpoint, save_checkpoint
+from stylegan.data import ImageDataset
+from stylegan.state import TrainState
+from stylegan.train import Tick, train
+
+pytestmark = pytest.mark.slow
+
+OVERRIDES = (
+    "prepare.labels=folders", "data.use_labels=true", "data.xflip=true",
+    "augment.mode=ada", "augment.p=0.4", "augment.p_max=0.9", "augment.ada_interval=3", "augment.ada_kimg=0.1",
+    "augment.ada_target=-1.0",
+    "loss.g_reg_interval=3", "loss.d_reg_interval=4",
+    "train.batch_size=8", "train.batch_gpu=4", "train.total_kimg=0.08", "train.tick_kimg=0.016",
+)  # fmt: skip
+
+
+class Run:
+    """New objects for everything: the data set, the state, the loop."""
+
+    def __init__(self, params: Params, archive: Path) -> None:
+        self.dataset = ImageDataset(archive, use_labels=True, xflip=True, split="train", max_images=None)
+        torch.manual_seed(torch.seed())  # whatever the process drew before must not matter
+        self.state = TrainState.create(
+            params, img_resolution=16, img_channels=3, c_dim=self.dataset.c_dim, device=torch.device("cpu")
+        )
+
+    def train(self, num_ticks: int) -> list[Tick]:
+        loop = train(self.state, self.dataset)
+        return [next(loop) for _ in range(num_ticks)]
+
+
+@pytest.fixture(scope="module")
+def straight(
+    make_params: Callable[..., Params], tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Tick], bytes]:
+    """Ticks and saved state of the uninterrupted run"""
+    run = Run(make_params(*OVERRIDES), tiny_archive)
+    ticks = run.train(5)
+    assert ticks[-1].is_last
+    path = tmp_path_factory.mktemp("straight") / "state"
+    save_checkpoint(run.state, path)
+    return ticks, path.read_bytes()
+
+
+# Ticks of two steps and an ADA interval of three: after ticks 1, 2 and 4 signs are pending, after tick 3 none are.
+@pytest.mark.parametrize("first", [1, 2, 3, 4])
+def test_stopped_and_resumed_equals_uninterrupted(
+    first: int, straight: tuple[list[Tick], bytes], make_params: Callable[..., Params], tiny_archive: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    params = make_params(*OVERRIDES)
+    before = Run(params, tiny_archive)
+    ticks = before.train(first)
+    assert (before.state.signs[1] > 0) == (first != 3)
+    assert before.state.p > 0
+    save_checkpoint(before.state, tmp_path / "state")
+
+    after = Run(params, tiny_archive)
+    load_checkpoint(after.state, tmp_path / "state")
+    ticks += after.train(5 - first)
+    save_checkpoint(after.state, tmp_path / "state")
+    assert ticks == straight[0]
+    # G, D, G_ema, moments and steps of both Adams, p, signs, path length mean, position.
+    assert (tmp_path / "state").read_bytes() == straight[1]
+
+
+def test_run_has_moved_everything_that_is_compared(
+    straight: tuple[list[Tick], bytes], make_params: Callable[..., Params], tiny_archive: Path
+) -> None:
+    """Otherwise the comparison above would hold for a state that forgets."""
+    run = Run(make_params(*OVERRIDES), tiny_archive)
+    fresh = {name: p.clone() for name, p in run.state.G.named_parameters()}
+    run.train(5)
+    assert run.state.p not in (0, 0.4)
+    assert run.state.pl_mean > 0
+    assert run.state.G.mapping.w_avg.any()
+    assert all(not torch.equal(p, fresh[name]) for name, p in run.state.G.named_parameters())
+    assert all(moments["step"] > 0 for o in (run.state.opt_g, run.state.opt_d) for moments in o.state.values())
