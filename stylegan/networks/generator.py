@@ -128,7 +128,8 @@ class SynthesisBlock(nn.Module):
             x = self.conv0(x, ws[:, 0], mode)
             x = self.conv1(x, ws[:, 1], mode, gain=math.sqrt(0.5) if self.is_resnet else 1.0)
             x = x if shortcut is None else shortcut + x
-        img = None if img is None else upsample2d(img, self.resample_filter)
+        # The filter is an outer product; its factor filters the few channels of an image faster.
+        img = None if img is None else upsample2d(img, self.resample_filter.sum(dim=0))
         if self.num_torgb:
             rgb = self.torgb(x, ws[:, self.num_conv]).float()
             img = rgb if img is None else img + rgb

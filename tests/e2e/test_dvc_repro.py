@@ -1,0 +1,145 @@
+"""The user's path: a real `dvc repro` of a folder of images, killed with SIGKILL in mid-training and run again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from pipelines.document import rewrite
+from pipelines.params import Params
+from pipelines.ticks import read
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
+
+CODE = ("pipelines", "stylegan", "dvc.yaml", ".dvc/config", ".dvcignore", "requirements-assets.txt")
+ASSETS = ("assets/earth/bmng.jpg", "assets/efficientnet_lite0.safetensors", "assets/lpips_vgg16.safetensors")
+NUM_TICKS = 8
+
+
+class Project:
+    """A copy of the repository with a folder of images of its own; the random extractor needs no weights."""
+
+    def __init__(self, folder: Path, repository: Path, params: Params) -> None:
+        self.folder = folder
+        for name in CODE:
+            source, target = repository / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+        for name in ASSETS:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("a stand-in that the random networks do not read")
+        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+        self.dvc("commit", "--force", "assets")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A dvc command in a session of its own, so that all its processes can be killed at once"""
+        environment = os.environ | {
+            "DVC_NO_ANALYTICS": "true",
+            "DVC_SITE_CACHE_DIR": str(self.folder / ".site"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": "",
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=environment, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def dvc(self, *arguments: str) -> str:
+        """Output of a dvc command that must succeed"""
+        process = self.start(*arguments)
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        return output
+
+    def change(self, path: str, value: int) -> None:
+        """Set one parameter."""
+        file = self.folder / "params.yaml"
+        rewrite(file, file, {path: value})
+
+    def run_folder(self) -> Path:
+        """The only run so far"""
+        (folder,) = (path.parent for path in self.folder.glob("runs/*/driver.lock"))
+        return folder
+
+
+@pytest.fixture(scope="module")
+def params(
+    make_params: Callable[..., Params],
+    tmp_path_factory: pytest.TempPathFactory,
+    write_pictures: Callable[..., list[str]],
+) -> Params:
+    images = tmp_path_factory.mktemp("images")
+    write_pictures(images, 24, size=16)
+    return make_params(
+        f"prepare.source={images}", "prepare.holdout_fraction=0.25", f"train.total_kimg={0.008 * NUM_TICKS}"
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, repository: Path, params: Params) -> Project:
+    return Project(tmp_path_factory.mktemp("project"), repository, params)
+
+
+@pytest.fixture(scope="module")
+def killed_and_resumed(project: Project) -> str:
+    """Kill every process of `dvc repro` after the first snapshot, then give the same command again."""
+    process = project.start("repro")
+    deadline = time.monotonic() + 200
+    while not list(project.folder.glob("runs/*/checkpoints/nimg_*/state.safetensors")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (project.folder / "models" / "train.json").exists(), "killed too late to show anything"
+    return project.dvc("repro")
+
+
+def test_killed_and_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    project: Project, killed_and_resumed: str, repository: Path, params: Params, tmp_path: Path
+) -> None:
+    other = Project(tmp_path, repository, params)
+    other.dvc("repro", "train")
+    resumed, straight = (load_file(p.folder / "models" / "generator.safetensors") for p in (project, other))
+    assert resumed.keys() == straight.keys()
+    assert all((resumed[name] == straight[name]).all() for name in straight)
+
+
+def test_every_tick_is_recorded_once(project: Project, killed_and_resumed: str) -> None:
+    nimg = [row["nimg"] for row in read(project.run_folder())]
+    assert nimg == [8.0 * (index + 1) for index in range(NUM_TICKS)]
+
+
+def test_run_leaves_a_report_and_numbers(project: Project, killed_and_resumed: str) -> None:
+    metrics = json.loads((project.folder / "reports" / "metrics.json").read_text())
+    assert set(metrics["metrics"]) >= {"kid_random", "precision_random", "recall_random"}
+    assert "<html" in (project.folder / "reports" / "index.html").read_text()
+
+
+def test_second_repro_runs_no_stage(project: Project, killed_and_resumed: str) -> None:
+    assert "Running stage" not in project.dvc("repro")
+
+
+def test_changed_evaluation_reruns_evaluate_and_render_only(project: Project, killed_and_resumed: str) -> None:
+    project.change("evaluate.seed", 1)
+    output = project.dvc("repro")
+    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    assert ran == ["evaluate", "render"]
+
+
+def test_changed_cluster_reruns_nothing(project: Project, killed_and_resumed: str) -> None:
+    project.change("cluster.max_failures", 7)
+    assert "Running stage" not in project.dvc("repro", "train")
