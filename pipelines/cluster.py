@@ -53,8 +53,12 @@ def scaling(cluster: ClusterConfig) -> ScalingConfig:
 
 
 def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallback]) -> RunConfig:
-    """Where a training keeps its checkpoints, and how often it may fail; the same folder resumes."""
-    storage = folder.parent.as_posix() if cluster.storage_path is None else cluster.storage_path
+    """Where a training keeps its checkpoints, and how often it may fail; the same folder resumes.
+
+    folder is runs/<fingerprint>/checkpoints; a shared storage holds it as <storage_path>/<fingerprint>/checkpoints.
+    """
+    local, run = folder.parent.as_posix(), folder.parent.name
+    storage = local if cluster.storage_path is None else f"{cluster.storage_path.rstrip('/')}/{run}"
     return RunConfig(
         name=folder.name,
         storage_path=storage,
