@@ -1,0 +1,40 @@
+"""pipelines.cluster: what is asked of Ray; tests/distributed asks Ray itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines import cluster
+from pipelines.params import ClusterConfig, Params
+
+Make = Callable[..., Params]
+
+
+@pytest.fixture
+def config(make_params: Make) -> ClusterConfig:
+    overrides = ("cluster.num_workers=2", "cluster.cpus_per_worker=3", "cluster.max_failures=5")
+    return make_params(*overrides, "train.batch_size=8").cluster
+
+
+def test_every_worker_reserves_its_cores(config: ClusterConfig) -> None:
+    scaling = cluster.scaling(config)
+    assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (2, False, {"CPU": 3.0})
+
+
+def test_a_worker_with_a_gpu_reserves_one(config: ClusterConfig) -> None:
+    scaling = cluster.scaling(config.model_copy(update={"use_gpu": True}))
+    assert (scaling.use_gpu, scaling.resources_per_worker) == (True, {"CPU": 3.0, "GPU": 1.0})
+
+
+def test_the_folder_of_a_run_is_its_name_and_resumes_it(config: ClusterConfig, tmp_path: Path) -> None:
+    run = cluster.run_config(config, tmp_path / "fingerprint" / "checkpoints", [])
+    assert (run.storage_path, run.name) == (str(tmp_path / "fingerprint"), "checkpoints")
+    assert run.failure_config.max_failures == run.failure_config.controller_failure_limit == 5
+    assert run.checkpoint_config.num_to_keep == 2
+
+
+def test_trials_reserve_what_they_compute_on(config: ClusterConfig) -> None:
+    gpu = config.model_copy(update={"use_gpu": True})
+    assert (cluster.trial_resources(config), cluster.trial_device(config)) == ({"CPU": 1}, "cpu")
+    assert (cluster.trial_resources(gpu), cluster.trial_device(gpu)) == ({"CPU": 1, "GPU": 1}, "cuda")

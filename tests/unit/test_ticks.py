@@ -1,0 +1,109 @@
+"""pipelines.ticks: each tick written once, shown, recorded, and warned about."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ray.train import Checkpoint
+
+from pipelines import ticks
+from pipelines.journal import Journal
+from pipelines.params import Params
+from pipelines.ticks import TickLog, following, read, write_csv
+from stylegan.images import save_png
+
+Make = Callable[..., Params]
+
+
+def row(nimg: float, **values: float) -> dict[str, float]:
+    base = {"nimg": nimg, "kimg": nimg / 1000, "sec": 2.0, "sec_per_kimg": 250.0, "memory_gb": 0.5, "augment/p": 0.25}
+    return base | values
+
+
+def report(folder: Path, nimg: float, checkpoint: Checkpoint | None = None) -> None:
+    TickLog(folder).after_report(None, [row(nimg), row(-1.0)], checkpoint)  # of two ranks the first counts
+
+
+def test_ticks_are_kept_in_order(tmp_path: Path) -> None:
+    assert read(tmp_path) == []
+    report(tmp_path, 8.0)
+    report(tmp_path, 16.0)
+    assert read(tmp_path) == [row(8.0), row(16.0)]
+
+
+def test_a_replayed_tick_is_not_written_twice(tmp_path: Path) -> None:
+    for nimg in (8.0, 16.0, 8.0, 16.0, 24.0):
+        report(tmp_path, nimg)
+    assert [line["nimg"] for line in read(tmp_path)] == [8, 16, 24]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    save_png(torch.zeros(3, 4, 4, dtype=torch.uint8), tmp_path / "checkpoint" / ticks.SAMPLES)
+    return Checkpoint.from_directory(tmp_path / "checkpoint")
+
+
+def test_pictures_of_a_snapshot_are_kept_by_their_position(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    report(tmp_path, 16.0, checkpoint)
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["000000016.png"]
+
+
+def test_table_has_the_position_first_and_empty_cells_for_what_a_tick_lacks(tmp_path: Path) -> None:
+    write_csv([row(8.0, b=1.0), row(16.0, a=0.5)], tmp_path / "ticks.csv")
+    assert (tmp_path / "ticks.csv").read_bytes() == (
+        b"nimg,kimg,sec,sec_per_kimg,memory_gb,a,augment/p,b\n"
+        b"8.0,0.008,2.0,250.0,0.5,,0.25,1.0\n"
+        b"16.0,0.016,2.0,250.0,0.5,0.5,0.25,\n"
+    )
+
+
+def records(journal: Journal, kind: str) -> list[dict[str, Any]]:
+    return [record for record, _ in journal.read(0) if record["kind"] == kind]
+
+
+def test_every_tick_is_recorded_and_only_new_ones_are_shown(
+    tmp_path: Path, checkpoint: Checkpoint, make_params: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, folder = make_params("train.total_kimg=0.064"), tmp_path / "run"
+    report(folder, 8.0)  # before the stage was started again
+    journal = Journal(folder)
+    with following(folder, journal, params):
+        report(folder, 16.0, checkpoint)
+    assert [(record["step"], record["values"]["sec"]) for record in records(journal, "metrics")] == [(8, 2), (16, 2)]
+    assert [record["step"] for record in records(journal, "image")] == [16]
+    assert not {"nimg", "kimg"} & {name for record in records(journal, "metrics") for name in record["values"]}
+    # 48 images at 250 s a kimg.
+    assert capsys.readouterr().out == (
+        "kimg 0.0/0.064  0m12s left  250.00 s/kimg  p 0.250  r_t nan  loss G nan D nan  0.50 GB\n"
+    )
+
+
+def test_last_ticks_are_recorded_when_the_stage_fails(tmp_path: Path, make_params: Make) -> None:
+    journal = Journal(tmp_path)
+
+    def fail() -> None:
+        with following(tmp_path, journal, make_params()):
+            report(tmp_path, 8.0)
+            raise RuntimeError("worker died")
+
+    with pytest.raises(RuntimeError, match="worker died"):
+        fail()
+    assert [record["step"] for record in records(journal, "metrics")] == [8]
+
+
+@pytest.mark.parametrize(("mode", "p", "warns"), [("ada", 0.8, True), ("ada", 0.79, False), ("fixed", 0.8, False)])
+def test_p_at_its_cap_is_said_once_with_advice(
+    mode: str, p: float, warns: bool, tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = make_params(f"augment.mode={mode}", "augment.p_max=0.8")
+    with following(tmp_path, Journal(tmp_path), params):
+        lines = [json.dumps(row(nimg, **{"augment/p": p})) + "\n" for nimg in (8.0, 16.0)]
+        (tmp_path / "ticks.jsonl").write_text("".join(lines))
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count(
+        "augment.p reached its cap augment.p_max = 0.8 at kimg 0.0: D still recognises the training set. "
+        "More images or a higher loss.r1_gamma help; above 0.8 augmentations leak."
+    ) == int(warns)

@@ -1,0 +1,120 @@
+"""pipelines.train without Ray: names of runs, one trainer a run, damaged registers; tests/distributed runs it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import stylegan
+from pipelines import train as stage
+from pipelines.params import Params, fingerprint
+from pipelines.train import SECTIONS, TrainError, code_digest, exclusive, measure, snapshot, spare_checkpoints
+from stylegan.checkpoint import load_generator
+from stylegan.data import ImageDataset
+from stylegan.state import TrainState
+from stylegan.train import Tick
+
+Make = Callable[..., Params]
+
+
+def name(params: Params, archive: str = "a", code: str = "c") -> str:
+    return fingerprint(params, archive, code, sections=SECTIONS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["train.seed=1", "loss.r1_gamma=3.0", "augment.p=0.1", "data.xflip=true", "generator.w_dim=4", "train.g_lr=0.1"],
+)
+def test_a_changed_parameter_is_another_run(change: str, make_params: Make) -> None:
+    assert name(make_params(change)) != name(make_params())
+
+
+@pytest.mark.parametrize("change", ["cluster.max_failures=7", "tracking.experiment=x", "evaluate.seed=1"])
+def test_how_to_run_and_what_comes_after_do_not_name_the_run(change: str, make_params: Make) -> None:
+    assert name(make_params(change)) == name(make_params())
+
+
+def test_another_archive_or_code_is_another_run(make_params: Make) -> None:
+    params = make_params()
+    assert len({name(params), name(params, archive="b"), name(params, code="d")}) == 3
+
+
+def test_digest_follows_the_code_that_decides_weights_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    copied = tmp_path / "stylegan"
+    for file in (repository / "stylegan").rglob("*.py"):
+        target = copied / file.relative_to(repository / "stylegan")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    monkeypatch.setattr(stylegan, "__file__", str(copied / "__init__.py"))
+    digest = code_digest()
+    for module, matters in (("networks/layers.py", True), ("state.py", True), ("metrics/kid.py", False)):
+        with (copied / module).open("a") as stream:
+            stream.write("# changed\n")
+        assert (code_digest() != digest) == matters
+        digest = code_digest()
+
+
+def test_a_second_trainer_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with exclusive(folder), pytest.raises(TrainError) as caught, exclusive(folder):
+        pass
+    pid = os.getpid()
+    assert str(caught.value) == (
+        f"{folder}: process {pid} is training this run. Wait until it ends and run the same command again, or end "
+        f"it with `kill {pid}`; the run then resumes from its last checkpoint."
+    )
+    with exclusive(folder):  # free again
+        pass
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Path:
+    for nimg in ("000000008", "000000016"):
+        (tmp_path / f"nimg_{nimg}").mkdir()
+    return tmp_path
+
+
+def test_a_whole_register_is_left_to_ray(checkpoints: Path) -> None:
+    (checkpoints / "checkpoint_manager_snapshot.json").write_text("{}")
+    assert spare_checkpoints(checkpoints) == []
+    assert (checkpoints / "checkpoint_manager_snapshot.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", '{"checkpoint_results": [{"chec'])
+def test_a_register_cut_short_is_set_aside_and_checkpoints_are_tried_newest_first(
+    content: str, checkpoints: Path
+) -> None:
+    (checkpoints / "checkpoint_manager_snapshot.json").write_text(content)
+    assert [folder.name for folder in spare_checkpoints(checkpoints)] == ["nimg_000000016", "nimg_000000008"]
+    assert not (checkpoints / "checkpoint_manager_snapshot.json").exists()
+
+
+def test_a_fresh_run_has_no_checkpoints(tmp_path: Path) -> None:
+    assert spare_checkpoints(tmp_path / "none") == []
+
+
+def tick(nimg: int, is_snapshot: bool) -> Tick:
+    return Tick(1, nimg, {"loss/G": 0.5}, is_snapshot, is_last=False)
+
+
+def test_a_row_holds_position_speed_memory_and_statistics() -> None:
+    row = measure(tick(4000, False), sec=3.0, nimg=2000)
+    assert row.pop("memory_gb") > 0
+    assert row == {"nimg": 4000, "kimg": 4, "sec": 3, "sec_per_kimg": 1.5, "loss/G": 0.5}
+
+
+def test_a_snapshot_holds_state_generator_and_pictures(tiny_params: Params, tiny_archive: Path) -> None:
+    dataset = ImageDataset(tiny_archive, use_labels=True, xflip=False, split="train", max_images=None)
+    state = TrainState.create(tiny_params, img_resolution=16, img_channels=3, c_dim=2, device=torch.device("cpu"))
+    with snapshot(state, dataset, tick(8, True)) as checkpoint:
+        assert checkpoint is not None
+        folder = Path(checkpoint.path)
+        assert {stage.STATE, stage.GENERATOR, "samples.png"} <= {path.name for path in folder.iterdir()}
+        assert load_generator(folder / stage.GENERATOR).c_dim == 2
+    assert not folder.exists()
+    with snapshot(state, dataset, tick(8, False)) as checkpoint:
+        assert checkpoint is None
