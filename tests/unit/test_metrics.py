@@ -112,6 +112,12 @@ def test_every_image_has_noise_of_its_own(G: Generator) -> None:
     assert not torch.allclose(one, two, atol=1e-3)
 
 
+def test_generator_without_noise_is_measured_too(make_params: Callable[..., Params]) -> None:
+    G = make_generator(make_params("generator.use_noise=false"))
+    one, two = synthesize(G, Latents(seed=0, w=torch.ones(2, G.w_dim)), range(2), 1.0, None)
+    torch.testing.assert_close(one, two)
+
+
 def test_generator_is_left_as_it_was(G: Generator) -> None:
     before = {name: tensor.clone() for name, tensor in G.state_dict().items()}
     images_of(G)
