@@ -9,9 +9,8 @@ import ast
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -24,6 +23,8 @@ from stylegan.augment import AugmentPipe
 from stylegan.data import ImageDataset
 from stylegan.data.archive import ArchiveError
 from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.evaluator import extract
+from stylegan.metrics.extractors import Extractor
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.train import train
@@ -269,18 +270,18 @@ def measured(make_params: Make, tiny_archive: Path, G: Generator) -> Callable[..
         dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
         absent = tiny_archive.parent / "absent"
         features = tiny_archive.parent / digest(*overrides)
-        try:
-            evaluator = make_evaluator(params.evaluate, dataset, absent, features)
-        except (MetricError, FileNotFoundError) as error:
-            return str(error)
         sizes: list[int] = []
 
-        def show(batches: Any) -> Any:
-            for batch in batches:
-                sizes.append(len(batch))
-                yield batch
+        def noting_sizes(batches: Iterable[torch.Tensor], extractor: Extractor) -> torch.Tensor:
+            parts = list(batches)
+            sizes.extend(len(part) for part in parts)
+            return extract(parts, extractor)
 
-        numbers = [evaluator.measure(G, evaluator.latents(G), psi, show) for psi in params.evaluate.truncation_psi]
+        try:
+            evaluator = make_evaluator(params.evaluate, dataset, absent, features, noting_sizes)
+        except (MetricError, FileNotFoundError) as error:
+            return str(error)
+        numbers = [evaluator.measure(G, evaluator.latents(G), psi) for psi in params.evaluate.truncation_psi]
         return repr((numbers, sizes))
 
     return run
