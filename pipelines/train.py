@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ from stylegan.images import grid, save_png
 from stylegan.state import TrainState
 from stylegan.train import NonFiniteError, Tick, train
 
-STATE, GENERATOR = "state.safetensors", "generator.safetensors"
+STATE, GENERATOR, ROW = "state.safetensors", "generator.safetensors", "tick.json"  # in every checkpoint
 SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train")
 # The code that decides the weights; a change of it is a new run, as a changed parameter is.
 CODE = (
@@ -71,14 +71,12 @@ def train_worker(job: dict[str, Any]) -> str | None:
             params, img_resolution=dataset.resolution, img_channels=dataset.channels, c_dim=dataset.c_dim,
             device=ray.train.torch.get_device(),
         )  # fmt: skip
-        resume(state, job["spare_checkpoints"])
+        resume(state, dataset, job["spare_checkpoints"])
         clock, before = time.perf_counter(), state.cur_nimg
         try:
             for tick in train(state, dataset):
                 row = measure(tick, time.perf_counter() - clock, tick.cur_nimg - before)
-                with snapshot(state, dataset, tick) as checkpoint:
-                    name = f"nimg_{tick.cur_nimg:09d}" if tick.is_snapshot else None
-                    ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
+                report(state, dataset, row, is_snapshot=tick.is_snapshot)
                 clock, before = time.perf_counter(), tick.cur_nimg
         except NonFiniteError as error:
             return str(error)
@@ -103,22 +101,36 @@ def open_dataset(archive: Path, params: Params) -> ImageDataset:
     )
 
 
-def resume(state: TrainState, spare_checkpoints: list[Path]) -> None:
-    """Continue from the checkpoint that Ray registered, else from the newest that can be read, else stay fresh."""
+def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Path]) -> None:
+    """Continue from the checkpoint that Ray registered, else from the newest that can be read, else stay fresh.
+
+    Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register.
+    """
     registered = ray.train.get_checkpoint()
     if registered is not None:
         with registered.as_directory() as folder:
             load_checkpoint(state, Path(folder) / STATE)
+            row = json.loads((Path(folder) / ROW).read_text())
+        report(state, dataset, row, is_snapshot=False)  # registered twice, it would be deleted once
         return
-    for folder in spare_checkpoints:
+    for spare in spare_checkpoints:
         try:
-            load_checkpoint(state, folder / STATE)
-        except (CheckpointError, FileNotFoundError):
+            row = json.loads((spare / ROW).read_text())
+            load_checkpoint(state, spare / STATE)
+        except (CheckpointError, FileNotFoundError, json.JSONDecodeError):
             continue
+        report(state, dataset, row, is_snapshot=True)
         return
 
 
-def measure(tick: Tick, sec: float, nimg: int) -> dict[str, float]:
+def report(state: TrainState, dataset: ImageDataset, row: ticks.Row, *, is_snapshot: bool) -> None:
+    """Tell Ray about a tick; every rank has to."""
+    with snapshot(state, dataset, row) if is_snapshot else nullcontext() as checkpoint:
+        name = f"nimg_{state.cur_nimg:09d}" if is_snapshot else None
+        ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
+
+
+def measure(tick: Tick, sec: float, nimg: int) -> ticks.Row:
     """One row of the tick log"""
     rss_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     memory_gb = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else rss_gb
@@ -128,15 +140,16 @@ def measure(tick: Tick, sec: float, nimg: int) -> dict[str, float]:
 
 
 @contextmanager
-def snapshot(state: TrainState, dataset: ImageDataset, tick: Tick) -> Iterator[Checkpoint | None]:
-    """Whole state, generator and sample pictures in one folder, on rank 0 when a snapshot is due; else None."""
-    if rank() != 0 or not tick.is_snapshot:
+def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterator[Checkpoint | None]:
+    """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
+    if rank() != 0:
         yield None
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR)
+        write_json(folder / ROW, row)
         c = dataset.labels(range(NUM_SAMPLES)) if dataset.c_dim else None
         pictures = generate_images(
             state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const", c=c,
@@ -199,8 +212,7 @@ def run(params: Params, root: Path, state: Path) -> Path:
     dataset = open_dataset(root / "data" / "archive.zip", params)
     name = fingerprint(params, dataset.digest, code_digest(), sections=SECTIONS)
     folder = state / name
-    journal = Journal(folder)
-    with exclusive(folder), publishing(journal, params.tracking):
+    with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
         job = {
             "params": params,

@@ -1,5 +1,6 @@
 """pipelines.train without Ray: names of runs, one trainer a run, damaged registers; tests/distributed runs it."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -97,24 +98,20 @@ def test_a_fresh_run_has_no_checkpoints(tmp_path: Path) -> None:
     assert spare_checkpoints(tmp_path / "none") == []
 
 
-def tick(nimg: int, is_snapshot: bool) -> Tick:
-    return Tick(1, nimg, {"loss/G": 0.5}, is_snapshot, is_last=False)
-
-
 def test_a_row_holds_position_speed_memory_and_statistics() -> None:
-    row = measure(tick(4000, False), sec=3.0, nimg=2000)
+    row = measure(Tick(1, 4000, {"loss/G": 0.5}, is_snapshot=False, is_last=False), sec=3.0, nimg=2000)
     assert row.pop("memory_gb") > 0
     assert row == {"nimg": 4000, "kimg": 4, "sec": 3, "sec_per_kimg": 1.5, "loss/G": 0.5}
 
 
-def test_a_snapshot_holds_state_generator_and_pictures(tiny_params: Params, tiny_archive: Path) -> None:
+def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, tiny_archive: Path) -> None:
     dataset = ImageDataset(tiny_archive, use_labels=True, xflip=False, split="train", max_images=None)
     state = TrainState.create(tiny_params, img_resolution=16, img_channels=3, c_dim=2, device=torch.device("cpu"))
-    with snapshot(state, dataset, tick(8, True)) as checkpoint:
+    with snapshot(state, dataset, {"nimg": 8.0, "loss/G": 0.1}) as checkpoint:
         assert checkpoint is not None
         folder = Path(checkpoint.path)
-        assert {stage.STATE, stage.GENERATOR, "samples.png"} <= {path.name for path in folder.iterdir()}
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        assert names == {"state.safetensors", "generator.safetensors", "samples.png", "tick.json"}
         assert load_generator(folder / stage.GENERATOR).c_dim == 2
+        assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "loss/G": 0.1}
     assert not folder.exists()
-    with snapshot(state, dataset, tick(8, False)) as checkpoint:
-        assert checkpoint is None
