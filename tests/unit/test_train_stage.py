@@ -2,16 +2,28 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from ray.train import Checkpoint
 
 import stylegan
 from pipelines import train as stage
 from pipelines.params import Params, fingerprint
-from pipelines.train import SECTIONS, TrainError, code_digest, exclusive, measure, snapshot, spare_checkpoints
+from pipelines.train import (
+    SECTIONS,
+    TrainError,
+    code_digest,
+    exclusive,
+    measure,
+    resume,
+    snapshot,
+    spare_checkpoints,
+)
 from stylegan.checkpoint import load_generator
 from stylegan.data import ImageDataset
 from stylegan.state import TrainState
@@ -104,10 +116,17 @@ def test_a_row_holds_position_speed_memory_and_statistics() -> None:
     assert row == {"nimg": 4000, "kimg": 4, "sec": 3, "sec_per_kimg": 1.5, "loss/G": 0.5}
 
 
-def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, tiny_archive: Path) -> None:
-    dataset = ImageDataset(tiny_archive, use_labels=True, xflip=False, split="train", max_images=None)
-    state = TrainState.create(tiny_params, img_resolution=16, img_channels=3, c_dim=2, device=torch.device("cpu"))
-    with snapshot(state, dataset, {"nimg": 8.0, "loss/G": 0.1}) as checkpoint:
+@pytest.fixture
+def dataset(tiny_archive: Path) -> ImageDataset:
+    return ImageDataset(tiny_archive, use_labels=True, xflip=False, split="train", max_images=None)
+
+
+def create(params: Params) -> TrainState:
+    return TrainState.create(params, img_resolution=16, img_channels=3, c_dim=2, device=torch.device("cpu"))
+
+
+def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, dataset: ImageDataset) -> None:
+    with snapshot(create(tiny_params), dataset, {"nimg": 8.0, "loss/G": 0.1}) as checkpoint:
         assert checkpoint is not None
         folder = Path(checkpoint.path)
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
@@ -115,3 +134,67 @@ def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, 
         assert load_generator(folder / stage.GENERATOR).c_dim == 2
         assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "loss/G": 0.1}
     assert not folder.exists()
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a worker told Ray, which has no checkpoint for it"""
+    said: list[dict[str, Any]] = []
+
+    def report(row: dict[str, float], checkpoint: Checkpoint | None, checkpoint_dir_name: str | None) -> None:
+        files = [] if checkpoint is None else [path.name for path in Path(checkpoint.path).iterdir()]
+        said.append({"row": row, "name": checkpoint_dir_name, "has_state": stage.STATE in files})
+
+    monkeypatch.setattr("ray.train.report", report)
+    monkeypatch.setattr("ray.train.get_checkpoint", lambda: None)
+    return said
+
+
+def keep(folder: Path, state: TrainState, dataset: ImageDataset, nimg: int) -> Path:
+    """Write the snapshot of a position as Ray keeps it."""
+    state.cur_nimg = nimg
+    with snapshot(state, dataset, {"nimg": nimg}) as checkpoint:
+        assert checkpoint is not None
+        shutil.copytree(checkpoint.path, folder / f"nimg_{nimg:09d}")
+    return folder / f"nimg_{nimg:09d}"
+
+
+@pytest.mark.parametrize("damage", ["state.safetensors", "tick.json", "missing"])
+def test_without_a_register_the_newest_checkpoint_that_can_be_read_is_resumed_and_registered(
+    damage: str, tmp_path: Path, tiny_params: Params, dataset: ImageDataset, reports: list[dict[str, Any]]
+) -> None:
+    state = create(tiny_params)
+    for nimg in (8, 16):
+        newest = keep(tmp_path, state, dataset, nimg)
+    if damage == "missing":
+        (newest / stage.STATE).unlink()
+    else:
+        content = (newest / damage).read_bytes()
+        (newest / damage).write_bytes(content[: len(content) // 2])
+    fresh = create(tiny_params)
+    resume(fresh, dataset, spare_checkpoints(tmp_path))
+    assert fresh.cur_nimg == 8
+    assert reports == [{"row": {"nimg": 8}, "name": "nimg_000000008", "has_state": True}]
+
+
+def test_nothing_to_resume_stays_fresh(
+    tmp_path: Path, tiny_params: Params, dataset: ImageDataset, reports: list[dict[str, Any]]
+) -> None:
+    state = create(tiny_params)
+    resume(state, dataset, spare_checkpoints(tmp_path))
+    assert (state.cur_nimg, reports) == (0, [])
+
+
+def test_a_registered_checkpoint_is_resumed_and_its_tick_said_again_but_not_registered_twice(
+    tmp_path: Path,
+    tiny_params: Params,
+    dataset: ImageDataset,
+    reports: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registered = Checkpoint.from_directory(keep(tmp_path, create(tiny_params), dataset, 16))
+    monkeypatch.setattr("ray.train.get_checkpoint", lambda: registered)
+    state = create(tiny_params)
+    resume(state, dataset, [])
+    assert state.cur_nimg == 16
+    assert reports == [{"row": {"nimg": 16}, "name": None, "has_state": False}]

@@ -1,0 +1,237 @@
+"""The stage under a real Ray: what it writes, and that neither SIGKILL nor a damaged register changes any of it."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from pipelines import ticks, tracking
+from pipelines import train as stage
+from pipelines.cluster import connect
+from pipelines.params import Params
+from pipelines.train import TrainError, run
+from stylegan.checkpoint import load_checkpoint, load_generator
+from stylegan.files import sha256_of
+from stylegan.state import TrainState
+
+pytestmark = [
+    pytest.mark.distributed,
+    # MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
+    # Ray 2.60 itself sets options that it deprecates.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+    # ray.shutdown does not wait for the processes that it ends.
+    pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning"),
+]
+
+Make = Callable[..., Params]
+# Twenty ticks of two steps, with a snapshot every third: some ticks are replayed after most kills.
+OVERRIDES = (
+    "train.total_kimg=0.16", "train.tick_kimg=0.008", "train.snapshot_ticks=3", "augment.p=0.2", "augment.ada_kimg=0.2",
+)  # fmt: skip
+EVERY_TICK = list(range(8, 161, 8))
+TIMING = {"sec", "sec_per_kimg", "memory_gb"}
+
+
+@pytest.fixture(scope="module")
+def make_root(tmp_path_factory: pytest.TempPathFactory, tiny_archive: Path) -> Callable[[], Path]:
+    """make_root() -> a work tree as `prepare` leaves it"""
+
+    def make() -> Path:
+        root = tmp_path_factory.mktemp("root")
+        (root / "data").mkdir()
+        (root / "data" / "archive.zip").write_bytes(tiny_archive.read_bytes())
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tracking_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Publish to a database of this module instead of the checkout's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        here = partial(tracking.publishing, root=tmp_path_factory.mktemp("tracking"))
+        patch.setattr(stage, "publishing", here)
+        yield
+
+
+@pytest.fixture(scope="module")
+def ray(tiny_params: Params) -> Iterator[None]:
+    with connect(tiny_params.cluster):
+        yield
+
+
+@pytest.fixture(scope="module")
+def params(make_params: Make) -> Params:
+    return make_params(*OVERRIDES)
+
+
+@pytest.fixture(scope="module")
+def finished(ray: None, params: Params, make_root: Callable[[], Path]) -> Path:
+    """The work tree after an uninterrupted run"""
+    root = make_root()
+    assert run(params, root, root / "runs").parent == root / "runs"
+    return root
+
+
+def table(root: Path) -> list[dict[str, str]]:
+    with (root / "reports" / "ticks.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def outputs(root: Path) -> tuple[bytes, bytes]:
+    return (root / "models" / "generator.safetensors").read_bytes(), (root / "models" / "train.json").read_bytes()
+
+
+def results(root: Path) -> list[dict[str, str]]:
+    """The tick log without what depends on the machine"""
+    return [{name: cell for name, cell in row.items() if name not in TIMING} for row in table(root)]
+
+
+def folder_of(root: Path) -> Path:
+    (folder,) = (root / "runs").iterdir()
+    return folder
+
+
+def test_stage_writes_generator_record_and_log(finished: Path) -> None:
+    folder = folder_of(finished)
+    assert json.loads((finished / "models" / "train.json").read_text()) == {
+        "fingerprint": folder.name,
+        "archive_sha256": sha256_of(finished / "data" / "archive.zip"),
+        "cur_nimg": 160,
+        "seed": 0,
+    }
+    G = load_generator(finished / "models" / "generator.safetensors")
+    assert G(torch.randn(2, G.z_dim), torch.zeros(2, 0)).isfinite().all()
+    assert [float(row["nimg"]) for row in table(finished)] == EVERY_TICK
+    assert all(float(row[name]) > 0 for row in table(finished) for name in TIMING)
+    snapshots = [24, 48, 72, 96, 120, 144, 160]
+    assert sorted(path.stem for path in (folder / "samples").iterdir()) == [f"{nimg:09d}" for nimg in snapshots]
+    # Ray keeps two: a damaged newest one leaves another.
+    kept = sorted(path.name for path in (folder / "checkpoints").glob("nimg_*"))
+    assert kept == ["nimg_000000144", "nimg_000000160"]
+    kinds = [json.loads(line)["kind"] for line in (folder / "tracking.jsonl").read_text().splitlines()]
+    assert kinds.count("metrics") == len(EVERY_TICK)
+    assert kinds.count("image") == len(snapshots)
+    assert kinds[-1] == "status"
+
+
+def test_a_finished_run_is_not_trained_again(finished: Path, ray: None, params: Params) -> None:
+    before, log = outputs(finished), folder_of(finished) / "ticks.jsonl"
+    lines = log.read_text()
+    (finished / "models" / "generator.safetensors").unlink()  # as DVC does before it runs a stage
+    # A kill may come after Ray has registered a checkpoint and before its tick is logged.
+    log.write_text("".join(lines.splitlines(keepends=True)[:-1]))
+    run(params, finished, finished / "runs")
+    assert outputs(finished) == before
+    assert log.read_text() == lines
+
+
+def test_half_of_a_register_costs_no_checkpoint(finished: Path, ray: None, params: Params) -> None:
+    """Ray does not write its register of checkpoints whole."""
+    before, checkpoints = (outputs(finished), results(finished)), folder_of(finished) / "checkpoints"
+    register = checkpoints / "checkpoint_manager_snapshot.json"
+    register.write_bytes(register.read_bytes()[:100])
+    run(params, finished, finished / "runs")
+    assert (outputs(finished), results(finished)) == before
+    assert json.loads(register.read_text())
+
+
+def test_a_changed_parameter_is_a_run_of_its_own_and_a_diverging_one_stops_with_its_last_good_checkpoint(
+    finished: Path, ray: None, make_params: Make
+) -> None:
+    before, first = outputs(finished), folder_of(finished)
+    # Weights of the order of 100 in every layer: gradients overflow after about four steps.
+    diverging = ("augment.mode=none", "loss.r1_gamma=0.0", "loss.pl_weight=0.0", "train.d_lr=100.0")
+    params = make_params(*OVERRIDES, *diverging, "train.snapshot_ticks=1")
+    with pytest.raises(TrainError) as caught:
+        run(params, finished, finished / "runs")
+    # Ray would have wrapped the message and counted attempts, had it tried again.
+    assert re.fullmatch(
+        r"the gradients of phase (Gmain|Dmain) are not finite at kimg 0\.0\d\d\. The last checkpoint is good: "
+        r"lower train\.g_lr / train\.d_lr, raise loss\.r1_gamma, or set train\.precision to fp32, and run again\.",
+        str(caught.value),
+    )
+    assert outputs(finished) == before
+    (second,) = set((finished / "runs").iterdir()) - {first}
+    state = TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
+    newest = max((second / "checkpoints").glob("nimg_*"))
+    load_checkpoint(state, newest / stage.STATE)
+    assert all(p.isfinite().all() for net in (state.G, state.D, state.G_ema) for p in net.parameters())
+    assert f"{state.cur_nimg:09d}" == newest.name.removeprefix("nimg_")
+    assert [row["nimg"] for row in ticks.read(second)] == list(range(8, state.cur_nimg + 1, 8))
+    assert json.loads((second / "tracking.jsonl").read_text().splitlines()[-1])["status"] == "FAILED"
+
+
+class Stage:
+    """The command as DVC would start it, in a process group of its own"""
+
+    def __init__(self, root: Path, environment: dict[str, str]) -> None:
+        self.root, self.environment = root, environment
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        with (self.root / "output.txt").open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pipelines.train", "train.total_kimg=0.16"], cwd=self.root,
+                env=self.environment, start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        return self.process
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture
+def command(make_root: Callable[[], Path], params: Params, repository: Path) -> Iterator[Stage]:
+    root = make_root()
+    values = params.model_dump(mode="json")
+    values["train"]["total_kimg"] = 1000  # overridden on the command line
+    (root / "params.yaml").write_text(yaml.safe_dump(values))
+    stage = Stage(root, os.environ | {"DVC_ROOT": str(root), "PYTHONPATH": str(repository)})
+    yield stage
+    stage.kill()
+
+
+def wait_for(condition: Callable[[], bool], command: Stage) -> None:
+    deadline = time.monotonic() + 150
+    while not condition():
+        assert command.process is not None
+        assert command.process.poll() is None, (command.root / "output.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(
+    command: Stage, finished: Path, params: Params
+) -> None:
+    root, first = command.root, command.start()
+    wait_for(lambda: any(root.glob("runs/*/ticks.jsonl")), command)
+    folder = folder_of(root)
+    # Past the first snapshot and before the last, in the middle of ticks that are replayed.
+    wait_for(lambda: len(ticks.read(folder)) >= 5, command)
+    with pytest.raises(TrainError, match=f"process {first.pid} is training this run"):
+        run(params, root, root / "runs")
+    command.kill()
+    assert first.returncode == -signal.SIGKILL
+    assert len(ticks.read(folder)) < len(EVERY_TICK)
+    assert not (root / "models").exists()
+
+    assert command.start().wait(timeout=200) == 0, (root / "output.txt").read_text()
+    assert folder_of(root) == folder
+    assert outputs(root) == outputs(finished)
+    assert results(root) == results(finished)
