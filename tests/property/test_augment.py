@@ -17,21 +17,21 @@ def draw_images(seed: int, channels: int = 3) -> torch.Tensor:
     return torch.rand(2, channels, 24, 24, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@settings(max_examples=20, deadline=None)  # a warp takes milliseconds
+@settings(max_examples=20)  # a warp takes milliseconds
 @given(seeds, st.sampled_from([1, 3, 4]))
 def test_nothing_happens_at_p_0(seed: int, channels: int) -> None:
     images = draw_images(seed, channels)
     assert torch.equal(AugmentPipe.from_multipliers(**dict.fromkeys(NAMES, 1.0))(images, p=0.0), images)
 
 
-@settings(max_examples=20, deadline=None)  # a warp takes milliseconds
+@settings(max_examples=20)  # a warp takes milliseconds
 @given(seeds)
 def test_nothing_happens_without_transforms(seed: int) -> None:
     images = draw_images(seed)
     assert torch.equal(AugmentPipe.from_multipliers()(images, p=1.0), images)
 
 
-@settings(max_examples=10, deadline=None)  # a warp takes milliseconds
+@settings(max_examples=10)  # a warp takes milliseconds
 @given(seeds)
 def test_flipping_twice_is_the_identity(seed: int) -> None:
     smooth = F.interpolate(draw_images(seed)[..., ::6, ::6], size=24, mode="bilinear")
@@ -41,7 +41,7 @@ def test_flipping_twice_is_the_identity(seed: int) -> None:
     torch.testing.assert_close(twice, smooth, rtol=0, atol=0.02)
 
 
-@settings(max_examples=20, deadline=None)  # a warp takes milliseconds
+@settings(max_examples=20)  # a warp takes milliseconds
 @given(seeds, st.sampled_from([name for name in NAMES if name != "noise"]), percentiles)
 def test_permuting_the_batch_permutes_the_output(seed: int, name: str, percentile: float) -> None:
     images, pipe = draw_images(seed), AugmentPipe.from_multipliers(**{name: 1.0})
@@ -49,7 +49,7 @@ def test_permuting_the_batch_permutes_the_output(seed: int, name: str, percentil
     torch.testing.assert_close(back.flip(0), there, rtol=0, atol=1e-5)  # other blocking of fp32 sums
 
 
-@settings(max_examples=20, deadline=None)  # a warp takes milliseconds
+@settings(max_examples=20)  # a warp takes milliseconds
 @given(seeds, st.sampled_from(["hue", "saturation"]), percentiles)
 def test_colour_rotations_and_saturation_keep_the_luma(seed: int, name: str, percentile: float) -> None:
     images = draw_images(seed)
@@ -57,7 +57,7 @@ def test_colour_rotations_and_saturation_keep_the_luma(seed: int, name: str, per
     torch.testing.assert_close(out.mean(dim=1), images.mean(dim=1), rtol=0, atol=1e-5)  # fp32, factors up to 2^1.6
 
 
-@settings(max_examples=20, deadline=None)  # a warp takes milliseconds
+@settings(max_examples=20)  # a warp takes milliseconds
 @given(seeds, seeds)
 def test_equal_seeds_augment_equally(seed: int, other: int) -> None:
     images, pipe = draw_images(seed), AugmentPipe.from_multipliers(**dict.fromkeys(NAMES, 1.0))

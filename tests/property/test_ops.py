@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -38,7 +38,6 @@ def resamplings(data: st.DrawFn) -> tuple[Operation, Tensor]:
     return lambda x: upfirdn2d(x, f, up, down, padding, 1.5, flip), draw(seed + 1, 1, 2, h, w)
 
 
-@settings(deadline=None)  # the first call loads libraries
 @given(resamplings(), seeds)
 def test_upfirdn2d_is_linear(case: tuple[Operation, Tensor], seed: int) -> None:
     resample, x = case
@@ -46,7 +45,6 @@ def test_upfirdn2d_is_linear(case: tuple[Operation, Tensor], seed: int) -> None:
     torch.testing.assert_close(resample(2 * x - 3 * y), 2 * resample(x) - 3 * resample(y), **EXACT)
 
 
-@settings(deadline=None)  # the first call loads libraries
 @given(resamplings(), seeds)
 def test_backward_of_upfirdn2d_is_its_adjoint(case: tuple[Operation, Tensor], seed: int) -> None:
     """<A x, y> == <x, A' y>"""
