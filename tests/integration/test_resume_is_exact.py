@@ -66,6 +66,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
 
     after = Run(params, tiny_archive)
     load_checkpoint(after.state, tmp_path / "state")
+    assert torch.equal(after.state.signs, before.state.signs)
     ticks += after.train(5 - first)
     save_checkpoint(after.state, tmp_path / "state")
     assert ticks == straight[0]
