@@ -49,17 +49,17 @@ def identity(n: int, size: int) -> Tensor:
 
 def translate2d(x: Tensor | float, y: Tensor | float) -> Tensor:
     """Shift by x, y [N] or scalar -> [N or 1, 3, 3]"""
-    x, y = torch.atleast_1d(torch.as_tensor(x)), torch.atleast_1d(torch.as_tensor(y))
-    matrix = identity(x.shape[0], 3)
-    matrix[:, 0, 2], matrix[:, 1, 2] = x, y
+    rows = torch.atleast_1d(torch.as_tensor(x))
+    matrix = identity(rows.shape[0], 3)
+    matrix[:, 0, 2], matrix[:, 1, 2] = rows, y
     return matrix
 
 
 def scale2d(x: Tensor | float, y: Tensor | float) -> Tensor:
     """Scale by x, y [N] or scalar -> [N or 1, 3, 3]"""
-    x, y = torch.atleast_1d(torch.as_tensor(x)), torch.atleast_1d(torch.as_tensor(y))
-    matrix = identity(x.shape[0], 3)
-    matrix[:, 0, 0], matrix[:, 1, 1] = x, y
+    rows = torch.atleast_1d(torch.as_tensor(x))
+    matrix = identity(rows.shape[0], 3)
+    matrix[:, 0, 0], matrix[:, 1, 1] = rows, y
     return matrix
 
 
