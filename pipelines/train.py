@@ -193,6 +193,8 @@ def spare_checkpoints(folder: Path) -> list[Path]:
     found = sorted(folder.glob("nimg_*"), reverse=True)
     if register.exists() and not _is_json(register):
         register.unlink()
+        start = found[0].name if found else "the beginning"
+        print(f"{register}: cut short by a kill and removed; training goes on from {start}, if that can be read")
     return [] if register.exists() else found
 
 
