@@ -216,16 +216,12 @@ def wait_for(condition: Callable[[], bool], command: Stage) -> None:
         time.sleep(0.02)
 
 
-def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(
-    command: Stage, finished: Path, params: Params
-) -> None:
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(command: Stage, finished: Path) -> None:
     root, first = command.root, command.start()
     wait_for(lambda: any(root.glob("runs/*/ticks.jsonl")), command)
     folder = folder_of(root)
     # Past the first snapshot and before the last, in the middle of ticks that are replayed.
     wait_for(lambda: len(ticks.read(folder)) >= 5, command)
-    with pytest.raises(TrainError, match=f"process {first.pid} is training this run"):
-        run(params, root, root / "runs")
     command.kill()
     assert first.returncode == -signal.SIGKILL
     assert len(ticks.read(folder)) < len(EVERY_TICK)
