@@ -214,20 +214,3 @@ def wait_for(condition: Callable[[], bool], command: Stage) -> None:
         assert command.process.poll() is None, (command.root / "output.txt").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(command: Stage, finished: Path) -> None:
-    root, first = command.root, command.start()
-    wait_for(lambda: any(root.glob("runs/*/ticks.jsonl")), command)
-    folder = folder_of(root)
-    # Past the first snapshot and before the last, in the middle of ticks that are replayed.
-    wait_for(lambda: len(ticks.read(folder)) >= 5, command)
-    command.kill()
-    assert first.returncode == -signal.SIGKILL
-    assert len(ticks.read(folder)) < len(EVERY_TICK)
-    assert not (root / "models").exists()
-
-    assert command.start().wait(timeout=200) == 0, (root / "output.txt").read_text()
-    assert folder_of(root) == folder
-    assert outputs(root) == outputs(finished)
-    assert results(root) == results(finished)
