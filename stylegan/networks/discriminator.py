@@ -18,6 +18,7 @@ from stylegan.networks.layers import (
     dtype_at,
 )
 from stylegan.ops import downsample2d, setup_filter
+from stylegan.pyramid import Resolution, plain, pyramid
 
 
 def minibatch_std(x: Tensor, group_size: int, num_channels: int) -> Tensor:
@@ -73,9 +74,11 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorEpilogue(nn.Module):
-    """4x4 features to one logit, or to cmap_dim features projected on the label's map."""
+    """Features at the base size, H x W, to one logit, or to cmap_dim features projected on the label's map."""
 
-    def __init__(self, config: DiscriminatorConfig, in_channels: int, cmap_dim: int, img_channels: int) -> None:
+    def __init__(
+        self, config: DiscriminatorConfig, in_channels: int, size: tuple[int, int], cmap_dim: int, img_channels: int
+    ) -> None:
         super().__init__()
         self.cmap_dim = cmap_dim
         self.mbstd_group_size, self.mbstd_num_channels = config.mbstd_group_size, config.mbstd_num_channels
@@ -83,11 +86,11 @@ class DiscriminatorEpilogue(nn.Module):
             self.fromrgb = Conv2dLayer(img_channels, in_channels, 1, "lrelu")
         features = in_channels + config.mbstd_num_channels
         self.conv = Conv2dLayer(features, in_channels, 3, "lrelu", clamp=config.conv_clamp)
-        self.fc = FullyConnected(in_channels * 16, in_channels, "lrelu")
+        self.fc = FullyConnected(in_channels * size[0] * size[1], in_channels, "lrelu")
         self.out = FullyConnected(in_channels, cmap_dim or 1, "linear")
 
     def forward(self, x: Tensor, img: Tensor | None, cmap: Tensor | None) -> Tensor:
-        """x [N, I, 4, 4], img [N, C, 4, 4], cmap [N, cmap_dim] -> logits [N, 1]"""
+        """x [N, I, H, W], img [N, C, H, W], cmap [N, cmap_dim] -> logits [N, 1]"""
         x = x.float()
         if img is not None:
             x = x + self.fromrgb(img)
@@ -102,33 +105,36 @@ class DiscriminatorEpilogue(nn.Module):
 class Discriminator(nn.Module):
     """Image and label to logit (Karras et al. 2020, Fig. 7; Miyato and Koyama 2018 for labels).
 
-    img [N, C, H, W], c [N, c_dim] -> logits [N, 1]
+    img [N, C, H, W], c [N, c_dim] -> logits [N, 1].  Blocks are named as the generator's.
     """
 
     def __init__(
-        self, config: DiscriminatorConfig, *, img_resolution: int, img_channels: int, c_dim: int,
+        self, config: DiscriminatorConfig, *, img_resolution: Resolution, img_channels: int, c_dim: int,
         dtype: torch.dtype = torch.float32
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
-        self.c_dim, self.img_resolution, self.img_channels = c_dim, img_resolution, img_channels
-        self.block_resolutions = [2**i for i in range(img_resolution.bit_length() - 1, 2, -1)]
+        self.c_dim, self.img_resolution, self.img_channels = c_dim, plain(img_resolution), img_channels
+        levels = pyramid(img_resolution)
+        channels = [
+            channels_at(levels.longer_side(level), config.channel_base, config.channel_max)
+            for level in range(levels.num_doublings + 1)
+        ]
+        self.block_resolutions = levels.nominal[:0:-1]
         in_channels = 0
-        for res in self.block_resolutions:
-            mid = channels_at(res, config.channel_base, config.channel_max)
-            out = channels_at(res // 2, config.channel_base, config.channel_max)
+        for level, res in zip(range(levels.num_doublings, 0, -1), self.block_resolutions, strict=True):
             block = DiscriminatorBlock(
-                config, in_channels, mid, out, img_channels, dtype_at(res, img_resolution, dtype)
-            )
+                config, in_channels, channels[level], channels[level - 1], img_channels,
+                dtype_at(res, levels.nominal[-1], dtype),
+            )  # fmt: skip
             setattr(self, f"b{res}", block)
-            in_channels = out
-        cmap_dim = channels_at(4, config.channel_base, config.channel_max) if c_dim > 0 else 0
+            in_channels = channels[level - 1]
+        cmap_dim = channels[0] if c_dim > 0 else 0
         if c_dim > 0:
             self.mapping = MappingNetwork(
                 0, c_dim, cmap_dim, 0, config.mapping_layers, config.mapping_lr_multiplier, average=False
             )
-        features = channels_at(4, config.channel_base, config.channel_max)
-        self.b4 = DiscriminatorEpilogue(config, features, cmap_dim, img_channels)
+        self.b4 = DiscriminatorEpilogue(config, channels[0], levels.size(0), cmap_dim, img_channels)
 
     def forward(self, img: Tensor, c: Tensor) -> Tensor:
         x: Tensor | None = None

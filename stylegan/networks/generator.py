@@ -20,6 +20,7 @@ from stylegan.networks.layers import (
 )
 from stylegan.ops import bias_act, modulated_conv2d, setup_filter, upsample2d
 from stylegan.ops.bias_act import GAIN
+from stylegan.pyramid import Pyramid, Resolution, plain, pyramid
 
 NoiseMode = Literal["random", "const", "none"]
 
@@ -43,17 +44,17 @@ class SynthesisLayer(nn.Module):
     resample_filter: Tensor
 
     def __init__(
-        self, config: GeneratorConfig, in_channels: int, out_channels: int, resolution: int, *, up: int
+        self, config: GeneratorConfig, in_channels: int, out_channels: int, size: tuple[int, int], *, up: int
     ) -> None:
         super().__init__()
-        self.resolution, self.up, self.clamp, self.use_noise = resolution, up, config.conv_clamp, config.use_noise
+        self.size, self.up, self.clamp, self.use_noise = size, up, config.conv_clamp, config.use_noise
         self.affine = FullyConnected(config.w_dim, in_channels, "linear", bias_init=1)
         # No 1/sqrt(fan_in): demodulation removes the scale (Karras et al. 2020, Sec. 2.2).
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         if config.use_noise:
             self.noise_strength = nn.Parameter(torch.zeros([]))
-            self.register_buffer("noise_const", torch.randn(resolution, resolution))
+            self.register_buffer("noise_const", torch.randn(size))
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
@@ -68,7 +69,7 @@ class SynthesisLayer(nn.Module):
         if not self.use_noise or noise_mode == "none":
             return None
         if noise_mode == "random":
-            return torch.randn(x.shape[0], 1, self.resolution, self.resolution, device=x.device)
+            return torch.randn(x.shape[0], 1, *self.size, device=x.device)
         return self.noise_const
 
 
@@ -90,12 +91,12 @@ class ToRGB(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution: two layers (one at 4x4) and, in the skip architecture, a contribution to the image."""
+    """One resolution: two layers (one at the base) and, in the skip architecture, a contribution to the image."""
 
     resample_filter: Tensor
 
     def __init__(
-        self, config: GeneratorConfig, in_channels: int, out_channels: int, resolution: int, img_channels: int,
+        self, config: GeneratorConfig, in_channels: int, out_channels: int, size: tuple[int, int], img_channels: int,
         dtype: torch.dtype, *, is_last: bool
     ) -> None:  # fmt: skip
         super().__init__()
@@ -104,10 +105,10 @@ class SynthesisBlock(nn.Module):
         self.is_resnet = in_channels > 0 and config.architecture == "resnet"
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         if in_channels == 0:
-            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+            self.const = nn.Parameter(torch.randn(out_channels, *size))
         else:
-            self.conv0 = SynthesisLayer(config, in_channels, out_channels, resolution, up=2)
-        self.conv1 = SynthesisLayer(config, out_channels, out_channels, resolution, up=1)
+            self.conv0 = SynthesisLayer(config, in_channels, out_channels, size, up=2)
+        self.conv1 = SynthesisLayer(config, out_channels, out_channels, size, up=1)
         self.num_conv = 1 if in_channels == 0 else 2
         self.num_torgb = int(is_last or config.architecture == "skip")
         if self.num_torgb:
@@ -139,17 +140,17 @@ class SynthesisBlock(nn.Module):
 class SynthesisNetwork(nn.Module):
     """Styles to image.  ws [N, L, w_dim] -> img [N, C, H, W] float32"""
 
-    def __init__(self, config: GeneratorConfig, img_resolution: int, img_channels: int, dtype: torch.dtype) -> None:
+    def __init__(self, config: GeneratorConfig, levels: Pyramid, img_channels: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.block_resolutions = [2**i for i in range(2, img_resolution.bit_length())]
+        self.block_resolutions = levels.nominal
         self.num_ws = 0
         in_channels = 0
-        for res in self.block_resolutions:
-            out_channels = channels_at(res, config.channel_base, config.channel_max)
-            is_last = res == img_resolution
+        for level, res in enumerate(self.block_resolutions):
+            out_channels = channels_at(levels.longer_side(level), config.channel_base, config.channel_max)
+            is_last = level == levels.num_doublings
             block = SynthesisBlock(
-                config, in_channels, out_channels, res, img_channels, dtype_at(res, img_resolution, dtype),
-                is_last=is_last,
+                config, in_channels, out_channels, levels.size(level), img_channels,
+                dtype_at(res, self.block_resolutions[-1], dtype), is_last=is_last,
             )  # fmt: skip
             setattr(self, f"b{res}", block)
             self.num_ws += block.num_conv + (block.num_torgb if is_last else 0)
@@ -169,17 +170,20 @@ class SynthesisNetwork(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latent and label to image (Karras et al. 2020, Fig. 2).  z [N, z_dim], c [N, c_dim] -> img [N, C, H, W]"""
+    """Latent and label to image (Karras et al. 2020, Fig. 2).  z [N, z_dim], c [N, c_dim] -> img [N, C, H, W]
+
+    Blocks are called b4, b8, ... as in the official files, by level: the first has the size of the base (pyramid.py).
+    """
 
     def __init__(
-        self, config: GeneratorConfig, *, img_resolution: int, img_channels: int, c_dim: int,
+        self, config: GeneratorConfig, *, img_resolution: Resolution, img_channels: int, c_dim: int,
         dtype: torch.dtype = torch.float32
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
         self.z_dim, self.c_dim, self.w_dim = config.z_dim, c_dim, config.w_dim
-        self.img_resolution, self.img_channels = img_resolution, img_channels
-        self.synthesis = SynthesisNetwork(config, img_resolution, img_channels, dtype)
+        self.img_resolution, self.img_channels = plain(img_resolution), img_channels
+        self.synthesis = SynthesisNetwork(config, pyramid(img_resolution), img_channels, dtype)
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(
             config.z_dim, c_dim, config.w_dim, self.num_ws, config.mapping_layers, config.mapping_lr_multiplier,

@@ -7,11 +7,12 @@ import torch
 
 from pipelines.params import Params
 from stylegan.networks import Generator
+from stylegan.pyramid import Resolution, sides
 
 Make = Callable[..., Params]
 
 
-def generator(params: Params, img_resolution: int = 16, c_dim: int = 0, **kwargs: torch.dtype) -> Generator:
+def generator(params: Params, img_resolution: Resolution = 16, c_dim: int = 0, **kwargs: torch.dtype) -> Generator:
     torch.manual_seed(0)
     G = Generator(params.generator, img_resolution=img_resolution, img_channels=3, c_dim=c_dim, **kwargs)
     return G.eval().requires_grad_(False)
@@ -31,12 +32,12 @@ def noisy(G: Generator) -> Generator:
 
 
 @pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])
-@pytest.mark.parametrize(("img_resolution", "num_ws"), [(4, 2), (8, 4), (32, 8)])
-def test_two_styles_a_resolution(img_resolution: int, num_ws: int, architecture: str, make_params: Make) -> None:
+@pytest.mark.parametrize(("img_resolution", "num_ws"), [(8, 4), (32, 8), (36, 6), ((24, 40), 6)])
+def test_two_styles_a_resolution(img_resolution: Resolution, num_ws: int, architecture: str, make_params: Make) -> None:
     G = generator(make_params(f"generator.architecture={architecture}"), img_resolution)
     assert G.num_ws == num_ws
     img = G(*latents(2))
-    assert img.shape == (2, 3, img_resolution, img_resolution)
+    assert img.shape == (2, 3, *sides(img_resolution))
     assert img.dtype == torch.float32
 
 
