@@ -21,10 +21,17 @@ from rich.table import Table
 from pipelines.document import rewrite, spelt
 from pipelines.params import Params, load, override
 from stylegan.config import ConfigError, PrepareConfig, parse
+from stylegan.pyramid import Resolution, plain, sides
 
 PRESETS = Path(__file__).parent / "presets"
 NAMES = ("auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar")
-CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4, "keep": 3}  # keep: unknown before the images are read; colour is usual
+CHANNELS = {
+    "L": 1,
+    "LA": 2,
+    "RGB": 3,
+    "RGBA": 4,
+    "keep": 3,
+}  # keep: unknown before the images are read; colour is usual
 MBSTD_GROUP = 4
 GAMMA_FACTORS = (0.25, 0.5, 1, 2, 4)
 
@@ -59,7 +66,7 @@ def preset_choices(name: str) -> tuple[Choices, int | None]:
 
 
 def auto_choices(resolution: int, gpus: int) -> Choices:
-    """Sizes from the resolution and the number of GPUs (Karras et al. 2020a, App. C)."""
+    """Sizes from the resolution (the longer side) and the number of GPUs (Karras et al. 2020a, App. C)."""
     wanted = max(min(gpus * min(4096 // resolution, 32), 64), gpus)
     batch_gpu = wanted // gpus
     # Other than powers of two of GPUs: keep whole groups of minibatch standard deviation.
@@ -98,19 +105,19 @@ def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
     }
 
 
-def resolve(preset: str, resolution: int | None, gpus: int, base: Params) -> Choices:
+def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params) -> Choices:
     """Every value of params.yaml with its origin.
 
-    Raises ConfigError for a resolution that is no power of two, or a batch that the GPUs cannot share.
+    Raises ConfigError for a resolution that the networks cannot make, or a batch that the GPUs cannot share.
     """
     kept = {path: Choice(value, "kept") for path, value in leaves(base.model_dump(mode="json"))}
     chosen, reference_gpus = preset_choices(preset)
     choices = kept | chosen
     if resolution is not None:
-        parse(PrepareConfig, base.prepare.model_dump() | {"resolution": resolution}, "plan")
-        choices["prepare.resolution"] = Choice(resolution, "--resolution")
+        prepare = parse(PrepareConfig, base.prepare.model_dump() | {"resolution": resolution}, "plan")
+        choices["prepare.resolution"] = Choice(prepare.model_dump(mode="json")["resolution"], "--resolution")
     if preset == "auto":
-        choices |= auto_choices(choices["prepare.resolution"].value, max(gpus, 1))
+        choices |= auto_choices(max(sides(choices["prepare.resolution"].value)), max(gpus, 1))
     batch = choices["train.batch_size"].value
     if batch % max(gpus, 1):
         fits = max(count for count in range(1, gpus) if batch % count == 0)
@@ -203,11 +210,24 @@ def source_of(path: str) -> str:
     return path
 
 
+def size(text: str) -> Resolution:
+    """ "256" or "192x256" (height x width) -> pixels
+
+    Raises argparse.ArgumentTypeError that shows the form expected.
+    """
+    numbers = text.split("x")
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 256, or 192x256 for height and width")
+    return plain([int(number) for number in numbers] if len(numbers) == 2 else int(text))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; exits with the message of whatever does not fit."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.plan", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", choices=NAMES, required=True)
-    parser.add_argument("--resolution", type=int, help="pixels, a power of two; without it the preset's, or the base's")
+    parser.add_argument(
+        "--resolution", type=size, help="pixels, or height x width as 192x256; without it the preset's, or the base's"
+    )
     parser.add_argument("--gpus", type=int, required=True, help="0 plans for the processor")
     parser.add_argument("--source", help="folder, .zip or data set file of images")
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")

@@ -49,7 +49,7 @@ def render(params: Params, root: Path) -> Path:
         ticks=ticks,
         config=params,
         num_images=len(dataset),
-        img_shape=(dataset.channels, dataset.resolution, dataset.resolution),
+        img_shape=dataset.img_shape,
         fingerprint=trained["fingerprint"],
         commit=None if commit is None else str(commit),
     )

@@ -7,8 +7,9 @@ numbers. Does not import torch, so a typo is reported in a fraction of a second.
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
+from stylegan.pyramid import Resolution, plain, pyramid, sides, spelt
 from stylegan.strict import ConfigError as ConfigError
 from stylegan.strict import Section as Section
 from stylegan.strict import parse as parse
@@ -17,12 +18,25 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-Resolution = Annotated[int, Field(ge=4)]
+Seed = Annotated[int, Field(ge=0)]
 # YAML knows lists only, so a tuple of numbers is the one coercion.
 Floats = Annotated[tuple[float, ...], Strict(False)]
 Ints = Annotated[tuple[int, ...], Strict(False)]
 
 FILTER_MARGIN = 21  # pixels that augment.multipliers.imgfilter pads by reflection
+COLOUR_TRANSFORMS = ("brightness", "contrast", "lumaflip", "hue", "saturation")
+
+
+def _resolution(value: object) -> Resolution:
+    """One number, or [height, width], that the networks can make"""
+    sizes = value if isinstance(value, list | tuple) else (value, value)
+    if len(sizes) != 2 or not all(type(side) is int and side > 0 for side in sizes):
+        raise ValueError(
+            f"resolution is {value!r}; expected the side of a square in pixels, or [height, width]. "
+            "Set prepare.resolution to a number such as 64, or a pair such as [48, 80]."
+        )
+    pyramid(sizes)
+    return plain(sizes)
 
 
 class PrepareConfig(Section):
@@ -31,23 +45,22 @@ class PrepareConfig(Section):
     source: (
         str  # path: "assets/earth" (built in), a folder, zip, official dataset, cifar-10-python.tar.gz, *-idx3-ubyte.gz
     )
-    resolution: Resolution  # side of the square images, pixels
+    resolution: Annotated[Resolution, BeforeValidator(_resolution)]  # side of a square or [height, width], pixels
     transform: Literal["none", "center-crop", "center-crop-wide"]
     resize_filter: Literal["box", "lanczos"]
-    mode: Literal["keep", "L", "RGB", "RGBA"]
+    mode: Literal["keep", "L", "LA", "RGB", "RGBA"]  # keep: as the files are, also arrays of more channels
     labels: Literal["none", "folders", "file"]  # sub-folders as classes, or the source's own dataset.json / label files
     bad_files: Literal["skip", "fail"]
     holdout_fraction: Annotated[float, Field(ge=0, lt=1)]
     max_images: Count | None
-    seed: int  # of the subset and of the split
+    seed: Seed  # of the subset and of the split
 
     @model_validator(mode="after")
-    def _resolution_is_power_of_two(self) -> Self:
-        if self.resolution & (self.resolution - 1):
-            lower = 2 ** (self.resolution.bit_length() - 1)
+    def _transform_makes_the_shape(self) -> Self:
+        if self.transform == "center-crop-wide" and not isinstance(self.resolution, int):
             raise ValueError(
-                f"resolution is {self.resolution}; the networks double 4 pixels, so it must be a power of two. "
-                f"Set prepare.resolution to {lower} or {2 * lower}."
+                f"transform is center-crop-wide, which pads to a square, but resolution is {spelt(self.resolution)}. "
+                "Set prepare.transform to center-crop, which cuts out that shape."
             )
         return self
 
@@ -135,7 +148,7 @@ class LossConfig(Section):
 class TrainConfig(Section):
     """Length, batch, optimisers, averaging and reporting of a run (stage `train`)."""
 
-    seed: int
+    seed: Seed
     total_kimg: Positive
     batch_size: Count  # images per step over all processes
     batch_gpu: Count  # images per forward pass in one process
@@ -157,7 +170,7 @@ class EvaluateConfig(Section):
     extractor_input_size: Annotated[int, Field(ge=8)]  # side of the square it sees, pixels; part of the metric
     num_images: Annotated[int, Field(ge=2)]  # generated images per measurement
     batch_size: Count
-    seed: Annotated[int, Field(ge=0)]  # of latents, labels, noise and subsets, the same for every psi
+    seed: Seed  # of latents, labels, noise and subsets, the same for every psi
     truncation_psi: Annotated[Floats, Field(min_length=1)]
     truncation_cutoff: Count | None
     kid_num_subsets: Count
@@ -238,25 +251,33 @@ def batch_problems(config: Config, num_workers: int) -> Iterator[str]:
 
 
 def _network_problems(config: Config) -> Iterator[str]:
-    resolution, augment = config.prepare.resolution, config.augment
+    shorter, longer = sorted(sides(config.prepare.resolution))
+    augment, size = config.augment, spelt(config.prepare.resolution)
     for name, channel_base in (
         ("generator", config.generator.channel_base),
         ("discriminator", config.discriminator.channel_base),
     ):
-        if channel_base < resolution:
+        if channel_base < longer:
             yield (
-                f"{name}.channel_base is {channel_base}, which leaves no channel at {resolution} pixels. "
-                f"Set it to at least {resolution}; 32 x as much is usual."
+                f"{name}.channel_base is {channel_base}, which leaves no channel at {longer} pixels. "
+                f"Set it to at least {longer}; 32 x as much is usual."
             )
+    yield from _mbstd_problems(config)
     if augment.p > augment.p_max:
         yield (
             f"augment.p starts at {augment.p}, above its cap augment.p_max = {augment.p_max}. "
             "Lower augment.p or raise augment.p_max."
         )
-    if augment.mode != "none" and augment.multipliers.imgfilter > 0 and resolution <= FILTER_MARGIN:
+    if augment.mode != "none" and augment.multipliers.imgfilter > 0 and shorter <= FILTER_MARGIN:
         yield (
             f"augment.multipliers.imgfilter is {augment.multipliers.imgfilter:g}, but its filters reach "
-            f"{FILTER_MARGIN} pixels and images have {resolution}. Set it to 0, or prepare.resolution to 32 or more."
+            f"{FILTER_MARGIN} pixels and images have {size}. Set it to 0, or prepare.resolution to 32 or more."
+        )
+    colours = [name for name in COLOUR_TRANSFORMS if getattr(augment.multipliers, name) > 0]
+    if augment.mode != "none" and config.prepare.mode == "LA" and colours:
+        yield (
+            f"prepare.mode is LA, whose colours the transforms {', '.join(colours)} do not know. Set these "
+            "augment.multipliers to 0, or prepare.mode to L or RGBA."
         )
     if config.data.use_labels and config.prepare.labels == "none":
         yield (
@@ -265,9 +286,21 @@ def _network_problems(config: Config) -> Iterator[str]:
         )
 
 
+def _mbstd_problems(config: Config) -> Iterator[str]:
+    """The maps of the minibatch standard deviation share the channels at the base evenly."""
+    D = config.discriminator
+    channels = min(D.channel_base // pyramid(config.prepare.resolution).longer_side(0), D.channel_max)
+    if channels and D.mbstd_num_channels and channels % D.mbstd_num_channels:
+        fits = max(number for number in range(1, min(D.mbstd_num_channels, channels) + 1) if channels % number == 0)
+        yield (
+            f"discriminator.mbstd_num_channels is {D.mbstd_num_channels}, which does not divide the {channels} "
+            f"channels at the base. Set it to {fits}, or to 0 for none."
+        )
+
+
 def _measurement_problems(config: Config) -> Iterator[str]:
     evaluate, render = config.evaluate, config.render
-    num_ws = 2 * (config.prepare.resolution.bit_length() - 1) - 2  # two styles a resolution above 4, two at 4
+    num_ws, size = pyramid(config.prepare.resolution).num_ws, spelt(config.prepare.resolution)
     if evaluate.kid_subset_size > evaluate.num_images:
         yield (
             f"evaluate.kid_subset_size is {evaluate.kid_subset_size} but only {evaluate.num_images} images "
@@ -281,10 +314,10 @@ def _measurement_problems(config: Config) -> Iterator[str]:
     if evaluate.truncation_cutoff is not None and evaluate.truncation_cutoff > num_ws:
         yield (
             f"evaluate.truncation_cutoff is {evaluate.truncation_cutoff}, but the generator has {num_ws} style layers "
-            f"at {config.prepare.resolution} pixels. Set it to null for all, or to at most {num_ws}."
+            f"at {size} pixels. Set it to null for all, or to at most {num_ws}."
         )
     if not all(0 <= layer < num_ws for layer in render.mixing_layers):
         yield (
             f"render.mixing_layers is {list(render.mixing_layers)}, but the generator has style layers 0 to "
-            f"{num_ws - 1} at {config.prepare.resolution} pixels. Name only those."
+            f"{num_ws - 1} at {size} pixels. Name only those."
         )

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def to_float(img: Tensor) -> Tensor:
@@ -25,14 +25,26 @@ def to_uint8(img: Tensor) -> Tensor:
 
 
 def to_pil(img: Tensor) -> Image.Image:
-    """uint8 [C, H, W] -> picture of the mode its channels name (1: L, 3: RGB, 4: RGBA).
+    """uint8 [C, H, W] -> picture of the mode its channels name (1: L, 2: LA, 3: RGB, 4: RGBA).
 
-    Raises ValueError for any other number of channels.
+    Of more channels the first three are shown, as RGB: a preview. `save_image` keeps them all.
     """
-    if img.shape[0] not in MODES:
-        raise ValueError(f"an image of {img.shape[0]} channels has no PNG mode; known: {MODES}. Select channels first.")
+    img = img if img.shape[0] in MODES else img[:3]
     array = img.cpu().permute(1, 2, 0).numpy()
     return Image.fromarray(np.ascontiguousarray(array.squeeze(2) if img.shape[0] == 1 else array))
+
+
+def preview(img: Tensor) -> Tensor:
+    """uint8 [..., C, H, W] -> uint8 [..., 3, H, W] as the eye sees it on a white page
+
+    Grey is repeated, alpha lies over white, and of more than four channels the first three are shown.
+    """
+    channels = img.shape[-3]
+    colour = img[..., :3, :, :] if channels > 2 else img[..., :1, :, :]
+    if channels in (2, 4):
+        alpha = img[..., -1:, :, :].float() / 255
+        colour = (colour * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
+    return colour.expand(*img.shape[:-3], 3, *img.shape[-2:])
 
 
 def grid(img: Tensor, columns: int, scale: int = 1) -> Tensor:
@@ -56,3 +68,10 @@ def save_png(img: Tensor, path: Path) -> None:
     """Write uint8 [C, H, W] as a PNG file, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_png(img))
+
+
+def save_image(img: Tensor, path: Path) -> None:
+    """Write uint8 [C, H, W] as a PNG file and, where that shows only some channels, all as .npy [H, W, C] beside it."""
+    save_png(img, path)
+    if img.shape[0] not in MODES:
+        np.save(path.with_suffix(".npy"), np.ascontiguousarray(img.cpu().permute(1, 2, 0).numpy()))

@@ -21,6 +21,12 @@ def seed_at(seed: int, rank: int, cur_nimg: int) -> int:
     return int(np.random.SeedSequence((seed, rank, cur_nimg)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def creation_seed(seed: int) -> int:
+    """Seed of the first weights; a stream of its own, so that step 0 does not draw the numbers they were made of."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(0,))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 @dataclass
 class TrainState:
     """Networks, optimisers, augmentation probability, path length mean, and the position in the data."""
@@ -41,7 +47,7 @@ class TrainState:
         cls, config: Config, *, img_resolution: int, img_channels: int, c_dim: int, device: torch.device
     ) -> Self:
         """Freshly initialised state, equal on every rank."""
-        torch.manual_seed(seed_at(config.train.seed, 0, 0))
+        torch.manual_seed(creation_seed(config.train.seed))
         dtype = DTYPES[config.train.precision]
         G = Generator(
             config.generator, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim, dtype=dtype

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from stylegan.files import replacing
+from stylegan.images import preview
 
 # H.264 with 4:2:0 colour is what browsers and phones decode; crf 16 keeps single pixels sharp.
 # One thread, because their number changes the bytes.
@@ -48,12 +49,7 @@ def _encode(pictures: Iterator[np.ndarray], path: Path, size: tuple[int, int], f
 
 def _rgb(frame: Tensor, scale: int) -> np.ndarray:
     """uint8 [C, H, W] -> uint8 [H * scale, W * scale, 3] with even sides"""
-    picture = frame.cpu().permute(1, 2, 0).numpy()
-    if picture.shape[2] == 4:
-        alpha = picture[:, :, 3:].astype(np.float32) / 255
-        picture = (picture[:, :, :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
-    elif picture.shape[2] == 1:
-        picture = picture.repeat(3, axis=2)
+    picture = preview(frame).cpu().permute(1, 2, 0).numpy()
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     height, width = (side - side % 2 for side in picture.shape[:2])
     return np.ascontiguousarray(picture[:height, :width])

@@ -99,7 +99,9 @@ class AugmentPipe(nn.Module):
             flip = draws.choose(m.xflip * p, (draws.uniform() * 2).floor(), 0)
             inverse = inverse @ T.scale2d(1 - 2 * flip, torch.ones(draws.n))
         if m.rotate90 > 0:
-            turns = draws.choose(m.rotate90 * p, (draws.uniform() * 4).floor(), 0)
+            # A quarter turn does not fit into images that are not square; those get none or half a turn, equally often.
+            step = 1 if height == width else 2
+            turns = draws.choose(m.rotate90 * p, (draws.uniform() * (4 // step)).floor() * step, 0)
             inverse = inverse @ T.rotate2d(turns * (math.pi / 2))
         if m.xint > 0:
             shift = draws.choose(m.xint * p, (draws.uniform(2) * 2 - 1) * XINT_MAX, 0)

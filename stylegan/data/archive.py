@@ -1,5 +1,6 @@
 """The dataset archive: one stored zip of PNGs and dataset.json in the official layout, equal inputs giving equal bytes.
 
+Pictures of more than four channels, which no PNG holds, are .npy entries in the same places.
 dataset.json has two keys beside the official "labels", which official readers ignore: "class_names" (list or null) and
 "holdout" (entries never used in training), so that the zip alone is enough on another machine.
 """
@@ -18,13 +19,16 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from stylegan.config import PrepareConfig
-from stylegan.data.transforms import Check, Pixels, check_image, convert_image
+from stylegan.data.arrays import ARRAY_SUFFIX, CHANNELS, Pixels, suffix_of
+from stylegan.data.transforms import Check, check_image, convert_image
 from stylegan.files import replacing, sha256_of
+from stylegan.pyramid import sides
 
 Label: TypeAlias = int | list[float] | None
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".avif"),
+    ARRAY_SUFFIX,
 )
 INDEX = "dataset.json"
 
@@ -75,7 +79,7 @@ class Entry:
 class Plan:
     """What the archive will hold: decided after every file was checked, before any is converted."""
 
-    mode: str  # "L" | "RGB" | "RGBA"
+    mode: str  # "L" | "LA" | "RGB" | "RGBA" | "5-channel" and so on
     indices: Sequence[int]  # into the source, beside entries
     entries: Sequence[Entry]
     class_names: Sequence[str] | None
@@ -122,7 +126,7 @@ def check_all(source: Source, config: PrepareConfig, workers: int) -> Iterator[C
 
 
 def convert_all(source: Source, plan: Plan, config: PrepareConfig, workers: int) -> Iterator[bytes]:
-    """PNG of every picture of the plan, in order.
+    """File (PNG or .npy) of every picture of the plan, in order.
 
     Raises ArchiveError that names a file which changed since it was checked.
     """
@@ -154,7 +158,7 @@ def plan_archive(source: Source, checks: Sequence[Check], config: PrepareConfig)
     if config.max_images is not None and config.max_images < len(good):
         drawn = np.random.default_rng(config.seed).permutation(len(good))[: config.max_images]
         good = [good[position] for position in sorted(drawn)]
-    return Plan(mode, good, _entries(source, checks, good, config), source.class_names, bad)
+    return Plan(mode, good, _entries(source, checks, good, config, suffix_of(mode)), source.class_names, bad)
 
 
 def list_bad(bad: Sequence[BadFile], total: int) -> str:
@@ -179,8 +183,8 @@ def choose_holdout(groups: Sequence[str], fraction: float, seed: int) -> set[str
     return chosen
 
 
-def write_archive(target: Path, plan: Plan, pngs: Iterable[bytes]) -> str:
-    """Write the zip, whole, from a stream of PNGs beside plan.entries, and return its sha256."""
+def write_archive(target: Path, plan: Plan, files: Iterable[bytes]) -> str:
+    """Write the zip, whole, from a stream of files beside plan.entries, and return its sha256."""
     has_labels = any(entry.label is not None for entry in plan.entries)
     index = {
         "labels": [[entry.name, entry.label] for entry in plan.entries] if has_labels else None,
@@ -188,8 +192,8 @@ def write_archive(target: Path, plan: Plan, pngs: Iterable[bytes]) -> str:
         "holdout": [entry.name for entry in plan.entries if entry.split == "holdout"],
     }
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for entry, png in zip(plan.entries, pngs, strict=True):
-            archive.writestr(_zip_info(entry.name), png)
+        for entry, file in zip(plan.entries, files, strict=True):
+            archive.writestr(_zip_info(entry.name), file)
         archive.writestr(_zip_info(INDEX), json.dumps(index))
     return sha256_of(target)
 
@@ -197,18 +201,31 @@ def write_archive(target: Path, plan: Plan, pngs: Iterable[bytes]) -> str:
 def manifest(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: str) -> dict[str, Any]:
     """Everything one may ask about the archive later: settings, counts, every picture, every bad file."""
     classes = Counter(entry.label for entry in plan.entries if isinstance(entry.label, int))
+    high, wide = sides(config.resolution)
     return {
         "archive_sha256": archive_sha256,
         "prepare": config.model_dump(mode="json"),
         "mode": plan.mode,
         "num_images": len(plan.entries),
         "split": dict(sorted(Counter(entry.split for entry in plan.entries).items())),
-        "num_enlarged": sum(min(entry.width, entry.height) < config.resolution for entry in plan.entries),
+        "num_enlarged": sum(entry.width < wide or entry.height < high for entry in plan.entries),
         "class_names": plan.class_names,
         "class_counts": {str(label): classes[label] for label in sorted(classes)},
+        "label_vectors": label_vectors(plan.entries),
         "images": [asdict(entry) for entry in plan.entries],
         "bad_files": [asdict(file) for file in plan.bad],
         "ignored_files": list(source.ignored),
+    }
+
+
+def label_vectors(entries: Sequence[Entry]) -> dict[str, Any] | None:
+    """Of every element of the label vectors: in how many images it is not 0, its least, mean and greatest value."""
+    table = np.array([entry.label for entry in entries if isinstance(entry.label, list)], np.float64)
+    if not table.size:
+        return None
+    values = {"min": table.min(axis=0), "mean": table.mean(axis=0), "max": table.max(axis=0)}
+    return {"num_images": np.count_nonzero(table, axis=0).tolist()} | {
+        name: value.round(6).tolist() for name, value in values.items()
     }
 
 
@@ -241,14 +258,18 @@ def _problem(source: Source, index: int, check: Check, config: PrepareConfig, mo
     if check.reason:
         return check.reason
     if config.mode == "keep" and check.mode != mode:
-        return f"is {check.mode}, most are {mode}, and prepare.mode keep needs one; set prepare.mode to {mode}"
+        is_convertible = {mode, check.mode} <= CHANNELS.keys()
+        remedy = f"set prepare.mode to {mode}" if is_convertible else "leave it out"
+        return f"is {check.mode}, most are {mode}, and prepare.mode keep needs one; {remedy}"
     if source.labels is not None and source.labels[index] is None:
         where = f"lies in no sub-folder of {source.name}" if config.labels == "folders" else f"has no label in {INDEX}"
         return f"{where}; give it a class, or set prepare.labels to none"
     return None
 
 
-def _entries(source: Source, checks: Sequence[Check], good: Sequence[int], config: PrepareConfig) -> list[Entry]:
+def _entries(
+    source: Source, checks: Sequence[Check], good: Sequence[int], config: PrepareConfig, suffix: str
+) -> list[Entry]:
     # Without groups the content is the group, so that copies of a picture never straddle the split.
     groups = [source.groups[index] if source.groups else checks[index].sha256 for index in good]
     if source.holdout is None:
@@ -258,7 +279,7 @@ def _entries(source: Source, checks: Sequence[Check], good: Sequence[int], confi
         held = [source.names[index] in source.holdout for index in good]
     return [
         Entry(
-            name=f"{number // 1000:05d}/img{number:08d}.png",
+            name=f"{number // 1000:05d}/img{number:08d}{suffix}",
             source=source.names[index],
             sha256=checks[index].sha256,
             width=checks[index].width,

@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from stylegan.data.archive import ArchiveError, Index, read_index
+from stylegan.data.arrays import ARRAY_SUFFIX, CHANNELS, Pixels, decode_array, mode_of
 from stylegan.files import sha256_of
+from stylegan.pyramid import plain
 
 Split: TypeAlias = Literal["train", "holdout", "all"]
 Indices: TypeAlias = Sequence[int] | NDArray[np.int64]
 
-CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 # Decoding a small picture costs more than the step that uses it, so sets up to this size stay decoded in memory.
 CACHE_BYTES = 2**30
 
@@ -40,10 +41,11 @@ class ImageDataset:
         self.path = Path(path)
         self.xflip = xflip
         self._handle: tuple[int, zipfile.ZipFile] | None = None
-        self._cache: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None
+        self._cache: tuple[Pixels, NDArray[np.bool_]] | None = None
         index = self._read_index()
         self._names = _subset(_of_split(self.path, index, split), max_images)
-        self.resolution, self.channels = self._shape_of(index.names[0])
+        self.img_shape = self._shape_of(index.names[0])
+        self.channels, self.resolution = self.img_shape[0], plain(self.img_shape[1:])
         self.class_names = index.class_names if use_labels else None
         self.c_dim = 0
         self._labels: NDArray[Any] | None = None
@@ -106,45 +108,47 @@ class ImageDataset:
             self._handle = os.getpid(), zipfile.ZipFile(self.path)
         return self._handle[1]
 
-    def _open(self, name: str) -> Image.Image:
+    def _open(self, name: str) -> Pixels:
+        """uint8 [C, H, W]"""
         try:
-            image = Image.open(io.BytesIO(self._zip().read(name)))
+            data = self._zip().read(name)
+            if name.endswith(ARRAY_SUFFIX):
+                return decode_array(data).transpose(2, 0, 1)
+            image = Image.open(io.BytesIO(data))
             image.load()
         except (OSError, SyntaxError, ValueError, zipfile.BadZipFile) as error:
             raise ArchiveError(
                 f"{self.path}: {name}: cannot be decoded ({error}). Prepare the archive again."
             ) from None
-        return image
-
-    def _shape_of(self, name: str) -> tuple[int, int]:
-        image = self._open(name)
-        if image.width != image.height or image.mode not in CHANNELS:
-            found = f"is {image.width} x {image.height} {image.mode}, expected a square of {', '.join(CHANNELS)}"
+        if image.mode not in CHANNELS:
+            found = f"is {image.width} x {image.height} {image.mode}, expected one of {', '.join(CHANNELS)}"
             raise ArchiveError(f"{self.path}: {name}: {found}. Prepare the archive again.")
-        return image.width, CHANNELS[image.mode]
+        return np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
 
-    def _pixels(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _shape_of(self, name: str) -> tuple[int, int, int]:
+        channels, height, width = self._open(name).shape
+        return channels, height, width
+
+    def _pixels(self, rows: NDArray[np.int64]) -> Pixels:
         """uint8 [N, C, H, W], a fresh array"""
-        shape = (self.channels, self.resolution, self.resolution)
-        if len(self._names) * int(np.prod(shape)) > CACHE_BYTES:
+        if len(self._names) * int(np.prod(self.img_shape)) > CACHE_BYTES:
             return np.stack([self._decode(self._names[row]) for row in rows])
         if self._cache is None:
-            self._cache = np.empty((len(self._names), *shape), np.uint8), np.zeros(len(self._names), np.bool_)
+            self._cache = np.empty((len(self._names), *self.img_shape), np.uint8), np.zeros(len(self._names), np.bool_)
         pixels, is_decoded = self._cache
         for row in rows[~is_decoded[rows]]:
             pixels[row] = self._decode(self._names[row])
             is_decoded[row] = True
         return pixels[rows]
 
-    def _decode(self, name: str) -> NDArray[np.uint8]:
-        image = self._open(name)
-        if image.size != (self.resolution, self.resolution) or CHANNELS.get(image.mode) != self.channels:
-            found = f"is {image.width} x {image.height} {image.mode}"
-            expected = (
-                f"expected {self.resolution} x {self.resolution} with {self.channels} channels as in the first image"
+    def _decode(self, name: str) -> Pixels:
+        pixels = self._open(name)
+        if pixels.shape != self.img_shape:
+            found, expected = (f"{w} x {h} {mode_of(c)}" for c, h, w in (pixels.shape, self.img_shape))
+            raise ArchiveError(
+                f"{self.path}: {name}: is {found}, expected {expected} as the first image. Prepare the archive again."
             )
-            raise ArchiveError(f"{self.path}: {name}: {found}, {expected}. Prepare the archive again.")
-        return np.asarray(image).reshape(*image.size, self.channels).transpose(2, 0, 1)
+        return pixels
 
 
 class InfiniteSampler:

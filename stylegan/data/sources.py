@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from math import isfinite
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -15,8 +16,10 @@ from PIL import Image
 
 from stylegan.config import PrepareConfig
 from stylegan.data.archive import INDEX, ArchiveError, BadFile, Label, Source, is_picture
+from stylegan.data.arrays import Pixels
 from stylegan.data.pickles import load_arrays
-from stylegan.data.transforms import Pixels
+from stylegan.data.transforms import largest_window
+from stylegan.pyramid import sides
 
 CIFAR = "cifar-10-python.tar.gz"
 MNIST_IMAGES, MNIST_LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
@@ -108,7 +111,7 @@ def mnist(path: Path, config: PrepareConfig) -> Source:
 
 
 def earth_tiles(path: Path, config: PrepareConfig) -> Source:
-    """Square windows of the world picture that are partly land and not monotonous, on a regular grid.
+    """Windows of the world picture that are partly land and not monotonous, on a regular grid, shaped as the images.
 
     Each lies within one band of longitude, which is its group: windows overlap, but never across bands.
     """
@@ -116,18 +119,17 @@ def earth_tiles(path: Path, config: PrepareConfig) -> Source:
         raise ArchiveError(f"{path}: no built-in pictures there. Run `dvc repro assets`.")
     if config.labels != "none":
         raise ArchiveError("earth: the built-in pictures have no labels. Set prepare.labels to none.")
-    if config.resolution > 256:
-        raise ArchiveError(
-            f"earth: holds no detail for {config.resolution} pixels. Set prepare.resolution to 256 or less."
-        )
+    longer = max(sides(config.resolution))
+    if longer > 256:
+        raise ArchiveError(f"earth: holds no detail for {longer} pixels. Set prepare.resolution to 256 or less.")
     world = np.asarray(Image.open(path).convert("RGB"))
-    window = max(128, config.resolution)
+    window = max(128, longer)
     corners = _earth_corners(world, window)
     band = 4 * _earth_band(world.shape[1] // 4, window // 4)
     return Source(
         name="earth",
         names=[f"earth:x{x:04d}y{y:04d}" for x, y in corners],
-        read=lambda number: _cut(world, *corners[number], window),
+        read=lambda number: _cut(world, *corners[number], window, config),
         groups=[f"longitude {x // band * band * 360 // world.shape[1] - 180}" for x, _ in corners],
     )
 
@@ -155,8 +157,12 @@ def _earth_band(width: int, window: int) -> int:
     return width * 20 * window // (360 * 32)
 
 
-def _cut(world: Pixels, x: int, y: int, window: int) -> Pixels:
-    return np.ascontiguousarray(world[y : y + window, x : x + window])
+def _cut(world: Pixels, x: int, y: int, window: int, config: PrepareConfig) -> Pixels:
+    """The middle of a square window, in the shape of the pictures wanted"""
+    height, width = sides(config.resolution)
+    wide, high = largest_window(window, window, width, height)
+    x, y = x + (window - wide) // 2, y + (window - high) // 2
+    return np.ascontiguousarray(world[y : y + high, x : x + wide])
 
 
 def _zip_files(path: Path, config: PrepareConfig) -> Source:
@@ -212,7 +218,14 @@ def _read_index(root: str, name: str, data: bytes) -> dict[str, Any]:
             f"{root}{name}: labels are of kind {', '.join(sorted(kinds))}. "
             "Expected a class number (int) for every file, or a vector of one length for every file."
         )
+    for name, label in facts.get("labels") or []:
+        if isinstance(label, list) and not (label and all(_is_finite(value) for value in label)):
+            raise ArchiveError(f"{root}{name}: its label is {label}. Expected finite numbers, such as [0, 1, 0.5].")
     return dict(facts)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _pixels(

@@ -1,21 +1,20 @@
 """One picture at a time: is it fit for the archive, and what does it become there.
 
-A picture comes as the bytes of an image file, or as uint8 [H, W] or [H, W, C] from a container of raw pixels.
+A picture comes as the bytes of an image or .npy file, or as uint8 [H, W] or [H, W, C] from a container of raw pixels.
+Up to four channels it is Pillow's affair; with more it stays an array, of which every channel is resized alone.
 """
 
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from stylegan.config import PrepareConfig
+from stylegan.data.arrays import CHANNELS, Pixels, decode_array, encode_array, is_array, mode_of
+from stylegan.pyramid import sides
 
-Pixels: TypeAlias = NDArray[np.uint8]
-KEPT_MODES = ("L", "RGB", "RGBA")
 CONVERTIBLE_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 
@@ -35,7 +34,10 @@ def check_image(data: bytes | Pixels, config: PrepareConfig) -> Check:
     """Decode a picture completely and say whether the archive can take it."""
     digest = hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest()
     try:
-        with _open(data) as image:
+        opened = _open(data)
+        if isinstance(opened, np.ndarray):
+            return _check_array(opened, digest, config)
+        with opened as image:
             reason = _frames_problem(image) or _depth_problem(image)
             image.load()
             width, height = ImageOps.exif_transpose(image).size
@@ -49,8 +51,12 @@ def convert_image(data: bytes | Pixels, config: PrepareConfig, mode: str) -> byt
     """Picture -> PNG of the asked mode and size, the same bytes on every machine (pixels stored, no metadata).
 
     Turned as its EXIF orientation says. Transparent pixels are laid over white when the mode has no alpha.
+    A picture of more than four channels becomes a .npy file.
     """
-    with _open(data) as image:
+    opened = _open(data)
+    if isinstance(opened, np.ndarray):
+        return encode_array(_fit_array(opened, config))
+    with opened as image:
         upright = ImageOps.exif_transpose(image)
     fitted = _fit(_to_mode(upright, mode), config)
     fitted.info = {}  # colour profile and text would be written too
@@ -59,8 +65,22 @@ def convert_image(data: bytes | Pixels, config: PrepareConfig, mode: str) -> byt
     return buffer.getvalue()
 
 
-def _open(data: bytes | Pixels) -> Image.Image:
-    return Image.open(io.BytesIO(data)) if isinstance(data, bytes) else Image.fromarray(data)
+def _open(data: bytes | Pixels) -> Image.Image | Pixels:
+    """A picture, or uint8 [H, W, C] of more than four channels"""
+    if isinstance(data, bytes) and not is_array(data):
+        return Image.open(io.BytesIO(data))
+    pixels = decode_array(data) if isinstance(data, bytes) else data
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return Image.fromarray(pixels.reshape(pixels.shape[:2]))
+    return Image.fromarray(pixels) if pixels.shape[2] in CHANNELS.values() else pixels
+
+
+def _check_array(pixels: Pixels, digest: str, config: PrepareConfig) -> Check:
+    height, width, channels = pixels.shape
+    reason = _size_problem(width, height, config)
+    if config.mode != "keep":
+        reason = f"has {channels} channels, prepare.mode {config.mode} does not; set prepare.mode to keep"
+    return Check(digest, width, height, mode_of(channels), reason)
 
 
 def _first_line(error: Exception) -> str:
@@ -84,46 +104,57 @@ def _depth_problem(image: Image.Image) -> str | None:
 def _mode_problem(image: Image.Image, config: PrepareConfig) -> str | None:
     if image.mode not in CONVERTIBLE_MODES:
         return f"is {image.mode}, whose colours depend on a profile; save it as RGB"
-    if config.mode == "keep" and image.mode not in KEPT_MODES:
-        return f"is {image.mode}, which prepare.mode keep cannot keep; set prepare.mode to L, RGB or RGBA"
+    if config.mode == "keep" and image.mode not in CHANNELS:
+        return f"is {image.mode}, which prepare.mode keep cannot keep; set prepare.mode to L, LA, RGB or RGBA"
     return None
 
 
 def _size_problem(width: int, height: int, config: PrepareConfig) -> str | None:
-    if config.transform == "none" and width != height:
-        return f"is {width} x {height}, not square; set prepare.transform to center-crop"
+    high, wide = sides(config.resolution)
+    if config.transform == "none" and width * high != height * wide:
+        shape = "square" if wide == high else f"of the shape {wide} x {high}"
+        return f"is {width} x {height}, not {shape}; set prepare.transform to center-crop"
     if config.transform == "center-crop-wide":
-        wide, high = _wide_window(width, height)
-        if wide < config.resolution or high < config.resolution * 3 // 4:
-            need = f"{config.resolution} x {config.resolution * 3 // 4}"
+        window, high = largest_window(width, height, 4, 3), high * 3 // 4
+        if window[0] < wide or window[1] < high:
+            need = f"{wide} x {high}"
             return f"is {width} x {height}; center-crop-wide needs at least {need}; lower prepare.resolution"
     return None
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     has_alpha = "A" in image.mode.upper() or "transparency" in image.info
-    if has_alpha and mode != "RGBA":
+    if has_alpha and mode not in ("LA", "RGBA"):
         opaque = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+    if mode == "LA":
+        image = image.convert("RGBA")  # Pillow converts few others to LA
     return image if image.mode == mode else image.convert(mode)
 
 
 def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
-    """Crop and resize to a square of config.resolution."""
-    side, resample = config.resolution, FILTERS[config.resize_filter]
+    """Crop and resize to config.resolution."""
+    (high, wide), resample = sides(config.resolution), FILTERS[config.resize_filter]
     if config.transform == "center-crop-wide":
-        strip = _center(image, *_wide_window(*image.size)).resize((side, side * 3 // 4), resample)
-        square = Image.new(image.mode, (side, side), "black")
-        square.paste(strip, (0, (side - strip.height) // 2))
+        # The shape of the papers' LSUN Car, 512 x 384.
+        strip = _center(image, *largest_window(*image.size, 4, 3)).resize((wide, high * 3 // 4), resample)
+        square = Image.new(image.mode, (wide, high), "black")
+        square.paste(strip, (0, (high - strip.height) // 2))
         return square
     if config.transform == "center-crop":
-        image = _center(image, min(image.size), min(image.size))
-    return image if image.size == (side, side) else image.resize((side, side), resample)
+        image = _center(image, *largest_window(*image.size, wide, high))
+    return image if image.size == (wide, high) else image.resize((wide, high), resample)
 
 
-def _wide_window(width: int, height: int) -> tuple[int, int]:
-    """Largest 4:3 window, the shape of the papers' LSUN Car (512 x 384)"""
-    return min(width, round(height * 4 / 3)), min(height, round(width * 3 / 4))
+def _fit_array(pixels: Pixels, config: PrepareConfig) -> Pixels:
+    """As `_fit`, each channel [H, W, C] on its own: alpha means nothing here"""
+    channels = [_fit(Image.fromarray(np.ascontiguousarray(channel)), config) for channel in np.moveaxis(pixels, 2, 0)]
+    return np.stack([np.asarray(channel) for channel in channels], axis=2)
+
+
+def largest_window(width: int, height: int, wide: int, high: int) -> tuple[int, int]:
+    """Largest window of the shape wide : high  -> (width, height)"""
+    return min(width, round(height * wide / high)), min(height, round(width * high / wide))
 
 
 def _center(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -127,18 +127,21 @@ def to_rgb(img: Tensor) -> Tensor:
     """uint8 [N, C, H, W] -> float32 [N, 3, H, W] in [0, 255]: grey is repeated, transparency is seen on white.
 
     White, because what is hidden under a transparent pixel must not count, and pages that show images are white.
-    Raises MetricError for another number of channels or another type.
+    Of more than four channels only the first three are seen: no extractor knows others.
+    Raises MetricError for another shape or another type.
     """
-    if img.dtype != torch.uint8 or img.ndim != 4 or not 1 <= img.shape[1] <= 4:
+    if img.dtype != torch.uint8 or img.ndim != 4 or img.shape[1] == 0:
         raise MetricError(
-            f"an extractor got {img.dtype} {list(img.shape)}; expected uint8 [N, C, H, W] with 1 to 4 channels. "
+            f"an extractor got {img.dtype} {list(img.shape)}; expected uint8 [N, C, H, W]. "
             "Convert generated images with stylegan.images.to_uint8."
         )
     return on_white(img.to(torch.float32), black=0, white=255)
 
 
 def on_white(img: Tensor, black: float, white: float) -> Tensor:
-    """Grey, grey with alpha, RGB or RGBA [N, C, H, W] with values from black to white -> RGB [N, 3, H, W]"""
+    """Grey, grey with alpha, RGB, RGBA or more [N, C, H, W] with values from black to white -> RGB [N, 3, H, W]"""
+    if img.shape[1] > 4:
+        return img[:, :3]
     has_alpha = img.shape[1] % 2 == 0
     colour = img[:, :-1] if has_alpha else img
     if has_alpha:

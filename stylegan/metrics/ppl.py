@@ -46,5 +46,5 @@ def perceptual_path_length(lengths: Tensor) -> float:
 def lpips_input(img: Tensor) -> Tensor:
     """Images [N, C, H, W] -> RGB [N, 3, H', W'] of at most 256 pixels: grey repeated, transparency on white"""
     rgb = on_white(img, black=-1, white=1)
-    factor = img.shape[2] // MAX_RESOLUTION
+    factor = max(img.shape[2:]) // MAX_RESOLUTION
     return F.avg_pool2d(rgb, factor) if factor > 1 else rgb

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipelines.params import Params
 from stylegan.config import PrepareConfig
+from stylegan.data import ImageDataset
 from stylegan.data.archive import (
     ArchiveError,
     Check,
@@ -24,6 +25,7 @@ from stylegan.data.archive import (
     plan_archive,
     write_archive,
 )
+from stylegan.data.arrays import decode_array
 from stylegan.data.sources import open_source
 from stylegan.data.transforms import check_image, convert_image
 
@@ -170,15 +172,15 @@ def test_keep_refuses_the_minority_and_names_the_remedy(make_params: Make, tmp_p
     assert facts["mode"] == "RGB"
     assert [file["reason"] for file in facts["bad_files"]] == [
         "is L, most are RGB, and prepare.mode keep needs one; set prepare.mode to RGB",
-        "is P, which prepare.mode keep cannot keep; set prepare.mode to L, RGB or RGBA",
+        "is P, which prepare.mode keep cannot keep; set prepare.mode to L, LA, RGB or RGBA",
     ]
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 @pytest.mark.parametrize("original", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_every_mode_becomes_the_mode_asked_for(make_params: Make, original: str, mode: str) -> None:
     data = encode(noise(16, 16).convert("RGBA").convert(original))
-    config = make_params(f"prepare.mode={mode}").prepare
+    config = make_params(f"prepare.mode={mode}", "augment.mode=none").prepare
     assert check_image(data, config).reason is None
     assert decode(convert_image(data, config, mode)).mode == mode
 
@@ -210,6 +212,114 @@ def test_center_crop_takes_the_middle_square(make_params: Make) -> None:
     config = make_params("prepare.transform=center-crop").prepare
     assert check_image(encode(image), config).reason is None
     assert decode(convert_image(encode(image), config, "L")).getextrema() == (255, 255)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 16), (16, 80), (60, 40), (31, 57)])
+def test_center_crop_takes_the_middle_of_the_shape_asked_for(make_params: Make, width: int, height: int) -> None:
+    """Grey levels are coordinates, so they show where the window lay: centred, as large as fits, not stretched."""
+    config = make_params("prepare.resolution=[16, 24]", "prepare.transform=center-crop").prepare
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    picture = encode(Image.fromarray(np.stack([x, y, x], axis=2).astype(np.uint8)))
+    assert check_image(picture, config).reason is None
+    out = np.asarray(decode(convert_image(picture, config, "RGB")), float)
+    assert out.shape == (16, 24, 3)
+    wide, high = min(width, height * 24 / 16), min(height, width * 16 / 24)
+    assert out[..., 0].mean() == pytest.approx((width - 1) / 2, abs=1)
+    assert out[..., 1].mean() == pytest.approx((height - 1) / 2, abs=1)
+    assert np.ptp(out[..., 0]) == pytest.approx(wide * 23 / 24, abs=2)
+    assert np.ptp(out[..., 1]) == pytest.approx(high * 15 / 16, abs=2)
+
+
+def test_without_a_transform_the_shape_must_be_right(make_params: Make) -> None:
+    config = make_params("prepare.resolution=[16, 24]").prepare
+    assert check_image(encode(noise(48, 32)), config).reason is None
+    reason = check_image(encode(noise(16, 16)), config).reason
+    assert reason == "is 16 x 16, not of the shape 24 x 16; set prepare.transform to center-crop"
+
+
+def save_array(path: Path, *shape: int, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
+    pixels = np.random.default_rng(seed).integers(0, 256, shape).astype(dtype)
+    np.save(path, pixels)
+    return pixels
+
+
+def test_arrays_of_five_channels_are_stored_as_they_are(make_params: Make, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    pixels = [save_array(tmp_path / "set" / f"{n}.npy", 16, 16, 5, seed=n) for n in range(3)]
+    save_array(tmp_path / "set" / "deep.npy", 16, 16, 5, dtype=np.uint16)
+    noise(16, 16).save(tmp_path / "set" / "photo.png")
+    (tmp_path / "set" / "cut.npy").write_bytes((tmp_path / "set" / "0.npy").read_bytes()[:-1])
+    config = make_params(f"prepare.source={tmp_path / 'set'}", "prepare.mode=keep").prepare
+    facts = build(config, tmp_path / "a.zip")
+    assert facts["mode"] == "5-channel"
+    assert {Path(file["source"]).name: file["reason"] for file in facts["bad_files"]} == {
+        "cut.npy": "cannot be decoded (1279 bytes of pixels, expected 16 x 16 x 5); replace or remove it",
+        "deep.npy": "cannot be decoded (uint16 [16, 16, 5], expected uint8 [H, W] or [H, W, C]); replace or remove it",
+        "photo.png": "is RGB, most are 5-channel, and prepare.mode keep needs one; leave it out",
+    }
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.namelist() == [*(f"00000/img{n:08d}.npy" for n in range(3)), "dataset.json"]
+    data = ImageDataset(tmp_path / "a.zip", use_labels=False, xflip=False, split="all", max_images=None)
+    assert (data.channels, data.resolution, data.img_shape) == (5, 16, (5, 16, 16))
+    assert np.array_equal(data.batch(range(3))[0].numpy(), np.stack(pixels).transpose(0, 3, 1, 2))
+
+
+def test_arrays_of_many_channels_need_the_mode_keep(make_params: Make) -> None:
+    reason = check_image(np.zeros((16, 16, 5), np.uint8), make_params("prepare.mode=RGB").prepare).reason
+    assert reason == "has 5 channels, prepare.mode RGB does not; set prepare.mode to keep"
+
+
+def test_channels_of_an_array_are_resized_alone(make_params: Make, tmp_path: Path) -> None:
+    """As a grey picture each, so an empty last channel does not hide the others as transparency would."""
+    pixels = save_array(tmp_path / "a.npy", 40, 60, 6)
+    pixels[..., 5] = 0
+    config = make_params("prepare.resolution=[16, 24]", "prepare.transform=center-crop", "prepare.mode=keep").prepare
+    out = decode_array(convert_image(pixels, config, "6-channel"))
+    for channel in range(6):
+        grey = np.asarray(decode(convert_image(np.ascontiguousarray(pixels[..., channel]), config, "L")))
+        assert np.array_equal(out[..., channel], grey)
+
+
+@pytest.mark.parametrize(
+    ("shape", "mode"), [((16, 16), "L"), ((16, 16, 1), "L"), ((16, 16, 2), "LA"), ((16, 16, 3), "RGB")]
+)
+def test_arrays_that_are_pictures_become_pictures(
+    make_params: Make, tmp_path: Path, shape: tuple[int, ...], mode: str
+) -> None:
+    pixels = save_array(tmp_path / "a.npy", *shape)
+    data = (tmp_path / "a.npy").read_bytes()
+    config = make_params("prepare.mode=keep").prepare
+    assert check_image(data, config).mode == mode
+    assert np.array_equal(np.asarray(decode(convert_image(data, config, mode))).reshape(shape), pixels)
+
+
+def test_an_array_in_columns_is_read_in_rows() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 5), np.uint8)
+    file = io.BytesIO()
+    np.save(file, np.asfortranarray(pixels))
+    assert np.array_equal(decode_array(file.getvalue()), pixels)
+
+
+def test_an_array_of_objects_is_refused_unread() -> None:
+    file = io.BytesIO()
+    np.save(file, np.array([[print]], object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"^object \[1, 1\], expected uint8"):
+        decode_array(file.getvalue())
+
+
+def test_the_manifest_counts_label_vectors(make_params: Make, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    labels = [[1, 0, 0.5], [1, 1, -2], [0, 0, 0]]
+    for number in range(3):
+        noise(16, 16).save(tmp_path / "set" / f"{number}.png")
+    index = {"labels": [[f"{number}.png", label] for number, label in enumerate(labels)]}
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(index))
+    config = make_params(f"prepare.source={tmp_path / 'set'}", "prepare.labels=file").prepare
+    facts = build(config, tmp_path / "a.zip")
+    assert facts["class_counts"] == {}
+    assert facts["label_vectors"] == {
+        "num_images": [2, 1, 2], "min": [0, 0, -2], "mean": [0.666667, 0.333333, -0.5], "max": [1, 1, 0.5],
+    }  # fmt: skip
 
 
 def test_center_crop_wide_leaves_black_bands_above_and_below(make_params: Make) -> None:

@@ -56,6 +56,8 @@ def test_nothing_has_a_default(tiny_params: Params) -> None:
         ("train.batch_size=true", "train.batch_size is True: input should be a valid integer"),
         ("train.batch_size=0", "train.batch_size is 0: input should be greater than or equal to 1"),
         ("data.xflip=1", "data.xflip is 1: input should be a valid boolean"),
+        ("train.seed=-1", "train.seed is -1: input should be greater than or equal to 0"),
+        ("prepare.seed=-1", "prepare.seed is -1: input should be greater than or equal to 0"),
         ("train.g_lr=.nan", "train.g_lr is nan: input should be a finite number"),
         ("augment.p=1.5", "augment.p is 1.5: input should be less than or equal to 1"),
         ("augment.mode=adda", "augment.mode is 'adda': input should be 'none', 'fixed' or 'ada'"),
@@ -73,11 +75,39 @@ def test_wrong_value_is_quoted_with_what_is_expected(make_params: Make, override
     assert message(make_params, override) == expected
 
 
-def test_resolution_must_be_a_power_of_two(make_params: Make) -> None:
-    assert message(make_params, "prepare.resolution=48") == (
-        "resolution is 48; the networks double 4 pixels, so it must be a power of two. "
-        "Set prepare.resolution to 32 or 64."
+def test_resolution_must_be_a_small_base_doubled(make_params: Make) -> None:
+    assert message(make_params, "prepare.resolution=100") == (
+        "resolution is 100; the networks double a base of 4 to 16 pixels a side, and this one comes to 25 x 25. "
+        "Set prepare.resolution to 96 or 104."
     )
+
+
+@pytest.mark.parametrize("value", ["[16]", "[16, 32, 3]", "16.0", "true", "big", "[16, -16]", "null"])
+def test_resolution_is_a_number_or_a_pair(make_params: Make, value: str) -> None:
+    assert message(make_params, f"prepare.resolution={value}").endswith(
+        "; expected the side of a square in pixels, or [height, width]. "
+        "Set prepare.resolution to a number such as 64, or a pair such as [48, 80]."
+    )
+
+
+def test_a_pair_of_equal_sides_is_the_square(make_params: Make) -> None:
+    assert make_params("prepare.resolution=[16, 16]") == make_params("prepare.resolution=16")
+    assert make_params("prepare.resolution=[16, 24]").prepare.resolution == (16, 24)
+
+
+def test_layers_are_counted_from_the_base(make_params: Make) -> None:
+    """36 x 60 is 9 x 15 doubled twice, so there are 6 styles and 15 pixels at the base."""
+    problems = message(
+        make_params, "prepare.resolution=[36, 60]", "render.mixing_layers=[6]", "evaluate.truncation_cutoff=7",
+        "discriminator.channel_base=90", "discriminator.channel_max=64", "discriminator.mbstd_num_channels=4",
+    )  # fmt: skip
+    assert problems.splitlines() == [
+        "discriminator.mbstd_num_channels is 4, which does not divide the 6 channels at the base. Set it to 3, "
+        "or to 0 for none.",
+        "evaluate.truncation_cutoff is 7, but the generator has 6 style layers at [36, 60] pixels. "
+        "Set it to null for all, or to at most 6.",
+        "render.mixing_layers is [6], but the generator has style layers 0 to 5 at [36, 60] pixels. Name only those.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +145,21 @@ def test_resolution_must_be_a_power_of_two(make_params: Make) -> None:
         (
             ["augment.multipliers.imgfilter=1"],
             "augment.multipliers.imgfilter is 1, but its filters reach 21 pixels and images have 16. "
+            "Set it to 0, or prepare.resolution to 32 or more.",
+        ),
+        (
+            ["prepare.resolution=[16, 24]", "prepare.transform=center-crop-wide"],
+            "transform is center-crop-wide, which pads to a square, but resolution is [16, 24]. "
+            "Set prepare.transform to center-crop, which cuts out that shape.",
+        ),
+        (
+            ["prepare.mode=LA", "augment.multipliers.hue=0", "augment.multipliers.saturation=0"],
+            "prepare.mode is LA, whose colours the transforms brightness, contrast, lumaflip do not know. "
+            "Set these augment.multipliers to 0, or prepare.mode to L or RGBA.",
+        ),
+        (
+            ["prepare.resolution=[16, 32]", "augment.multipliers.imgfilter=1"],
+            "augment.multipliers.imgfilter is 1, but its filters reach 21 pixels and images have [16, 32]. "
             "Set it to 0, or prepare.resolution to 32 or more.",
         ),
         (
@@ -185,7 +230,7 @@ def test_sections_cannot_be_changed(tiny_params: Params) -> None:
 def test_the_path_of_a_problem_starts_at_the_section_that_is_parsed(tiny_params: Params) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(PrepareConfig, tiny_params.prepare.model_dump() | {"mode": "CMYK"}, "here")
-    assert str(caught.value) == "here: mode is 'CMYK': input should be 'keep', 'L', 'RGB' or 'RGBA'"
+    assert str(caught.value) == "here: mode is 'CMYK': input should be 'keep', 'L', 'LA', 'RGB' or 'RGBA'"
 
 
 def test_a_typo_is_reported_without_importing_torch() -> None:

@@ -197,7 +197,6 @@ def test_shrinking_averages_instead_of_skipping_pixels() -> None:
     ("img", "what"),
     [
         (torch.zeros(1, 3, 8, 8), "torch.float32 [1, 3, 8, 8]"),
-        (torch.zeros(1, 5, 8, 8, dtype=torch.uint8), "torch.uint8 [1, 5, 8, 8]"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "torch.uint8 [3, 8, 8]"),
     ],
 )
@@ -205,8 +204,7 @@ def test_other_tensors_are_refused(img: Tensor, what: str) -> None:
     with pytest.raises(MetricError) as caught:
         RandomExtractor(8)(img)
     assert str(caught.value) == (
-        f"an extractor got {what}; expected uint8 [N, C, H, W] with 1 to 4 channels. "
-        "Convert generated images with stylegan.images.to_uint8."
+        f"an extractor got {what}; expected uint8 [N, C, H, W]. Convert generated images with stylegan.images.to_uint8."
     )
 
 

@@ -3,11 +3,12 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from stylegan.images import encode_png, grid, save_png, to_float, to_pil, to_uint8
+from stylegan.images import encode_png, grid, preview, save_image, save_png, to_float, to_pil, to_uint8
 
 LEVELS = torch.arange(256, dtype=torch.uint8)
 
@@ -28,7 +29,7 @@ def test_values_are_rounded_and_clamped() -> None:
     assert to_uint8(to_float(LEVELS) + 0.3 / 127.5).tolist() == LEVELS.tolist()
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
 def test_png_keeps_every_pixel(channels: int, mode: str, tmp_path: Path) -> None:
     img = torch.randint(256, (channels, 5, 7), dtype=torch.uint8)
     save_png(img, tmp_path / "folder" / "image.png")
@@ -38,12 +39,23 @@ def test_png_keeps_every_pixel(channels: int, mode: str, tmp_path: Path) -> None
         assert picture.getpixel((6, 4)) == (tuple(img[:, 4, 6].tolist()) if channels > 1 else img[0, 4, 6].item())
 
 
-def test_image_of_two_channels_is_refused() -> None:
-    with pytest.raises(ValueError, match="channels") as caught:
-        to_pil(torch.zeros(2, 4, 4, dtype=torch.uint8))
-    assert str(caught.value) == (
-        "an image of 2 channels has no PNG mode; known: {1: 'L', 3: 'RGB', 4: 'RGBA'}. Select channels first."
-    )
+def test_of_five_channels_a_png_shows_three_and_all_lie_beside_it(tmp_path: Path) -> None:
+    img = torch.randint(256, (5, 4, 6), dtype=torch.uint8)
+    save_image(img, tmp_path / "image.png")
+    assert (tmp_path / "image.png").read_bytes() == encode_png(img[:3])
+    assert np.array_equal(np.load(tmp_path / "image.npy"), img.permute(1, 2, 0).numpy())
+    save_image(img[:4], tmp_path / "rgba.png")
+    assert not (tmp_path / "rgba.npy").exists()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_a_preview_is_what_pillow_shows_on_white(channels: int) -> None:
+    img = torch.randint(256, (2, channels, 4, 6), dtype=torch.uint8)
+    for one, seen in zip(img, preview(img), strict=True):
+        picture = to_pil(one).convert("RGBA")
+        page = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        difference = seen.permute(1, 2, 0).int() - torch.from_numpy(np.array(page)).int()
+        assert difference.abs().max() <= 1  # Pillow rounds by integers
 
 
 def test_grid_goes_row_by_row_and_fills_with_white() -> None:

@@ -200,8 +200,8 @@ def test_table_shows_what_was_there_and_why_it_changes(base: Params) -> None:
         ),
         (
             ["--preset", "auto", "--resolution", "100", "--gpus", "1"],
-            "plan: resolution is 100; the networks double 4 pixels, so it must be a power of two. "
-            "Set prepare.resolution to 64 or 128.",
+            "plan: resolution is 100; the networks double a base of 4 to 16 pixels a side, and this one comes to "
+            "25 x 25. Set prepare.resolution to 96 or 104.",
         ),
         (
             ["--preset", "auto", "--gpus", "1", "--source", "nowhere"],
@@ -227,6 +227,23 @@ def test_another_existing_file_is_not_overwritten(copy: Path) -> None:
         run(copy, "--preset", "cifar", "--gpus", "2", "--out", str(other))
     assert caught.value.code == f"{other} exists and is not {copy}, where values are kept from. Remove it first."
     assert other.read_text() == "mine"
+
+
+def test_auto_goes_by_the_longer_side(base: Params, copy: Path) -> None:
+    run(copy, "--preset", "auto", "--resolution", "192x256", "--gpus", "1")
+    wide, square = load(copy), planned(base, "auto", 256)
+    assert wide.prepare.resolution == (192, 256)
+    assert wide.model_dump(exclude={"prepare"}) == square.model_dump(exclude={"prepare"})
+    G_count, D_count = plan.parameter_counts(wide)
+    # The base of 12 x 16, not 4 x 4, costs more in the constant and in the dense layer, and saves levels.
+    assert (G_count, D_count) != plan.parameter_counts(square)
+
+
+@pytest.mark.parametrize("text", ["big", "1x2x3", "16x", "-16"])
+def test_what_is_no_size_is_refused(copy: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(copy, "--preset", "auto", f"--resolution={text}", "--gpus", "1")
+    assert f"{text!r} is no size; write 256, or 192x256 for height and width" in capsys.readouterr().err
 
 
 def test_negative_number_of_gpus_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
