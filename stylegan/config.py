@@ -263,6 +263,12 @@ def _network_problems(config: Config) -> Iterator[str]:
                 f"Set it to at least {longer}; 32 x as much is usual."
             )
     yield from _mbstd_problems(config)
+    G = config.generator
+    if G.mapping_layers == 0 and (G.z_dim != G.w_dim or config.data.use_labels):
+        yield (
+            "generator.mapping_layers is 0, so w is z itself, which takes no labels and a z_dim equal to w_dim "
+            f"({G.z_dim} and {G.w_dim} here). Set generator.mapping_layers to at least 1."
+        )
     if augment.p > augment.p_max:
         yield (
             f"augment.p starts at {augment.p}, above its cap augment.p_max = {augment.p_max}. "

@@ -79,7 +79,7 @@ class Trainer:
         with self.phase("Greg"):
             for _ in range(self.rounds):
                 n = self.config.train.batch_gpu // self.config.loss.pl_batch_shrink
-                gen_img, _, ws = self.generate(n)
+                gen_img, _, ws = self.generate(n, along_ws=True)
                 penalty, pl_mean = loss.path_length_penalty(gen_img, ws, self.state.pl_mean, self.config.loss.pl_decay)
                 self.state.pl_mean = all_reduce_mean_(pl_mean)
                 self.stats.add("loss/pl_penalty", penalty)
@@ -111,8 +111,11 @@ class Trainer:
                 weight = self.config.loss.r1_gamma / 2 * self.config.loss.d_reg_interval
                 (penalty.mean() * (weight / self.rounds)).backward()
 
-    def generate(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Images of n random latents with style mixing  -> img [N, C, H, W], c [N, c_dim], ws [N, L, w_dim]"""
+    def generate(self, n: int, *, along_ws: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Images of n random latents with style mixing  -> img [N, C, H, W], c [N, c_dim], ws [N, L, w_dim]
+
+        along_ws lets img be differentiated along ws even if the mapping network is frozen.
+        """
         G = self.state.G
         z, c = torch.randn(n, G.z_dim, device=self.state.device), self.draw_c(n)
         ws = G.mapping(z, c)
@@ -121,6 +124,8 @@ class Trainer:
             cutoff = int(torch.randint(1, G.num_ws, []))
             other = G.mapping(torch.randn_like(z), c)
             ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
+        if along_ws and not ws.requires_grad:
+            ws.requires_grad_()
         return G.synthesis(ws), c, ws
 
     def discriminate(self, img: Tensor, c: Tensor) -> Tensor:

@@ -105,6 +105,11 @@ class MappingNetwork(nn.Module):
             layer = FullyConnected(features, w_dim, "lrelu", lr_multiplier=lr_multiplier)
             setattr(self, f"fc{index}", layer)
             features = w_dim
+        if features != w_dim:
+            raise ValueError(
+                f"a mapping network of no layers gives {features} numbers, z and the label's embedding, where w has "
+                f"{w_dim}. Set generator.mapping_layers to at least 1."
+            )
         if average:
             self.register_buffer("w_avg", torch.zeros(w_dim))
 

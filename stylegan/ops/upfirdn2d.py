@@ -137,7 +137,7 @@ def _filter(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, 
         x = stretched
     padding = (pad[2], pad[0])
     if pad[0] != pad[1] or pad[2] != pad[3] or min(pad) < 0:
-        x, padding = F.pad(x, list(pad)), (0, 0)
+        x, padding = _pad(x, pad), (0, 0)
     kernel = (f if flip else f.flip((0, 1))) * gain
     kernel = kernel.to(x.dtype)[None, None].expand(c, 1, *f.shape)
     return F.conv2d(x, kernel, padding=padding, stride=(down[1], down[0]), groups=c)
@@ -153,7 +153,7 @@ def _filter_rows(x: Tensor, taps: Tensor, up: int, down: int, pad: Pair) -> Tens
     weights: list[float] = taps.tolist()
     first = -((pad[0] + up - 1) // up)  # leftmost and rightmost input pixel that any output reads, perhaps outside
     last = ((num_out - 1) * down + k - 1 - pad[0]) // up
-    x = F.pad(x, [-first, max(last + 1 - width, 0)])
+    x = _pad(x, (-first, max(last + 1 - width, 0)))
     out = x.new_zeros(*x.shape[:-1], num_out)
     for phase in range(up):
         component = out[..., phase::up]
@@ -162,6 +162,13 @@ def _filter_rows(x: Tensor, taps: Tensor, up: int, down: int, pad: Pair) -> Tens
             stop = start + (component.shape[-1] - 1) * down + 1
             component.add_(x[..., start:stop:down], alpha=weights[tap])
     return out
+
+
+def _pad(x: Tensor, pad: Sequence[int]) -> Tensor:
+    """Zeros, or negative to crop; also where one side crops the whole image, which F.pad refuses"""
+    if min(pad) <= -min(x.shape[-2:]):
+        x, pad = F.pad(x, [max(side, 0) for side in pad]), [min(side, 0) for side in pad]
+    return F.pad(x, list(pad))
 
 
 def _layout(x: Tensor) -> torch.memory_format:

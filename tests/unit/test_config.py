@@ -148,6 +148,11 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
             "Set it to 0, or prepare.resolution to 32 or more.",
         ),
         (
+            ["generator.mapping_layers=0", "data.use_labels=true", "prepare.labels=folders"],
+            "generator.mapping_layers is 0, so w is z itself, which takes no labels and a z_dim equal to w_dim "
+            "(8 and 8 here). Set generator.mapping_layers to at least 1.",
+        ),
+        (
             ["prepare.resolution=[16, 24]", "prepare.transform=center-crop-wide"],
             "transform is center-crop-wide, which pads to a square, but resolution is [16, 24]. "
             "Set prepare.transform to center-crop, which cuts out that shape.",
@@ -209,6 +214,9 @@ def test_values_that_do_not_fit_together_come_with_a_remedy(
         ["prepare.resolution=32", "augment.multipliers.imgfilter=1"],
         ["data.use_labels=true", "prepare.labels=folders"],
         ["evaluate.truncation_cutoff=6"],
+        ["generator.mapping_layers=0"],
+        ["discriminator.mbstd_num_channels=4"],
+        ["prepare.resolution=[24, 40]", "augment.multipliers.imgfilter=1"],
     ],
 )
 def test_values_just_inside_the_limits_are_accepted(make_params: Make, overrides: list[str]) -> None:

@@ -8,11 +8,14 @@ import torch
 from pipelines.params import Params
 from stylegan.networks import Discriminator
 from stylegan.networks.discriminator import minibatch_std
+from stylegan.pyramid import Resolution, sides
 
 Make = Callable[..., Params]
 
 
-def discriminator(params: Params, img_resolution: int = 16, c_dim: int = 0, **kwargs: torch.dtype) -> Discriminator:
+def discriminator(
+    params: Params, img_resolution: Resolution = 16, c_dim: int = 0, **kwargs: torch.dtype
+) -> Discriminator:
     torch.manual_seed(0)
     D = Discriminator(params.discriminator, img_resolution=img_resolution, img_channels=3, c_dim=c_dim, **kwargs)
     return D.requires_grad_(False)
@@ -52,10 +55,10 @@ def test_unequal_groups_are_refused() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])
-@pytest.mark.parametrize(("img_resolution", "c_dim"), [(8, 0), (16, 3), (32, 0)])
-def test_one_logit_an_image(img_resolution: int, c_dim: int, architecture: str, make_params: Make) -> None:
+@pytest.mark.parametrize(("img_resolution", "c_dim"), [(8, 0), (16, 3), (32, 0), (36, 1), ((24, 40), 3)])
+def test_one_logit_an_image(img_resolution: Resolution, c_dim: int, architecture: str, make_params: Make) -> None:
     D = discriminator(make_params(f"discriminator.architecture={architecture}"), img_resolution, c_dim)
-    logits = D(torch.randn(4, 3, img_resolution, img_resolution), torch.eye(4)[:, :c_dim])
+    logits = D(torch.randn(4, 3, *sides(img_resolution)), torch.eye(4)[:, :c_dim])
     assert logits.shape == (4, 1)
     assert logits.dtype == torch.float32
 

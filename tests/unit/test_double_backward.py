@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan.networks.discriminator import minibatch_std
+from stylegan.networks.layers import normalize_2nd_moment
 from stylegan.ops import bias_act, conv2d_resample, modulated_conv2d, setup_filter, upfirdn2d
 
 FILTER = setup_filter([1.0, 3.0, 3.0, 1.0]).double()
@@ -51,6 +52,8 @@ def check(request: pytest.FixtureRequest) -> Callable[..., None]:
         (LONG, 2, 1, (4, 3, 5, 2), False),
         (LONG, 1, 2, (4, 6, 5, 6), True),
         (LONG, 1, 1, (8, -1, -2, 9), True),
+        (FILTER, 1, 1, (-2, 6, 8, -7), False),  # one side crops more than the whole image
+        (LONG, 2, 1, (14, -12, -9, 11), False),
     ],
 )
 def test_upfirdn2d(
@@ -60,12 +63,13 @@ def test_upfirdn2d(
     check(lambda x: upfirdn2d(x, f.to(x.device), up, down, padding, 1.5, flip).square(), (1, 2, 4, 5))
 
 
+@pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize(("up", "down"), [(1, 1), (2, 1), (1, 2)])
-def test_conv2d_resample(up: int, down: int, check: Callable[..., None]) -> None:
+def test_conv2d_resample(up: int, down: int, k: int, check: Callable[..., None]) -> None:
     def layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return conv2d_resample(x, weight, FILTER.to(x.device), up=up, down=down, bias=bias)
 
-    check(layer, (1, 2, 4, 4), (2, 2, 3, 3), (2,))
+    check(layer, (1, 2, 4, 4), (2, 2, k, k), (2,))
 
 
 @pytest.mark.parametrize("up", [1, 2])
@@ -76,6 +80,35 @@ def test_modulated_conv2d(up: int, check: Callable[..., None]) -> None:
     check(layer, (2, 2, 3, 3), (2, 2, 3, 3), (2, 2))
 
 
+def test_modulated_conv2d_of_an_image(check: Callable[..., None]) -> None:
+    """The layer to RGB does not demodulate."""
+    check(
+        lambda x, weight, styles: modulated_conv2d(x, weight, styles, demodulate=False),
+        (2, 2, 3, 3),
+        (3, 2, 1, 1),
+        (2, 2),
+    )
+
+
+def test_normalize_2nd_moment(check: Callable[..., None]) -> None:
+    check(normalize_2nd_moment, (2, 3))
+
+
+def test_filters_of_every_image(check: Callable[..., None]) -> None:
+    """Reflection and a kernel for each image, as the augmentation by frequency bands does."""
+
+    def layer(x: Tensor, taps: Tensor) -> Tensor:
+        padded = F.pad(x.reshape(1, 4, 4, 5), [2, 2, 0, 0], mode="reflect")
+        return F.conv2d(padded, taps.repeat_interleave(2, dim=0)[:, None, None], groups=4)
+
+    check(layer, (2, 2, 4, 5), (2, 5))
+
+
+def test_moving_images_among_others(check: Callable[..., None]) -> None:
+    index = torch.tensor([2, 0])
+    check(lambda x: x.index_copy(0, index.to(x.device), x[index.to(x.device)].square()), (3, 1, 2, 2))
+
+
 def test_bias_act_away_from_the_kink(check: Callable[..., None]) -> None:
     def layer(x: Tensor, bias: Tensor) -> Tensor:
         signs = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], device=x.device)
@@ -84,8 +117,9 @@ def test_bias_act_away_from_the_kink(check: Callable[..., None]) -> None:
     check(layer, (2, 2), (2,))
 
 
-def test_minibatch_std(check: Callable[..., None]) -> None:
-    check(lambda x: minibatch_std(x, group_size=2, num_channels=1), (4, 2, 2, 2))
+@pytest.mark.parametrize("num_channels", [1, 2])
+def test_minibatch_std(num_channels: int, check: Callable[..., None]) -> None:
+    check(lambda x: minibatch_std(x, group_size=2, num_channels=num_channels), (4, 2, 2, 2))
 
 
 def test_grid_sample(check: Callable[..., None]) -> None:

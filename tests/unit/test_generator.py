@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.networks import Generator
+from stylegan.loss import r1_penalty
+from stylegan.networks import Discriminator, Generator
 from stylegan.pyramid import Resolution, sides
 
 Make = Callable[..., Params]
@@ -39,6 +40,62 @@ def test_two_styles_a_resolution(img_resolution: Resolution, num_ws: int, archit
     img = G(*latents(2))
     assert img.shape == (2, 3, *sides(img_resolution))
     assert img.dtype == torch.float32
+
+
+def test_blocks_have_the_official_names_at_the_sizes_of_the_image(make_params: Make) -> None:
+    """The base of 24 x 40 is 6 x 10, and channels are counted by the longer side: 80 // 10, 80 // 20, 80 // 40."""
+    G = generator(make_params("generator.channel_base=80", "generator.channel_max=64"), (24, 40))
+    shapes = {name: tuple(tensor.shape) for name, tensor in G.synthesis.state_dict().items()}
+    assert shapes["b4.const"] == (8, 6, 10)
+    noise = {name: shape for name, shape in shapes.items() if name.endswith("noise_const")}
+    assert noise == {
+        "b4.conv1.noise_const": (6, 10),
+        "b8.conv0.noise_const": (12, 20), "b8.conv1.noise_const": (12, 20),
+        "b16.conv0.noise_const": (24, 40), "b16.conv1.noise_const": (24, 40),
+    }  # fmt: skip
+    assert [shapes[f"b{res}.conv1.weight"][:2] for res in (4, 8, 16)] == [(8, 8), (4, 4), (2, 2)]
+
+
+def test_transposing_the_image_needs_only_transposed_weights(tiny_params: Params) -> None:
+    wide, tall = generator(tiny_params, (16, 24)), generator(tiny_params, (24, 16))
+    weights = {
+        name: tensor.transpose(-2, -1) if tensor.ndim in (3, 4) or name.endswith("noise_const") else tensor
+        for name, tensor in wide.state_dict().items()
+    }
+    tall.load_state_dict(weights)
+    noisy(wide), noisy(tall)
+    img = wide(*latents(2), noise_mode="const").transpose(2, 3)
+    torch.testing.assert_close(tall(*latents(2), noise_mode="const"), img, rtol=1e-4, atol=1e-5)  # fp32 sums
+
+
+def test_a_mapping_of_no_layers_is_z_itself(make_params: Make) -> None:
+    G = generator(make_params("generator.mapping_layers=0"))
+    z, c = latents(2)
+    torch.testing.assert_close(G.mapping(z, c)[:, 0].square().mean(dim=1), torch.ones(2))
+    with pytest.raises(ValueError, match="no layers") as caught:
+        generator(make_params("generator.mapping_layers=0"), c_dim=2)
+    assert str(caught.value) == (
+        "a mapping network of no layers gives 16 numbers, z and the label's embedding, where w has 8. "
+        "Set generator.mapping_layers to at least 1."
+    )
+
+
+@pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])
+def test_no_device_is_hard_coded(architecture: str, make_params: Make) -> None:
+    """On the meta device a tensor made elsewhere is an error."""
+    params = make_params(f"generator.architecture={architecture}", f"discriminator.architecture={architecture}")
+    with torch.device("meta"):
+        G = Generator(params.generator, img_resolution=(16, 24), img_channels=3, c_dim=2)
+        D = Discriminator(params.discriminator, img_resolution=(16, 24), img_channels=3, c_dim=2)
+    z, c = torch.randn(4, 8, device="meta"), torch.randn(4, 2, device="meta")
+    for noise_mode in ("random", "const", "none"):
+        img = G(z, c, psi=0.7, cutoff=2, noise_mode=noise_mode)
+        assert (img.device.type, img.shape) == ("meta", (4, 3, 16, 24))
+        logits = D(img, c)
+        assert (logits.device.type, logits.shape) == ("meta", (4, 1))
+    G.mapping.track_w_avg(G.mapping(z, c), 0.9)
+    r1_penalty(D(img.requires_grad_(), c), img).sum().backward()
+    assert {p.grad.device.type for p in D.parameters() if p.grad is not None} == {"meta"}
 
 
 def test_image_does_not_depend_on_the_others_of_its_batch(tiny_params: Params) -> None:

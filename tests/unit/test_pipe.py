@@ -63,6 +63,21 @@ def test_flip_and_quarter_turns() -> None:
         torch.testing.assert_close(turned, smooth.rot90(turns, (2, 3)), **close)
 
 
+def test_images_that_are_not_square_turn_by_halves() -> None:
+    smooth = torch.nn.functional.interpolate(torch.rand(2, 3, 3, 4) * 2 - 1, size=(24, 32), mode="bilinear")
+    for percentile, turns in ((0.1, 0), (0.4, 0), (0.6, 2), (0.9, 2)):
+        turned = pipe("rotate90")(smooth, 1.0, percentile=percentile)
+        torch.testing.assert_close(turned, smooth.rot90(turns, (2, 3)), rtol=0, atol=0.05)  # as above
+
+
+def test_every_transform_keeps_other_shapes_and_numbers_of_channels() -> None:
+    images = torch.rand(2, 5, 24, 40)
+    others = [name for name in MultipliersConfig.model_fields if name not in COLOURS]
+    out = pipe(*others)(images, p=1.0)
+    assert out.shape == images.shape
+    assert out.isfinite().all()
+
+
 def test_filters_of_the_geometry_reconstruct_an_image_that_does_not_move() -> None:
     f = pipe("xflip").Hz_geom
     torch.testing.assert_close(_resample(IMAGES, torch.eye(3).repeat(4, 1, 1), f), IMAGES, rtol=0, atol=2e-5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.state import TrainState, seed_at
+from stylegan.state import TrainState, creation_seed, seed_at
 
 Make = Callable[..., Params]
 
@@ -31,6 +31,17 @@ def test_fresh_states_of_one_seed_are_equal_and_of_two_seeds_differ(make_params:
         ]
         assert all(equal)
     assert not torch.equal(*(next(state.G.parameters()) for state in (first, other)))
+
+
+def test_first_weights_are_not_drawn_from_the_stream_of_the_first_step(make_params: Make) -> None:
+    """NumPy pads short entropies with zeros, so a creation seed made of fewer numbers would be that of step 0."""
+    creation = {creation_seed(seed) for seed in range(20)}
+    steps = {seed_at(seed, rank, nimg) for seed in range(20) for rank in range(3) for nimg in (0, 1, 4, 2**32)}
+    assert len(creation) == 20
+    assert not creation & steps
+    const = create(make_params()).G.synthesis.b4.const.flatten()  # the first weights to be drawn
+    torch.manual_seed(seed_at(0, 0, 0))
+    assert not torch.equal(const, torch.randn(const.shape))
 
 
 def test_fresh_state(make_params: Make) -> None:
