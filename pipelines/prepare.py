@@ -14,6 +14,7 @@ from stylegan.data.archive import (
     Plan,
     check_all,
     convert_all,
+    label_vectors,
     list_bad,
     manifest,
     plan_archive,
@@ -56,6 +57,10 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, num_ignored: int) -> s
     ]
     if classes:
         lines.append("classes: " + ", ".join(f"{name} {classes[label]}" for label, name in enumerate(names)))
+    vectors = label_vectors(plan.entries)
+    if vectors:
+        counts = ", ".join(map(str, vectors["num_images"]))
+        lines.append(f"labels: vectors of {len(vectors['max'])} numbers, which are not 0 in {counts} images")
     if num_enlarged:
         lines.append(f"{num_enlarged} images are smaller than prepare.resolution and were enlarged")
     if num_ignored:

@@ -93,6 +93,7 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
     channels, height, width = facts.img_shape
     size = f"{width} x {height} pixels, {channels} channel(s)"
     extractor = results["extractor"]
+    seen = f", sees the first 3 of {channels} channels" if channels > 4 else ""
     return [
         ("Data", f"{config.prepare.source}: {facts.num_images} training images, {size}"),
         ("Archive sha256", results["archive_sha256"]),
@@ -100,7 +101,8 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
         ("Training time", duration(training_seconds(facts.ticks))),
         ("Run", facts.fingerprint),
         ("Git commit", facts.commit or "not in a git repository"),
-        ("Extractor", f"{extractor['name']}, input {extractor['input_size']} pixels, sha256 {extractor['sha256']}"),
+        ("Extractor", f"{extractor['name']}, input {extractor['input_size']} pixels{seen}, "
+                      f"sha256 {extractor['sha256']}"),
         ("Measured with", f"{results['num_images']} images, seed {results['seed']}, split {results['split']}, "
                           f"resize filter {results['resize_filter']}"),
     ]  # fmt: skip

@@ -24,7 +24,7 @@ from stylegan.metrics.ppl import path_lengths, perceptual_path_length
 from stylegan.metrics.precision_recall import precision_recall
 from stylegan.metrics.sampling import Latents, draw_latents, generated_batches
 from stylegan.networks import Generator
-from stylegan.state import seed_at
+from stylegan.state import creation_seed
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Evaluator:
 def untrained_like(G: Generator, seed: int) -> Generator:
     """The generator that training with this seed started from, leaving the global random state alone"""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_at(seed, 0, 0))
+        torch.manual_seed(creation_seed(seed))
         fresh = Generator(G.config, img_resolution=G.img_resolution, img_channels=G.img_channels, c_dim=G.c_dim)
     return fresh.eval().requires_grad_(False).to(G.mapping.w_avg.device)
 
