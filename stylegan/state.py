@@ -12,6 +12,7 @@ from stylegan.augment import adjust_p
 from stylegan.config import Config
 from stylegan.distributed import all_reduce_sum_, broadcast_
 from stylegan.networks import Discriminator, Generator
+from stylegan.pyramid import Resolution
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -44,7 +45,7 @@ class TrainState:
 
     @classmethod
     def create(
-        cls, config: Config, *, img_resolution: int, img_channels: int, c_dim: int, device: torch.device
+        cls, config: Config, *, img_resolution: Resolution, img_channels: int, c_dim: int, device: torch.device
     ) -> Self:
         """Freshly initialised state, equal on every rank."""
         torch.manual_seed(creation_seed(config.train.seed))

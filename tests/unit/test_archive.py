@@ -232,7 +232,9 @@ def test_center_crop_takes_the_middle_of_the_shape_asked_for(make_params: Make, 
 
 def test_without_a_transform_the_shape_must_be_right(make_params: Make) -> None:
     config = make_params("prepare.resolution=[16, 24]").prepare
-    assert check_image(encode(noise(48, 32)), config).reason is None
+    for width, height in ((48, 32), (103, 69), (103, 68)):  # 103 x 68.67 is no whole number of pixels
+        assert check_image(encode(noise(width, height)), config).reason is None
+    assert check_image(encode(noise(103, 67)), config).reason is not None
     reason = check_image(encode(noise(16, 16)), config).reason
     assert reason == "is 16 x 16, not of the shape 24 x 16; set prepare.transform to center-crop"
 

@@ -16,6 +16,7 @@ from PIL import Image
 from pipelines.params import Params
 from stylegan.data.archive import ArchiveError, Source
 from stylegan.data.sources import KINDS, open_source
+from stylegan.data.transforms import check_image
 
 Make = Callable[..., Params]
 
@@ -307,6 +308,15 @@ def test_earth_tiles_show_land_and_never_cross_their_band_of_longitude(make_para
 def test_earth_tiles_are_the_same_places_up_to_128_pixels(make_params: Make, world: Path) -> None:
     small, large = (opened(make_params, world.parent, *at(side), earth=world) for side in (16, 128))
     assert small.names == large.names
+
+
+def test_earth_tiles_have_the_shape_of_the_pictures(make_params: Make, world: Path) -> None:
+    square = opened(make_params, world.parent, earth=world)
+    wide = opened(make_params, world.parent, *at(40), "prepare.resolution=[24, 40]", earth=world)
+    assert wide.names == square.names
+    assert np.array_equal(wide.read(7), square.read(7)[25:102])  # the middle 77 of 128 rows
+    config = make_params(*at(40), "prepare.resolution=[24, 40]").prepare
+    assert check_image(wide.read(7), config).reason is None
 
 
 def test_what_earth_cannot_give_is_refused(make_params: Make, world: Path, tmp_path: Path) -> None:
