@@ -36,7 +36,7 @@ from pipelines.params import ROOT, Params, fingerprint, load
 from pipelines.recording import record_training
 from pipelines.tracking import publishing
 from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
-from stylegan.config import ConfigError
+from stylegan.config import ConfigError, colour_problems
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.distributed import rank
 from stylegan.files import replacing, write_json
@@ -49,7 +49,8 @@ STATE, GENERATOR, ROW = "state.safetensors", "generator.safetensors", "tick.json
 SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train")
 # The code that decides the weights; a change of it is a new run, as a changed parameter is.
 CODE = (
-    "augment", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks", "ops", "state.py", "train.py",
+    "augment", "data/arrays.py", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks", "ops",
+    "pyramid.py", "state.py", "train.py",
 )  # fmt: skip
 NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
 
@@ -94,11 +95,18 @@ def generation(folder: Path) -> Iterator[None]:
 
 
 def open_dataset(archive: Path, params: Params) -> ImageDataset:
-    """The train split as the parameters ask for it"""
+    """The train split as the parameters ask for it
+
+    Raises ConfigError when its channels are not what the augmentations need.
+    """
     data = params.data
-    return ImageDataset(
+    dataset = ImageDataset(
         archive, use_labels=data.use_labels, xflip=data.xflip, split="train", max_images=data.max_images
     )
+    problems = list(colour_problems(params, dataset.channels))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return dataset
 
 
 def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Path]) -> None:

@@ -24,6 +24,7 @@ Floats = Annotated[tuple[float, ...], Strict(False)]
 Ints = Annotated[tuple[int, ...], Strict(False)]
 
 FILTER_MARGIN = 21  # pixels that augment.multipliers.imgfilter pads by reflection
+COLOUR_CHANNELS = (1, 3, 4)  # of L, RGB and RGBA
 COLOUR_TRANSFORMS = ("brightness", "contrast", "lumaflip", "hue", "saturation")
 
 
@@ -279,16 +280,22 @@ def _network_problems(config: Config) -> Iterator[str]:
             f"augment.multipliers.imgfilter is {augment.multipliers.imgfilter:g}, but its filters reach "
             f"{FILTER_MARGIN} pixels and images have {size}. Set it to 0, or prepare.resolution to 32 or more."
         )
-    colours = [name for name in COLOUR_TRANSFORMS if getattr(augment.multipliers, name) > 0]
-    if augment.mode != "none" and config.prepare.mode == "LA" and colours:
-        yield (
-            f"prepare.mode is LA, whose colours the transforms {', '.join(colours)} do not know. Set these "
-            "augment.multipliers to 0, or prepare.mode to L or RGBA."
-        )
+    if config.prepare.mode == "LA":
+        yield from colour_problems(config, num_channels=2)
     if config.data.use_labels and config.prepare.labels == "none":
         yield (
             "data.use_labels is true, but prepare.labels is none, so the archive has no labels. "
             "Set prepare.labels to folders or file, or data.use_labels to false."
+        )
+
+
+def colour_problems(config: Config, num_channels: int) -> Iterator[str]:
+    """Colour transforms that images of so many channels do not take; known for sure once there is an archive"""
+    active = [name for name in COLOUR_TRANSFORMS if getattr(config.augment.multipliers, name) > 0]
+    if config.augment.mode != "none" and active and num_channels not in COLOUR_CHANNELS:
+        yield (
+            f"augment.multipliers {', '.join(active)} change colours, which L, RGB and RGBA images have, but images of "
+            f"{num_channels} channels do not. Set them to 0."
         )
 
 

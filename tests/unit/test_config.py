@@ -159,8 +159,8 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
         ),
         (
             ["prepare.mode=LA", "augment.multipliers.hue=0", "augment.multipliers.saturation=0"],
-            "prepare.mode is LA, whose colours the transforms brightness, contrast, lumaflip do not know. "
-            "Set these augment.multipliers to 0, or prepare.mode to L or RGBA.",
+            "augment.multipliers brightness, contrast, lumaflip change colours, which L, RGB and RGBA images have, "
+            "but images of 2 channels do not. Set them to 0.",
         ),
         (
             ["prepare.resolution=[16, 32]", "augment.multipliers.imgfilter=1"],

@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ray.train import Checkpoint
@@ -25,7 +27,9 @@ from pipelines.train import (
     spare_checkpoints,
 )
 from stylegan.checkpoint import load_generator
+from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
+from stylegan.data.arrays import encode_array
 from stylegan.state import TrainState
 from stylegan.train import Tick
 
@@ -198,3 +202,17 @@ def test_a_registered_checkpoint_is_resumed_and_its_tick_said_again_but_not_regi
     resume(state, dataset, [])
     assert state.cur_nimg == 16
     assert reports == [{"row": {"nimg": 16}, "name": None, "has_state": False}]
+
+
+def test_channels_that_the_augmentations_do_not_take_are_refused_before_anything_starts(
+    make_params: Make, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("img0.npy", encode_array(np.zeros((16, 16, 5), np.uint8)))
+    with pytest.raises(ConfigError) as caught:
+        stage.open_dataset(tmp_path / "a.zip", make_params())
+    assert str(caught.value) == (
+        "augment.multipliers brightness, contrast, lumaflip, hue, saturation change colours, which L, RGB and RGBA "
+        "images have, but images of 5 channels do not. Set them to 0."
+    )
+    assert stage.open_dataset(tmp_path / "a.zip", make_params("augment.mode=none")).channels == 5
