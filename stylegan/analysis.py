@@ -33,7 +33,8 @@ def band_energies(batches: Iterable[Tensor], resolutions: Sequence[int]) -> Shar
     """Standard deviation of each band of a Laplacian pyramid, as a share of their sum.
 
     batches of img [N, C, H, W] in [-1, 1]; the resolutions of the generator to compare with, from 4 to H. The bands
-    are those that a skip generator would add if it built these images with its own up- and downsampling filter.
+    are those that a skip generator would add if it built these images with its own up- and downsampling filter, fading
+    to 0 beyond the border as it does: the repair of borders counts as detail, for both alike.
     """
     return _shares((pyramid(img, len(resolutions)) for img in batches), resolutions)
 
@@ -45,9 +46,9 @@ def rgb_layers(G: Generator, ws: Tensor, noise_mode: NoiseMode) -> list[Tensor]:
     """
     if G.config.architecture != "skip":
         raise ValueError(
-            f"layer contributions are not defined for generator.architecture {G.config.architecture}: it turns features "
-            "into colours once, at the highest resolution, so its image is no sum over resolutions. They need skip; "
-            "the band energies of its images can be compared with real ones in any case."
+            f"layer contributions are not defined for generator.architecture {G.config.architecture}: it turns "
+            "features into colours once, at the highest resolution, so its image is no sum over resolutions. They need "
+            "skip; the band energies of its images can be compared with real ones in any case."
         )
     layers: list[Tensor] = []
     x: Tensor | None = None
