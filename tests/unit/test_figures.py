@@ -117,3 +117,6 @@ def test_shares_fill_the_chart_in_the_colour_of_their_resolution() -> None:
     share = (np.abs(column - lowest).max(axis=1) < 3).sum()
     coloured = (column.max(axis=1) - column.min(axis=1) > 40).sum()
     assert share / coloured == pytest.approx(0.9, abs=0.03)  # a few pixels of edges and lines of the grid
+    row = picture[int(picture.shape[0] * 0.75)]  # through the area and both columns, where the lowest resolution is
+    coloured_row = row[row.max(axis=1) - row.min(axis=1) > 40]
+    assert (np.abs(coloured_row - lowest).max(axis=1) < 3).mean() > 0.97
