@@ -110,6 +110,21 @@ def test_modulated_conv2d(up: int, k: int, demodulate: bool, check: Callable[...
     check(layer, (2, 2, 3, 3), (2, 2, k, k), (2, 2))
 
 
+def test_filters_of_every_image(check: Callable[..., None]) -> None:
+    """Reflection and a kernel for each image, as the augmentation by frequency bands does."""
+
+    def layer(x: Tensor, taps: Tensor) -> Tensor:
+        padded = F.pad(x.reshape(1, 4, 4, 5), [2, 2, 0, 0], mode="reflect")
+        return F.conv2d(padded, taps.repeat_interleave(2, dim=0)[:, None, None], groups=4)
+
+    check(layer, (2, 2, 4, 5), (2, 5))
+
+
+def test_moving_images_among_others(check: Callable[..., None]) -> None:
+    index = torch.tensor([2, 0])
+    check(lambda x: x.index_copy(0, index.to(x.device), x[index.to(x.device)].square()), (3, 1, 2, 2))
+
+
 def test_normalize_2nd_moment(check: Callable[..., None]) -> None:
     check(normalize_2nd_moment, (3, 4))
 
