@@ -4,6 +4,7 @@ N images, C channels, H W image.
 """
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ Ticks = Sequence[Mapping[str, float]]
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 _LIGHT = {"ink": "#1f2328", "faint": "#d0d7de", "paper": "#ffffff"}
 _DARK = {"ink": "#e6edf3", "faint": "#3d444d", "paper": "#161b22"}
+
+CONTRIBUTION = "contribution/b"  # columns of the training log, followed by the resolution
 
 # Panels of training.png: title, columns of the training log, unit.
 PANELS = (
@@ -88,6 +91,44 @@ def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> by
     return _png(draw, (11, 2.9 * -(-len(panels) // 3)), dark=dark)
 
 
+def contributions(ticks: Ticks) -> tuple[list[float], dict[int, list[float]]]:
+    """Layer contributions of the snapshots  ->  (kimg of each, {resolution: per cent at each}); empty without any"""
+    found = [{name: tick[name] for name in tick if name.startswith(CONTRIBUTION)} for tick in ticks]
+    logged = [(tick["kimg"], values) for tick, values in zip(ticks, found, strict=True) if values]
+    resolutions = sorted(int(name.removeprefix(CONTRIBUTION)) for name in (logged[-1][1] if logged else ()))
+    columns = {res: [values[f"{CONTRIBUTION}{res}"] for _, values in logged] for res in resolutions}
+    return [kimg for kimg, _ in logged], columns
+
+
+def layer_chart(ticks: Ticks, bands: Mapping[str, Mapping[int, float]], *, dark: bool) -> bytes:
+    """PNG of the contribution of each resolution against kimg, and the bands of each set of images as a column beside.
+
+    bands: {name of the images: {resolution: per cent}}. Without contributions in the log there are only the columns.
+    """
+    kimg, shares = contributions(ticks)
+    resolutions = sorted(next(iter(bands.values())))
+    colours = [mpl.colormaps["viridis"](0.1 + 0.85 * i / max(len(resolutions) - 1, 1)) for i in range(len(resolutions))]
+    columns = ({"contribution": {res: shares[res][0] for res in shares}} if len(kimg) == 1 else {}) | dict(bands)
+
+    def draw(figure: Figure) -> None:
+        has_area = len(kimg) > 1
+        widths = ([4.0] if has_area else []) + [0.55 * len(columns) + 0.4]
+        *area, side = figure.subplots(1, len(widths), sharey=True, width_ratios=widths, squeeze=False)[0]
+        for axis in area:
+            axis.stackplot(kimg, list(shares.values()), colors=colours, linewidth=0)
+            axis.set(title="Contribution of each resolution", xlabel="kimg", xlim=(kimg[0], kimg[-1]))
+        for position, values in enumerate(columns.values()):
+            _stack(side, position, [values[res] for res in resolutions], resolutions, colours)
+        side.set_xticks(range(len(columns)), list(columns))
+        side.set(title="Bands" if has_area else "Shares of resolutions", ylim=(0, 100), xlim=(-0.6, len(columns) - 0.4))
+        side.grid(visible=False)
+        (area or [side])[0].set_ylabel("%")
+        handles, labels = side.get_legend_handles_labels()
+        figure.legend(handles[::-1], labels[::-1], loc="outside right center", title="pixels")
+
+    return _png(draw, (8.5, 3.4) if len(kimg) > 1 else (4.5, 3.4), dark=dark)
+
+
 def truncation_curves(rows: Sequence[Mapping[str, float]], *, dark: bool) -> bytes:
     """PNG of every measured quantity against psi."""
     rows = sorted(rows, key=lambda row: row["psi"])
@@ -104,6 +145,12 @@ def truncation_curves(rows: Sequence[Mapping[str, float]], *, dark: bool) -> byt
             axis.set(xlabel="psi")
 
     return _png(draw, (5.6, 2.3 * -(-len(names) // 2)), dark=dark)
+
+
+def _stack(axis: Axes, position: int, values: Sequence[float], names: Sequence[int], colours: Sequence[Any]) -> None:
+    bottoms = [math.fsum(values[:i]) for i in range(len(values))]
+    for value, bottom, name, colour in zip(values, bottoms, names, colours, strict=True):
+        axis.bar(position, value, 0.8, bottom, color=colour, label=str(name) if position == 0 else None)
 
 
 def _curves(axis: Axes, ticks: Ticks, names: Sequence[str]) -> None:

@@ -11,16 +11,18 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from pipelines.figures import labelled_sheet, png_of, training_curves, truncation_curves
+from pipelines.figures import labelled_sheet, layer_chart, png_of, training_curves, truncation_curves
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.recording import read_ticks, record_report, source_tags
 from pipelines.report import Facts, Pictures, build_page, target
 from pipelines.tracking import publishing
+from stylegan.analysis import band_energies
 from stylegan.checkpoint import load_generator
 from stylegan.data import ImageDataset
 from stylegan.files import replacing
 from stylegan.generate import generate_images, interpolate, style_mixing, truncation_strip
+from stylegan.images import to_float
 from stylegan.networks import Generator
 from stylegan.video import save_mp4
 
@@ -47,6 +49,7 @@ def render(params: Params, root: Path) -> Path:
     facts = Facts(
         results=results,
         ticks=ticks,
+        bands=compare_bands(params, G, dataset),
         config=params,
         num_images=len(dataset),
         img_shape=dataset.img_shape,
@@ -54,6 +57,7 @@ def render(params: Params, root: Path) -> Path:
         commit=None if commit is None else str(commit),
     )
     write(reports / "training.png", training_curves(ticks, target(params), dark=False))
+    write(reports / "layers.png", layer_chart(ticks, facts.bands, dark=False))
     write(reports / "truncation_metrics.png", truncation_curves(results["truncation"], dark=False))
     page = reports / "index.html"
     write(page, build_page(facts, pictures).encode())
@@ -80,6 +84,20 @@ def draw_pictures(params: Params, G: Generator, dataset: ImageDataset, reports: 
     )  # fmt: skip
     save_mp4(frames, reports / "interpolation.mp4", fps=config.video_fps, scale=config.video_scale)
     return Pictures(**pngs, film=(reports / "interpolation.mp4").read_bytes())
+
+
+def compare_bands(params: Params, G: Generator, dataset: ImageDataset) -> dict[str, dict[int, float]]:
+    """Band energies of as many generated images, untruncated and with the labels of the real ones, as of real images"""
+    config, batch_size = params.render, params.evaluate.batch_size
+    reals, c = choose_reals(dataset, config.num_seeds, params.evaluate.seed)
+    gen = generate_images(
+        G, range(config.num_seeds), psi=1.0, c=labels_for(c, config.num_seeds), batch_size=batch_size
+    )  # fmt: skip
+    resolutions = G.synthesis.block_resolutions
+    return {
+        name: band_energies(map(to_float, torch.split(img, batch_size)), resolutions)
+        for name, img in (("generated", gen), ("real", reals))
+    }
 
 
 def choose_reals(dataset: ImageDataset, count: int, seed: int) -> tuple[Tensor, Tensor]:

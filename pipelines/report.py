@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from pipelines import verdict
-from pipelines.figures import training_curves, truncation_curves
+from pipelines.figures import contributions, layer_chart, training_curves, truncation_curves
 from stylegan.config import Config
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -21,6 +21,7 @@ class Facts:
 
     results: Mapping[str, Any]  # reports/metrics.json
     ticks: Sequence[Mapping[str, float]]  # reports/ticks.csv
+    bands: Mapping[str, Mapping[int, float]]  # of "generated" and of "real" images: {resolution: per cent}
     config: Config
     num_images: int  # in the training split
     img_shape: tuple[int, int, int]  # C, H, W
@@ -68,6 +69,8 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         mixing=embed(pictures.mixing, "image/png"),
         film=embed(pictures.film, "video/mp4"),
         curves=[embed(training_curves(facts.ticks, target(config), dark=dark), "image/png") for dark in (False, True)],
+        layers=[embed(layer_chart(facts.ticks, facts.bands, dark=dark), "image/png") for dark in (False, True)],
+        shares=last_shares(facts),
         frontier=[embed(truncation_curves(results["truncation"], dark=dark), "image/png") for dark in (False, True)],
     )
 
@@ -85,6 +88,13 @@ def best_rows(truncation: Sequence[Mapping[str, float]]) -> dict[str, float]:
             choose = max if metric.startswith(verdict.HIGHER_IS_BETTER) else min
             best[metric] = choose(truncation, key=lambda row: row[metric])["psi"]
     return best
+
+
+def last_shares(facts: Facts) -> dict[str, Mapping[int, float]]:
+    """Columns of the table of resolutions: the last contributions, if the run has any, and the bands of images"""
+    _, shares = contributions(facts.ticks)
+    last = {"contribution": {res: values[-1] for res, values in shares.items()}} if shares else {}
+    return last | {f"bands of {name} images": values for name, values in facts.bands.items()}
 
 
 def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:

@@ -35,12 +35,13 @@ from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, fingerprint, load
 from pipelines.recording import record_training
 from pipelines.tracking import publishing
+from stylegan.analysis import layer_contributions
 from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
 from stylegan.config import ConfigError, colour_problems
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.distributed import rank
 from stylegan.files import replacing, write_json
-from stylegan.generate import generate_images
+from stylegan.generate import generate_images, styles
 from stylegan.images import grid, save_png
 from stylegan.state import TrainState
 from stylegan.train import NonFiniteError, Tick, train
@@ -77,6 +78,8 @@ def train_worker(job: dict[str, Any]) -> str | None:
         try:
             for tick in train(state, dataset):
                 row = measure(tick, time.perf_counter() - clock, tick.cur_nimg - before)
+                if tick.is_snapshot:
+                    row |= contributions(state, dataset)
                 report(state, dataset, row, is_snapshot=tick.is_snapshot)
                 clock, before = time.perf_counter(), tick.cur_nimg
         except NonFiniteError as error:
@@ -147,6 +150,23 @@ def measure(tick: Tick, sec: float, nimg: int) -> ticks.Row:
     return position | speed | tick.stats
 
 
+def contributions(state: TrainState, dataset: ImageDataset) -> ticks.Row:
+    """Share of each resolution in the sample pictures, in per cent, for the row that is logged, which is rank 0's.
+
+    Nothing for an architecture that has no such shares.
+    """
+    if rank() != 0 or state.config.generator.architecture != "skip":
+        return {}
+    ws = styles(state.G_ema, range(NUM_SAMPLES), sample_labels(dataset))
+    shares = layer_contributions(state.G_ema, ws, batch_size=state.config.train.batch_gpu)
+    return {f"contribution/b{res}": share for res, share in shares.items()}
+
+
+def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
+    """Labels of the sample pictures  ->  [NUM_SAMPLES, c_dim]; None for an unconditional run"""
+    return dataset.labels(range(NUM_SAMPLES)) if dataset.c_dim else None
+
+
 @contextmanager
 def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterator[Checkpoint | None]:
     """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
@@ -158,10 +178,9 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR)
         write_json(folder / ROW, row)
-        c = dataset.labels(range(NUM_SAMPLES)) if dataset.c_dim else None
         pictures = generate_images(
-            state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const", c=c,
-            batch_size=state.config.train.batch_gpu,
+            state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
+            c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
         )  # fmt: skip
         save_png(grid(pictures, columns=8), folder / ticks.SAMPLES)
         yield Checkpoint.from_directory(folder)

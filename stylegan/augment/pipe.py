@@ -12,16 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.augment import transforms as T
+from stylegan.augment.warp import warp
 from stylegan.config import ConfigError, MultipliersConfig
-from stylegan.ops import setup_filter, upfirdn2d, upsample2d
 
-# Orthogonal wavelets of Daubechies with least asymmetry, as in PyWavelets.
+# Orthogonal wavelet of Daubechies, as in PyWavelets: the filter bank is built from it.
 SYM2 = (-0.12940952255126034, 0.2241438680420134, 0.8365163037378079, 0.48296291314453416)
-SYM6 = (
-    0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.4910559419267466,
-    0.787641141030194, 0.3379294217276218, -0.07263752278646252, -0.021060292512300564, 0.04472490177066578,
-    0.0017677118642428036, -0.007800708325034148,
-)  # fmt: skip
 BAND_POWER = torch.tensor([10.0, 1.0, 1.0, 1.0]) / 13  # expected spectrum of natural images, 1/f
 
 XINT_MAX = 0.125  # of the image size
@@ -57,13 +52,11 @@ def filter_bank() -> Tensor:
 class AugmentPipe(nn.Module):
     """Apply every transform to every image with probability multiplier * p.  img [N, C, H, W] -> [N, C, H, W]"""
 
-    Hz_geom: Tensor
     Hz_fbank: Tensor
 
     def __init__(self, multipliers: MultipliersConfig) -> None:
         super().__init__()
         self.multipliers = multipliers
-        self.register_buffer("Hz_geom", setup_filter(SYM6), persistent=False)
         self.register_buffer("Hz_fbank", filter_bank(), persistent=False)
 
     @classmethod
@@ -82,7 +75,7 @@ class AugmentPipe(nn.Module):
         (rotation once), for tests. Raises ConfigError when colour transforms meet images of 2 or more than 4 channels.
         """
         draws = T.Draws(images.shape[0], p, percentile)
-        images = _warp(images, self._geometry(draws, *images.shape[2:]), self.Hz_geom)
+        images = warp(images, self._geometry(draws, *images.shape[2:]))
         images = self._color(images, draws)
         if self.multipliers.imgfilter > 0:
             images = self._filter(images, draws)
@@ -185,51 +178,3 @@ def _recolor(images: Tensor, matrix: Tensor) -> Tensor:
     rgb = images[:, :3].reshape(n, 3, h * w)
     rgb = (matrix[:, :3, :3] @ rgb + matrix[:, :3, 3:]).reshape(n, 3, h, w)
     return rgb if c == 3 else torch.cat([rgb, images[:, 3:]], dim=1)
-
-
-def _warp(images: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
-    """Resample images at inverse-mapped pixels through a 2x oversampled grid (Karras et al. 2020a, App. B.2).
-
-    Only images that move are resampled: the filters reconstruct the others perfectly, so the result is the same.
-    """
-    moving = (inverse != torch.eye(3)).any(dim=2).any(dim=1).nonzero()[:, 0]
-    if moving.numel() == 0:
-        return images
-    if moving.numel() == images.shape[0]:
-        return _resample(images, inverse, f)
-    index = moving.to(images.device)
-    return images.index_copy(0, index, _resample(images[index], inverse[moving], f))
-
-
-def _resample(images: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
-    n, c, h, w = images.shape
-    border = f.shape[0] // 4
-    x0, x1, y0, y1 = _margins(inverse, h, w, border)
-    images = F.pad(images, [x0, x1, y0, y1], mode="reflect")
-    inverse = T.translate2d((x0 - x1) / 2, (y0 - y1) / 2) @ inverse
-    images = upsample2d(images, f)
-    # Pixel centres of the doubled grid lie half a pixel off its origin.
-    half = T.translate2d(-0.5, -0.5)
-    inverse = half @ T.scale2d(2.0, 2.0) @ inverse @ T.scale2d(0.5, 0.5) @ T.translate2d(0.5, 0.5)
-    out_h, out_w = (h + border * 2) * 2, (w + border * 2) * 2
-    to_unit = T.scale2d(2 / images.shape[3], 2 / images.shape[2])
-    theta = (to_unit @ inverse @ T.scale2d(out_w / 2, out_h / 2))[:, :2].to(images)
-    grid = F.affine_grid(theta, [n, c, out_h, out_w], align_corners=False)
-    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return _crop_downsample(images, f, border * 2)
-
-
-def _margins(inverse: Tensor, h: int, w: int, border: int) -> tuple[int, int, int, int]:
-    """Pixels to add on each side (x0, x1, y0, y1), enough for the image that reaches furthest out."""
-    cx, cy = (w - 1) / 2, (h - 1) / 2
-    corners = torch.tensor([[-cx, -cy, 1], [cx, -cy, 1], [cx, cy, 1], [-cx, cy, 1]])
-    reach = (inverse @ corners.t())[:, :2].transpose(0, 1).flatten(1)  # [2, N * 4]
-    excess = torch.cat([-reach, reach]).amax(dim=1) + torch.tensor([-cx, -cy, -cx, -cy]) + border * 2
-    x0, y0, x1, y1 = excess.clamp(min=0).minimum(torch.tensor([w - 1, h - 1] * 2)).ceil().int().tolist()
-    return x0, x1, y0, y1
-
-
-def _crop_downsample(images: Tensor, f: Tensor, crop: int) -> Tensor:
-    taps = f.shape[0]
-    before, after = (taps - 1) // 2 - crop, (taps - 2) // 2 - crop
-    return upfirdn2d(images, f, down=2, padding=(before, after, before, after), flip_filter=True)

@@ -44,7 +44,7 @@ class Draws:
 
 def identity(n: int, size: int) -> Tensor:
     """[N, size, size]"""
-    return torch.eye(size).repeat(n, 1, 1)
+    return torch.eye(size).expand(n, -1, -1).clone()
 
 
 def translate2d(x: Tensor | float, y: Tensor | float) -> Tensor:

@@ -119,6 +119,7 @@ def test_stage_writes_generator_record_and_log(finished: Path) -> None:
     assert all(float(row[name]) > 0 for row in table(finished) for name in TIMING)
     snapshots = [24, 48, 72, 96, 120, 144, 160]
     assert sorted(path.stem for path in (folder / "samples").iterdir()) == [f"{nimg:09d}" for nimg in snapshots]
+    assert [float(row["nimg"]) for row in table(finished) if row["contribution/b16"]] == snapshots
     # Ray keeps two: a damaged newest one leaves another.
     kept = sorted(path.name for path in (folder / "checkpoints").glob("nimg_*"))
     assert kept == ["nimg_000000144", "nimg_000000160"]

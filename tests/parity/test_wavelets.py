@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pytest
 import pywt
 
-from stylegan.augment.pipe import SYM2, SYM6, filter_bank
+from stylegan.augment.pipe import SYM2, filter_bank
+from stylegan.augment.warp import SYM6
 
 Array = npt.NDArray[np.float64]
 FREQUENCIES = np.linspace(0, np.pi, 257)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from stylegan.augment import AugmentPipe
-from stylegan.augment.pipe import _resample
+from stylegan.augment import AugmentPipe, warp
+from stylegan.augment.transforms import rotate2d
+from stylegan.augment.warp import resample
 from stylegan.config import ConfigError, MultipliersConfig
 
 IMAGES = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -79,8 +80,17 @@ def test_every_transform_keeps_other_shapes_and_numbers_of_channels() -> None:
 
 
 def test_filters_of_the_geometry_reconstruct_an_image_that_does_not_move() -> None:
-    f = pipe("xflip").Hz_geom
-    torch.testing.assert_close(_resample(IMAGES, torch.eye(3).repeat(4, 1, 1), f), IMAGES, rtol=0, atol=2e-5)
+    torch.testing.assert_close(resample(IMAGES, torch.eye(3).repeat(4, 1, 1)), IMAGES, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (20, 30)])
+def test_resampling_by_matrices_equals_resampling_by_filters(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, inverse = torch.rand(4, 3, *size) * 2 - 1, rotate2d(torch.tensor([0.1, 0.8, 2.0, 3.0]))
+    by_matrices = resample(images, inverse)
+    monkeypatch.setattr(warp, "DENSE_SIZE", 0)
+    torch.testing.assert_close(by_matrices, resample(images, inverse), rtol=0, atol=1e-5)
 
 
 def test_only_the_images_that_move_are_resampled() -> None:

@@ -10,9 +10,21 @@ import torch
 from PIL import Image
 
 from pipelines.params import Params
-from pipelines.render import RenderError, choose_reals, labels_for, mixing_sheet, render, samples_sheet, sheet_columns
+from pipelines.render import (
+    RenderError,
+    choose_reals,
+    compare_bands,
+    labels_for,
+    mixing_sheet,
+    render,
+    samples_sheet,
+    sheet_columns,
+)
+from stylegan.analysis import band_energies
 from stylegan.checkpoint import save_generator
 from stylegan.data import ImageDataset
+from stylegan.generate import generate_images
+from stylegan.images import to_float
 from stylegan.networks import Generator
 
 NUMBERS = {"kid_x": 0.1, "fid_x": 10.0, "precision_x": 0.5, "recall_x": 0.5}
@@ -47,7 +59,8 @@ def test_every_file_is_written_and_the_pictures_have_their_size(root: Path, make
     assert page == root / "reports/index.html"
     written = {path.name for path in page.parent.iterdir()} - {"metrics.json", "ticks.csv"}
     sheets = {"samples.png", "reals.png", "truncation.png", "mixing.png"}
-    assert written == sheets | {"training.png", "truncation_metrics.png", "interpolation.mp4", "index.html"}
+    charts = {"training.png", "truncation_metrics.png", "layers.png"}
+    assert written == sheets | charts | {"interpolation.mp4", "index.html"}
     sizes = {}
     for name in sheets:
         with Image.open(page.parent / name) as picture:
@@ -73,6 +86,29 @@ def test_a_missing_file_names_the_stage_that_writes_it(
     with pytest.raises(RenderError) as error:
         render(tiny_params, root)
     assert str(error.value) == f"{root / lost}: not there. Run `dvc repro {stage_name}`, which writes it."
+
+
+@pytest.mark.parametrize("architecture", ["orig", "resnet"])
+def test_an_architecture_without_contributions_is_rendered_with_bands_alone(
+    architecture: str, root: Path, make_params: Callable[..., Params]
+) -> None:
+    params = make_params(f"generator.architecture={architecture}")
+    save_generator(generator(params, 0), root / "models/generator.safetensors")
+    page = render(params, root).read_text()
+    assert '<th scope="col" class="n">bands of real images, %</th>' in page
+    assert "What each\n  resolution contributes is not in the training log" in page
+    assert (root / "reports/layers.png").exists()
+
+
+def test_bands_are_of_as_many_generated_as_real_images(root: Path, make_params: Callable[..., Params]) -> None:
+    data = ImageDataset(root / "data/archive.zip", use_labels=False, xflip=False, split="train", max_images=None)
+    params = make_params("render.num_seeds=4")
+    G = generator(params, 0)
+    bands = compare_bands(params, G, data)
+    img = choose_reals(data, 4, params.evaluate.seed)[0]
+    assert bands["real"] == band_energies([to_float(img)], [4, 8, 16])
+    gen = generate_images(G, range(4), psi=1.0, batch_size=4)
+    assert bands["generated"] == band_energies([to_float(gen)], [4, 8, 16])
 
 
 def test_real_images_are_chosen_by_seed_without_repetition(tiny_archive: Path) -> None:

@@ -31,7 +31,10 @@ def results() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def facts(tiny_params: Params) -> Facts:
     ticks = [{"kimg": k, "sec": 30.0, "sec_per_kimg": 1.5, "loss/G": 1.0, "loss/D": 1.0} for k in (20.0, 40.0, 60.0)]
-    return Facts(results(), ticks, tiny_params, 2338, (3, 32, 32), "abc123", "c" * 40)
+    ticks[1] |= {"contribution/b4": 75.04, "contribution/b8": 24.96}
+    ticks[2] |= {"contribution/b4": 60.04, "contribution/b8": 39.96}
+    bands = {"generated": {4: 52.04, 8: 47.96}, "real": {4: 51.06, 8: 48.94}}
+    return Facts(results(), ticks, bands, tiny_params, 2338, (3, 32, 32), "abc123", "c" * 40)
 
 
 class Outline(HTMLParser):
@@ -91,15 +94,15 @@ def test_every_picture_says_what_it_shows(page: Outline) -> None:
         for tag, attributes in page.tags
         if tag in ("img", "video")
     ]
-    assert len(shown) == 7
+    assert len(shown) == 8
     assert all(len(str(text)) > 20 for text in shown)
-    assert len(set(shown)) == 7
+    assert len(set(shown)) == 8
 
 
 def test_every_link_leads_to_a_section(page: Outline) -> None:
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     links = [str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a"]
-    assert len(links) == 7
+    assert len(links) == 8
     assert set(links) <= ids
 
 
@@ -107,7 +110,7 @@ def test_the_language_and_both_themes_are_declared(page: Outline) -> None:
     assert ("html", {"lang": "en"}) in page.tags
     assert ("meta", {"name": "color-scheme", "content": "light dark"}) in page.tags
     assert [tag for tag, attributes in page.tags if attributes.get("media") == "(prefers-color-scheme: dark)"] == [
-        "source", "source"
+        "source", "source", "source"
     ]  # fmt: skip
 
 
@@ -121,6 +124,7 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
         "ppl_y none 30 - 3",
         "Train longer: train.total_kimg",
         "0.5 0.04 0.04 0.04 0.04",
+        "Pixels contribution, % bands of generated images, % bands of real images, % 4 60.0 52.0 51.1 8 40.0 48.0 48.9",
         "2338 training images, 32 x 32 pixels, 3 channel(s)",
         "60 kimg",
         "1 min 30 s",
@@ -131,6 +135,13 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
         "good within 3 floors or 5 % of the untrained generator's, ok within 25 %",
     ):
         assert part in page.text
+
+
+def test_a_run_whose_log_has_no_contributions_shows_the_bands_alone(facts: Facts) -> None:
+    ticks = [{name: value for name, value in tick.items() if "contribution" not in name} for tick in facts.ticks]
+    text = Outline(build_page(replace(facts, ticks=ticks), PICTURES)).text
+    assert "Pixels bands of generated images, % bands of real images, % 4 52.0 51.1 8 48.0 48.9" in text
+    assert "it is recorded where generator.architecture is skip" in text
 
 
 def test_the_best_of_each_column_is_marked(page: Outline) -> None:

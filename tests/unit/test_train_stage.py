@@ -20,11 +20,13 @@ from pipelines.train import (
     SECTIONS,
     TrainError,
     code_digest,
+    contributions,
     exclusive,
     measure,
     resume,
     snapshot,
     spare_checkpoints,
+    train_worker,
 )
 from stylegan.checkpoint import load_generator
 from stylegan.config import ConfigError
@@ -138,6 +140,33 @@ def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, 
         assert load_generator(folder / stage.GENERATOR).c_dim == 2
         assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "loss/G": 0.1}
     assert not folder.exists()
+
+
+def test_a_snapshot_of_a_skip_generator_logs_contributions_that_sum_to_100(
+    make_params: Make, dataset: ImageDataset
+) -> None:
+    row = contributions(create(make_params()), dataset)
+    assert list(row) == ["contribution/b4", "contribution/b8", "contribution/b16"]
+    assert sum(row.values()) == pytest.approx(100)
+    assert row == contributions(create(make_params("train.batch_gpu=4")), dataset)  # fixed latents
+    for architecture in ("orig", "resnet"):
+        assert contributions(create(make_params(f"generator.architecture={architecture}")), dataset) == {}
+
+
+def test_the_worker_reports_contributions_with_snapshots_only(
+    tiny_archive: Path,
+    tmp_path: Path,
+    make_params: Make,
+    reports: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
+    params = make_params("train.snapshot_ticks=3", "train.total_kimg=0.032", "train.tick_kimg=0.008")
+    job = {"params": params, "archive": tiny_archive, "folder": tmp_path / "none", "spare_checkpoints": []}
+    assert train_worker(job) is None
+    found = [(report["has_state"], "contribution/b16" in report["row"]) for report in reports]
+    assert found == [(snapshot, snapshot) for snapshot, _ in found]
+    assert {True, False} == {snapshot for snapshot, _ in found}
 
 
 @pytest.fixture

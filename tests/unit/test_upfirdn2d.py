@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylegan.augment.pipe import SYM6
+from stylegan.augment.warp import SYM6
 from stylegan.ops import downsample2d, setup_filter, upfirdn2d, upsample2d
 
 FILTER = setup_filter([1.0, 3.0, 3.0, 1.0])

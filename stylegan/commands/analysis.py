@@ -1,0 +1,97 @@
+"""contributions: how much each resolution of a trained generator contributes to its images."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from stylegan.analysis import Shares, band_energies, layer_contributions
+from stylegan.checkpoint import load_generator
+from stylegan.commands.arguments import add_computing, positive
+from stylegan.data import ImageDataset
+from stylegan.generate import class_labels, generate_images, styles
+from stylegan.images import to_float
+from stylegan.networks import Generator
+
+if TYPE_CHECKING:
+    from stylegan.commands.arguments import Commands
+
+
+def add_commands(commands: "Commands") -> None:
+    """contributions"""
+    about = "share of each resolution in the images, beside the frequency bands of real ones"
+    parser = commands.add_parser("contributions", help=about, description=about)
+    parser.set_defaults(run=contributions)
+    parser.add_argument("generator", type=Path, help="weights, such as models/generator.safetensors")
+    parser.add_argument("--archive", type=Path, help="real images to compare with, such as data/archive.zip")
+    parser.add_argument("--images", type=positive, default=1024, help="how many, of seeds 0, 1, ... (1024)")
+    parser.add_argument(
+        "--class", dest="class_index", type=int, help="class of a conditional generator (as the archive)"
+    )
+    add_computing(parser)
+
+
+def contributions(options: argparse.Namespace) -> str:
+    """A table with a row for each resolution."""
+    G = load_generator(options.generator).to(options.device)
+    real = _open(options.archive, G) if options.archive else None
+    c = _labels(G, real, options)
+    columns: dict[str, Shares] = {}
+    if G.config.architecture == "skip" or real is None:  # without either there is nothing to show, and this says why
+        ws = styles(G, range(options.images), c)
+        columns["contribution"] = layer_contributions(G, ws, batch_size=options.batch_size)
+    if real is not None:
+        resolutions = G.synthesis.block_resolutions
+        columns["bands, generated"] = band_energies(_generated(G, c, options), resolutions)
+        columns["bands, real"] = band_energies(_real(real, options), resolutions)
+    _print(columns)
+    note = (
+        "" if "contribution" in columns else f"; contributions need architecture skip, this is {G.config.architecture}"
+    )
+    return f"standard deviation of the pixels that each resolution adds, over {options.images} images{note}"
+
+
+def _open(archive: Path, G: Generator) -> ImageDataset:
+    """Real images of the generator's kind. Raises ValueError for others."""
+    data = ImageDataset(archive, use_labels=G.c_dim > 0, xflip=False, split="train", max_images=None)
+    if (data.resolution, data.channels) != (G.img_resolution, G.img_channels):
+        raise ValueError(
+            f"{archive}: images of {data.resolution} pixels and {data.channels} channels; this generator makes "
+            f"{G.img_resolution} pixels and {G.img_channels}. Name the archive that it was trained on."
+        )
+    return data
+
+
+def _labels(G: Generator, real: ImageDataset | None, options: argparse.Namespace) -> Tensor:
+    """[N, c_dim]: the class asked for, else the labels of real images, repeated as often as need be"""
+    if G.c_dim > 0 and options.class_index is None and real is not None:
+        return real.labels([index % len(real) for index in range(options.images)])
+    return class_labels(options.images, G.c_dim, options.class_index)
+
+
+def _generated(G: Generator, c: Tensor, options: argparse.Namespace) -> Iterator[Tensor]:
+    for start in range(0, options.images, options.batch_size):
+        seeds = range(start, min(start + options.batch_size, options.images))
+        batch = generate_images(G, seeds, psi=1, c=c[seeds.start : seeds.stop], batch_size=options.batch_size)
+        yield to_float(batch.to(options.device))
+
+
+def _real(real: ImageDataset, options: argparse.Namespace) -> Iterator[Tensor]:
+    """The first of a fixed shuffle, since archives are often sorted"""
+    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: options.images]
+    for indices in torch.split(order, options.batch_size):
+        yield to_float(real.batch(indices.tolist())[0].to(options.device))
+
+
+def _print(columns: dict[str, Shares]) -> None:
+    table = Table("pixels", *(f"{name}, %" for name in columns))
+    for column in table.columns:
+        column.justify = "right"
+    for res in next(iter(columns.values())):
+        table.add_row(str(res), *(f"{shares[res]:.1f}" for shares in columns.values()))
+    Console().print(table)

@@ -1,0 +1,60 @@
+"""Types and groups of arguments that several commands share."""
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+Run: TypeAlias = Callable[[argparse.Namespace], str]
+
+
+def number_list(text: str) -> list[int]:
+    """ "0-3,20" -> [0, 1, 2, 3, 20]
+
+    Raises argparse.ArgumentTypeError that shows the form expected.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise argparse.ArgumentTypeError(f"{part!r} is neither a number nor a range; write numbers like 0-9,20")
+        numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return numbers
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1. Raises argparse.ArgumentTypeError otherwise."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def usable_device(text: str) -> torch.device:
+    """A device that holds tensors here. Raises argparse.ArgumentTypeError otherwise."""
+    try:
+        return torch.empty(0, device=text).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be used on this machine ({reason}); cpu always can"
+        ) from None
+
+
+def add_command(commands: "Commands", name: str, run: Run, help_: str, *, out: str) -> argparse.ArgumentParser:
+    """A command that reads a generator and writes something: GENERATOR --out PATH"""
+    parser = commands.add_parser(name, help=help_, description=help_)
+    parser.set_defaults(run=run)
+    parser.add_argument("generator", type=Path, help="weights, such as models/generator.safetensors")
+    parser.add_argument("--out", type=Path, required=True, help=out)
+    return parser
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """--batch-size and --device"""
+    parser.add_argument("--batch-size", type=positive, default=16, help="pictures computed at once (16)")
+    parser.add_argument("--device", type=usable_device, default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")

@@ -1,0 +1,127 @@
+"""Networks, losses and augmentation compute where their tensors are: nothing in a forward or backward pass is made on
+the default device. The device here is `meta`, which holds shapes only and refuses to mix with any other."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from pipelines.params import Params
+from stylegan import loss
+from stylegan.augment import AugmentPipe
+from stylegan.config import MultipliersConfig
+from stylegan.networks import Discriminator, Generator, truncate
+
+Make = Callable[..., Params]
+ARCHITECTURES = ["orig", "skip", "resnet"]
+DTYPES = [torch.float32, torch.bfloat16]
+
+
+class Births(TorchDispatchMode):
+    """Names of the operations that bring a tensor onto the CPU, whose inputs were elsewhere or nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if _on_cpu(out) and not _on_cpu((args, kwargs)):
+            self.names.append(str(func))
+        return out
+
+
+def _on_cpu(values: Any) -> bool:
+    return any(isinstance(leaf, Tensor) and leaf.device.type == "cpu" for leaf in tree_leaves(values))
+
+
+@pytest.fixture
+def births() -> Iterator[list[str]]:
+    """Grows while the test runs"""
+    with Births() as mode:
+        yield mode.names
+
+
+def on_meta(*shape: int) -> Tensor:
+    return torch.empty(shape, device="meta", requires_grad=True)
+
+
+def all_transforms() -> AugmentPipe:
+    return AugmentPipe.from_multipliers(**dict.fromkeys(MultipliersConfig.model_fields, 1.0))
+
+
+def test_the_check_sees_what_is_made_on_the_cpu(births: list[str]) -> None:
+    torch.zeros(3, device="meta") + 1
+    assert births == []
+    torch.zeros(3)
+    assert births == ["aten.zeros.default"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_generator_and_path_length(architecture: str, dtype: torch.dtype, make_params: Make, births: list[str]) -> None:
+    params = make_params(f"generator.architecture={architecture}", "generator.conv_clamp=256.0")
+    G = Generator(params.generator, img_resolution=32, img_channels=3, c_dim=2, dtype=dtype).to("meta")
+    births.clear()
+    ws = truncate(G.mapping(on_meta(4, 8), on_meta(4, 2)), G.mapping.w_avg, psi=0.5, cutoff=3)
+    img = G.synthesis(ws, noise_mode="random")
+    G.mapping.track_w_avg(ws, 0.9)
+    penalty, mean = loss.path_length_penalty(img, ws, torch.zeros([], device="meta"), 0.01)
+    penalty.mean().backward()
+    assert (img.shape, img.device.type, mean.device.type) == ((4, 3, 32, 32), "meta", "meta")
+    assert G.synthesis.b4.const.grad is not None
+    assert births == []
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_discriminator_and_losses(architecture: str, dtype: torch.dtype, make_params: Make, births: list[str]) -> None:
+    params = make_params(f"discriminator.architecture={architecture}", "discriminator.conv_clamp=256.0")
+    D = Discriminator(params.discriminator, img_resolution=32, img_channels=3, c_dim=2, dtype=dtype).to("meta")
+    births.clear()
+    img = on_meta(4, 3, 32, 32)
+    logits = D(img, on_meta(4, 2))
+    total = loss.r1_penalty(logits, img) + loss.generator_loss(logits)
+    (total + loss.discriminator_real_loss(logits) + loss.discriminator_gen_loss(logits)).mean().backward()
+    assert (logits.shape, logits.device.type) == ((4, 1), "meta")
+    assert D.b4.out.weight.grad is not None
+    assert births == []
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_augmentation_draws_small_numbers_on_the_cpu_and_brings_them_along(channels: int) -> None:
+    img = on_meta(4, channels, 32, 32)
+    out = all_transforms().to("meta")(img, p=1.0)
+    (grad,) = torch.autograd.grad(out.square().sum(), img, create_graph=True)
+    grad.square().sum().backward()
+    assert img.grad is not None
+    assert (out.shape, out.device.type, img.grad.device.type) == ((4, channels, 32, 32), "meta", "meta")
+
+
+CUDA = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU"),
+]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=CUDA)])
+def test_everything_together_under_second_derivatives(device: str, tiny_params: Params) -> None:
+    """R1 through the whole pipe, and path length, on a device that computes."""
+    G = Generator(tiny_params.generator, img_resolution=32, img_channels=3, c_dim=0).to(device)
+    D = Discriminator(tiny_params.discriminator, img_resolution=32, img_channels=3, c_dim=0).to(device)
+    pipe = all_transforms().to(device)
+    ws = G.mapping(torch.randn(4, 8, device=device), torch.zeros(4, 0, device=device))
+    img = G.synthesis(ws)
+    penalty, _ = loss.path_length_penalty(img, ws, torch.zeros([], device=device), 0.01)
+    real_img = img.detach().requires_grad_()
+    r1 = loss.r1_penalty(D(pipe(real_img, p=1.0), torch.zeros(4, 0, device=device)), real_img)
+    (penalty + r1).mean().backward()
+    for parameter in (G.synthesis.b4.const, D.b32.conv0.weight):
+        assert parameter.grad is not None
+        assert parameter.grad.device.type == device
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.any()
