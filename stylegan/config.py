@@ -147,7 +147,12 @@ class TrainConfig(Section):
     ema_rampup: Positive | None  # half-life is at most this fraction of cur_nimg
     tick_kimg: Positive
     snapshot_ticks: Count
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]  # of the four highest resolutions; the rest is fp32
+    resume_from: str | None  # networks to start from; optimisers and position start fresh
+    label_transfer: Literal["reinit", "average", "tile"]  # what depends on labels, when their number changes
+    freeze_d: Annotated[int, Field(ge=0)]  # layers of D that do not learn, from the highest resolution
+    freeze_g: Annotated[int, Field(ge=0)]  # layers of G's synthesis that do not learn, from the lowest resolution
+    freeze_mapping: bool  # the mapping network of G does not learn
 
 
 class EvaluateConfig(Section):
@@ -247,6 +252,15 @@ def _network_problems(config: Config) -> Iterator[str]:
             yield (
                 f"{name}.channel_base is {channel_base}, which leaves no channel at {resolution} pixels. "
                 f"Set it to at least {resolution}; 32 x as much is usual."
+            )
+    for name, conv_clamp in (
+        ("generator", config.generator.conv_clamp),
+        ("discriminator", config.discriminator.conv_clamp),
+    ):
+        if config.train.precision == "fp16" and conv_clamp is None:
+            yield (
+                f"train.precision is fp16, but {name}.conv_clamp is null: half precision ends at 65504, and the clamp "
+                f"keeps activations below. Set {name}.conv_clamp to 256, or train.precision to bf16."
             )
     if augment.p > augment.p_max:
         yield (

@@ -79,7 +79,7 @@ class Trainer:
         with self.phase("Greg"):
             for _ in range(self.rounds):
                 n = self.config.train.batch_gpu // self.config.loss.pl_batch_shrink
-                gen_img, _, ws = self.generate(n)
+                gen_img, _, ws = self.generate(n, along_ws=True)
                 penalty, pl_mean = loss.path_length_penalty(gen_img, ws, self.state.pl_mean, self.config.loss.pl_decay)
                 self.state.pl_mean = all_reduce_mean_(pl_mean)
                 self.stats.add("loss/pl_penalty", penalty)
@@ -111,8 +111,11 @@ class Trainer:
                 weight = self.config.loss.r1_gamma / 2 * self.config.loss.d_reg_interval
                 (penalty.mean() * (weight / self.rounds)).backward()
 
-    def generate(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Images of n random latents with style mixing  -> img [N, C, H, W], c [N, c_dim], ws [N, L, w_dim]"""
+    def generate(self, n: int, *, along_ws: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Images of n random latents with style mixing  -> img [N, C, H, W], c [N, c_dim], ws [N, L, w_dim]
+
+        along_ws lets img be differentiated along ws even if the mapping network is frozen.
+        """
         G = self.state.G
         z, c = torch.randn(n, G.z_dim, device=self.state.device), self.draw_c(n)
         ws = G.mapping(z, c)
@@ -121,6 +124,8 @@ class Trainer:
             cutoff = int(torch.randint(1, G.num_ws, []))
             other = G.mapping(torch.randn_like(z), c)
             ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
+        if along_ws and not ws.requires_grad:
+            ws.requires_grad_()
         return G.synthesis(ws), c, ws
 
     def discriminate(self, img: Tensor, c: Tensor) -> Tensor:
@@ -145,14 +150,14 @@ class Trainer:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Collect gradients of the phase's network, average them over ranks, check them, take one optimiser step."""
-        net: nn.Module = self.state.G if name.startswith("G") else self.state.D
+        """Collect gradients of what learns in the phase, average them over ranks, check them, take one step."""
         optimizer = self.state.opt_g if name.startswith("G") else self.state.opt_d
-        net.requires_grad_(True)
+        learning: list[nn.Parameter] = optimizer.param_groups[0]["params"]
+        _require_grad(learning, True)
         optimizer.zero_grad(set_to_none=True)
         yield
-        net.requires_grad_(False)
-        grads = [param.grad for param in net.parameters() if param.grad is not None]
+        _require_grad(learning, False)
+        grads = [param.grad for param in learning if param.grad is not None]
         if world_size() > 1:
             _average_over_ranks(grads)
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
@@ -173,6 +178,11 @@ class Trainer:
                 "checkpoint is good: lower train.g_lr / train.d_lr, raise loss.r1_gamma, or set train.precision to "
                 "fp32, and run again."
             )
+
+
+def _require_grad(params: list[nn.Parameter], learns: bool) -> None:
+    for param in params:
+        param.requires_grad_(learns)
 
 
 def _average_over_ranks(grads: list[Tensor]) -> None:
