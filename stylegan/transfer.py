@@ -150,7 +150,7 @@ def _embedding(saved: Tensors, m: int, policy: Policy) -> dict[str, Tensor]:
 def _with_labels(saved: Tensors, G: Generator, policy: Policy) -> dict[str, Tensor]:
     """First layer of the mapping with columns for labels: fresh ones, or zeros, which change no image at first."""
     weight = saved.get("mapping.fc0.weight")  # [w, z_dim]
-    if weight is None or G.mapping.num_layers == 0:
+    if weight is None or G.mapping.num_layers == 0 or weight.shape != (G.w_dim, G.z_dim):
         return {}
     fresh = G.mapping.get_parameter("fc0.weight").cpu()  # [w, z_dim + w]
     columns = fresh[:, G.z_dim :] if policy == "reinit" else torch.zeros_like(fresh[:, G.z_dim :])
