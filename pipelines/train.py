@@ -3,7 +3,8 @@
 The run's state lives in runs/<fingerprint>/, outside DVC's outputs: killed at any moment, the same command resumes it,
 and a changed parameter is another run. models/train.json:
 
-    fingerprint       name of the run: hash of the parameters, the archive and the code that decide its weights
+    fingerprint       name of the run: hash of the parameters, the archive, the networks it starts from and the code
+                      that decide its weights
     archive_sha256    of data/archive.zip
     resume_from       null, or file, sha256 and report of the networks that training started from: every tensor loaded,
                       adapted, initialised or skipped, with the reason
@@ -171,6 +172,12 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
+def name_of(params: Params, archive_sha256: str, pretrained: Path | None) -> str:
+    """Name of a run: hash of everything that decides its weights"""
+    start_from = [] if pretrained is None else [sha256_of(pretrained)]
+    return fingerprint(params, archive_sha256, code_digest(), *start_from, sections=SECTIONS)
+
+
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold the run: an orphaned trainer must not be joined by a second one. Raises TrainError that names it."""
@@ -214,8 +221,7 @@ def run(params: Params, root: Path, state: Path) -> Path:
     """
     dataset = open_dataset(root / "data" / "archive.zip", params)
     pretrained = pretrained_file(params, root)
-    digests = [dataset.digest, code_digest(), *([] if pretrained is None else [sha256_of(pretrained)])]
-    name = fingerprint(params, *digests, sections=SECTIONS)
+    name = name_of(params, dataset.digest, pretrained)
     folder = state / name
     transferred = rehearse(params, dataset, pretrained)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):

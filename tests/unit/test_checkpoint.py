@@ -245,3 +245,20 @@ def test_networks_without_an_average_draw_nothing(trained: TrainState, tmp_path:
     with pytest.raises(CheckpointError) as caught:
         load_generator(path)
     assert str(caught.value) == f"{path}: holds no G_ema, the network that draws pictures. Import another file."
+
+
+def test_state_with_frozen_layers_survives_and_goes_on_bit_for_bit(make_params: Make, tmp_path: Path) -> None:
+    params = make_params("train.freeze_d=3", "train.freeze_g=2", "train.freeze_mapping=true")
+    steps = []
+    for stops in (False, True):
+        state = create(params)
+        for _ in range(2):
+            Trainer(state, lambda n: torch.zeros(n, 0)).step(torch.ones(4, 3, 16, 16), torch.zeros(4, 0))
+            if stops:
+                save_checkpoint(state, tmp_path / "state")
+                state = create(params)
+                load_checkpoint(state, tmp_path / "state")
+        steps.append(everything(state))
+    assert "opt_d.b16.conv0.weight.step" not in steps[0]
+    assert steps[0].keys() == steps[1].keys()
+    assert all(torch.equal(steps[0][name], steps[1][name]) for name in steps[0])
