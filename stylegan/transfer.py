@@ -126,9 +126,7 @@ def adapted(saved: Tensors, net: Generator | Discriminator, policy: Policy) -> d
     if isinstance(net, Generator):
         values = _with_labels(saved, net, policy) if m else _without_labels(saved, net, policy)
         return _fitting(net, values, reason)
-    if policy == "reinit":
-        return {}
-    if not {"b4.out.weight", "b4.out.bias"} <= saved.keys():
+    if policy == "reinit" or not {"b4.out.weight", "b4.out.bias"} <= saved.keys():
         return {}
     return _fitting(net, _projected(saved, net) if m else _unprojected(saved, net, policy), reason)
 
