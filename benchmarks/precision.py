@@ -32,8 +32,8 @@ class Case:
 
 
 CASES = (
+    Case("16 pixels", 16, 16, 256, 16, "resnet", 8),
     Case("32 pixels, as params.yaml", 32, 128, 512, 64, "orig", 16),
-    Case("64 pixels, as the preset auto", 64, 512, 16384, 512, "resnet", 4),
 )
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import precision
-from benchmarks.precision import Case, Deviation, deviations, table
+from benchmarks.precision import Deviation, deviations, table
 
-SMALL = Case("16 pixels", 16, 16, 256, 16, "resnet", 8)
+SMALL = precision.CASES[0]
 # Largest relative L2 deviation from fp64, as docs/precision.md gives them.
 BOUNDS = {
     "images of G": {"fp32": 1e-5, "bf16": 0.02, "fp16": 0.002},
