@@ -128,6 +128,23 @@ def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params)
     return choices | fitted(choices, reference_gpus or max(gpus, 1), gpus)
 
 
+def transfer_choices(path: str) -> Choices:
+    """Settings for starting from the networks in a file (the published resume mode).
+
+    Raises ConfigError when the file is not there or not in pretrained/.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"--resume-from {path}: no such file. Name one in pretrained/, see pretrained/README.md.")
+    if Path(path).parts[0] != "pretrained":
+        name = f"pretrained/{Path(path).name}"
+        raise ConfigError(f"--resume-from {path}: outside pretrained/. Copy it to {name} and name that.")
+    return {
+        "train.resume_from": Choice(path, "--resume-from"),
+        "augment.ada_kimg": Choice(100, "--resume-from: p has to follow faster, 100 kimg instead of 500"),
+        "train.ema_rampup": Choice(None, "--resume-from: the average is good from the start"),
+    }
+
+
 def checked(choices: Choices) -> Params:
     """Raises ConfigError when the values do not fit together."""
     values: dict[str, Any] = {}
@@ -187,6 +204,8 @@ def plan(options: argparse.Namespace, console: Console) -> None:
     choices = resolve(options.preset, options.resolution, options.gpus, base)
     if options.source is not None:
         choices["prepare.source"] = Choice(source_of(options.source), "--source")
+    if options.resume_from is not None:
+        choices |= transfer_choices(options.resume_from)
     overridden = override({}, options.overrides)
     choices |= {path: Choice(value, "command line") for path, value in leaves(overridden)}
     params = checked(choices)
@@ -230,6 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--gpus", type=int, required=True, help="0 plans for the processor")
     parser.add_argument("--source", help="folder, .zip or data set file of images")
+    parser.add_argument("--resume-from", metavar="FILE", help="networks in pretrained/ to start from")
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
     parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")

@@ -3,8 +3,11 @@
 The run's state lives in runs/<fingerprint>/, outside DVC's outputs: killed at any moment, the same command resumes it,
 and a changed parameter is another run. models/train.json:
 
-    fingerprint       name of the run: hash of the parameters, the archive and the code that decide its weights
+    fingerprint       name of the run: hash of the parameters, the archive, the networks it starts from and the code
+                      that decide its weights
     archive_sha256    of data/archive.zip
+    resume_from       null, or file, sha256 and report of the networks that training started from: every tensor loaded,
+                      adapted, initialised or skipped, with the reason
     cur_nimg          real images shown to D
     seed              train.seed
 """
@@ -33,6 +36,7 @@ import stylegan
 from pipelines import cluster, ticks
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, fingerprint, load
+from pipelines.pretrained import pretrained_file, rehearse, start
 from pipelines.recording import record_training
 from pipelines.tracking import publishing
 from stylegan.analysis import layer_contributions
@@ -40,7 +44,7 @@ from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from stylegan.config import ConfigError, colour_problems
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.distributed import rank
-from stylegan.files import replacing, write_json
+from stylegan.files import replacing, sha256_of, write_json
 from stylegan.generate import generate_images, styles
 from stylegan.images import grid, save_png
 from stylegan.state import TrainState
@@ -51,7 +55,7 @@ SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train")
 # The code that decides the weights; a change of it is a new run, as a changed parameter is.
 CODE = (
     "augment", "data/arrays.py", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks", "ops",
-    "pyramid.py", "state.py", "train.py",
+    "pyramid.py", "state.py", "train.py", "transfer.py",
 )  # fmt: skip
 NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
 
@@ -69,10 +73,7 @@ def train_worker(job: dict[str, Any]) -> str | None:
     torch.set_num_threads(params.cluster.cpus_per_worker)
     with generation(job["folder"]):
         dataset = open_dataset(job["archive"], params)
-        state = TrainState.create(
-            params, img_resolution=dataset.resolution, img_channels=dataset.channels, c_dim=dataset.c_dim,
-            device=ray.train.torch.get_device(),
-        )  # fmt: skip
+        state, _ = start(params, dataset, job["pretrained"], ray.train.torch.get_device())
         resume(state, dataset, job["spare_checkpoints"])
         clock, before = time.perf_counter(), state.cur_nimg
         try:
@@ -197,6 +198,12 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
+def name_of(params: Params, archive_sha256: str, pretrained: Path | None) -> str:
+    """Name of a run: hash of everything that decides its weights"""
+    start_from = [] if pretrained is None else [sha256_of(pretrained)]
+    return fingerprint(params, archive_sha256, code_digest(), *start_from, sections=SECTIONS)
+
+
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold the run: an orphaned trainer must not be joined by a second one. Raises TrainError that names it."""
@@ -239,13 +246,19 @@ def run(params: Params, root: Path, state: Path) -> Path:
     Raises TrainError, ArchiveError, and whatever ends Ray's workers more often than cluster.max_failures.
     """
     dataset = open_dataset(root / "data" / "archive.zip", params)
-    name = fingerprint(params, dataset.digest, code_digest(), sections=SECTIONS)
+    pretrained = pretrained_file(params, root)
+    name = name_of(params, dataset.digest, pretrained)
     folder = state / name
+    transferred = rehearse(params, dataset, pretrained)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
+        if transferred is not None:
+            write_json(folder / "transfer.json", transferred)
+            journal.artifact(folder / "transfer.json")
         job = {
             "params": params,
             "archive": dataset.path.resolve(),
+            "pretrained": pretrained,
             "folder": folder,
             "spare_checkpoints": spare_checkpoints(folder / "checkpoints"),
         }
@@ -264,7 +277,7 @@ def run(params: Params, root: Path, state: Path) -> Path:
         except BaseException:
             journal.status("FAILED")
             raise
-        trained = {"fingerprint": name, "archive_sha256": dataset.digest}
+        trained = {"fingerprint": name, "archive_sha256": dataset.digest, "resume_from": transferred}
         rows = ticks.read(folder)
         write_json(
             root / "models" / "train.json",

@@ -161,7 +161,12 @@ class TrainConfig(Section):
     ema_rampup: Positive | None  # half-life is at most this fraction of cur_nimg
     tick_kimg: Positive
     snapshot_ticks: Count
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]  # of the four highest resolutions; the rest is fp32
+    resume_from: str | None  # networks to start from; optimisers and position start fresh
+    label_transfer: Literal["reinit", "average", "tile"]  # what depends on labels, when their number changes
+    freeze_d: Annotated[int, Field(ge=0)]  # layers of D that do not learn, from the highest resolution
+    freeze_g: Annotated[int, Field(ge=0)]  # layers of G's synthesis that do not learn, from the lowest resolution
+    freeze_mapping: bool  # the mapping network of G does not learn
 
 
 class EvaluateConfig(Section):
@@ -270,6 +275,15 @@ def _network_problems(config: Config) -> Iterator[str]:
             "generator.mapping_layers is 0, so w is z itself, which takes no labels and a z_dim equal to w_dim "
             f"({G.z_dim} and {G.w_dim} here). Set generator.mapping_layers to at least 1."
         )
+    for name, conv_clamp in (
+        ("generator", config.generator.conv_clamp),
+        ("discriminator", config.discriminator.conv_clamp),
+    ):
+        if config.train.precision == "fp16" and conv_clamp is None:
+            yield (
+                f"train.precision is fp16, but {name}.conv_clamp is null: half precision ends at 65504, and the clamp "
+                f"keeps activations below. Set {name}.conv_clamp to 256, or train.precision to bf16."
+            )
     if augment.p > augment.p_max:
         yield (
             f"augment.p starts at {augment.p}, above its cap augment.p_max = {augment.p_max}. "

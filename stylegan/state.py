@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.augment import adjust_p
-from stylegan.config import Config
+from stylegan.config import Config, ConfigError, TrainConfig
 from stylegan.distributed import all_reduce_sum_, broadcast_
 from stylegan.networks import Discriminator, Generator
 from stylegan.pyramid import Resolution
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def seed_at(seed: int, rank: int, cur_nimg: int) -> int:
@@ -30,7 +30,10 @@ def creation_seed(seed: int) -> int:
 
 @dataclass
 class TrainState:
-    """Networks, optimisers, augmentation probability, path length mean, and the position in the data."""
+    """Networks, optimisers, augmentation probability, path length mean, and the position in the data.
+
+    The optimisers hold the parameters that learn; the others are frozen.
+    """
 
     config: Config
     G: Generator
@@ -63,8 +66,8 @@ class TrainState:
             G=G,
             D=D,
             G_ema=copy.deepcopy(G).eval(),
-            opt_g=_adam(G, config, config.train.g_lr, config.loss.g_reg_interval),
-            opt_d=_adam(D, config, config.train.d_lr, config.loss.d_reg_interval),
+            opt_g=_adam(learning_g(G, config.train), config, config.train.g_lr, config.loss.g_reg_interval),
+            opt_d=_adam(learning_d(D, config.train), config, config.train.d_lr, config.loss.d_reg_interval),
             p=0.0 if config.augment.mode == "none" else config.augment.p,
             signs=torch.zeros(2, device=device),
             pl_mean=torch.zeros([], device=device),
@@ -107,11 +110,46 @@ class TrainState:
             ema.copy_(buffer)
 
 
-def _adam(net: nn.Module, config: Config, lr: float, reg_interval: int) -> torch.optim.Adam:
+def learning_d(D: Discriminator, train: TrainConfig) -> list[nn.Parameter]:
+    """Parameters of D but for its first freeze_d layers, from the highest resolution (Mo et al. 2020, Freeze-D).
+
+    In each block fromrgb, conv0, conv1 and skip count, then conv, fc and out. Raises ConfigError when none is left.
+    """
+    frozen = _first_layers("train.freeze_d", train.freeze_d, D)
+    return [param for name, param in D.named_parameters() if _layer(name) not in frozen]
+
+
+def learning_g(G: Generator, train: TrainConfig) -> list[nn.Parameter]:
+    """Parameters of G but for the first freeze_g layers of its synthesis, from the lowest resolution, and mapping.
+
+    In each block const, conv0, conv1, torgb and skip count. Raises ConfigError when none is left.
+    """
+    frozen = _first_layers("train.freeze_g", train.freeze_g, G.synthesis)
+    synthesis = [param for name, param in G.synthesis.named_parameters() if _layer(name) not in frozen]
+    return [*synthesis, *([] if train.freeze_mapping else G.mapping.parameters())]
+
+
+def _first_layers(parameter: str, count: int, net: nn.Module) -> set[str]:
+    layers = list(dict.fromkeys(_layer(name) for name, _ in net.named_parameters()))
+    layers = [layer for layer in layers if not layer.startswith("mapping.")]
+    if count >= len(layers):
+        raise ConfigError(
+            f"{parameter} is {count}, but there are {len(layers)} layers and one at least has to learn: "
+            f"{', '.join(layers)}. Set it to at most {len(layers) - 1}."
+        )
+    return set(layers[:count])
+
+
+def _layer(name: str) -> str:
+    """ "b16.conv0.affine.weight" -> "b16.conv0" """
+    return ".".join(name.split(".")[:2])
+
+
+def _adam(params: list[nn.Parameter], config: Config, lr: float, reg_interval: int) -> torch.optim.Adam:
     # Lazy regularisation makes n + 1 optimiser steps where there were n; rescale so that Adam sees the same horizon
     # (Karras et al. 2020, App. B).
     ratio = reg_interval / (reg_interval + 1)
     beta1, beta2 = config.train.adam_betas
     return torch.optim.Adam(
-        net.parameters(), lr=lr * ratio, betas=(beta1**ratio, beta2**ratio), eps=config.train.adam_eps, fused=True
+        params, lr=lr * ratio, betas=(beta1**ratio, beta2**ratio), eps=config.train.adam_eps, fused=True
     )

@@ -150,14 +150,14 @@ class Trainer:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Collect gradients of the phase's network, average them over ranks, check them, take one optimiser step."""
-        net: nn.Module = self.state.G if name.startswith("G") else self.state.D
+        """Collect gradients of what learns in the phase, average them over ranks, check them, take one step."""
         optimizer = self.state.opt_g if name.startswith("G") else self.state.opt_d
-        net.requires_grad_(True)
+        learning: list[nn.Parameter] = optimizer.param_groups[0]["params"]
+        _require_grad(learning, True)
         optimizer.zero_grad(set_to_none=True)
         yield
-        net.requires_grad_(False)
-        grads = [param.grad for param in net.parameters() if param.grad is not None]
+        _require_grad(learning, False)
+        grads = [param.grad for param in learning if param.grad is not None]
         if world_size() > 1:
             _average_over_ranks(grads)
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
@@ -178,6 +178,11 @@ class Trainer:
                 "checkpoint is good: lower train.g_lr / train.d_lr, raise loss.r1_gamma, or set train.precision to "
                 "fp32, and run again."
             )
+
+
+def _require_grad(params: list[nn.Parameter], learns: bool) -> None:
+    for param in params:
+        param.requires_grad_(learns)
 
 
 def _average_over_ranks(grads: list[Tensor]) -> None:

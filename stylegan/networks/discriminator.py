@@ -14,6 +14,7 @@ from stylegan.networks.layers import (
     Conv2dLayer,
     FullyConnected,
     MappingNetwork,
+    at_least_fp32,
     channels_at,
     dtype_at,
 )
@@ -91,7 +92,7 @@ class DiscriminatorEpilogue(nn.Module):
 
     def forward(self, x: Tensor, img: Tensor | None, cmap: Tensor | None) -> Tensor:
         """x [N, I, H, W], img [N, C, H, W], cmap [N, cmap_dim] -> logits [N, 1]"""
-        x = x.float()
+        x = at_least_fp32(x)
         if img is not None:
             x = x + self.fromrgb(img)
         if self.mbstd_num_channels > 0:

@@ -15,6 +15,7 @@ from stylegan.networks.layers import (
     Conv2dLayer,
     FullyConnected,
     MappingNetwork,
+    at_least_fp32,
     channels_at,
     dtype_at,
 )
@@ -139,7 +140,7 @@ class SynthesisBlock(nn.Module):
         # The filter is an outer product; its factor filters the few channels of an image faster.
         img = None if img is None else upsample2d(img, self.resample_filter.sum(dim=0))
         if self.num_torgb:
-            rgb = self.torgb(x, ws[:, self.num_conv]).float()
+            rgb = at_least_fp32(self.torgb(x, ws[:, self.num_conv]))
             img = rgb if img is None else img + rgb
         return x, img
 

@@ -28,6 +28,11 @@ def dtype_at(res: int, img_resolution: int, dtype: torch.dtype) -> torch.dtype:
     return dtype if res >= lowest else torch.float32
 
 
+def at_least_fp32(x: Tensor) -> Tensor:
+    """Raise half precisions; float64, the reference of docs/precision.md, stays"""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def normalize_2nd_moment(x: Tensor) -> Tensor:
     """Scale each row to unit mean square (Karras et al. 2018, PixelNorm)  [N, F] -> [N, F]"""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
@@ -115,9 +120,9 @@ class MappingNetwork(nn.Module):
 
     def forward(self, z: Tensor | None, c: Tensor) -> Tensor:
         """z [N, z_dim], c [N, c_dim] -> ws [N, L, w_dim], or [N, w_dim] when num_ws is 0"""
-        parts = [] if z is None else [normalize_2nd_moment(z.float())]
+        parts = [] if z is None else [normalize_2nd_moment(at_least_fp32(z))]
         if self.c_dim > 0:
-            parts.append(normalize_2nd_moment(self.embed(c.float())))
+            parts.append(normalize_2nd_moment(self.embed(at_least_fp32(c))))
         x = torch.cat(parts, dim=1)
         for index in range(self.num_layers):
             x = getattr(self, f"fc{index}")(x)

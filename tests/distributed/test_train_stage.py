@@ -21,7 +21,7 @@ from pipelines import train as stage
 from pipelines.cluster import connect
 from pipelines.params import Params
 from pipelines.train import TrainError, run
-from stylegan.checkpoint import load_checkpoint, load_generator
+from stylegan.checkpoint import load_checkpoint, load_generator, load_networks
 from stylegan.files import sha256_of
 from stylegan.state import TrainState
 
@@ -110,6 +110,7 @@ def test_stage_writes_generator_record_and_log(finished: Path) -> None:
     assert json.loads((finished / "models" / "train.json").read_text()) == {
         "fingerprint": folder.name,
         "archive_sha256": sha256_of(finished / "data" / "archive.zip"),
+        "resume_from": None,
         "cur_nimg": 160,
         "seed": 0,
     }
@@ -174,6 +175,33 @@ def test_a_changed_parameter_is_a_run_of_its_own_and_a_diverging_one_stops_with_
     assert f"{state.cur_nimg:09d}" == newest.name.removeprefix("nimg_")
     assert [row["nimg"] for row in ticks.read(second)] == list(range(8, state.cur_nimg + 1, 8))
     assert json.loads((second / "tracking.jsonl").read_text().splitlines()[-1])["status"] == "FAILED"
+
+
+def test_a_run_starts_from_networks_and_keeps_those_that_are_frozen(
+    finished: Path, ray: None, make_params: Make, make_root: Callable[[], Path]
+) -> None:
+    root = make_root()
+    file = root / "pretrained" / "state.safetensors"
+    file.parent.mkdir()
+    name = json.loads((finished / "models" / "train.json").read_text())["fingerprint"]
+    file.write_bytes((finished / "runs" / name / "checkpoints" / "nimg_000000160" / stage.STATE).read_bytes())
+    overrides = ("train.resume_from=pretrained/state.safetensors", "train.freeze_g=2", "train.total_kimg=0.008")
+    folder = run(make_params(*OVERRIDES, *overrides, "generator.mapping_layers=3"), root, root / "runs")
+    record = json.loads((root / "models" / "train.json").read_text())["resume_from"]
+    assert (record["file"], record["sha256"]) == ("pretrained/state.safetensors", sha256_of(file))
+    assert json.loads((folder / "transfer.json").read_text()) == record
+    assert {"name": "G.mapping.fc2.bias", "action": "initialised", "reason": "not in the file"} in (
+        record["report"]["entries"]
+    )
+    before = load_networks(file).G
+    (state,) = (folder / "checkpoints").glob(f"nimg_*/{stage.STATE}")
+    after = load_networks(state).G
+    assert torch.equal(after["synthesis.b4.const"], before["synthesis.b4.const"])
+    assert torch.equal(after["synthesis.b4.conv1.weight"], before["synthesis.b4.conv1.weight"])
+    moved = (after["synthesis.b8.conv0.weight"] - before["synthesis.b8.conv0.weight"]).abs()
+    assert 0 < moved.max() < 0.02  # two steps of about 0.002 from where it was
+    records = [json.loads(line) for line in (folder / "tracking.jsonl").read_text().splitlines()]
+    assert "transfer.json" in {record["name"] for record in records if record["kind"] == "artifact"}
 
 
 class Stage:

@@ -91,6 +91,7 @@ def test_nothing_reruns_when_nothing_changed(clone: Clone) -> None:
         ("evaluate.num_images", 600, {"evaluate", "render"}),
         # The page shows every parameter, so `render` follows all of them.
         ("train.g_lr", 0.1, {"train", "render"}),
+        ("train.resume_from", "pretrained/a.safetensors", {"train", "render"}),
         ("augment.multipliers.hue", 0.5, {"train", "render"}),
         ("prepare.holdout_fraction", 0.5, {"prepare", "render"}),
     ],
@@ -109,6 +110,13 @@ def test_new_images_in_the_users_folder_rerun_prepare(clone: Clone, tmp_path: Pa
     assert clone.changed_stages() == set()
     (tmp_path / "two.png").write_bytes(b"two")
     assert clone.changed_stages() == {"prepare"}
+
+
+def test_other_networks_to_start_from_rerun_training(clone: Clone) -> None:
+    clone.write("pretrained/face.safetensors")
+    assert clone.changed_stages() == {"train"}
+    (clone.folder / "pretrained/face.safetensors").unlink()
+    assert clone.changed_stages() == set()
 
 
 def test_byte_compiled_code_reruns_nothing(clone: Clone) -> None:

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from pipelines.params import Params
+from pipelines.pretrained import FOLDER
 from pipelines.train import SECTIONS
 from stylegan.config import Config
 from stylegan.data import ImageDataset
@@ -162,6 +163,10 @@ def test_every_section_is_listed_by_a_stage_or_says_how_to_run(stages: dict[str,
 
 def test_the_source_of_images_is_a_dependency(stages: dict[str, Any]) -> None:
     assert "${prepare.source}" in stages["prepare"]["deps"]
+
+
+def test_networks_to_start_from_are_a_dependency_of_training(stages: dict[str, Any]) -> None:
+    assert FOLDER in stages["train"]["deps"]
 
 
 def test_generated_files_are_not_under_version_control(stages: dict[str, Any], repository: Path) -> None:

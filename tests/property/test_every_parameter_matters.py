@@ -19,7 +19,9 @@ from PIL import Image
 from pipelines.params import ClusterConfig, Params, TrackingConfig
 from pipelines.plan import leaves
 from pipelines.prepare import prepare
+from pipelines.pretrained import pretrained_file, start
 from stylegan.augment import AugmentPipe
+from stylegan.checkpoint import save_checkpoint
 from stylegan.data import ImageDataset
 from stylegan.data.archive import ArchiveError
 from stylegan.metrics.arrays import MetricError
@@ -46,6 +48,7 @@ PREPARE = {
 }
 ADA = ["augment.mode=ada", "augment.p=0.5", "augment.p_max=1.0", "augment.ada_interval=1", "augment.ada_kimg=0.01"]
 LABELS = ["prepare.labels=folders", "data.use_labels=true"]
+PRETRAINED = "train.resume_from=pretrained/unconditional.safetensors"
 DATA = {
     "use_labels": LABELS,
     "xflip": ["data.xflip=true"],
@@ -96,6 +99,11 @@ TRAINING = {
     "train.tick_kimg": ["train.tick_kimg=0.016"],
     "train.snapshot_ticks": ["train.snapshot_ticks=2"],
     "train.precision": ["train.precision=bf16"],
+    "train.resume_from": [PRETRAINED],
+    "train.label_transfer": [*LABELS, PRETRAINED, "train.label_transfer=average"],
+    "train.freeze_d": ["train.freeze_d=1"],
+    "train.freeze_g": ["train.freeze_g=1"],
+    "train.freeze_mapping": ["train.freeze_mapping=true"],
 }  # fmt: skip
 RENDER = {
     "num_seeds": ["render.num_seeds=3"],
@@ -186,8 +194,11 @@ def test_data_parameter_changes_what_training_sees(key: str, make_params: Make, 
 
 
 @pytest.fixture(scope="module")
-def trained(make_params: Make, tiny_archive: Path) -> Callable[..., str]:
+def trained(make_params: Make, tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """trained(overrides...) -> digest of six steps, remembered"""
+    root, cpu = tmp_path_factory.mktemp("root"), torch.device("cpu")
+    other = TrainState.create(make_params("train.seed=9"), img_resolution=16, img_channels=3, c_dim=0, device=cpu)
+    save_checkpoint(other, root / "pretrained" / "unconditional.safetensors")
 
     @functools.cache
     def run(*overrides: str) -> str:
@@ -198,9 +209,7 @@ def trained(make_params: Make, tiny_archive: Path) -> Callable[..., str]:
         dataset = ImageDataset(
             tiny_archive, use_labels=params.data.use_labels, xflip=False, split="train", max_images=None
         )
-        state = TrainState.create(
-            params, img_resolution=16, img_channels=3, c_dim=dataset.c_dim, device=torch.device("cpu")
-        )
+        state, _ = start(params, dataset, pretrained_file(params, root), cpu)
         ticks = [
             (tick.index, tick.cur_nimg, tick.is_snapshot, sorted(tick.stats.items())) for tick in train(state, dataset)
         ]

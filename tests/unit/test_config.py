@@ -139,6 +139,16 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
             "Set it to at least 16; 32 x as much is usual.",
         ),
         (
+            ["train.precision=fp16", "discriminator.conv_clamp=256"],
+            "train.precision is fp16, but generator.conv_clamp is null: half precision ends at 65504, and the clamp "
+            "keeps activations below. Set generator.conv_clamp to 256, or train.precision to bf16.",
+        ),
+        (
+            ["train.precision=fp16", "generator.conv_clamp=256"],
+            "train.precision is fp16, but discriminator.conv_clamp is null: half precision ends at 65504, and the "
+            "clamp keeps activations below. Set discriminator.conv_clamp to 256, or train.precision to bf16.",
+        ),
+        (
             ["augment.p=0.9", "augment.p_max=0.8"],
             "augment.p starts at 0.9, above its cap augment.p_max = 0.8. Lower augment.p or raise augment.p_max.",
         ),
@@ -217,6 +227,8 @@ def test_values_that_do_not_fit_together_come_with_a_remedy(
         ["generator.mapping_layers=0"],
         ["discriminator.mbstd_num_channels=4"],
         ["prepare.resolution=[24, 40]", "augment.multipliers.imgfilter=1"],
+        ["train.precision=fp16", "generator.conv_clamp=256", "discriminator.conv_clamp=256"],
+        ["train.precision=bf16"],
     ],
 )
 def test_values_just_inside_the_limits_are_accepted(make_params: Make, overrides: list[str]) -> None:

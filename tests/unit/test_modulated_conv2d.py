@@ -44,3 +44,32 @@ def test_zero_style_gives_zero_and_a_finite_gradient() -> None:
     out.sum().backward()
     assert styles.grad is not None
     assert styles.grad.isfinite().all()
+
+
+def test_half_precision_stays_finite_and_right_where_plain_half_precision_overflows() -> None:
+    x, styles = X * 100, STYLES * 1e4  # 1e6, beyond 65504
+    plain = (x * styles[:, :, None, None]).half()
+    assert not plain.isfinite().all()
+    out = modulated_conv2d(x.half(), WEIGHT, styles)
+    assert out.isfinite().all()
+    # 11 bits of mantissa, sums of 72 products.
+    torch.testing.assert_close(out.float(), modulated_conv2d(x, WEIGHT, styles), rtol=0.01, atol=0.5)
+
+
+def test_half_precision_has_the_gradients_of_full_precision() -> None:
+    grads = []
+    for dtype in (torch.float32, torch.float16):
+        weight, styles = WEIGHT.clone().requires_grad_(), STYLES.clone().requires_grad_()
+        out = modulated_conv2d(X.to(dtype), weight, styles)
+        grads.append(torch.autograd.grad((out.float() * X[:, :1]).sum(), [weight, styles]))
+    for full, half in zip(*grads, strict=True):
+        assert (half - full).norm() < 0.01 * full.norm()  # 11 bits of mantissa
+
+
+def test_half_precision_bears_a_kernel_and_a_style_of_zeros() -> None:
+    weight, styles = WEIGHT.clone(), STYLES.clone()
+    weight[0], styles[0] = 0, 0
+    out = modulated_conv2d(X.half(), weight, styles)
+    assert out.isfinite().all()
+    assert not out[0].any()
+    assert not out[:, 0].any()

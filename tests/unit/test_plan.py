@@ -143,6 +143,25 @@ def test_parameter_counts_are_the_official_ones(
     assert plan.parameter_counts(planned(base, preset, resolution)) == (G_count, D_count)
 
 
+def test_starting_from_networks_follows_p_faster_and_averages_from_the_start(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(copy.parent)
+    (copy.parent / "pretrained").mkdir()
+    (copy.parent / "pretrained" / "face.safetensors").touch()
+    plain = ["--preset", "auto", "--resolution", "256", "--gpus", "1"]
+    run(copy, *plain)
+    fresh = load(copy)
+    assert (fresh.train.resume_from, fresh.augment.ada_kimg, fresh.train.ema_rampup) == (None, 500, 0.05)
+    run(copy, *plain, "--resume-from", "pretrained/face.safetensors", "augment.p=0.25")
+    params = load(copy)
+    assert (params.train.resume_from, params.augment.p) == ("pretrained/face.safetensors", 0.25)
+    assert (params.augment.ada_kimg, params.train.ema_rampup) == (100, None)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--resume-from: p has to follow faster, 100 kimg instead of 500" in shown
+    assert "--resume-from: the average is good from the start" in shown
+
+
 def run(base: Path, *arguments: str) -> None:
     plan.main(["--base", str(base), *arguments])
 
@@ -206,6 +225,14 @@ def test_table_shows_what_was_there_and_why_it_changes(base: Params) -> None:
         (
             ["--preset", "auto", "--gpus", "1", "--source", "nowhere"],
             "--source nowhere: nothing there. Name a folder, a .zip or a data set file.",
+        ),
+        (
+            ["--preset", "auto", "--gpus", "1", "--resume-from", "pretrained/none"],
+            "--resume-from pretrained/none: no such file. Name one in pretrained/, see pretrained/README.md.",
+        ),
+        (
+            ["--preset", "auto", "--gpus", "1", "--resume-from", "README.md"],
+            "--resume-from README.md: outside pretrained/. Copy it to pretrained/README.md and name that.",
         ),
         (["--preset", "auto", "--gpus", "1", "trian.seed=1"], "plan: trian is not a parameter; did you mean train?"),
     ],

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipelines.params import Params
+from stylegan.config import ConfigError
 from stylegan.state import TrainState, creation_seed, seed_at
 
 Make = Callable[..., Params]
@@ -165,3 +166,72 @@ def test_fixed_p_is_fixed(make_params: Make) -> None:
     state.advance()
     state.advance()
     assert state.p == 0.5
+
+
+def frozen(state: TrainState) -> set[str]:
+    """Layers that no optimiser holds"""
+    learning = {p for o in (state.opt_g, state.opt_d) for p in o.param_groups[0]["params"]}
+    nets = {"G": state.G, "D": state.D}
+    names = [(f"{net}.{name}", p) for net, module in nets.items() for name, p in module.named_parameters()]
+    return {".".join(name.split(".")[: 4 if name.startswith("G.s") else 3]) for name, p in names if p not in learning}
+
+
+def test_nothing_is_frozen_unless_asked_for(make_params: Make) -> None:
+    assert frozen(create(make_params())) == set()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "order"),
+    [
+        ("resnet", "b16.fromrgb b16.conv0 b16.conv1 b16.skip b8.conv0 b8.conv1 b8.skip b4.conv b4.fc"),
+        ("orig", "b16.fromrgb b16.conv0 b16.conv1 b8.conv0 b8.conv1 b4.conv b4.fc"),
+        ("skip", "b16.fromrgb b16.conv0 b16.conv1 b8.fromrgb b8.conv0 b8.conv1 b4.fromrgb b4.conv b4.fc"),
+    ],
+)
+def test_discriminator_freezes_from_the_highest_resolution(architecture: str, order: str, make_params: Make) -> None:
+    layers = order.split()
+    for count in range(len(layers) + 1):
+        params = make_params(f"discriminator.architecture={architecture}", f"train.freeze_d={count}")
+        assert frozen(create(params)) == {f"D.{layer}" for layer in layers[:count]}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "order"),
+    [
+        ("skip", "b4.const b4.conv1 b4.torgb b8.conv0 b8.conv1 b8.torgb b16.conv0 b16.conv1"),
+        ("orig", "b4.const b4.conv1 b8.conv0 b8.conv1 b16.conv0 b16.conv1"),
+        ("resnet", "b4.const b4.conv1 b8.conv0 b8.conv1 b8.skip b16.conv0 b16.conv1 b16.torgb"),
+    ],
+)
+def test_generator_freezes_from_the_lowest_resolution(architecture: str, order: str, make_params: Make) -> None:
+    layers = order.split()
+    for count in range(len(layers) + 1):
+        params = make_params(f"generator.architecture={architecture}", f"train.freeze_g={count}")
+        assert frozen(create(params)) == {f"G.synthesis.{layer}" for layer in layers[:count]}
+
+
+def test_mapping_freezes_apart_from_layers(make_params: Make) -> None:
+    assert frozen(create(make_params("train.freeze_mapping=true"))) == {
+        "G.mapping.fc0", "G.mapping.fc1"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            "train.freeze_d=10",
+            "train.freeze_d is 10, but there are 10 layers and one at least has to learn: b16.fromrgb, b16.conv0, "
+            "b16.conv1, b16.skip, b8.conv0, b8.conv1, b8.skip, b4.conv, b4.fc, b4.out. Set it to at most 9.",
+        ),
+        (
+            "train.freeze_g=99",
+            "train.freeze_g is 99, but there are 9 layers and one at least has to learn: b4.const, b4.conv1, b4.torgb, "
+            "b8.conv0, b8.conv1, b8.torgb, b16.conv0, b16.conv1, b16.torgb. Set it to at most 8.",
+        ),
+    ],
+)
+def test_a_network_that_cannot_learn_is_refused(override: str, expected: str, make_params: Make) -> None:
+    with pytest.raises(ConfigError) as caught:
+        create(make_params(override))
+    assert str(caught.value) == expected

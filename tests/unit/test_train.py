@@ -252,3 +252,59 @@ def test_no_tick_is_yielded_from_a_spoilt_state(tiny_archive: Path, make_params:
     poison(state.G)
     with pytest.raises(NonFiniteError, match=r"phase Gmain are not finite at kimg 0\.008"):
         next(ticks)
+
+
+FROZEN = ("train.freeze_d=3", "train.freeze_g=4", "train.freeze_mapping=true")
+
+
+def learning(state: TrainState) -> dict[str, torch.nn.Parameter]:
+    """Parameters that an optimiser holds, by name"""
+    held = {p for o in (state.opt_g, state.opt_d) for p in o.param_groups[0]["params"]}
+    nets = {"G": state.G, "D": state.D}
+    return {f"{net}.{name}": p for net, m in nets.items() for name, p in m.named_parameters() if p in held}
+
+
+def test_frozen_parameters_do_not_change_and_all_others_do(make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN, *FROZEN))
+    parameters = {f"{n}.{name}": p for n in "GD" for name, p in getattr(net.state, n).named_parameters()}
+    before = {name: p.clone() for name, p in parameters.items()}
+    stats = [step(net) for _ in range(2)]
+    net.check_finite()
+    assert {name for name, p in parameters.items() if not torch.equal(p, before[name])} == learning(net.state).keys()
+    assert len(learning(net.state)) < len(parameters)
+    # Path length needs a gradient along styles that nothing learns from.
+    assert all(s["loss/pl_penalty"] > 0 and s["grad_norm/Greg"] > 0 for s in stats)
+
+
+def test_frozen_parameters_get_no_gradient_and_no_moments(make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN, *FROZEN))
+    step(net)
+    expected = set(learning(net.state).values())
+    held = {p for o in (net.state.opt_g, net.state.opt_d) for p in o.state}
+    assert held == expected
+    assert {p for n in "GD" for p in getattr(net.state, n).parameters() if p.grad is not None} <= expected
+
+
+def test_no_work_is_spent_on_frozen_layers_below_those_that_learn(make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN, *FROZEN))
+    seen: list[bool] = []
+    net.state.D.b16.conv0.register_forward_hook(lambda *args: seen.append(args[2].requires_grad))
+    net.state.G.synthesis.b8.conv0.register_forward_hook(lambda *args: seen.append(args[2].requires_grad))
+    net.update_d(REAL, torch.zeros(4, 0))
+    assert seen == [False, False, False]  # G, D at generated and at real images
+    seen.clear()
+    net.update_g()
+    assert seen == [False, True]  # G, and D, through which the gradient of the image goes
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_reduced_precision_trains_and_keeps_weights_in_full(precision: str, make_params: Make) -> None:
+    clamps = ("generator.conv_clamp=256", "discriminator.conv_clamp=256")
+    net = trainer(make_params(*PLAIN, *clamps, f"train.precision={precision}"))
+    stats = step(net)
+    net.check_finite()
+    assert all(p.dtype == torch.float32 for n in "GD" for p in getattr(net.state, n).parameters())
+    reference = step(trainer(make_params(*PLAIN, *clamps)))
+    # A first step from equal weights: 8 bits of mantissa in bf16.
+    assert stats["loss/D"] == pytest.approx(reference["loss/D"], rel=0.02)
+    assert stats["loss/D"] != reference["loss/D"]

@@ -60,6 +60,16 @@ def test_another_archive_or_code_is_another_run(make_params: Make) -> None:
     assert len({name(params), name(params, archive="b"), name(params, code="d")}) == 3
 
 
+def test_other_networks_to_start_from_are_another_run(make_params: Make, tmp_path: Path) -> None:
+    params, file = make_params("train.resume_from=pretrained/a"), tmp_path / "a"
+    names = set()
+    for content in ("first", "second", "first"):
+        file.write_text(content)
+        names.add(stage.name_of(params, "archive", file))
+    assert len(names) == 2
+    assert stage.name_of(make_params(), "archive", None) == name(make_params(), "archive", code_digest())
+
+
 def test_digest_follows_the_code_that_decides_weights_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
@@ -70,7 +80,12 @@ def test_digest_follows_the_code_that_decides_weights_and_no_other(
         target.write_bytes(file.read_bytes())
     monkeypatch.setattr(stylegan, "__file__", str(copied / "__init__.py"))
     digest = code_digest()
-    for module, matters in (("networks/layers.py", True), ("state.py", True), ("metrics/kid.py", False)):
+    for module, matters in (
+        ("networks/layers.py", True),
+        ("state.py", True),
+        ("transfer.py", True),
+        ("metrics/kid.py", False),
+    ):
         with (copied / module).open("a") as stream:
             stream.write("# changed\n")
         assert (code_digest() != digest) == matters

@@ -1,0 +1,133 @@
+"""Measures how far fp32, bf16 and fp16 are from fp64 on the processor, and prints the table of docs/precision.md.
+
+    python -m benchmarks.precision
+
+The same networks, latents, images and noise in every precision. Weights are random, with biases and noise away from the
+zeros that they start at. Needs stylegan/ and torch only.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.config import DiscriminatorConfig, GeneratorConfig
+from stylegan.loss import path_length_penalty, r1_penalty
+from stylegan.networks import Discriminator, Generator
+from stylegan.state import DTYPES
+
+
+@dataclass(frozen=True)
+class Case:
+    """Networks of one size, and a batch."""
+
+    name: str
+    resolution: int
+    width: int  # z_dim and w_dim
+    channel_base: int
+    channel_max: int
+    D_architecture: str
+    num_images: int
+
+
+CASES = (
+    Case("16 pixels", 16, 16, 256, 16, "resnet", 8),
+    Case("32 pixels, as params.yaml", 32, 128, 512, 64, "orig", 16),
+)
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Of one quantity in one precision from fp64."""
+
+    quantity: str
+    precision: str
+    max: float  # largest difference / largest value
+    l2: float  # norm of the difference / norm
+
+
+def networks(case: Case, dtype: torch.dtype) -> tuple[Generator, Discriminator]:
+    """G and D whose weights do not depend on the precision they compute in"""
+    torch.manual_seed(0)
+    shared = {"mapping_layers": 2, "mapping_lr_multiplier": 0.01, "conv_clamp": 256.0}
+    shared |= {"channel_base": case.channel_base, "channel_max": case.channel_max}
+    mapping = {"z_dim": case.width, "w_dim": case.width, "w_avg_beta": 0.995}
+    epilogue = {"mbstd_group_size": 4, "mbstd_num_channels": 1}
+    G_config = GeneratorConfig.model_validate({"architecture": "skip", "use_noise": True} | shared | mapping)
+    D_config = DiscriminatorConfig.model_validate({"architecture": case.D_architecture} | shared | epilogue)
+    image = {"img_resolution": case.resolution, "img_channels": 3, "c_dim": 0}
+    G, D = Generator(G_config, **image, dtype=dtype), Discriminator(D_config, **image, dtype=dtype)
+    for net in (G, D):
+        for name, param in net.named_parameters():
+            if name.endswith(("bias", "noise_strength")):
+                param.data += 0.1 * torch.randn_like(param)
+    return (G, D) if dtype != torch.float64 else (_all_double(G), _all_double(D))
+
+
+def _all_double(net: nn.Module) -> nn.Module:
+    for module in net.modules():
+        if hasattr(module, "dtype"):  # of a block
+            module.dtype = torch.float64
+    return net.double()
+
+
+def measure(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Every quantity as training computes it"""
+    G, D = networks(case, dtype)
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    torch.manual_seed(1)
+    size = (case.num_images, 3, case.resolution, case.resolution)
+    real_img = (torch.rand(size) * 2 - 1).to(exact).requires_grad_()
+    z, noise = torch.randn(case.num_images, case.width).to(exact), torch.randn(size).to(exact) / case.resolution
+    c = torch.zeros(case.num_images, 0)
+    ws = G.mapping(z, c)
+    gen_img, logits = G.synthesis(ws, "const"), D(real_img, c)
+    r1 = r1_penalty(logits, real_img)
+    path_length, _ = path_length_penalty(gen_img, ws, torch.zeros([], dtype=exact), 0.01, noise)
+    return {
+        "images of G": gen_img,
+        "logits of D": logits,
+        "R1 penalty": r1,
+        "gradient of R1 in D": _gradient(r1, D),
+        "path length penalty": path_length,
+        "gradient of path length in G": _gradient(path_length, G),
+    }
+
+
+def _gradient(penalty: Tensor, net: nn.Module) -> Tensor:
+    """Of the mean penalty by every parameter  -> [number of parameters]"""
+    grads = torch.autograd.grad(penalty.mean(), list(net.parameters()), allow_unused=True)
+    return torch.cat([grad.flatten() for grad in grads if grad is not None])
+
+
+def deviations(case: Case) -> Iterator[Deviation]:
+    """Of every quantity and precision"""
+    exact = {name: value.detach() for name, value in measure(case, torch.float64).items()}
+    measured = {precision: measure(case, dtype) for precision, dtype in DTYPES.items()}
+    for quantity, want in exact.items():
+        for precision, values in measured.items():
+            error = values[quantity].detach().double() - want
+            largest, norm = error.abs().max() / want.abs().max(), error.norm() / want.norm()
+            yield Deviation(quantity, precision, float(largest), float(norm))
+
+
+def table(case: Case, found: list[Deviation]) -> Iterator[str]:
+    """Lines of Markdown; in each cell largest, L2"""
+    yield f"| {case.name} | {' | '.join(DTYPES)} |"
+    yield "|---" * (1 + len(DTYPES)) + "|"
+    for quantity in dict.fromkeys(deviation.quantity for deviation in found):
+        cells = [f"{d.max:.0e}, {d.l2:.0e}" for d in found if d.quantity == quantity]
+        yield f"| {quantity} | {' | '.join(cells)} |"
+
+
+def main(write: Callable[[str], None] = print) -> None:
+    """Print a table for each case."""
+    for case in CASES:
+        for line in table(case, list(deviations(case))):
+            write(line)
+        write("")
+
+
+if __name__ == "__main__":
+    main()
