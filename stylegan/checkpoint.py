@@ -1,7 +1,7 @@
 """The whole TrainState, and the finished generator, as safetensors files: atomic, no pickle, versioned, with config."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,11 +56,12 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
     state.cur_nimg, state.p = meta["state"]["cur_nimg"], meta["state"]["p"]
 
 
-def save_generator(G: Generator, path: Path) -> None:
-    """Write a generator with all that is needed to build it again."""
+def save_generator(G: Generator, path: Path, class_names: Sequence[str] | None = None) -> None:
+    """Write a generator with all that is needed to build it again, and the names of its classes if there are any."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in G.state_dict().items()}
     shape = {"img_resolution": G.img_resolution, "img_channels": G.img_channels, "c_dim": G.c_dim}
-    _write(tensors, path, {"generator": shape, "config": G.config.model_dump(mode="json")})
+    names = {} if class_names is None else {"class_names": list(class_names)}
+    _write(tensors, path, {"generator": shape, "config": G.config.model_dump(mode="json")} | names)
 
 
 def load_generator(path: Path) -> Generator:
@@ -70,6 +71,12 @@ def load_generator(path: Path) -> Generator:
     G = Generator(config, **meta["generator"])
     G.load_state_dict(tensors)
     return G.eval().requires_grad_(False)
+
+
+def read_class_names(path: Path) -> list[str] | None:
+    """Names of the classes of a generator file, None when it has none. Raises as `load_generator`."""
+    names: list[str] | None = _read(path, "generator")[1].get("class_names")
+    return names
 
 
 def _tensors(state: TrainState, moments: Mapping[str, Moments]) -> Iterator[tuple[str, Tensor]]:
