@@ -40,7 +40,7 @@ def through(keys: Tensor, steps: int, *, curve: Curve, loop: bool, center: Tenso
 def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Along the great arc at constant angular speed (Shoemake 1985, Sec. 3.3); the length goes evenly from |a| to |b|.
 
-    Where the directions agree the arc is straight; where they are opposite it is not defined, and straight as well.
+    Where the directions agree the arc is straight; where they are opposite, or one is none, it is taken as straight.
     """
     length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
     unit_a, unit_b = a / length_a.clamp_min(1e-20), b / length_b.clamp_min(1e-20)
@@ -48,7 +48,8 @@ def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     angle = 2 * torch.atan2((unit_a - unit_b).norm(dim=-1, keepdim=True), (unit_a + unit_b).norm(dim=-1, keepdim=True))
     sine = angle.sin()
     arc = (((1 - t) * angle).sin() * unit_a + (t * angle).sin() * unit_b) / sine.clamp_min(PARALLEL)
-    return torch.where(sine < PARALLEL, a.lerp(b, t), arc * length_a.lerp(length_b, t))
+    straight = (sine < PARALLEL) | (length_a * length_b == 0)
+    return torch.where(straight, a.lerp(b, t), arc * length_a.lerp(length_b, t))
 
 
 def _bends(keys: Tensor, loop: bool) -> Tensor:

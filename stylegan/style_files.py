@@ -59,8 +59,8 @@ def _read(path: Path) -> Tensor:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)["w"]
-        with np.load(path, allow_pickle=False) as file:
-            return torch.from_numpy(file["w"])
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return torch.from_numpy(arrays["w"])
     except KeyError:
         raise StyleFileError(f"{path}: holds no tensor named w. Only w can be read from a file.") from None
     except (SafetensorError, zipfile.BadZipFile, TypeError, ValueError, AttributeError, EOFError, OSError) as error:
