@@ -9,7 +9,14 @@ from safetensors import safe_open
 
 from pipelines.params import Params
 from stylegan import checkpoint
-from stylegan.checkpoint import CheckpointError, load_checkpoint, load_generator, save_checkpoint, save_generator
+from stylegan.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    load_generator,
+    read_class_names,
+    save_checkpoint,
+    save_generator,
+)
 from stylegan.state import TrainState
 from stylegan.train import Trainer
 
@@ -202,3 +209,12 @@ def test_generator_file_holds_all_that_is_needed_to_generate(trained: TrainState
     assert torch.equal(G(z, c, noise_mode="const"), trained.G_ema(z, c, noise_mode="const"))
     with safe_open(path, framework="pt") as file:
         assert set(file.metadata()) == {"version", "generator", "config"}
+
+
+def test_generator_file_holds_the_names_of_its_classes_if_there_are_any(trained: TrainState, tmp_path: Path) -> None:
+    path = tmp_path / "generator.safetensors"
+    save_generator(trained.G_ema, path)
+    assert read_class_names(path) is None
+    save_generator(trained.G_ema, path, ["circle", "square"])
+    assert read_class_names(path) == ["circle", "square"]
+    assert load_generator(path).img_resolution == 16
