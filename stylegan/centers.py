@@ -52,18 +52,22 @@ def truncate_towards(ws: Tensor, centers: Tensor, psi: float, cutoff: int | None
 
 
 def k_means(x: Tensor, k: int, seed: int) -> Tensor:
-    """Lloyd's algorithm from k-means++ seeds (Arthur and Vassilvitskii 2007)  [S, F] -> [k, F]
+    """Clusters from k-means++ seeds (Arthur and Vassilvitskii 2007)  [S, F] -> [k, F]; a seed gives the same ones"""
+    return lloyd(x, x[_spread(x, k, seed)])
 
-    The same seed gives the same centres. A cluster that loses all samples gets the sample farthest from its centre.
+
+def lloyd(x: Tensor, centers: Tensor) -> Tensor:
+    """Move each centre to the mean of its samples until none changes its centre  [S, F], [K, F] -> [K, F]
+
+    A centre without samples goes to the sample farthest from its own.
     """
-    centers = x[_spread(x, k, seed)]
     labels = torch.full((len(x),), -1, device=x.device)
     for _ in range(MAX_ROUNDS):
         before, labels = labels, _nearest(x, centers)
         if torch.equal(labels, before):
             break
         # A product with the one-hot labels sums in a fixed order; index_add_ on a GPU does not.
-        members = torch.nn.functional.one_hot(labels, k).to(x.dtype)
+        members = torch.nn.functional.one_hot(labels, len(centers)).to(x.dtype)
         sizes = members.sum(dim=0)
         empty = (sizes == 0).nonzero()[:, 0]
         farthest = (x - centers[labels]).square().sum(dim=1).argsort(descending=True)

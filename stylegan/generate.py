@@ -202,7 +202,7 @@ def interpolate(
     return render_each(G, ws, batch_size=batch_size)
 
 
-def render_each(G: Generator, ws: Tensor, *, batch_size: int) -> Iterator[Tensor]:
+def render_each(G: Generator, ws: Tensor, *, batch_size: int, noise_mode: NoiseMode = "const") -> Iterator[Tensor]:
     """ws [T, L, w_dim] -> T times uint8 [C, H, W], computed when asked for"""
     for part in torch.split(ws, batch_size):
-        yield from render_styles(G, part, batch_size=batch_size)
+        yield from render_styles(G, part, batch_size=batch_size, noise_mode=noise_mode)

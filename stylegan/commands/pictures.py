@@ -29,7 +29,10 @@ def add_commands(commands: "Commands") -> None:
     one.add_argument("--every-class", action="store_true", help="each seed in each class of a conditional generator")
     one.add_argument("--sheet", action="store_true", help="also sheet.png, all pictures; a row a class")
     one.add_argument(
-        "--strip", type=float_list, metavar="=-1,0,0.5,1", help="also strip.png: a row a seed, a column a psi of these"
+        "--strip",
+        type=float_list,
+        metavar="0,0.5,1",
+        help="also strip.png, a row a seed, a column a psi; --strip=-1,1 if the first is negative",
     )
     one.add_argument("--save-w", type=Path, help="also the styles drawn, as .npz or .safetensors")
     many = add_drawing(
@@ -64,16 +67,17 @@ def generate(options: argparse.Namespace) -> str:
     if options.save_w:
         save_styles(ws, options.save_w)
     how = {"batch_size": options.batch_size, "noise_mode": options.noise_mode}
-    pictures = render_styles(drawing.G, ws, **how)
-    for name, picture in zip(names, pictures, strict=True):
+    kept = []
+    for name, picture in zip(names, render_each(drawing.G, ws, **how), strict=True):
         save_png(picture, options.out / f"{name}.png")
+        kept += [picture] if options.sheet else []
     if options.sheet:
         columns = len(ws) // drawing.G.c_dim if options.every_class else math.ceil(math.sqrt(len(ws)))
-        save_png(grid(pictures, columns), options.out / "sheet.png")
+        save_png(grid(torch.stack(kept), columns), options.out / "sheet.png")
     if options.strip:
         strip = render_styles(drawing.G, table[:, 1:].flatten(0, 1), **how)
         save_png(grid(strip, len(options.strip)), options.out / "strip.png")
-    return f"{len(pictures)} images in {options.out}"
+    return f"{len(names)} images in {options.out}"
 
 
 def _styles_by_psi(drawing: Drawing, options: argparse.Namespace) -> tuple[list[str], Tensor]:

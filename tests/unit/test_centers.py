@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.centers import class_centers, cluster_centers, k_means, mean_styles, truncate_towards
+from stylegan.centers import class_centers, cluster_centers, k_means, lloyd, mean_styles, truncate_towards
 from stylegan.networks import Generator, truncate
 
 
@@ -59,12 +59,14 @@ def test_k_means_ends_where_every_center_is_the_mean_of_its_samples() -> None:
     torch.testing.assert_close(centers, expected)
 
 
-def test_k_means_gives_no_center_without_samples() -> None:
-    # Two far points and a crowd: a seed that loses its samples must take another.
-    x = torch.cat([torch.randn(50, 2), torch.tensor([[100.0, 0.0], [-100.0, 0.0]])])
-    for seed in range(5):
-        centers = k_means(x, 10, seed)
-        assert len(torch.cdist(x, centers).argmin(dim=1).unique()) == 10
+def test_a_center_without_samples_goes_where_one_is_missing() -> None:
+    x = torch.tensor([[0.0], [1.0], [2.0], [90.0]])
+    centers = lloyd(x, torch.tensor([[0.5], [-1e6], [-2e6]]))
+    assert sorted(centers.flatten().tolist()) in ([0.0, 1.5, 90.0], [0.5, 2.0, 90.0])
+
+
+def test_samples_that_are_all_alike_are_no_endless_search() -> None:
+    assert torch.equal(k_means(torch.ones(5, 2), 3, seed=0), torch.ones(3, 2))
 
 
 def test_clusters_repeat_with_their_seed_and_only_with_it(tiny_params: Params) -> None:
