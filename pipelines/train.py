@@ -177,7 +177,7 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_checkpoint(state, folder / STATE)
-        save_generator(state.G_ema, folder / GENERATOR)
+        save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
         write_json(folder / ROW, row)
         pictures = generate_images(
             state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",

@@ -7,9 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from stylegan.commands import analysis, pictures
+from stylegan.commands import analysis, files_out, pictures
 
-FAMILIES = (pictures, analysis)
+FAMILIES = (pictures, files_out, analysis)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """Types and groups of arguments that several commands share."""
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,22 @@ def number_list(text: str) -> list[int]:
         if not match or int(match[2] or match[1]) < int(match[1]):
             raise argparse.ArgumentTypeError(f"{part!r} is neither a number nor a range; write numbers like 0-9,20")
         numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return numbers
+
+
+def float_list(text: str) -> list[float]:
+    """ "0,0.5,-1" -> [0.0, 0.5, -1.0]
+
+    Raises argparse.ArgumentTypeError that shows the form expected.
+    """
+    numbers: list[float] = []
+    for part in text.split(","):
+        try:
+            numbers.append(float(part))
+        except ValueError:
+            numbers.append(math.nan)
+        if not math.isfinite(numbers[-1]):
+            raise argparse.ArgumentTypeError(f"{part!r} is not a finite number; write numbers like 0,0.5,1")
     return numbers
 
 

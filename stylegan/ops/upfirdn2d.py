@@ -125,9 +125,10 @@ class _Upfirdn2d(torch.autograd.Function):
 def _filter(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
     along_x = f.shape[0] == up[1] == down[1] == 1 and 1 in (up[0], down[0]) and not any(pad[2:])
     along_y = f.shape[1] == up[0] == down[0] == 1 and 1 in (up[1], down[1]) and not any(pad[:2])
-    if x.device.type == "cpu" and along_x:
+    in_rows = x.device.type == "cpu" and not torch.compiler.is_exporting()  # files should not depend on this device
+    if in_rows and along_x:
         return _filter_rows(x, (f[0] if flip else f[0].flip(0)) * gain, up[0], down[0], pad[:2])
-    if x.device.type == "cpu" and along_y:
+    if in_rows and along_y:
         taps = (f[:, 0] if flip else f[:, 0].flip(0)) * gain
         return _filter_rows(x.transpose(2, 3), taps, up[1], down[1], pad[2:]).transpose(2, 3)
     n, c, h, w = x.shape

@@ -14,6 +14,7 @@ from stylegan.checkpoint import (
     load_checkpoint,
     load_generator,
     load_networks,
+    read_class_names,
     save_checkpoint,
     save_generator,
     save_networks,
@@ -262,3 +263,12 @@ def test_state_with_frozen_layers_survives_and_goes_on_bit_for_bit(make_params: 
     assert "opt_d.b16.conv0.weight.step" not in steps[0]
     assert steps[0].keys() == steps[1].keys()
     assert all(torch.equal(steps[0][name], steps[1][name]) for name in steps[0])
+
+
+def test_generator_file_holds_the_names_of_its_classes_if_there_are_any(trained: TrainState, tmp_path: Path) -> None:
+    path = tmp_path / "generator.safetensors"
+    save_generator(trained.G_ema, path)
+    assert read_class_names(path) is None
+    save_generator(trained.G_ema, path, ["circle", "square"])
+    assert read_class_names(path) == ["circle", "square"]
+    assert load_generator(path).img_resolution == 16

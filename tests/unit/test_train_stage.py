@@ -28,7 +28,7 @@ from pipelines.train import (
     spare_checkpoints,
     train_worker,
 )
-from stylegan.checkpoint import load_generator
+from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
 from stylegan.data.arrays import encode_array
@@ -153,6 +153,7 @@ def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, 
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         assert names == {"state.safetensors", "generator.safetensors", "samples.png", "tick.json"}
         assert load_generator(folder / stage.GENERATOR).c_dim == 2
+        assert read_class_names(folder / stage.GENERATOR) == ["circle", "square"]
         assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "loss/G": 0.1}
     assert not folder.exists()
 
