@@ -1,7 +1,11 @@
-"""The whole TrainState, and the finished generator, as safetensors files: atomic, no pickle, versioned, with config."""
+"""The whole TrainState, the finished generator, and networks from elsewhere, as safetensors files.
+
+Atomic, no pickle, versioned, with config. Each file is of one kind: state, generator, or networks.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +16,7 @@ from torch import Tensor, nn
 
 from stylegan.config import GeneratorConfig, parse
 from stylegan.files import replacing
-from stylegan.networks import Generator
+from stylegan.networks import Discriminator, Generator
 from stylegan.state import TrainState
 
 VERSION = 1
@@ -59,17 +63,84 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
 def save_generator(G: Generator, path: Path) -> None:
     """Write a generator with all that is needed to build it again."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in G.state_dict().items()}
-    shape = {"img_resolution": G.img_resolution, "img_channels": G.img_channels, "c_dim": G.c_dim}
-    _write(tensors, path, {"generator": shape, "config": G.config.model_dump(mode="json")})
+    _write(tensors, path, {"generator": _shape(G), "config": G.config.model_dump(mode="json")})
 
 
 def load_generator(path: Path) -> Generator:
-    """Read a generator for inference: fp32, eval mode, no gradients. Raises CheckpointError, FileNotFoundError."""
-    tensors, meta = _read(path, "generator")
+    """Read a generator for inference: fp32, eval mode, no gradients; of a networks file, G_ema.
+
+    Raises CheckpointError, FileNotFoundError.
+    """
+    tensors, meta = _read(path, "generator", "networks")
+    if "networks" in meta:
+        described = meta["networks"].get("G_ema")
+        if described is None:
+            raise CheckpointError(f"{path}: holds no G_ema, the network that draws pictures. Import another file.")
+        meta = {"generator": described["shape"], "config": described["config"]}
+        tensors = _of(tensors, "G_ema")
     config = parse(GeneratorConfig, meta["config"], str(path))
     G = Generator(config, **meta["generator"])
     G.load_state_dict(tensors)
     return G.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Tensors of the networks in a file, by their state-dict names; empty where the file lacks the network."""
+
+    G: dict[str, Tensor]
+    D: dict[str, Tensor]
+    G_ema: dict[str, Tensor]
+    augment_p: float | None  # augmentation probability when the file was written, where it says
+    source: str  # where they come from, for people
+
+
+def save_networks(
+    path: Path,
+    *,
+    G: Generator | None,
+    D: Discriminator | None,
+    G_ema: Generator | None,
+    augment_p: float | None,
+    source: str,
+) -> None:
+    """Write networks that training can start from and, with G_ema, pictures can be drawn from."""
+    nets = {name: net for name, net in (("G", G), ("D", D), ("G_ema", G_ema)) if net is not None}
+    tensors = {
+        f"{prefix}.{name}": tensor.detach().cpu().contiguous().clone()
+        for prefix, net in nets.items()
+        for name, tensor in net.state_dict().items()
+    }
+    described: dict[str, Any] = {
+        name: {"shape": _shape(net), "config": net.config.model_dump(mode="json")} for name, net in nets.items()
+    }
+    _write(tensors, path, {"networks": described | {"augment_p": augment_p, "source": source}})
+
+
+def load_networks(path: Path) -> Networks:
+    """Read what training can start from: a training checkpoint, a generator file, or a networks file.
+
+    Raises CheckpointError, FileNotFoundError.
+    """
+    tensors, meta = _read(path, "state", "generator", "networks")
+    if "generator" in meta:
+        return Networks(G={}, D={}, G_ema=tensors, augment_p=None, source=f"generator file {path.name}")
+    nets = {prefix: _of(tensors, prefix) for prefix in ("G", "D", "G_ema")}
+    if "state" in meta:
+        position = meta["state"]
+        source = f"training checkpoint {path.name} at {position['cur_nimg'] / 1000:g} kimg"
+        return Networks(**nets, augment_p=position["p"], source=source)
+    return Networks(**nets, augment_p=meta["networks"]["augment_p"], source=meta["networks"]["source"])
+
+
+def _shape(net: Generator | Discriminator) -> dict[str, Any]:
+    """The arguments beside its section of the configuration that build a network"""
+    return {"img_resolution": net.img_resolution, "img_channels": net.img_channels, "c_dim": net.c_dim}
+
+
+def _of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors below a prefix, without it"""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def _tensors(state: TrainState, moments: Mapping[str, Moments]) -> Iterator[tuple[str, Tensor]]:
@@ -113,7 +184,7 @@ def _with_sorted_header(content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
-def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path, *kinds: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. `dvc repro train` makes models/generator.safetensors.")
     try:
@@ -122,10 +193,11 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a safetensors file, or damaged ({error}). Use an earlier one.") from None
-    if kind not in header or header.get("version") != str(VERSION):
+    if not header.keys() & set(kinds) or header.get("version") != str(VERSION):
+        expected = " or ".join(repr(kind) for kind in kinds)
         raise CheckpointError(
-            f"{path}: holds {sorted(header) or 'no metadata'} of version {header.get('version')}, expected '{kind}' of "
-            f"version {VERSION}. A training checkpoint is not a generator file and the other way round."
+            f"{path}: holds {sorted(header) or 'no metadata'} of version {header.get('version')}, expected "
+            f"{expected} of version {VERSION}. A training checkpoint is not a generator file and the other way round."
         )
     return tensors, {key: json.loads(value) for key, value in header.items() if key != "version"}
 

@@ -9,7 +9,15 @@ from safetensors import safe_open
 
 from pipelines.params import Params
 from stylegan import checkpoint
-from stylegan.checkpoint import CheckpointError, load_checkpoint, load_generator, save_checkpoint, save_generator
+from stylegan.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    load_generator,
+    load_networks,
+    save_checkpoint,
+    save_generator,
+    save_networks,
+)
 from stylegan.state import TrainState
 from stylegan.train import Trainer
 
@@ -153,7 +161,7 @@ def test_generator_and_state_files_are_not_mistaken_for_each_other(
 ) -> None:
     save_generator(trained.G_ema, tmp_path / "G")
     for load, file, kinds in (
-        (load_generator, path, "['config', 'state', 'version'] of version 1, expected 'generator'"),
+        (load_generator, path, "['config', 'state', 'version'] of version 1, expected 'generator' or 'networks'"),
         (
             lambda file: load_checkpoint(create(tiny_params), file),
             tmp_path / "G",
@@ -202,3 +210,38 @@ def test_generator_file_holds_all_that_is_needed_to_generate(trained: TrainState
     assert torch.equal(G(z, c, noise_mode="const"), trained.G_ema(z, c, noise_mode="const"))
     with safe_open(path, framework="pt") as file:
         assert set(file.metadata()) == {"version", "generator", "config"}
+
+
+def test_networks_survive_the_file_and_their_average_draws(trained: TrainState, tmp_path: Path) -> None:
+    path = tmp_path / "networks.safetensors"
+    save_networks(path, G=trained.G, D=trained.D, G_ema=trained.G_ema, augment_p=0.3, source="official x.pkl")
+    loaded = load_networks(path)
+    assert (loaded.augment_p, loaded.source) == (0.3, "official x.pkl")
+    for name in ("G", "D", "G_ema"):
+        got, want = getattr(loaded, name), getattr(trained, name).state_dict()
+        assert got.keys() == want.keys()
+        assert all(torch.equal(got[key], want[key]) for key in want)
+    z, c = torch.randn(2, 8), torch.zeros(2, 0)
+    assert torch.equal(load_generator(path)(z, c, noise_mode="const"), trained.G_ema(z, c, noise_mode="const"))
+
+
+def test_networks_of_a_checkpoint_and_of_a_generator_file(trained: TrainState, path: Path, tmp_path: Path) -> None:
+    whole = load_networks(path)
+    assert (whole.augment_p, whole.source) == (0.1 + 0.2, "training checkpoint state.safetensors at 0.012 kimg")
+    assert [len(getattr(whole, name)) for name in ("G", "D", "G_ema")] == [
+        len(getattr(trained, name).state_dict()) for name in ("G", "D", "G_ema")
+    ]
+    save_generator(trained.G_ema, tmp_path / "G.safetensors")
+    averaged = load_networks(tmp_path / "G.safetensors")
+    assert (averaged.G, averaged.D, averaged.augment_p) == ({}, {}, None)
+    assert averaged.source == "generator file G.safetensors"
+    assert averaged.G_ema.keys() == trained.G_ema.state_dict().keys()
+
+
+def test_networks_without_an_average_draw_nothing(trained: TrainState, tmp_path: Path) -> None:
+    path = tmp_path / "D.safetensors"
+    save_networks(path, G=None, D=trained.D, G_ema=None, augment_p=None, source="x")
+    assert (load_networks(path).G, load_networks(path).G_ema) == ({}, {})
+    with pytest.raises(CheckpointError) as caught:
+        load_generator(path)
+    assert str(caught.value) == f"{path}: holds no G_ema, the network that draws pictures. Import another file."
