@@ -130,7 +130,7 @@ class Discriminator(nn.Module):
         features = channels_at(4, config.channel_base, config.channel_max)
         self.b4 = DiscriminatorEpilogue(config, features, cmap_dim, img_channels)
 
-    def forward(self, img: Tensor, c: Tensor) -> Tensor:
+    def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
         x: Tensor | None = None
         rgb: Tensor | None = img.contiguous(memory_format=torch.channels_last)
         for res in self.block_resolutions:

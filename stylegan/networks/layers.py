@@ -108,10 +108,15 @@ class MappingNetwork(nn.Module):
         if average:
             self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def forward(self, z: Tensor | None, c: Tensor) -> Tensor:
-        """z [N, z_dim], c [N, c_dim] -> ws [N, L, w_dim], or [N, w_dim] when num_ws is 0"""
+    def forward(self, z: Tensor | None, c: Tensor | None = None) -> Tensor:
+        """z [N, z_dim], c [N, c_dim] -> ws [N, L, w_dim], or [N, w_dim] when num_ws is 0
+
+        c may be left out when c_dim is 0. Raises ValueError when a label is missing.
+        """
         parts = [] if z is None else [normalize_2nd_moment(z.float())]
         if self.c_dim > 0:
+            if c is None:
+                raise ValueError(f"this network is conditional and needs labels c [N, {self.c_dim}]")
             parts.append(normalize_2nd_moment(self.embed(c.float())))
         x = torch.cat(parts, dim=1)
         for index in range(self.num_layers):
