@@ -91,7 +91,10 @@ class Machine:
         return self.data[start:end]
 
     def byte(self) -> int:
-        return self.take(1)[0]
+        if self.position == len(self.data):
+            raise OfficialFileError("the pickle stream ends before its STOP")
+        self.position += 1
+        return self.data[self.position - 1]
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
