@@ -108,8 +108,9 @@ class Machine:
         return window[:length].decode("ascii")
 
     def text(self, size: int) -> None:
+        content = self.take(size)
         self.budget.copy(size)
-        self.stack.append(str(self.take(size), "utf-8", "surrogatepass"))
+        self.stack.append(str(content, "utf-8", "surrogatepass"))
 
     def mark(self) -> None:
         if len(self.outer) >= MAX_MARKS:
