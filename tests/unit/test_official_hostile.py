@@ -58,7 +58,8 @@ def with_g_ema(value: Any) -> bytes:
     [
         "os.system", "posix.system", "builtins.eval", "builtins.getattr", "builtins.exec", "builtins.__import__",
         "functools.partial", "torch.load", "torch.FloatStorage", "torch._utils._rebuild_tensor",
-        "copyreg._reconstructor", "torch_utils.persistence.import_hook", "collections.Counter", "numpy.core.multiarray.fromfile",
+        "copyreg._reconstructor", "torch_utils.persistence.import_hook", "collections.Counter",
+        "numpy.core.multiarray.fromfile",
         "dnnlib.util.call_func_by_name", "subprocess.Popen", "operator.attrgetter", "webbrowser.open",
     ],
 )  # fmt: skip
