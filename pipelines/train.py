@@ -148,7 +148,7 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_checkpoint(state, folder / STATE)
-        save_generator(state.G_ema, folder / GENERATOR)
+        save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
         write_json(folder / ROW, row)
         c = dataset.labels(range(NUM_SAMPLES)) if dataset.c_dim else None
         pictures = generate_images(

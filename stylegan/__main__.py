@@ -7,9 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from stylegan.commands import pictures
+from stylegan.commands import files_in, files_out, pictures
 
-FAMILIES = (pictures,)
+FAMILIES = (pictures, files_in, files_out)
 
 
 def build_parser() -> argparse.ArgumentParser:

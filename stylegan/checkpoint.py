@@ -4,7 +4,7 @@ Atomic, no pickle, versioned, with config. Each file is of one kind: state, gene
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,10 +60,11 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
     state.cur_nimg, state.p = meta["state"]["cur_nimg"], meta["state"]["p"]
 
 
-def save_generator(G: Generator, path: Path) -> None:
-    """Write a generator with all that is needed to build it again."""
+def save_generator(G: Generator, path: Path, class_names: Sequence[str] | None = None) -> None:
+    """Write a generator with all that is needed to build it again, and the names of its classes if there are any."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in G.state_dict().items()}
-    _write(tensors, path, {"generator": _shape(G), "config": G.config.model_dump(mode="json")})
+    names = {} if class_names is None else {"class_names": list(class_names)}
+    _write(tensors, path, {"generator": _shape(G), "config": G.config.model_dump(mode="json")} | names)
 
 
 def load_generator(path: Path) -> Generator:
@@ -82,6 +83,12 @@ def load_generator(path: Path) -> Generator:
     G = Generator(config, **meta["generator"])
     G.load_state_dict(tensors)
     return G.eval().requires_grad_(False)
+
+
+def read_class_names(path: Path) -> list[str] | None:
+    """Names of the classes of a generator file, None when it has none. Raises as `load_generator`."""
+    names: list[str] | None = _read(path, "generator", "networks")[1].get("class_names")
+    return names
 
 
 @dataclass(frozen=True)

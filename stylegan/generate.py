@@ -1,15 +1,18 @@
 """Seeds to pictures: sheets, the truncation strip, style mixing, and interpolation.
 
 Pure functions of a generator; they write no file. A seed gives the same z as in the official tools, so pictures can be
-compared across implementations. N images, S seeds, P rows, Q columns, C channels, H W image, L = num_ws.
+compared across implementations. N images, S seeds, P rows, Q columns, T frames, C channels, H W image, L = num_ws.
 """
 
+import difflib
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from stylegan.curves import Curve, through
 from stylegan.images import to_uint8
 from stylegan.networks import Generator, truncate
 from stylegan.networks.generator import NoiseMode
@@ -44,6 +47,32 @@ def class_labels(num: int, c_dim: int, class_index: int | None) -> Tensor:
     if class_index is not None:
         c[:, class_index] = 1
     return c
+
+
+def class_number(text: str, c_dim: int, class_names: Sequence[str] | None) -> int:
+    """Number of the class that a person means by a name or a number; a name goes first.
+
+    Raises ValueError that suggests the nearest name. `class_labels` checks the range.
+    """
+    if class_names and text in class_names:
+        return list(class_names).index(text)
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    if c_dim == 0:
+        raise ValueError(f"class {text} was asked for, but this generator is unconditional. Leave the class out.")
+    if not class_names:
+        raise ValueError(f"class {text!r} is not a number, and this file names no classes; choose 0 to {c_dim - 1}.")
+    nearest = difflib.get_close_matches(text, class_names, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"this generator knows {', '.join(class_names)}."
+    raise ValueError(f"class {text!r} does not exist; {hint}")
+
+
+def label_vector(values: Sequence[float], c_dim: int) -> Tensor:
+    """A label given number by number  ->  [1, c_dim]. Raises ValueError for another length."""
+    if len(values) != c_dim:
+        takes = f"takes {c_dim}" if c_dim else "is unconditional. Leave the label out"
+        raise ValueError(f"a label of {len(values)} numbers was given, but this generator {takes}.")
+    return torch.tensor([values], dtype=torch.float32)
 
 
 @torch.no_grad()
@@ -93,6 +122,20 @@ def truncation_strip(
     return render_styles(G, columns.flatten(0, 1), batch_size=batch_size)
 
 
+def mix_styles(rows: Tensor, cols: Tensor, layers: Sequence[int]) -> Tensor:
+    """Each row's styles with those of `layers` from each column  [P, L, w_dim], [Q, L, w_dim] -> [P, Q, L, w_dim]
+
+    Raises ValueError for a layer that is not there.
+    """
+    num_ws = rows.shape[1]
+    wrong = [layer for layer in layers if not 0 <= layer < num_ws]
+    if wrong:
+        raise ValueError(f"layer {wrong[0]} does not exist; this generator has 0 to {num_ws - 1}")
+    mixed = rows[:, None].repeat(1, len(cols), 1, 1)
+    mixed[:, :, list(layers)] = cols[None, :, list(layers)].expand(len(rows), -1, -1, -1)
+    return mixed
+
+
 def style_mixing(
     G: Generator,
     row_seeds: Sequence[int],
@@ -108,35 +151,58 @@ def style_mixing(
     -> (row pictures uint8 [P, C, H, W], column pictures [Q, C, H, W], mixed [P * Q, C, H, W] row by row)
     Raises ValueError for a layer the generator lacks.
     """
-    wrong = [layer for layer in layers if not 0 <= layer < G.num_ws]
-    if wrong:
-        raise ValueError(
-            f"layer {wrong[0]} does not exist; a generator of {G.img_resolution} pixels has 0 to {G.num_ws - 1}"
-        )
     w_avg, num_rows, num_cols = G.mapping.w_avg, len(row_seeds), len(col_seeds)
     rows = truncate(styles(G, row_seeds, c), w_avg, psi)
     cols = truncate(styles(G, col_seeds, c), w_avg, psi)
-    mixed = rows[:, None].repeat(1, num_cols, 1, 1)  # [P, Q, L, w_dim]
-    mixed[:, :, list(layers)] = cols[None, :, list(layers)].expand(num_rows, -1, -1, -1)
+    mixed = mix_styles(rows, cols, layers)
     pictures = render_styles(G, torch.cat([rows, cols, mixed.flatten(0, 1)]), batch_size=batch_size)
     return pictures[:num_rows], pictures[num_rows : num_rows + num_cols], pictures[num_rows + num_cols :]
 
 
-def interpolate(
-    G: Generator, seeds: Sequence[int], frames: int, *, psi: float, c: Tensor | None = None, batch_size: int
-) -> Iterator[Tensor]:
-    """Walk in w from seed to seed and back to the first, `frames` steps a pair; yields uint8 [C, H, W].
+def styles_between(G: Generator, keys: Tensor, frames: int, *, curve: Curve, loop: bool) -> Tensor:
+    """Walk through styles in w, `frames` steps from key to key  [K, L, w_dim] -> [T, L, w_dim]
 
-    Straight lines in w, where equal steps look equal (Karras et al. 2019, Sec. 4.1). The last frame precedes the first,
-    so the film loops. Raises ValueError for fewer than two seeds.
+    Spherical arcs turn around the mean style, so that a frame is as truncated as its keys.
+    Raises ValueError as `through`.
     """
-    if len(seeds) < 2:
-        raise ValueError(f"an interpolation needs at least two seeds, got {list(seeds)}")
-    ws = truncate(styles(G, seeds, c), G.mapping.w_avg, psi)
-    return _walk(G, ws, frames, batch_size)
+    return through(keys, frames, curve=curve, loop=loop, center=G.mapping.w_avg)
 
 
-def _walk(G: Generator, ws: Tensor, frames: int, batch_size: int) -> Iterator[Tensor]:
-    steps = torch.linspace(0, 1, frames + 1, device=ws.device)[:-1, None, None]
-    for start, end in zip(ws, ws.roll(-1, dims=0), strict=True):
-        yield from render_styles(G, start.lerp(end, steps), batch_size=batch_size)
+@torch.no_grad()
+def styles_along(
+    G: Generator, seeds: Sequence[int], frames: int, *, curve: Curve, loop: bool, c: Tensor | None = None
+) -> Tensor:
+    """Walk from seed to seed in z, and straight from label to label  ->  [T, L, w_dim]
+
+    c [S, c_dim], or [1, c_dim] for all. Raises ValueError as `styles` and `through`.
+    """
+    device = G.mapping.w_avg.device
+    c = class_labels(len(seeds), G.c_dim, None) if c is None else c
+    z = through(latents(seeds, G.z_dim), frames, curve=curve, loop=loop)
+    labels = through(c.expand(len(seeds), -1), frames, curve="linear", loop=loop)
+    ws: Tensor = G.mapping(z.to(device), labels.to(device))
+    return ws
+
+
+def interpolate(
+    G: Generator, seeds: Sequence[int], frames: int, *, psi: float, cutoff: int | None = None, c: Tensor | None = None,
+    batch_size: int, space: Literal["w", "z"] = "w", curve: Curve = "linear", loop: bool = True,
+) -> Iterator[Tensor]:  # fmt: skip
+    """Walk from seed to seed and back to the first, `frames` steps a pair; yields uint8 [C, H, W].
+
+    By default straight in w, where equal steps look equal (Karras et al. 2019, Sec. 4.1). The last frame precedes the
+    first, so the film loops, unless `loop` is false. Raises ValueError as `styles` and `through`.
+    """
+    w_avg = G.mapping.w_avg
+    if space == "z":
+        ws = truncate(styles_along(G, seeds, frames, curve=curve, loop=loop, c=c), w_avg, psi, cutoff)
+    else:
+        keys = truncate(styles(G, seeds, c), w_avg, psi, cutoff)
+        ws = styles_between(G, keys, frames, curve=curve, loop=loop)
+    return render_each(G, ws, batch_size=batch_size)
+
+
+def render_each(G: Generator, ws: Tensor, *, batch_size: int) -> Iterator[Tensor]:
+    """ws [T, L, w_dim] -> T times uint8 [C, H, W], computed when asked for"""
+    for part in torch.split(ws, batch_size):
+        yield from render_styles(G, part, batch_size=batch_size)

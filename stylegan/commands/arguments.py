@@ -1,6 +1,7 @@
 """Types and groups of arguments that several commands share."""
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,22 @@ def number_list(text: str) -> list[int]:
     return numbers
 
 
+def float_list(text: str) -> list[float]:
+    """ "0,0.5,-1" -> [0.0, 0.5, -1.0]
+
+    Raises argparse.ArgumentTypeError that shows the form expected.
+    """
+    numbers: list[float] = []
+    for part in text.split(","):
+        try:
+            numbers.append(float(part))
+        except ValueError:
+            numbers.append(math.nan)
+        if not math.isfinite(numbers[-1]):
+            raise argparse.ArgumentTypeError(f"{part!r} is not a finite number; write numbers like 0,0.5,1")
+    return numbers
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1. Raises argparse.ArgumentTypeError otherwise."""
     if not text.isdecimal() or int(text) < 1:
@@ -49,7 +66,7 @@ def add_command(commands: "Commands", name: str, run: Run, help_: str, *, out: s
     """A command that reads a generator and writes something: GENERATOR --out PATH"""
     parser = commands.add_parser(name, help=help_, description=help_)
     parser.set_defaults(run=run)
-    parser.add_argument("generator", type=Path, help="weights, such as models/generator.safetensors")
+    parser.add_argument("generator", type=Path, help="weights: models/generator.safetensors, or an official .pkl")
     parser.add_argument("--out", type=Path, required=True, help=out)
     return parser
 

@@ -139,6 +139,9 @@ class _Assembly:
         half = settings.kwargs_of(module.child("synthesis")) | module.kwargs
         if half.get("num_fp16_res"):
             self.lines.append(f"  num_fp16_res {printable(half['num_fp16_res'])} left out: it computes in fp32 here")
+        unknown = settings.unknown_arguments(module)
+        if unknown:
+            self.lines.append(f"  arguments left out: {', '.join(unknown[:10])}")
         if frozen:
             self.lines.append(f"  {frozen} tensors were frozen (Freeze-D); here they can be trained")
 

@@ -20,6 +20,15 @@ WHOLE_BATCH = 2**20  # images in a group of the minibatch standard deviation tha
 ARCHITECTURES = ("orig", "skip", "resnet")
 
 
+# Arguments that are read below, or say how fast to compute and not what; the report names all others.
+KNOWN_ARGUMENTS = {
+    "z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs", "channel_base",
+    "channel_max", "num_fp16_res", "conv_clamp", "architecture", "use_noise", "activation", "num_layers", "num_ws",
+    "lr_multiplier", "w_avg_beta", "block_kwargs", "layer_kwargs", "epilogue_kwargs", "mbstd_group_size",
+    "mbstd_num_channels", "fused_modconv_default", "fp16_channels_last", "freeze_layers",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a network is built for, beside its section of the configuration"""
@@ -86,6 +95,13 @@ def shape_of(settings: Settings) -> Shape:
         img_channels=settings.whole("img_channels", 1, MAX_WIDTH),
         c_dim=settings.whole("c_dim", 0, MAX_WIDTH, 0),
     )
+
+
+def unknown_arguments(module: Module) -> list[str]:
+    """Arguments of a network that are not read, of its parts too, in words"""
+    kwargs = module.kwargs
+    parts = [as_dict(kwargs.get(name)) for name in ("mapping_kwargs", "synthesis_kwargs", "epilogue_kwargs")]
+    return sorted({printable(name) for part in (kwargs, *parts) for name in part if name not in KNOWN_ARGUMENTS})
 
 
 def attributes_of(module: Module | None) -> Mapping[Any, Any]:

@@ -87,6 +87,8 @@ Quad = tuple[int, int, int, int]
 def _resample(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
     if up == down == (1, 1) and pad == (0, 0, 0, 0) and f.shape == (1, 1):
         return x * (f[0, 0] * gain)
+    if torch.compiler.is_exporting():  # exporters follow neither a custom backward nor the values of a filter
+        return _filter(x, f, up, down, pad, gain, flip)
     out: Tensor = _Upfirdn2d.apply(x, f, up, down, pad, gain, flip)  # type: ignore[no-untyped-call]
     return out
 
@@ -125,9 +127,10 @@ class _Upfirdn2d(torch.autograd.Function):
 def _filter(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
     along_x = f.shape[0] == up[1] == down[1] == 1 and 1 in (up[0], down[0]) and not any(pad[2:])
     along_y = f.shape[1] == up[0] == down[0] == 1 and 1 in (up[1], down[1]) and not any(pad[:2])
-    if x.device.type == "cpu" and along_x:
+    in_rows = x.device.type == "cpu" and not torch.compiler.is_exporting()
+    if in_rows and along_x:
         return _filter_rows(x, (f[0] if flip else f[0].flip(0)) * gain, up[0], down[0], pad[:2])
-    if x.device.type == "cpu" and along_y:
+    if in_rows and along_y:
         taps = (f[:, 0] if flip else f[:, 0].flip(0)) * gain
         return _filter_rows(x.transpose(2, 3), taps, up[1], down[1], pad[2:]).transpose(2, 3)
     n, c, h, w = x.shape

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def test_every_direct_dependency_is_pinned_to_the_version_of_the_constraints(
 ) -> None:
     locked = {normal(name): version for name, version in (line.split("==") for line in constraints)}
     project = pyproject["project"]
-    for requirement in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    for requirement in [*project["dependencies"], *chain(*project["optional-dependencies"].values())]:
         name, version = re.sub(r"\[.*\]", "", requirement).split("==")
         assert locked[normal(name)] == version, requirement
 

@@ -134,7 +134,7 @@ def test_a_mixture_takes_the_named_layers_from_its_column(G: Generator) -> None:
 
 @pytest.mark.parametrize("layer", [-1, 6])
 def test_a_layer_that_does_not_exist_is_refused(G: Generator, layer: int) -> None:
-    with pytest.raises(ValueError, match=f"^layer {layer} does not exist; a generator of 16 pixels has 0 to 5$"):
+    with pytest.raises(ValueError, match=f"^layer {layer} does not exist; this generator has 0 to 5$"):
         style_mixing(G, [0], [1], [layer], psi=1, batch_size=4)
 
 
@@ -155,5 +155,5 @@ def test_an_interpolation_is_straight_in_w_from_each_seed_to_the_next(G: Generat
 
 
 def test_an_interpolation_of_one_seed_is_refused(G: Generator) -> None:
-    with pytest.raises(ValueError, match=re.escape("an interpolation needs at least two seeds, got [3]")):
+    with pytest.raises(ValueError, match=r"^an interpolation needs at least two points, got 1$"):
         interpolate(G, [3], 4, psi=1, batch_size=4)

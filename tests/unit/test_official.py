@@ -153,6 +153,11 @@ def test_unknown_keys_are_ignored_and_reported(read: Read) -> None:
     assert "\nignored: fid50k, notes" in report
 
 
+def test_arguments_that_are_not_read_are_reported(read: Read) -> None:
+    report = read(dump({"G_ema": generator_record(small_generator(), attention=True)})).report
+    assert "arguments left out: attention" in report
+
+
 def test_none_for_a_network_is_no_network(read: Read) -> None:
     found = read(official(small_generator(), small_discriminator(), D=None, augment_pipe=None))
     assert found.D is None

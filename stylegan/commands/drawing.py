@@ -1,0 +1,98 @@
+"""What every command that draws needs: a generator, a label, and where truncation pulls to."""
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from stylegan.centers import class_centers, cluster_centers, mean_styles, truncate_towards
+from stylegan.commands.arguments import Run, add_command, add_computing, float_list, positive
+from stylegan.commands.generators import load_any_generator
+from stylegan.generate import class_labels, class_number, label_vector, styles
+from stylegan.networks import Generator, truncate
+from stylegan.style_files import load_styles
+
+if TYPE_CHECKING:
+    from stylegan.commands.arguments import Commands
+
+Centers = int | Literal["mean", "class"]  # a number of clusters
+
+
+def add_drawing(commands: "Commands", name: str, run: Run, help_: str, *, out: str) -> argparse.ArgumentParser:
+    """A command with the options that `open_drawing` reads"""
+    parser = add_command(commands, name, run, help_, out=out)
+    label = parser.add_mutually_exclusive_group()
+    label.add_argument("--class", dest="class_name", metavar="CLASS", help="class by name or number; a name goes first")
+    label.add_argument("--label", type=float_list, metavar="0,0.5,0.5", help="label number by number")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation: 1 is none, 0 the average picture (1)")
+    parser.add_argument("--cutoff", type=positive, help="truncate only so many layers (all)")
+    parser.add_argument(
+        "--truncate-towards", type=centers, default="mean", metavar="mean|class|clusters:K",
+        help="the mean style, the mean of the class, or the nearest of K cluster centres (mean)",
+    )  # fmt: skip
+    parser.add_argument("--center-samples", type=positive, default=10000, help="latents behind a centre (10000)")
+    parser.add_argument("--center-seed", type=int, default=0, help="seed of those latents (0)")
+    add_computing(parser)
+    return parser
+
+
+def centers(text: str) -> Centers:
+    """ "mean", "class", or "clusters:8" -> 8. Raises argparse.ArgumentTypeError otherwise."""
+    if text in ("mean", "class"):
+        return "mean" if text == "mean" else "class"
+    match = re.fullmatch(r"clusters:([1-9]\d*)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither mean, class nor clusters:K with a number, as clusters:8")
+    return int(match[1])
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A generator as the options ask for it. pull(ws, psi) truncates; c [1, c_dim] is None when no class was named."""
+
+    G: Generator
+    c: Tensor | None
+    class_names: list[str] | None
+    options: argparse.Namespace
+    pull: Callable[[Tensor, float], Tensor]
+
+    def styles(self, seeds: list[int] | None, file: Path | None) -> Tensor:
+        """Untruncated styles of seeds, or of a file  ->  [N, L, w_dim]"""
+        if file is not None:
+            return load_styles(file, self.G.num_ws, self.G.w_dim).to(self.G.mapping.w_avg.device)
+        assert seeds is not None, "the parser demands the one or the other"
+        return styles(self.G, seeds, self.c)
+
+    def of_class(self, number: int) -> "Drawing":
+        """The same with another class"""
+        c = class_labels(1, self.G.c_dim, number)
+        return replace(self, c=c, pull=_pull(self.G, c, self.options))
+
+
+def open_drawing(options: argparse.Namespace) -> Drawing:
+    """Load the generator and choose label and truncation. Raises OSError, ValueError."""
+    G, names = load_any_generator(options.generator)
+    G = G.to(options.device)
+    c = None
+    if options.label is not None:
+        c = label_vector(options.label, G.c_dim)
+    elif options.class_name is not None:
+        c = class_labels(1, G.c_dim, class_number(options.class_name, G.c_dim, names))
+    return Drawing(G, c, names, options, _pull(G, c, options))
+
+
+def _pull(G: Generator, c: Tensor | None, options: argparse.Namespace) -> Callable[[Tensor, float], Tensor]:
+    towards, num, seed, cutoff = options.truncate_towards, options.center_samples, options.center_seed, options.cutoff
+    if towards == "mean":
+        return lambda ws, psi: truncate(ws, G.mapping.w_avg, psi, cutoff)
+    if options.psi == 1 and not getattr(options, "strip", None):
+        raise ValueError("--truncate-towards changes nothing at psi 1. Add a smaller one, such as --psi 0.7.")
+    if towards != "class":
+        points = cluster_centers(G, num, towards, seed, c)
+    else:
+        points = class_centers(G, num, seed) if c is None else mean_styles(G, c, num, seed)
+    return lambda ws, psi: truncate_towards(ws, points, psi, cutoff)

@@ -1,0 +1,73 @@
+"""Styles in files: a tensor `w` in .npz (as the official projector writes it) or .safetensors. Never a pickle.
+
+N images, L = num_ws.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from stylegan.files import replacing
+
+SUFFIXES = (".npz", ".safetensors")
+
+
+class StyleFileError(ValueError):
+    """A file does not hold styles for this generator; the message says what it holds and what was expected."""
+
+
+def save_styles(ws: Tensor, path: Path) -> None:
+    """Write ws [N, L, w_dim] under the name `w`. Raises StyleFileError for a suffix other than SUFFIXES."""
+    _check_suffix(path)
+    w = ws.detach().cpu().contiguous()
+    buffer = io.BytesIO()
+    if path.suffix == ".npz":
+        np.savez(buffer, w=w.numpy())
+    else:
+        buffer.write(save({"w": w}))
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def load_styles(path: Path, num_ws: int, w_dim: int) -> Tensor:
+    """Styles of a file for a generator of this size  ->  [N, L, w_dim] float32; a stored [N, w_dim] fills all layers
+
+    Raises FileNotFoundError, and StyleFileError when `w` is missing, has another shape or type, or is not finite.
+    """
+    _check_suffix(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file. `generate --save-w {path}` writes one.")
+    w = _read(path)
+    w = w[:, None].expand(-1, num_ws, -1) if w.ndim == 2 else w
+    if w.ndim != 3 or w.shape[1:] != (num_ws, w_dim) or len(w) == 0 or not w.is_floating_point():
+        raise StyleFileError(
+            f"{path}: w is {w.dtype} {list(w.shape)}, but this generator takes floats [N, {num_ws}, {w_dim}] or "
+            f"[N, {w_dim}]. The file belongs to another generator."
+        )
+    if not w.isfinite().all():
+        raise StyleFileError(f"{path}: w holds values that are not finite. Write the file again.")
+    return w.float()
+
+
+def _read(path: Path) -> Tensor:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)["w"]
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return torch.from_numpy(arrays["w"])
+    except KeyError:
+        raise StyleFileError(f"{path}: holds no tensor named w. Only w can be read from a file.") from None
+    except (SafetensorError, zipfile.BadZipFile, TypeError, ValueError, AttributeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise StyleFileError(f"{path}: not a {path.suffix} file of plain tensors ({reason})") from None
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise StyleFileError(f"{path}: styles live in files that end in {' or '.join(SUFFIXES)}. Rename it.")
