@@ -14,7 +14,7 @@ from stylegan.official.meanings import OfficialNames
 from stylegan.official.records import Module, TensorFlowNetwork, as_dict
 from stylegan.official.stream import Budget, Machine
 
-MAX_BYTES = 4 * 2**30  # the largest official file has 0.4
+MAX_BYTES = 2 * 2**30  # the largest official file has 0.4
 MAX_STEPS = 250_000  # pickle opcodes; the largest official file has some 60,000
 COPIED_SLACK = 2**20  # bytes of text that a small file may repeat
 KNOWN_KEYS = ("G", "D", "G_ema", "augment_pipe", "training_set_kwargs")

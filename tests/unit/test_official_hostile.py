@@ -344,7 +344,7 @@ def test_a_large_file_of_nothing_is_refused_soon(tmp_path: Path) -> None:
     path = tmp_path / "sparse.pkl"
     with path.open("wb") as file:
         file.truncate(5 * 2**30)
-    with pytest.raises(OfficialFileError, match=r"it has 5368709120 bytes, official files at most 4294967296"):
+    with pytest.raises(OfficialFileError, match=r"it has 5368709120 bytes, official files at most 2147483648"):
         load_official(path)
 
 
