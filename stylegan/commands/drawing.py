@@ -2,8 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -52,29 +52,49 @@ def centers(text: str) -> Centers:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A generator as the options ask for it. pull(ws, psi) truncates; c [1, c_dim] is None when no class was named."""
+    """A generator as the options ask for it; c [1, c_dim] is None when no class was named."""
 
     G: Generator
     c: Tensor | None
     class_names: list[str] | None
     options: argparse.Namespace
-    pull: Callable[[Tensor, float], Tensor]
 
     def styles(self, seeds: list[int] | None, file: Path | None) -> Tensor:
         """Untruncated styles of seeds, or of a file  ->  [N, L, w_dim]"""
         if file is not None:
             return load_styles(file, self.G.num_ws, self.G.w_dim).to(self.G.mapping.w_avg.device)
         assert seeds is not None, "the parser demands the one or the other"
-        return styles(self.G, seeds, self.c)
+        return styles(self.G, seeds, self.label())
+
+    def label(self) -> Tensor | None:
+        """The class that seeds need, None for an unconditional generator. Raises ValueError when none was named."""
+        if self.c is None and self.class_names:
+            raise ValueError(f"this generator is conditional. Choose a class: {', '.join(self.class_names)}.")
+        return self.c
 
     def of_class(self, number: int) -> "Drawing":
         """The same with another class"""
-        c = class_labels(1, self.G.c_dim, number)
-        return replace(self, c=c, pull=_pull(self.G, c, self.options))
+        return replace(self, c=class_labels(1, self.G.c_dim, number))
+
+    def pull(self, ws: Tensor, psi: float) -> Tensor:
+        """Truncate  [N, L, w_dim] -> [N, L, w_dim]"""
+        if self.options.truncate_towards == "mean":
+            return truncate(ws, self.G.mapping.w_avg, psi, self.options.cutoff)
+        return truncate_towards(ws, self._centers, psi, self.options.cutoff)
+
+    @cached_property
+    def _centers(self) -> Tensor:
+        options = self.options
+        towards, num, seed = options.truncate_towards, options.center_samples, options.center_seed
+        if towards != "class":
+            return cluster_centers(self.G, num, towards, seed, self.c)
+        return class_centers(self.G, num, seed) if self.c is None else mean_styles(self.G, self.c, num, seed)
 
 
 def open_drawing(options: argparse.Namespace) -> Drawing:
-    """Load the generator and choose label and truncation. Raises OSError, ValueError."""
+    """Load the generator and choose the label. Raises OSError, ValueError."""
+    if options.truncate_towards != "mean" and options.psi == 1 and not getattr(options, "strip", None):
+        raise ValueError("--truncate-towards changes nothing at psi 1. Add a smaller one, such as --psi 0.7.")
     G, names = load_any_generator(options.generator)
     G = G.to(options.device)
     c = None
@@ -82,17 +102,4 @@ def open_drawing(options: argparse.Namespace) -> Drawing:
         c = label_vector(options.label, G.c_dim)
     elif options.class_name is not None:
         c = class_labels(1, G.c_dim, class_number(options.class_name, G.c_dim, names))
-    return Drawing(G, c, names, options, _pull(G, c, options))
-
-
-def _pull(G: Generator, c: Tensor | None, options: argparse.Namespace) -> Callable[[Tensor, float], Tensor]:
-    towards, num, seed, cutoff = options.truncate_towards, options.center_samples, options.center_seed, options.cutoff
-    if towards == "mean":
-        return lambda ws, psi: truncate(ws, G.mapping.w_avg, psi, cutoff)
-    if options.psi == 1 and not getattr(options, "strip", None):
-        raise ValueError("--truncate-towards changes nothing at psi 1. Add a smaller one, such as --psi 0.7.")
-    if towards != "class":
-        points = cluster_centers(G, num, towards, seed, c)
-    else:
-        points = class_centers(G, num, seed) if c is None else mean_styles(G, c, num, seed)
-    return lambda ws, psi: truncate_towards(ws, points, psi, cutoff)
+    return Drawing(G, c, names, options)

@@ -137,4 +137,4 @@ def _walk(drawing: Drawing, options: argparse.Namespace) -> Tensor:
             "a walk through z would jump where its nearest cluster centre changes. Leave out --space z, or truncate "
             "towards mean or class."
         )
-    return drawing.pull(styles_along(drawing.G, options.seeds, options.frames, c=drawing.c, **how), options.psi)
+    return drawing.pull(styles_along(drawing.G, options.seeds, options.frames, c=drawing.label(), **how), options.psi)

@@ -14,6 +14,7 @@ from stylegan.checkpoint import (
     load_checkpoint,
     load_generator,
     load_networks,
+    read_class_names,
     save_checkpoint,
     save_generator,
     save_networks,
@@ -245,3 +246,12 @@ def test_networks_without_an_average_draw_nothing(trained: TrainState, tmp_path:
     with pytest.raises(CheckpointError) as caught:
         load_generator(path)
     assert str(caught.value) == f"{path}: holds no G_ema, the network that draws pictures. Import another file."
+
+
+def test_generator_file_holds_the_names_of_its_classes_if_there_are_any(trained: TrainState, tmp_path: Path) -> None:
+    path = tmp_path / "generator.safetensors"
+    save_generator(trained.G_ema, path)
+    assert read_class_names(path) is None
+    save_generator(trained.G_ema, path, ["circle", "square"])
+    assert read_class_names(path) == ["circle", "square"]
+    assert load_generator(path).img_resolution == 16

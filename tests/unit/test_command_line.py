@@ -1,5 +1,6 @@
-"""python -m stylegan generate | mix | interpolate: what it writes, and what it says to a mistake."""
+"""python -m stylegan generate | mix | interpolate | export: what it writes, and what it says to a mistake."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator
 
 
-def save(path: Path, params: Params, c_dim: int) -> str:
+def save(path: Path, params: Params, c_dim: int, names: list[str] | None = None, channels: int = 3) -> str:
     torch.manual_seed(0)
-    save_generator(Generator(params.generator, img_resolution=16, img_channels=3, c_dim=c_dim), path)
+    G = Generator(params.generator, img_resolution=16, img_channels=channels, c_dim=c_dim)
+    G.mapping.w_avg.normal_()
+    save_generator(G, path, names)
     return str(path)
 
 
@@ -26,6 +29,17 @@ def plain(tmp_path_factory: pytest.TempPathFactory, tiny_params: Params) -> str:
 @pytest.fixture(scope="module")
 def conditional(tmp_path_factory: pytest.TempPathFactory, tiny_params: Params) -> str:
     return save(tmp_path_factory.mktemp("conditional") / "generator.safetensors", tiny_params, c_dim=3)
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory, tiny_params: Params) -> str:
+    names = ["circle", "square", "star"]
+    return save(tmp_path_factory.mktemp("named") / "generator.safetensors", tiny_params, c_dim=3, names=names)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
 
 
 def test_generate_writes_a_picture_for_each_seed(
@@ -104,3 +118,167 @@ def test_a_device_that_is_not_there_is_explained(plain: str, capsys: pytest.Capt
     error = capsys.readouterr().err
     assert "argument --device: 'abacus' cannot be used on this machine (" in error
     assert error.endswith("); cpu always can\n")
+
+
+def test_a_class_may_be_named(named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("square", "1"):
+        assert main(["generate", named, "--seeds", "0", "--class", text, "--out", str(tmp_path / text)]) == 0
+    assert main(["generate", named, "--seeds", "0", "--label", "0,1,0", "--out", str(tmp_path / "label")]) == 0
+    pictures = {(tmp_path / folder / "seed0000.png").read_bytes() for folder in ("square", "1", "label")}
+    assert len(pictures) == 1
+    capsys.readouterr()
+    assert main(["generate", named, "--seeds", "0", "--class", "sqare", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "error: class 'sqare' does not exist; did you mean square?\n"
+    assert main(["generate", named, "--seeds", "0", "--out", str(tmp_path)]) == 1
+    expected = "error: this generator is conditional. Choose a class: circle, square, star.\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_the_sheet_of_every_class_has_a_row_a_class(conditional: str, tmp_path: Path) -> None:
+    arguments = ["--every-class", "--seeds", "0-3", "--sheet", "--out", str(tmp_path)]
+    assert main(["generate", conditional, *arguments]) == 0
+    assert len(list(tmp_path.glob("class0[012]-seed000[0123].png"))) == 12
+    assert size_of(tmp_path / "sheet.png") == (64, 48)
+
+
+@pytest.mark.parametrize("more", [["--class", "1"], ["--label", "1,0,0"]])
+def test_every_class_excludes_one(
+    conditional: str, tmp_path: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", conditional, "--every-class", "--seeds", "0", *more, "--out", str(tmp_path)]) == 1
+    expected = "error: --every-class draws all classes of seeds. Leave out --class, --label and --w.\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_every_class_of_none_is_refused(plain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", plain, "--every-class", "--seeds", "0", "--out", str(tmp_path)]) == 1
+    expected = "error: this generator is unconditional and has no classes. Leave --every-class out.\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_the_strip_has_a_row_a_seed_and_a_column_a_psi(plain: str, tmp_path: Path) -> None:
+    assert main(["generate", plain, "--seeds", "0,1", "--strip=-1,0,1", "--out", str(tmp_path)]) == 0
+    with Image.open(tmp_path / "strip.png") as strip:
+        assert strip.size == (48, 32)
+        cells = [[strip.crop((x, y, x + 16, y + 16)).tobytes() for x in (0, 16, 32)] for y in (0, 16)]
+    assert cells[0][1] == cells[1][1]  # psi 0 is the same picture for every seed
+    with Image.open(tmp_path / "seed0001.png") as alone:
+        assert cells[1][2] == alone.tobytes()
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_saved_styles_give_the_same_pictures_again(plain: str, tmp_path: Path, suffix: str) -> None:
+    w = tmp_path / f"w.{suffix}"
+    arguments = ["--seeds", "5,6", "--psi", "0.6", "--save-w", str(w), "--out", str(tmp_path)]
+    assert main(["generate", plain, *arguments]) == 0
+    assert main(["generate", plain, "--w", str(w), "--out", str(tmp_path)]) == 0
+    for place, seed in enumerate((5, 6)):
+        assert (tmp_path / f"w{place:04d}.png").read_bytes() == (tmp_path / f"seed{seed:04d}.png").read_bytes()
+
+
+def test_a_file_of_styles_needs_no_class(conditional: str, tmp_path: Path) -> None:
+    w = str(tmp_path / "w.npz")
+    arguments = ["--seeds", "0", "--class", "1", "--save-w", w, "--out", str(tmp_path)]
+    assert main(["generate", conditional, *arguments]) == 0
+    assert main(["generate", conditional, "--w", w, "--out", str(tmp_path)]) == 0
+
+
+def test_mix_and_interpolate_take_files_of_styles(plain: str, tmp_path: Path) -> None:
+    w = str(tmp_path / "w.npz")
+    assert main(["generate", plain, "--seeds", "0,1", "--save-w", w, "--out", str(tmp_path)]) == 0
+    assert main(["mix", plain, "--rows-w", w, "--cols", "7", "--layers", "0", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.glob("w000?-*.png")} == {"w0000-0007.png", "w0001-0007.png"}
+    film = tmp_path / "walk.mp4"
+    assert main(["interpolate", plain, "--w", w, "--frames", "2", "--curve", "cubic", "--out", str(film)]) == 0
+    assert film.stat().st_size > 0
+
+
+def test_an_open_walk_ends_at_its_last_seed(plain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = tmp_path / "walk.mp4"
+    arguments = ["--seeds", "0,1", "--frames", "3", "--open", "--space", "z", "--curve", "spherical"]
+    assert main(["interpolate", plain, *arguments, "--out", str(film)]) == 0
+    assert capsys.readouterr().out == f"4 frames in {film}\n"
+
+
+def test_walks_through_z_that_cannot_be_are_explained(
+    plain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["interpolate", plain, "--frames", "2", "--space", "z", "--out", str(tmp_path / "walk.mp4")]
+    assert main([*common, "--w", "unread.npz"]) == 1
+    expected = "error: a walk through z starts from --seeds; a file holds w. Leave out --space z.\n"
+    assert capsys.readouterr().err == expected
+    assert main([*common, "--seeds", "0,1", "--psi", "0.5", "--truncate-towards", "clusters:2"]) == 1
+    assert capsys.readouterr().err == (
+        "error: a walk through z would jump where its nearest cluster centre changes. Leave out --space z, or truncate "
+        "towards mean or class.\n"
+    )
+
+
+def test_a_class_at_psi_zero_is_one_picture_and_each_class_another(conditional: str, tmp_path: Path) -> None:
+    arguments = ["--seeds", "0,1", "--psi", "0", "--truncate-towards", "class", "--center-samples", "50"]
+    assert main(["generate", conditional, "--every-class", *arguments, "--out", str(tmp_path)]) == 0
+    first, second = ([path.read_bytes() for path in sorted(tmp_path.glob(f"*seed000{seed}.png"))] for seed in (0, 1))
+    assert first == second
+    assert len(set(first)) == 3
+
+
+def test_clusters_at_psi_zero_are_that_many_pictures(plain: str, tmp_path: Path) -> None:
+    arguments = ["--seeds", "0-19", "--psi", "0", "--truncate-towards", "clusters:3", "--center-samples", "100"]
+    for seed in "01":
+        folder = tmp_path / seed
+        assert main(["generate", plain, *arguments, "--center-seed", seed, "--out", str(folder)]) == 0
+        assert len({path.read_bytes() for path in folder.iterdir()}) == 3
+
+
+def test_truncation_towards_something_at_psi_one_is_refused(
+    plain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", plain, "--seeds", "0", "--truncate-towards", "clusters:2", "--out", str(tmp_path)]) == 1
+    expected = "error: --truncate-towards changes nothing at psi 1. Add a smaller one, such as --psi 0.7.\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("bad", ["median", "clusters", "clusters:0", "clusters:-1", "clusters:x"])
+def test_a_bad_goal_of_truncation_is_explained(plain: str, bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["generate", plain, "--seeds", "0", "--truncate-towards", bad, "--out", "unused"])
+    expected = f"{bad!r} is neither mean, class nor clusters:K with a number, as clusters:8\n"
+    assert capsys.readouterr().err.endswith(expected)
+
+
+@pytest.mark.parametrize("bad", ["x", "nan", "inf", ""])
+def test_a_bad_list_of_psis_is_explained(plain: str, bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["generate", plain, "--seeds", "0", f"--strip={bad}", "--out", "unused"])
+    expected = f"argument --strip: {bad!r} is not a finite number; write numbers like 0,0.5,1\n"
+    assert capsys.readouterr().err.endswith(expected)
+
+
+def test_a_cutoff_leaves_later_layers_alone_in_every_command(plain: str, tmp_path: Path) -> None:
+    for cutoff in ("1", "6"):
+        arguments = ["--rows", "0", "--cols", "1", "--layers", "0", "--psi", "0", "--cutoff", cutoff]
+        assert main(["mix", plain, *arguments, "--out", str(tmp_path / cutoff)]) == 0
+    assert (tmp_path / "1/grid.png").read_bytes() != (tmp_path / "6/grid.png").read_bytes()
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_pictures_and_films_have_the_generators_channels(
+    tiny_params: Params, tmp_path: Path, channels: int, mode: str
+) -> None:
+    path = save(tmp_path / "G.safetensors", tiny_params, c_dim=0, channels=channels)
+    assert main(["generate", path, "--seeds", "0,1", "--sheet", "--out", str(tmp_path)]) == 0
+    for name in ("seed0000.png", "sheet.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.mode == mode
+    film = str(tmp_path / "walk.mp4")
+    assert main(["interpolate", path, "--seeds", "0,1", "--frames", "1", "--out", film]) == 0
+
+
+def test_export_writes_a_file_and_its_description(
+    named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "G.safetensors"
+    assert main(["export", named, "--format", "safetensors", "--out", str(out)]) == 0
+    expected = f"{out} draws what torch draws, with a difference of at most 0.0e+00\n"
+    assert capsys.readouterr().out == expected
+    assert json.loads((tmp_path / "G.safetensors.json").read_text())["class_names"] == ["circle", "square", "star"]

@@ -8,7 +8,19 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.generate import class_labels, generate_images, interpolate, latents, style_mixing, truncation_strip
+from stylegan.generate import (
+    class_labels,
+    class_number,
+    generate_images,
+    interpolate,
+    label_vector,
+    latents,
+    style_mixing,
+    styles,
+    styles_along,
+    styles_between,
+    truncation_strip,
+)
 from stylegan.images import to_uint8
 from stylegan.networks import Generator
 
@@ -157,3 +169,74 @@ def test_an_interpolation_is_straight_in_w_from_each_seed_to_the_next(G: Generat
 def test_an_interpolation_of_one_seed_is_refused(G: Generator) -> None:
     with pytest.raises(ValueError, match=r"^an interpolation needs at least two points, got 1$"):
         interpolate(G, [3], 4, psi=1, batch_size=4)
+
+
+@pytest.mark.parametrize(("text", "number"), [("circle", 0), ("square", 1), ("2", 2), ("0", 3), ("7", 7)])
+def test_a_class_is_known_by_name_or_number_and_the_name_goes_first(text: str, number: int) -> None:
+    assert class_number(text, 4, ["circle", "square", "star", "0"]) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "c_dim", "names", "message"),
+    [
+        ("sqare", 2, ["circle", "square"], "class 'sqare' does not exist; did you mean square?"),
+        ("dog", 2, ["circle", "square"], "class 'dog' does not exist; this generator knows circle, square."),
+        ("dog", 2, None, "class 'dog' is not a number, and this file names no classes; choose 0 to 1."),
+        ("-1", 2, None, "class '-1' is not a number, and this file names no classes; choose 0 to 1."),
+        ("dog", 0, None, "class dog was asked for, but this generator is unconditional. Leave the class out."),
+    ],
+)
+def test_a_class_that_nobody_knows_is_explained(text: str, c_dim: int, names: list[str] | None, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        class_number(text, c_dim, names)
+
+
+def test_a_label_may_be_any_vector(build: Callable[[int], Generator]) -> None:
+    c = label_vector([0.25, 0.75, 0], 3)
+    assert torch.equal(c, torch.tensor([[0.25, 0.75, 0]]))
+    G = build(3)
+    mixed, pure = (generate_images(G, [0], psi=1, c=label, batch_size=1) for label in (c, class_labels(1, 3, 1)))
+    assert not torch.equal(mixed, pure)
+
+
+@pytest.mark.parametrize(
+    ("c_dim", "message"),
+    [
+        (3, "a label of 2 numbers was given, but this generator takes 3."),
+        (0, "a label of 2 numbers was given, but this generator is unconditional. Leave the label out."),
+    ],
+)
+def test_a_label_of_another_length_is_refused(c_dim: int, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        label_vector([0.0, 1.0], c_dim)
+
+
+def test_a_walk_through_z_meets_the_styles_of_its_seeds(G: Generator) -> None:
+    ws = styles_along(G, [3, 1, 4], 5, curve="spherical", loop=True)
+    assert ws.shape == (15, G.num_ws, 8)
+    torch.testing.assert_close(ws[::5], styles(G, [3, 1, 4]))
+    assert not torch.allclose(ws, styles_between(G, styles(G, [3, 1, 4]), 5, curve="spherical", loop=True))
+
+
+def test_a_walk_through_z_goes_from_label_to_label(build: Callable[[int], Generator]) -> None:
+    G, c = build(3), torch.eye(3)[:2]
+    ws = styles_along(G, [0, 0], 2, curve="linear", loop=False, c=c)
+    torch.testing.assert_close(ws, styles(G, [0, 0, 0], torch.stack([c[0], (c[0] + c[1]) / 2, c[1]])))
+
+
+def test_frames_of_a_spherical_walk_are_as_truncated_as_its_keys(G: Generator) -> None:
+    keys = styles(G, [0, 1])
+    keys = G.mapping.w_avg + torch.nn.functional.normalize(keys - G.mapping.w_avg, dim=-1)
+    ws = styles_between(G, keys, 7, curve="spherical", loop=True)
+    torch.testing.assert_close((ws - G.mapping.w_avg).norm(dim=-1), torch.ones(14, G.num_ws))
+
+
+@pytest.mark.parametrize("space", ["w", "z"])
+def test_an_open_film_ends_at_its_last_seed_and_every_curve_passes_it(G: Generator, space: str) -> None:
+    stops = generate_images(G, [0, 1], psi=0.5, batch_size=1).int()
+    for curve in ("linear", "spherical", "cubic"):
+        walk = interpolate(G, [0, 1], 3, psi=0.5, batch_size=4, space=space, curve=curve, loop=False)  # type: ignore[arg-type]
+        frames = torch.stack(list(walk))
+        assert len(frames) == 4
+        # Another batch size may tip a value over a rounding edge.
+        assert (frames[[0, 3]].int() - stops).abs().max() <= 1

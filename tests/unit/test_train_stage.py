@@ -24,7 +24,7 @@ from pipelines.train import (
     snapshot,
     spare_checkpoints,
 )
-from stylegan.checkpoint import load_generator
+from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.data import ImageDataset
 from stylegan.state import TrainState
 from stylegan.train import Tick
@@ -132,6 +132,7 @@ def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, 
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         assert names == {"state.safetensors", "generator.safetensors", "samples.png", "tick.json"}
         assert load_generator(folder / stage.GENERATOR).c_dim == 2
+        assert read_class_names(folder / stage.GENERATOR) == ["circle", "square"]
         assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "loss/G": 0.1}
     assert not folder.exists()
 
