@@ -63,6 +63,11 @@ def build_generator(
     features = config.z_dim + config.mapping_layers * config.w_dim + shape.c_dim + widths[0]
     needed = sum(9 * width**2 for width in widths) + features * config.w_dim + shape.img_channels * widths[0]
     _fits(needed, capacity, where)
+    unmapped = config.z_dim + (config.w_dim if shape.c_dim else 0)
+    if config.mapping_layers == 0 and unmapped != config.w_dim:
+        raise OfficialFileError(
+            f"{where}: a mapping of no layers makes {unmapped} numbers of z and c, not {config.w_dim}"
+        )
     with _fresh_random_state():
         G = Generator(config, img_resolution=shape.img_resolution, img_channels=shape.img_channels, c_dim=shape.c_dim)
     return _fill(G, weights, where).eval()

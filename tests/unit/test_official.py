@@ -98,7 +98,11 @@ def test_half_precision_weights_are_read_into_fp32(read: Read) -> None:
 @pytest.mark.parametrize(
     ("g", "d", "both"),
     [
-        ({"architecture": "resnet", "mapping_layers": 0}, {"architecture": "skip", "mapping_layers": 0}, {}),
+        (
+            {"architecture": "resnet", "mapping_layers": 0, "z_dim": 5},
+            {"architecture": "skip", "mapping_layers": 0},
+            {},
+        ),
         ({"architecture": "orig", "use_noise": False}, {"architecture": "orig", "mbstd_group_size": 2}, {}),
         ({"mapping_layers": 5, "w_dim": 9}, {"mapping_layers": 4, "mbstd_num_channels": 2}, {"c_dim": 4}),
         ({"conv_clamp": None}, {"conv_clamp": None, "mbstd_num_channels": 0}, {"channels": 1, "resolution": 64}),

@@ -246,6 +246,7 @@ def test_what_is_no_finite_number_is_refused(refused: Refused, values: np.ndarra
             {"mapping_kwargs": {"num_layers": 10**9}},
             "num_layers is 1000000000, expected a whole number 0 to 64",
         ),
+        ({"mapping_kwargs": {"num_layers": 0}}, "a mapping of no layers makes 6 numbers of z and c, not 5"),
         ({"synthesis_kwargs": {"channel_base": 8}}, "channel_base 8 leaves no channel at 16 pixels"),
         (
             {"synthesis_kwargs": {"architecture": "transformer"}},
