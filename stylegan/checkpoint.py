@@ -85,6 +85,12 @@ def load_generator(path: Path) -> Generator:
     return G.eval().requires_grad_(False)
 
 
+def read_class_names(path: Path) -> list[str] | None:
+    """Names of the classes of a generator file, None when it has none. Raises as `load_generator`."""
+    names: list[str] | None = _read(path, "generator", "networks")[1].get("class_names")
+    return names
+
+
 @dataclass(frozen=True)
 class Networks:
     """Tensors of the networks in a file, by their state-dict names; empty where the file lacks the network."""
@@ -142,12 +148,6 @@ def _shape(net: Generator | Discriminator) -> dict[str, Any]:
 def _of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors below a prefix, without it"""
     return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
-
-
-def read_class_names(path: Path) -> list[str] | None:
-    """Names of the classes of a generator file, None when it has none. Raises as `load_generator`."""
-    names: list[str] | None = _read(path, "generator")[1].get("class_names")
-    return names
 
 
 def _tensors(state: TrainState, moments: Mapping[str, Moments]) -> Iterator[tuple[str, Tensor]]:

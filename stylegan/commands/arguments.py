@@ -66,7 +66,7 @@ def add_command(commands: "Commands", name: str, run: Run, help_: str, *, out: s
     """A command that reads a generator and writes something: GENERATOR --out PATH"""
     parser = commands.add_parser(name, help=help_, description=help_)
     parser.set_defaults(run=run)
-    parser.add_argument("generator", type=Path, help="weights, such as models/generator.safetensors")
+    parser.add_argument("generator", type=Path, help="weights: models/generator.safetensors, or an official .pkl")
     parser.add_argument("--out", type=Path, required=True, help=out)
     return parser
 

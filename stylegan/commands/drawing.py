@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from stylegan.centers import class_centers, cluster_centers, mean_styles, truncate_towards
-from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.commands.arguments import Run, add_command, add_computing, float_list, positive
+from stylegan.commands.generators import load_any_generator
 from stylegan.generate import class_labels, class_number, label_vector, styles
 from stylegan.networks import Generator, truncate
 from stylegan.style_files import load_styles
@@ -95,7 +95,8 @@ def open_drawing(options: argparse.Namespace) -> Drawing:
     """Load the generator and choose the label. Raises OSError, ValueError."""
     if options.truncate_towards != "mean" and options.psi == 1 and not getattr(options, "strip", None):
         raise ValueError("--truncate-towards changes nothing at psi 1. Add a smaller one, such as --psi 0.7.")
-    G, names = load_generator(options.generator).to(options.device), read_class_names(options.generator)
+    G, names = load_any_generator(options.generator)
+    G = G.to(options.device)
     c = None
     if options.label is not None:
         c = label_vector(options.label, G.c_dim)

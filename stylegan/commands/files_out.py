@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.commands.arguments import add_command
+from stylegan.commands.generators import load_any_generator
 from stylegan.export import export_generator
 
 if TYPE_CHECKING:
@@ -22,6 +22,6 @@ def add_commands(commands: "Commands") -> None:
 
 def export(options: argparse.Namespace) -> str:
     """One file, and FILE.json that describes it."""
-    G, names = load_generator(options.generator), read_class_names(options.generator)
+    G, names = load_any_generator(options.generator)
     difference = export_generator(G, options.out, options.format, names)
     return f"{options.out} draws what torch draws, with a difference of at most {difference:.1e}"

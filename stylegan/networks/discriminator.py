@@ -137,7 +137,7 @@ class Discriminator(nn.Module):
             )
         self.b4 = DiscriminatorEpilogue(config, channels[0], levels.size(0), cmap_dim, img_channels)
 
-    def forward(self, img: Tensor, c: Tensor) -> Tensor:
+    def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
         x: Tensor | None = None
         rgb: Tensor | None = img.contiguous(memory_format=torch.channels_last)
         for res in self.block_resolutions:

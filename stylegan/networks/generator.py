@@ -199,8 +199,9 @@ class Generator(nn.Module):
         )  # fmt: skip
 
     def forward(
-        self, z: Tensor, c: Tensor, psi: float = 1, cutoff: int | None = None, noise_mode: NoiseMode = "random"
-    ) -> Tensor:
+        self, z: Tensor, c: Tensor | None = None, psi: float = 1, cutoff: int | None = None,
+        noise_mode: NoiseMode = "random"
+    ) -> Tensor:  # fmt: skip
         ws = truncate(self.mapping(z, c), self.mapping.w_avg, psi, cutoff)
         img: Tensor = self.synthesis(ws, noise_mode)
         return img

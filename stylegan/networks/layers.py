@@ -118,10 +118,15 @@ class MappingNetwork(nn.Module):
         if average:
             self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def forward(self, z: Tensor | None, c: Tensor) -> Tensor:
-        """z [N, z_dim], c [N, c_dim] -> ws [N, L, w_dim], or [N, w_dim] when num_ws is 0"""
+    def forward(self, z: Tensor | None, c: Tensor | None = None) -> Tensor:
+        """z [N, z_dim], c [N, c_dim] -> ws [N, L, w_dim], or [N, w_dim] when num_ws is 0
+
+        c may be left out when c_dim is 0. Raises ValueError when a label is missing.
+        """
         parts = [] if z is None else [normalize_2nd_moment(at_least_fp32(z))]
         if self.c_dim > 0:
+            if c is None:
+                raise ValueError(f"this network is conditional and needs labels c [N, {self.c_dim}]")
             parts.append(normalize_2nd_moment(self.embed(at_least_fp32(c))))
         x = torch.cat(parts, dim=1)
         for index in range(self.num_layers):

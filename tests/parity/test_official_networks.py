@@ -1,10 +1,9 @@
-"""Networks and losses against numbers that the official implementation computed in fp32; the files hold its weights.
+"""Official files, read by `load_official`, against numbers that the official implementation computed from them in fp32.
 
 Images and logits are compared in fp32. Gradients are compared in fp64: an input of a leaky ReLU that is a rounding
 error away from 0 gets one slope or the other, and in fp32 a single one of them moves a norm by up to 4e-3.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stylegan.config import DiscriminatorConfig, GeneratorConfig
 from stylegan.loss import generator_loss, path_length_penalty, r1_penalty
-from stylegan.networks import Discriminator, Generator, truncate
+from stylegan.networks import truncate
+from stylegan.official import load_official
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 1e-4  # what fp32 on another machine may differ by; about 1e-6 was measured on this one
@@ -28,45 +27,10 @@ Difference = Callable[..., float]
 
 @pytest.fixture(params=["uncond_r32", "cond4_r16", "resnetG_skipD_r16", "origG_origD_r16"])
 def case(request: pytest.FixtureRequest) -> SimpleNamespace:
-    """G and D with official weights, and the expected values by name"""
+    """G and D of an official file, and the expected values by name"""
+    loaded = load_official(DATA / f"{request.param}.pkl")
     with np.load(DATA / f"{request.param}.npz") as file:
-        arrays = dict(file)
-    kwargs = json.loads(str(arrays["init_kwargs"]))
-    G, D = generator(**kwargs["G"]), discriminator(**kwargs["D"])
-    G.load_state_dict(with_prefix(arrays, "G."))
-    D.load_state_dict(with_prefix(arrays, "D."))
-    expected = {name.removeprefix("expected."): value for name, value in arrays.items() if name.startswith("expected.")}
-    return SimpleNamespace(G=G, D=D, **expected)
-
-
-def with_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: torch.from_numpy(a) for name, a in arrays.items() if name.startswith(prefix)}
-
-
-def generator(
-    *, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int, mapping_kwargs: dict[str, Any],
-    synthesis_kwargs: dict[str, Any]
-) -> Generator:  # fmt: skip
-    config = GeneratorConfig(
-        architecture=synthesis_kwargs.get("architecture", "skip"), z_dim=z_dim, w_dim=w_dim,
-        mapping_layers=mapping_kwargs["num_layers"], mapping_lr_multiplier=0.01,
-        channel_base=synthesis_kwargs["channel_base"], channel_max=synthesis_kwargs["channel_max"],
-        conv_clamp=float(synthesis_kwargs["conv_clamp"]), w_avg_beta=0.995, use_noise=True,
-    )  # fmt: skip
-    return Generator(config, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim)
-
-
-def discriminator(
-    *, c_dim: int, img_resolution: int, img_channels: int, channel_base: int, channel_max: int, num_fp16_res: int,
-    conv_clamp: int, epilogue_kwargs: dict[str, Any], architecture: Any = "resnet"
-) -> Discriminator:  # fmt: skip
-    assert num_fp16_res == 0
-    config = DiscriminatorConfig(
-        architecture=architecture, mapping_layers=8, mapping_lr_multiplier=0.01,
-        channel_base=channel_base, channel_max=channel_max, conv_clamp=float(conv_clamp),
-        mbstd_group_size=epilogue_kwargs["mbstd_group_size"], mbstd_num_channels=1,
-    )  # fmt: skip
-    return Discriminator(config, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim)
+        return SimpleNamespace(G=loaded.G, D=loaded.D, G_ema=loaded.G_ema, augment_p=loaded.augment_p, **dict(file))
 
 
 def test_styles(case: SimpleNamespace, difference: Difference) -> None:
@@ -81,6 +45,14 @@ def test_images(case: SimpleNamespace, difference: Difference) -> None:
     assert difference(synthesis(ws, noise_mode="const"), case.img_const) < TOLERANCE
     assert difference(synthesis(ws, noise_mode="none"), case.img_none) < TOLERANCE
     assert difference(case.G(z, c, psi=0.6, cutoff=4, noise_mode="const"), case.img_psi) < TOLERANCE
+
+
+def test_the_averaged_generator_draws_the_same_where_the_file_says_so(
+    case: SimpleNamespace, difference: Difference
+) -> None:
+    img = case.G_ema(torch.tensor(case.z), torch.tensor(case.c), noise_mode="const")
+    assert difference(img, case.img_const) < TOLERANCE  # these files hold equal weights in G and G_ema
+    assert case.augment_p == pytest.approx(0.37)
 
 
 def test_logits(case: SimpleNamespace, difference: Difference) -> None:
