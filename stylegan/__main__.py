@@ -7,9 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from stylegan.commands import pictures
+from stylegan.commands import pictures, projection
 
-FAMILIES = (pictures,)
+FAMILIES = (pictures, projection)
 
 
 def build_parser() -> argparse.ArgumentParser:

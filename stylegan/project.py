@@ -217,4 +217,3 @@ def _check(G: Generator, targets: Tensor, c: Tensor, config: ProjectionConfig) -
         raise ValueError(f"projection got labels {list(c.shape)}; expected {[len(targets), G.c_dim]}, one per target.")
     if config.optimize_noise and not G.config.use_noise:
         raise ValueError("this generator has no noise maps to optimise (generator.use_noise is false); leave them out.")
-
