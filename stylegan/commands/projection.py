@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -205,20 +205,27 @@ def _choose(options: argparse.Namespace, count: int) -> list[int]:
 def load_target(path: Path, G: Generator) -> Tensor:
     """Picture file -> uint8 [C, H, W] of the generator's size and channels; says so when it had to be cut or resized.
 
-    Raises ValueError for a generator whose pictures have no PNG mode.
+    Raises ValueError for what is no picture, and for a generator whose pictures have no PNG mode.
     """
     height, width = picture_size(G)
     if (mode := MODES.get(G.img_channels)) is None:
         raise ValueError(f"this generator makes {G.img_channels} channels; picture files have one of {MODES}.")
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file)
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a picture that can be read. Give PNG, JPEG or another image file.") from None
     if mode != "RGBA" and image.has_transparency_data:
         opaque = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
     image = image.convert(mode)
     if image.size != (width, height):
         print(f"{path}: {image.width} x {image.height} cut to the centre, now {width} x {height}", file=sys.stderr)
-        image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+        wide, high = min(image.width, image.height * width // height), min(image.height, image.width * height // width)
+        left, top = (image.width - wide) // 2, (image.height - high) // 2
+        # Cropped first: a resize of part of a picture would let in pixels around it.
+        part = image.crop((left, top, left + max(wide, 1), top + max(high, 1)))
+        image = part.resize((width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1).contiguous()
 
 
