@@ -143,7 +143,8 @@ def test_without_maps_a_picture_has_the_generators_own_noise(G: Generator) -> No
 
 
 def test_every_target_has_its_own_normalised_maps(search: Callable[..., list[Step]], G: Generator) -> None:
-    for step in search([0, 1], optimize_noise=True, num_steps=3)[1:]:
+    # Without the penalty the maps of two targets go different ways.
+    for step in search([0, 1], optimize_noise=True, num_steps=6, noise_weight=0.0)[1:]:
         for name, maps in step.noise.items():
             assert maps.shape == (2, 1, *G.synthesis.get_buffer(name).shape)
             torch.testing.assert_close(maps.mean(dim=(1, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
