@@ -7,9 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from stylegan.commands import analysis, files_in, files_out, pictures
+from stylegan.commands import analysis, files_in, files_out, pictures, projection
 
-FAMILIES = (pictures, files_in, files_out, analysis)
+FAMILIES = (pictures, projection, files_in, files_out, analysis)
 
 
 def build_parser() -> argparse.ArgumentParser:

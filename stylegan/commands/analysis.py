@@ -11,8 +11,8 @@ from rich.table import Table
 from torch import Tensor
 
 from stylegan.analysis import Shares, band_energies, layer_contributions
-from stylegan.checkpoint import load_generator
 from stylegan.commands.arguments import add_computing, positive
+from stylegan.commands.generators import load_any_generator
 from stylegan.data import ImageDataset
 from stylegan.generate import class_labels, generate_images, styles
 from stylegan.images import to_float
@@ -38,7 +38,7 @@ def add_commands(commands: "Commands") -> None:
 
 def contributions(options: argparse.Namespace) -> str:
     """A table with a row for each resolution."""
-    G = load_generator(options.generator).to(options.device)
+    G = load_any_generator(options.generator)[0].to(options.device)
     real = _open(options.archive, G) if options.archive else None
     c = _labels(G, real, options)
     columns: dict[str, Shares] = {}

@@ -1,0 +1,71 @@
+"""Telling generated pictures from real ones by projection (Karras et al. 2020, Sec. 5).
+
+A generator can draw its own pictures again, but hardly others; so after projection they are nearer to their target.
+N pictures, M other pictures, C channels, H W image.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.sampling import draw_latents, generated_batches
+from stylegan.networks import Generator
+from stylegan.project import Step
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well one number tells generated from real pictures."""
+
+    auc: float  # probability that a real picture is farther from its projection than a generated one
+    threshold: float  # nearer than this is called generated
+    accuracy: float  # mean of the shares of real and of generated pictures that this gets right
+
+
+def generated_pictures(G: Generator, c: Tensor, *, seed: int, psi: float, batch_size: int) -> Tensor:
+    """One picture for each label in c [N, c_dim], with noise of its own  ->  uint8 [N, C, H, W] on the CPU"""
+    latents = draw_latents(G, c, seed, batch_size)
+    return torch.cat([img.cpu() for img in generated_batches(G, latents, psi, None, batch_size)])
+
+
+def final_distances(steps: Iterable[tuple[range, Step]], num_steps: int) -> Tensor:
+    """LPIPS that projections end with, from the steps of `project_batches`  ->  [N] on the CPU"""
+    return torch.cat([step.distance.cpu() for _, step in steps if step.index == num_steps])
+
+
+def separate(real: Tensor, generated: Tensor) -> Separation:
+    """Threshold that tells distances real [N] from generated [M] best.
+
+    It is chosen on the pictures that it is judged by, so accuracy is a little optimistic for few of them.
+    Raises MetricError when a side is empty.
+    """
+    if not len(real) or not len(generated):
+        raise MetricError(f"detection needs real and generated pictures, got {len(real)} and {len(generated)}.")
+    x, y = real.double(), generated.double()
+    above = x[:, None] - y[None]
+    values = torch.cat([x, y]).unique()
+    # Between neighbours, so that distances equal to the threshold do not arise; and beyond both ends.
+    cuts = torch.cat([values[:1] - 1, (values[1:] + values[:-1]) / 2, values[-1:] + 1])
+    right = ((x[:, None] >= cuts).double().mean(dim=0) + (y[:, None] < cuts).double().mean(dim=0)) / 2
+    best = int(right.argmax())
+    auc = float((above > 0).double().mean() + (above == 0).double().mean() / 2)
+    return Separation(auc, float(cuts[best]), float(right[best]))
+
+
+def verdict(result: Separation) -> str:
+    """What the numbers mean, in a sentence"""
+    if result.auc >= 0.9:
+        meaning = "generated pictures can be told from real ones by projecting them"
+    elif result.auc >= 0.7:
+        meaning = "generated pictures can often be told from real ones by projecting them"
+    elif result.auc > 0.3:
+        meaning = "projection hardly tells generated pictures from real ones"
+    else:
+        meaning = "real pictures are drawn better than the generator's own, so the search fell short: try more steps"
+    return (
+        f"AUC {result.auc:.2f}, {result.accuracy:.0%} right at the distance {result.threshold:.4g}: {meaning}. "
+        "AUC is how often a real picture ends farther from its projection than a generated one (0.5 by chance)."
+    )

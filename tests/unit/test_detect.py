@@ -1,0 +1,90 @@
+"""The detector: pictures of the generator end nearer to their projections than others."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines.params import Params
+from stylegan.detect import Separation, final_distances, generated_pictures, separate, verdict
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.lpips import load_lpips
+from stylegan.networks import Generator
+from stylegan.project import ProjectionConfig, project_batches
+
+
+@pytest.fixture(scope="module", name="G")
+def generator(tiny_params: Params) -> Generator:
+    torch.manual_seed(0)
+    G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0).eval().requires_grad_(False)
+    for name, parameter in G.named_parameters():
+        if "torgb" in name and "affine" not in name:
+            parameter.data.mul_(0.12)  # a fresh network draws far outside [-1, 1], where its pictures are clipped
+    return G
+
+
+def test_own_pictures_end_nearer_than_foreign_ones(G: Generator) -> None:
+    own = generated_pictures(G, torch.zeros(3, 0), seed=0, psi=1, batch_size=2)
+    coarse = torch.randint(0, 256, (3, 3, 4, 4), dtype=torch.uint8)
+    foreign = coarse.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    search = ProjectionConfig(
+        space="w", optimize_noise=True, num_steps=40, learning_rate=0.1, lr_rampup=0.05, lr_rampdown=0.25,
+        w_num_samples=100, w_noise_scale=0.05, w_noise_ramp=0.75, noise_weight=1e5, min_resolution=16, seed=0,
+    )  # fmt: skip
+    lpips = load_lpips("random", Path("none"))
+    steps = project_batches(G, torch.cat([foreign, own]), torch.zeros(6, 0), lpips, search, 4)
+    ends = final_distances(steps, search.num_steps)
+    assert ends.shape == (6,)
+    assert ends[3:].max() < ends[:3].min()
+    assert separate(ends[:3], ends[3:]).auc == 1
+
+
+def test_generated_pictures_do_not_depend_on_the_batch_size(G: Generator) -> None:
+    apart, together = (
+        generated_pictures(G, torch.zeros(3, 0), seed=1, psi=0.7, batch_size=size).int() for size in (1, 3)
+    )
+    assert apart.shape == (3, 3, 16, 16)
+    # Convolutions of other batch sizes sum in another order, which may tip a value over a rounding edge.
+    assert (apart - together).abs().max() <= 1
+
+
+def tensor(*values: float) -> Tensor:
+    return torch.tensor(values)
+
+
+def test_separate_finds_the_threshold_between_the_kinds() -> None:
+    assert separate(tensor(5, 6, 8), tensor(1, 2, 4)) == Separation(auc=1.0, threshold=4.5, accuracy=1.0)
+
+
+def test_separate_counts_pairs_and_shares_by_hand() -> None:
+    # Of the six pairs, (4, 5) is in the wrong order and (5, 5) is a tie.
+    result = separate(tensor(4, 5, 9), tensor(5, 1))
+    assert result.auc == pytest.approx(4.5 / 6)
+    # At 2.5 all real ones and half of the generated are right.
+    assert (result.threshold, result.accuracy) == (2.5, 0.75)
+
+
+def test_kinds_that_do_not_differ_are_told_apart_by_chance() -> None:
+    assert separate(tensor(1, 2), tensor(1, 2)).auc == 0.5
+
+
+def test_each_kind_weighs_the_same_however_many_there_are() -> None:
+    assert separate(tensor(*[5.0] * 99), tensor(5.0)).accuracy == 0.5
+
+
+def test_separate_needs_both_kinds() -> None:
+    expected = "detection needs real and generated pictures, got 0 and 2."
+    with pytest.raises(MetricError, match=f"^{re.escape(expected)}$"):
+        separate(tensor(), tensor(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("auc", "meaning"),
+    [(1.0, "generated pictures can be told"), (0.8, "generated pictures can often be told"),
+     (0.5, "projection hardly tells"), (0.2, "real pictures are drawn better than the generator's own")],
+)  # fmt: skip
+def test_the_verdict_says_what_the_numbers_mean(auc: float, meaning: str) -> None:
+    text = verdict(Separation(auc, threshold=0.25, accuracy=0.9))
+    assert text.startswith(f"AUC {auc:.2f}, 90% right at the distance 0.25: {meaning}")

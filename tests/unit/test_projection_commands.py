@@ -1,0 +1,164 @@
+"""python -m stylegan project | detect: what they write, and what they say to a mistake."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.params import Params
+from stylegan.__main__ import main
+from stylegan.checkpoint import load_generator, save_generator
+from stylegan.commands.projection import folder_names, load_styles, load_target
+from stylegan.generate import generate_images
+from stylegan.images import save_png, to_uint8
+from stylegan.networks import Generator
+from stylegan.project import synthesize
+
+QUICK = ("--distance", "random", "--steps", "3")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_params: Params) -> Path:
+    """A generator, one for two classes, and two pictures."""
+    folder = tmp_path_factory.mktemp("projection")
+    for name, c_dim in (("plain", 0), ("conditional", 2)):
+        torch.manual_seed(0)
+        G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=c_dim)
+        save_generator(G, folder / f"{name}.safetensors")
+    own = generate_images(load_generator(folder / "plain.safetensors"), [0, 1], psi=1, batch_size=2)
+    for name, picture in zip("ab", own, strict=True):
+        save_png(picture, folder / f"{name}.png")
+    return folder
+
+
+def run(folder: Path, *arguments: str, command: str = "project", generator: str = "plain") -> int:
+    return main([command, str(folder / f"{generator}.safetensors"), *arguments, *QUICK])
+
+
+def test_project_writes_the_result_of_each_target(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = [str(folder / "a.png"), str(folder / "b.png")]
+    assert run(folder, *pictures, "--out", str(tmp_path), "--video", "--batch-size", "1") == 0
+    names = ["proj.mp4", "proj.png", "projected_w.npz", "target.png"]
+    for name in "ab":
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == names
+        assert (tmp_path / name / "target.png").read_bytes() == (folder / f"{name}.png").read_bytes()
+    with (tmp_path / "distances.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["0", "1", "2", "3"]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["space"], summary["num_steps"], summary["distance"]) == ("w", 3, "random")
+    for result in summary["results"]:
+        column = [float(row[result["folder"]]) for row in rows]
+        assert (result["start"], result["end"]) == (column[0], column[-1])
+    output = capsys.readouterr()
+    assert output.out.splitlines()[-1] == f"2 projections in {tmp_path}"
+    assert output.err.splitlines()[-1].startswith("step 8/8, distance ")
+
+
+@pytest.mark.parametrize("noise", ["--noise", "--no-noise"])
+def test_the_saved_styles_draw_the_saved_picture(folder: Path, tmp_path: Path, noise: str) -> None:
+    assert run(folder, str(folder / "a.png"), "--space", "w+", noise, "--out", str(tmp_path)) == 0
+    w, maps = load_styles(tmp_path / "a/projected_w.npz")
+    G = load_generator(folder / "plain.safetensors")
+    assert w.shape == (1, G.num_ws, G.w_dim)
+    assert bool(maps) == (noise == "--noise")
+    drawn = to_uint8(synthesize(G, w, maps))[0].permute(1, 2, 0).numpy()
+    with Image.open(tmp_path / "a/proj.png") as picture:
+        assert np.array_equal(np.asarray(picture), drawn)
+
+
+def test_the_film_shows_target_and_projection_side_by_side(folder: Path, tmp_path: Path) -> None:
+    import imageio_ffmpeg
+
+    assert run(folder, str(folder / "a.png"), "--out", str(tmp_path), "--video") == 0
+    facts = next(imageio_ffmpeg.read_frames(str(tmp_path / "a/proj.mp4")))
+    assert facts["size"] == (512, 256)
+
+
+def test_equal_seeds_write_equal_files(folder: Path, tmp_path: Path) -> None:
+    for name, seed in (("first", "0"), ("again", "0"), ("other", "1")):
+        assert run(folder, str(folder / "a.png"), "--seed", seed, "--out", str(tmp_path / name)) == 0
+    first, again, other = ((tmp_path / name / "a/projected_w.npz").read_bytes() for name in ("first", "again", "other"))
+    assert first == again != other
+
+
+def test_a_picture_of_another_size_is_cut_to_its_centre_with_a_notice(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 200
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    target = load_target(tmp_path / "wide.png", load_generator(folder / "plain.safetensors"))
+    assert target.shape == (3, 16, 16)
+    assert (target == 200).all()
+    assert capsys.readouterr().err == f"{tmp_path / 'wide.png'}: 60 x 20 cut to the centre, now 16 x 16\n"
+
+
+def test_transparent_targets_are_seen_on_white(folder: Path, tmp_path: Path) -> None:
+    Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (load_target(tmp_path / "clear.png", load_generator(folder / "plain.safetensors")) == 255).all()
+
+
+def test_targets_of_one_name_get_a_folder_each() -> None:
+    assert folder_names([Path("x/a.png"), Path("b.png"), Path("y/a.jpg")]) == ["a-1", "b", "a-3"]
+
+
+def test_a_class_chooses_the_label(folder: Path, tmp_path: Path) -> None:
+    for index in "01":
+        arguments = [str(folder / "a.png"), "--class", index, "--out", str(tmp_path / index)]
+        assert run(folder, *arguments, generator="conditional") == 0
+    assert (tmp_path / "0/a/proj.png").read_bytes() != (tmp_path / "1/a/proj.png").read_bytes()
+
+
+@pytest.mark.parametrize("source", ["archive", "folder"])
+@pytest.mark.parametrize("generator", ["plain", "conditional"])
+def test_detect_writes_distances_a_histogram_and_a_verdict(
+    folder: Path, tmp_path: Path, tiny_archive: Path, capsys: pytest.CaptureFixture[str], source: str, generator: str
+) -> None:
+    real = ["--real", str(tiny_archive if source == "archive" else folder)]
+    label = ["--class", "1"] if (source, generator) == ("folder", "conditional") else []
+    arguments = [*real, *label, "--num", "2", "--out", str(tmp_path), "--batch-size", "3"]
+    assert run(folder, *arguments, command="detect", generator=generator) == 0
+    with (tmp_path / "distances.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["kind"] for row in rows] == ["real", "real", "generated", "generated"]
+    assert all(float(row["distance"]) > 0 for row in rows)
+    with Image.open(tmp_path / "histogram.png") as picture:
+        assert picture.size == (840, 480)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"AUC {summary['auc']:.2f}, {summary['accuracy']:.0%} right at the distance ")
+    assert second == f"histogram.png, distances.csv and summary.json in {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("detect", ["--num", "9", "--real", "{folder}"],
+         "{folder}: holds 2 pictures, fewer than --num 9. Ask for fewer."),
+        ("project", ["{folder}/a.png", "--class", "1"],
+         "class 1 was asked for, but this generator is unconditional. Leave the class out."),
+        ("project", ["{folder}/a.png", "--seed", "-1"],
+         "projection: seed is -1: input should be greater than or equal to 0"),
+        ("project", ["{folder}/plain.safetensors"],
+         "{folder}/plain.safetensors: not a picture that can be read. Give PNG, JPEG or another image file."),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, arguments: list[str], message: str
+) -> None:
+    filled = [argument.format(folder=folder) for argument in arguments]
+    assert run(folder, *filled, "--out", str(tmp_path), command=command) == 1
+    assert capsys.readouterr().err == f"error: {message.format(folder=folder)}\n"
+
+
+def test_missing_lpips_weights_are_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--out", str(tmp_path), "--weights", str(tmp_path)]
+    assert main(["project", str(folder / "plain.safetensors"), str(folder / "a.png"), *arguments]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'lpips_vgg16.safetensors'}: no weights of LPIPS")
