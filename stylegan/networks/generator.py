@@ -24,6 +24,7 @@ from stylegan.ops.bias_act import GAIN
 from stylegan.pyramid import Pyramid, Resolution, plain, pyramid
 
 NoiseMode = Literal["random", "const", "none"]
+HALF_DTYPES = (torch.bfloat16, torch.float16)
 
 
 def truncate(ws: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
@@ -59,26 +60,34 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
-        scale = GAIN["lrelu"] * gain
-        x = modulated_conv2d(x, self.weight, self.affine(w), self.resample_filter, up=self.up, gain=scale)
-        x = x + self._offset(x, noise_mode, scale).to(x.dtype)
-        return bias_act(x, None, "lrelu", clamp=None if self.clamp is None else self.clamp * gain)
+        x = modulated_conv2d(x, self.weight, self.affine(w), self.resample_filter, up=self.up)
+        x = self._add_noise_and_bias(x, noise_mode)
+        clamp = None if self.clamp is None else self.clamp * gain
+        return bias_act(x, None, "lrelu", gain=GAIN["lrelu"] * gain, clamp=clamp)
 
-    def _offset(self, x: Tensor, noise_mode: NoiseMode, scale: float) -> Tensor:
-        """Bias and noise, times scale  -> [N or 1, O, H, W], or [1, O, 1, 1] without noise
+    def _add_noise_and_bias(self, x: Tensor, noise_mode: NoiseMode) -> Tensor:
+        """One after the other, as published; in reduced precision, whose rounding is no one's reference, at once.
 
-        Together and channels last, because adding a whole image is several times faster on a CPU than twice adding
-        one that is repeated along a dimension (docs/log.md).
+        Adding a whole image takes a tenth of the time of twice adding one that is repeated along a dimension, where
+        channels are few and the processor has no arithmetic of bfloat16 (docs/log.md).
         """
-        bias = (self.bias * scale).reshape(1, -1, 1, 1)
+        bias = self.bias[:, None, None]
+        noise = self._noise(x, noise_mode)
+        if noise is None:
+            return x + bias.to(x.dtype)
+        noise = noise * self.noise_strength
+        if x.dtype in HALF_DTYPES:
+            whole = noise.movedim(1, 3) + self.bias  # channels last, like x
+            return x + whole.movedim(3, 1).to(x.dtype)
+        return x + noise + bias
+
+    def _noise(self, x: Tensor, noise_mode: NoiseMode) -> Tensor | None:
+        """[N or 1, 1, H, W]; noise_const may also be replaced by maps of their own for N images"""
         if not self.use_noise or noise_mode == "none":
-            return bias
+            return None
         if noise_mode == "random":
-            noise = torch.randn(x.shape[0], 1, *self.size, device=x.device)
-        else:
-            noise = self.noise_const.reshape(-1, 1, *self.size)
-        noise = noise * (self.noise_strength * scale)
-        return (noise.movedim(1, 3) + bias.movedim(1, 3)).movedim(3, 1)
+            return torch.randn(x.shape[0], 1, *self.size, device=x.device)
+        return self.noise_const.reshape(-1, 1, *self.size)
 
 
 class ToRGB(nn.Module):

@@ -52,9 +52,8 @@ class FullyConnected(nn.Module):
         self.bias_gain = lr_multiplier
 
     def forward(self, x: Tensor) -> Tensor:
-        gain = GAIN[self.act]
-        x = F.linear(x, self.weight * (self.weight_gain * gain), self.bias * (self.bias_gain * gain))
-        return bias_act(x, None, self.act)
+        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return bias_act(x, None, self.act, gain=GAIN[self.act])
 
 
 class Conv2dLayer(nn.Module):
@@ -83,11 +82,11 @@ class Conv2dLayer(nn.Module):
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        scale = GAIN[self.act] * gain
-        weight = (self.weight * (self.weight_gain * scale)).to(x.dtype)
-        bias = None if self.bias is None else (self.bias * scale).to(x.dtype)
+        weight = (self.weight * self.weight_gain).to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
         x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, bias=bias)
-        return bias_act(x, None, self.act, clamp=None if self.clamp is None else self.clamp * gain)
+        clamp = None if self.clamp is None else self.clamp * gain
+        return bias_act(x, None, self.act, gain=GAIN[self.act] * gain, clamp=clamp)
 
 
 class MappingNetwork(nn.Module):

@@ -16,8 +16,8 @@ def bias_act(
 ) -> Tensor:
     """clamp(gain * act(x + bias))  x [N, C, ...], bias [C] -> [N, C, ...]
 
-    Layers scale their weights and bias by GAIN beforehand (lrelu(g x) = g lrelu(x) for g > 0), which saves one pass
-    over the activations; gain here is what remains.
+    Scaling weights and bias by the gain beforehand would save a pass (lrelu(g x) = g lrelu(x) for g > 0), but rounds
+    otherwise than the published order, and one input of lrelu whose sign so changes moves gradients by 4e-3.
     """
     if bias is not None:
         x = x + bias.to(x.dtype).reshape(1, -1, *[1] * (x.ndim - 2))

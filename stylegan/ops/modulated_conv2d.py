@@ -12,10 +12,9 @@ from stylegan.ops.conv2d_resample import conv2d_resample
 
 
 def modulated_conv2d(
-    x: Tensor, weight: Tensor, styles: Tensor, f: Tensor | None = None, *, up: int = 1, demodulate: bool = True,
-    gain: float = 1.0
-) -> Tensor:  # fmt: skip
-    """Convolve each image with its own kernel, scaled by its style (Karras et al. 2020, Eq. 1-3), times gain.
+    x: Tensor, weight: Tensor, styles: Tensor, f: Tensor | None = None, *, up: int = 1, demodulate: bool = True
+) -> Tensor:
+    """Convolve each image with its own kernel, scaled by its style (Karras et al. 2020, Eq. 1-3).
 
     x [N, I, H, W], weight [O, I, k, k], styles [N, I], f [f, f] needed to upsample -> [N, O, H * up, W * up]
     Scales the input and the output instead of the kernel: the same product, one ordinary convolution for the batch.
@@ -26,9 +25,7 @@ def modulated_conv2d(
     x = conv2d_resample(x, weight.to(x.dtype), f, up=up)
     if demodulate:
         dcoefs = (styles.square() @ weight.square().sum(dim=(2, 3)).t() + 1e-8).rsqrt()  # [N, O]  Eq. 3
-        x = x * (dcoefs * gain).to(x.dtype)[:, :, None, None]
-    elif gain != 1:
-        x = x * gain
+        x = x * dcoefs.to(x.dtype)[:, :, None, None]
     return x
 
 

@@ -16,12 +16,8 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 @pytest.fixture
-def as_double(monkeypatch: pytest.MonkeyPatch) -> Callable[[Net], Net]:
-    """as_double(net) -> the network computing in fp64, where finite differences are exact enough to tell.
-
-    Networks cast to fp32 in a few places on purpose (their blocks may run in bf16), so those casts are redirected.
-    """
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+def as_double() -> Callable[[Net], Net]:
+    """as_double(net) -> the network computing in fp64, where finite differences are exact enough to tell."""
 
     def convert(net: Net) -> Net:
         for module in net.modules():

@@ -48,11 +48,10 @@ def test_batch_equals_a_loop_over_images_and_kernels(up: int, k: int, demodulate
     weight = rng.standard_normal((4, 2, k, k))
     actual = modulated_conv2d(
         torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(styles), FILTER, up=up, demodulate=demodulate,
-        gain=1.25,
     )  # fmt: skip
     combine = correlate if up == 1 else convolve_doubled
     expected = [
-        [combine(image, kernel) * 1.25 for kernel in kernel_of(weight, style, demodulate)]
+        [combine(image, kernel) for kernel in kernel_of(weight, style, demodulate)]
         for image, style in zip(x, styles, strict=True)
     ]
     np.testing.assert_allclose(actual.numpy(), expected, rtol=0, atol=1e-12)  # fp64 sums in another order

@@ -20,7 +20,10 @@ def test_penalty_is_the_squared_norm_of_difference_quotients(
     torch.manual_seed(0)
     D = as_double(Discriminator(tiny_params.discriminator, img_resolution=8, img_channels=1, c_dim=c_dim))
     D.requires_grad_(False)
-    img, c = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True), torch.randn(2, c_dim)
+    img, c = (
+        torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True),
+        torch.randn(2, c_dim, dtype=torch.float64),
+    )
     penalty = r1_penalty(D(img, c), img)
 
     expected = torch.zeros(2, dtype=torch.float64)

@@ -107,7 +107,7 @@ def test_conv2d_resample(up: int, down: int, k: int, layout: torch.memory_format
 @pytest.mark.parametrize(("up", "k", "demodulate"), [(1, 3, True), (2, 3, True), (1, 1, False), (1, 1, True)])
 def test_modulated_conv2d(up: int, k: int, demodulate: bool, check: Callable[..., None]) -> None:
     def layer(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
-        return modulated_conv2d(x, weight, styles, FILTER.to(x.device), up=up, demodulate=demodulate, gain=1.5)
+        return modulated_conv2d(x, weight, styles, FILTER.to(x.device), up=up, demodulate=demodulate)
 
     check(layer, (2, 2, 3, 3), (2, 2, k, k), (2, 2))
 

@@ -31,12 +31,6 @@ def test_without_demodulation_styles_scale_the_input_channels() -> None:
     assert torch.equal(modulated_conv2d(X, WEIGHT, STYLES, demodulate=False), expected)
 
 
-def test_gain_scales_the_output() -> None:
-    for demodulate in (False, True):
-        plain = modulated_conv2d(X, WEIGHT, STYLES, demodulate=demodulate)
-        torch.testing.assert_close(modulated_conv2d(X, WEIGHT, STYLES, demodulate=demodulate, gain=3.0), plain * 3)
-
-
 def test_zero_style_gives_zero_and_a_finite_gradient() -> None:
     styles = torch.zeros(3, 8, requires_grad=True)
     out = modulated_conv2d(X, WEIGHT, styles)
