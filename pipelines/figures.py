@@ -124,7 +124,7 @@ def layer_chart(ticks: Ticks, bands: Mapping[str, Mapping[int, float]], *, dark:
         side.grid(visible=False)
         (area or [side])[0].set_ylabel("%")
         handles, labels = side.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], loc="outside right center", title="pixels")
+        figure.legend(handles[::-1], labels[::-1], loc="outside right center", title="block")
 
     return _png(draw, (8.5, 3.4) if len(kimg) > 1 else (4.5, 3.4), dark=dark)
 
@@ -150,7 +150,7 @@ def truncation_curves(rows: Sequence[Mapping[str, float]], *, dark: bool) -> byt
 def _stack(axis: Axes, position: int, values: Sequence[float], names: Sequence[int], colours: Sequence[Any]) -> None:
     bottoms = [math.fsum(values[:i]) for i in range(len(values))]
     for value, bottom, name, colour in zip(values, bottoms, names, colours, strict=True):
-        axis.bar(position, value, 0.8, bottom, color=colour, label=str(name) if position == 0 else None)
+        axis.bar(position, value, 0.8, bottom, color=colour, label=f"b{name}" if position == 0 else None)
 
 
 def _curves(axis: Axes, ticks: Ticks, names: Sequence[str]) -> None:

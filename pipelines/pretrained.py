@@ -20,7 +20,8 @@ FOLDER = "pretrained"  # a dependency of stage train
 def pretrained_file(params: Params, root: Path) -> Path | None:
     """The file that train.resume_from names.
 
-    Raises FileNotFoundError when it is not there, ConfigError when it is where DVC would not see it change.
+    Raises FileNotFoundError when it is not there, ConfigError when it is where DVC would not see it change, or a
+    pickle.
     """
     name = params.train.resume_from
     if name is None:
@@ -35,6 +36,11 @@ def pretrained_file(params: Params, root: Path) -> Path | None:
         raise FileNotFoundError(
             f"train.resume_from is {name}, but no such file is there. Put it there (see {FOLDER}/README.md), or set "
             "train.resume_from to null to start fresh."
+        )
+    if inside.suffix == ".pkl":
+        raise ConfigError(
+            f"train.resume_from is {name}, an official file. Run `python -m stylegan import {name} "
+            f"{inside.with_suffix('.safetensors')}`, and set train.resume_from to what that writes."
         )
     return (root / inside).resolve()
 

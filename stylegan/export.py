@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from stylegan.checkpoint import load_generator, save_generator
 from stylegan.files import replacing, sha256_of, write_json
 from stylegan.networks import Generator
+from stylegan.pyramid import sides
 
 Format = Literal["safetensors", "onnx", "torch"]
 Inputs: TypeAlias = tuple[Tensor, ...]
@@ -157,7 +158,7 @@ def _description(
         "format": file_format,
         "sha256": sha256_of(path),
         "inputs": {name: sizes[name] for name in _input_names(G)},
-        "output": {"img": ["N", G.img_channels, G.img_resolution, G.img_resolution], "range": [-1, 1]},
+        "output": {"img": ["N", G.img_channels, *sides(G.img_resolution)], "range": [-1, 1]},
         "class_names": None if class_names is None else list(class_names),
         "config": G.config.model_dump(mode="json"),
         "max_difference": difference,

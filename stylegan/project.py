@@ -23,6 +23,7 @@ from stylegan.metrics.lpips import Lpips
 from stylegan.metrics.ppl import lpips_input
 from stylegan.metrics.sampling import batches
 from stylegan.networks import Generator
+from stylegan.pyramid import sides
 from stylegan.strict import Section
 
 # Independent streams of random numbers.
@@ -152,12 +153,6 @@ def distance_input(img: Tensor, min_resolution: int) -> Tensor:
     return F.interpolate(rgb, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def picture_size(G: Generator) -> tuple[int, int]:
-    """(height, width) of the generator's pictures"""
-    size = G.img_resolution
-    return (size, size) if isinstance(size, int) else size
-
-
 def _w_noise(t: float, w_spread: Tensor, config: ProjectionConfig) -> Tensor:
     """Deviation [N, 1, 1] of the noise in w, which helps to find the global optimum"""
     left = max(0.0, 1 - t / config.w_noise_ramp) if config.w_noise_ramp else 0.0
@@ -205,9 +200,12 @@ def _normals(seed: int, stream: int, index: int, shape: tuple[int, ...]) -> Tens
 
 
 def _check(G: Generator, targets: Tensor, c: Tensor, config: ProjectionConfig) -> None:
-    height, width = picture_size(G)
+    height, width = sides(G.img_resolution)
     if G.img_channels not in MODES:
-        raise ValueError(f"pictures of {G.img_channels} channels cannot be compared: LPIPS sees grey, RGB and RGBA.")
+        raise ValueError(
+            f"this generator makes pictures of {G.img_channels} channels. Projection needs one of 1 to 4, which LPIPS "
+            "sees."
+        )
     if targets.dtype != torch.uint8 or list(targets.shape[1:]) != [G.img_channels, height, width]:
         raise ValueError(
             f"projection got targets {targets.dtype} {list(targets.shape)}; this generator needs "

@@ -1,10 +1,13 @@
 """Styles in files: a tensor `w` in .npz (as the official projector writes it) or .safetensors. Never a pickle.
 
+A projection stores the noise maps that it found beside w, by the names of the buffers that they replace.
+
 N images, L = num_ws.
 """
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +25,15 @@ class StyleFileError(ValueError):
     """A file does not hold styles for this generator; the message says what it holds and what was expected."""
 
 
-def save_styles(ws: Tensor, path: Path) -> None:
-    """Write ws [N, L, w_dim] under the name `w`. Raises StyleFileError for a suffix other than SUFFIXES."""
+def save_styles(ws: Tensor, path: Path, noise: Mapping[str, Tensor] | None = None) -> None:
+    """Write ws [N, L, w_dim] under the name `w`, and noise maps. Raises StyleFileError for a suffix not in SUFFIXES."""
     _check_suffix(path)
-    w = ws.detach().cpu().contiguous()
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in {"w": ws, **(noise or {})}.items()}
     buffer = io.BytesIO()
     if path.suffix == ".npz":
-        np.savez(buffer, w=w.numpy())
+        np.savez(buffer, **{name: tensor.numpy() for name, tensor in tensors.items()})  # type: ignore[arg-type]
     else:
-        buffer.write(save({"w": w}))
+        buffer.write(save(tensors))
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 

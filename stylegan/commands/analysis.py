@@ -11,12 +11,13 @@ from rich.table import Table
 from torch import Tensor
 
 from stylegan.analysis import Shares, band_energies, layer_contributions
-from stylegan.commands.arguments import add_computing, positive
-from stylegan.commands.generators import load_any_generator
+from stylegan.commands.arguments import add_class, add_computing, add_generator, positive
+from stylegan.commands.generators import class_of, load_any_generator
 from stylegan.data import ImageDataset
 from stylegan.generate import class_labels, generate_images, styles
 from stylegan.images import to_float
 from stylegan.networks import Generator
+from stylegan.pyramid import Pyramid, pyramid, spelt
 
 if TYPE_CHECKING:
     from stylegan.commands.arguments import Commands
@@ -27,20 +28,19 @@ def add_commands(commands: "Commands") -> None:
     about = "share of each resolution in the images, beside the frequency bands of real ones"
     parser = commands.add_parser("contributions", help=about, description=about)
     parser.set_defaults(run=contributions)
-    parser.add_argument("generator", type=Path, help="weights, such as models/generator.safetensors")
+    add_generator(parser)
     parser.add_argument("--archive", type=Path, help="real images to compare with, such as data/archive.zip")
     parser.add_argument("--images", type=positive, default=1024, help="how many, of seeds 0, 1, ... (1024)")
-    parser.add_argument(
-        "--class", dest="class_index", type=int, help="class of a conditional generator (as the archive)"
-    )
+    add_class(parser)
     add_computing(parser)
 
 
 def contributions(options: argparse.Namespace) -> str:
     """A table with a row for each resolution."""
-    G = load_any_generator(options.generator)[0].to(options.device)
+    G, names = load_any_generator(options.generator)
+    G = G.to(options.device)
     real = _open(options.archive, G) if options.archive else None
-    c = _labels(G, real, options)
+    c = _labels(G, real, options.images, class_of(options.class_name, G, names))
     columns: dict[str, Shares] = {}
     if G.config.architecture == "skip" or real is None:  # without either there is nothing to show, and this says why
         ws = styles(G, range(options.images), c)
@@ -49,7 +49,7 @@ def contributions(options: argparse.Namespace) -> str:
         resolutions = G.synthesis.block_resolutions
         columns["bands, generated"] = band_energies(_generated(G, c, options), resolutions)
         columns["bands, real"] = band_energies(_real(real, options), resolutions)
-    _print(columns)
+    _print(columns, pyramid(G.img_resolution))
     note = (
         "" if "contribution" in columns else f"; contributions need architecture skip, this is {G.config.architecture}"
     )
@@ -61,17 +61,17 @@ def _open(archive: Path, G: Generator) -> ImageDataset:
     data = ImageDataset(archive, use_labels=G.c_dim > 0, xflip=False, split="train", max_images=None)
     if (data.resolution, data.channels) != (G.img_resolution, G.img_channels):
         raise ValueError(
-            f"{archive}: images of {data.resolution} pixels and {data.channels} channels; this generator makes "
-            f"{G.img_resolution} pixels and {G.img_channels}. Name the archive that it was trained on."
+            f"{archive}: images of {spelt(data.resolution)} pixels and {data.channels} channels; this generator makes "
+            f"{spelt(G.img_resolution)} pixels and {G.img_channels}. Name the archive that it was trained on."
         )
     return data
 
 
-def _labels(G: Generator, real: ImageDataset | None, options: argparse.Namespace) -> Tensor:
+def _labels(G: Generator, real: ImageDataset | None, num: int, class_index: int | None) -> Tensor:
     """[N, c_dim]: the class asked for, else the labels of real images, repeated as often as need be"""
-    if G.c_dim > 0 and options.class_index is None and real is not None:
-        return real.labels([index % len(real) for index in range(options.images)])
-    return class_labels(options.images, G.c_dim, options.class_index)
+    if G.c_dim > 0 and class_index is None and real is not None:
+        return real.labels([index % len(real) for index in range(num)])
+    return class_labels(num, G.c_dim, class_index)
 
 
 def _generated(G: Generator, c: Tensor, options: argparse.Namespace) -> Iterator[Tensor]:
@@ -88,10 +88,10 @@ def _real(real: ImageDataset, options: argparse.Namespace) -> Iterator[Tensor]:
         yield to_float(real.batch(indices.tolist())[0].to(options.device))
 
 
-def _print(columns: dict[str, Shares]) -> None:
+def _print(columns: dict[str, Shares], levels: Pyramid) -> None:
     table = Table("pixels", *(f"{name}, %" for name in columns))
     for column in table.columns:
         column.justify = "right"
-    for res in next(iter(columns.values())):
-        table.add_row(str(res), *(f"{shares[res]:.1f}" for shares in columns.values()))
+    for level, res in enumerate(levels.nominal):
+        table.add_row(spelt(levels.size(level)), *(f"{shares[res]:.1f}" for shares in columns.values()))
     Console().print(table)

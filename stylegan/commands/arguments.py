@@ -66,9 +66,20 @@ def add_command(commands: "Commands", name: str, run: Run, help_: str, *, out: s
     """A command that reads a generator and writes something: GENERATOR --out PATH"""
     parser = commands.add_parser(name, help=help_, description=help_)
     parser.set_defaults(run=run)
-    parser.add_argument("generator", type=Path, help="weights: models/generator.safetensors, or an official .pkl")
+    add_generator(parser)
     parser.add_argument("--out", type=Path, required=True, help=out)
     return parser
+
+
+def add_generator(parser: argparse.ArgumentParser) -> None:
+    """GENERATOR, which `load_any_generator` reads"""
+    parser.add_argument("generator", type=Path, help="weights: models/generator.safetensors, or an official .pkl")
+
+
+def add_class(parser: argparse._ActionsContainer) -> None:
+    """--class, which `class_of` reads"""
+    help_ = "class of a conditional generator, by name or number; a name goes first"
+    parser.add_argument("--class", dest="class_name", metavar="CLASS", help=help_)
 
 
 def add_computing(parser: argparse.ArgumentParser) -> None:

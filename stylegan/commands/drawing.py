@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from stylegan.centers import class_centers, cluster_centers, mean_styles, truncate_towards
-from stylegan.commands.arguments import Run, add_command, add_computing, float_list, positive
-from stylegan.commands.generators import load_any_generator
-from stylegan.generate import class_labels, class_number, label_vector, styles
+from stylegan.commands.arguments import Run, add_class, add_command, add_computing, float_list, positive
+from stylegan.commands.generators import class_of, load_any_generator
+from stylegan.generate import class_labels, label_vector, styles
 from stylegan.networks import Generator, truncate
 from stylegan.style_files import load_styles
 
@@ -26,7 +26,7 @@ def add_drawing(commands: "Commands", name: str, run: Run, help_: str, *, out: s
     """A command with the options that `open_drawing` reads"""
     parser = add_command(commands, name, run, help_, out=out)
     label = parser.add_mutually_exclusive_group()
-    label.add_argument("--class", dest="class_name", metavar="CLASS", help="class by name or number; a name goes first")
+    add_class(label)
     label.add_argument("--label", type=float_list, metavar="0,0.5,0.5", help="label number by number")
     parser.add_argument("--psi", type=float, default=1.0, help="truncation: 1 is none, 0 the average picture (1)")
     parser.add_argument("--cutoff", type=positive, help="truncate only so many layers (all)")
@@ -101,5 +101,5 @@ def open_drawing(options: argparse.Namespace) -> Drawing:
     if options.label is not None:
         c = label_vector(options.label, G.c_dim)
     elif options.class_name is not None:
-        c = class_labels(1, G.c_dim, class_number(options.class_name, G.c_dim, names))
+        c = class_labels(1, G.c_dim, class_of(options.class_name, G, names))
     return Drawing(G, c, names, options)

@@ -1,8 +1,10 @@
-"""A generator from whatever file a user has: this project's own, or an official network file."""
+"""A generator from whatever file a user has, this project's own or an official one, and the class a user means."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stylegan.checkpoint import load_generator, read_class_names
+from stylegan.generate import class_number
 from stylegan.networks import Generator
 from stylegan.official import load_official
 
@@ -18,3 +20,8 @@ def load_any_generator(path: Path) -> tuple[Generator, list[str] | None]:
     G_ema = load_official(path).G_ema
     assert G_ema is not None, "official files without it are refused"
     return G_ema.requires_grad_(False), None
+
+
+def class_of(text: str | None, G: Generator, class_names: Sequence[str] | None) -> int | None:
+    """Number of the class that --class names, None without it. Raises ValueError as `class_number`."""
+    return None if text is None else class_number(text, G.c_dim, class_names)

@@ -13,7 +13,7 @@ from torch import Tensor
 from stylegan.commands.arguments import float_list, number_list, positive
 from stylegan.commands.drawing import Drawing, add_drawing, open_drawing
 from stylegan.generate import mix_styles, render_each, render_styles, styles_along, styles_between
-from stylegan.images import grid, save_png
+from stylegan.images import grid, save_image, save_png
 from stylegan.style_files import save_styles
 from stylegan.video import save_mp4
 
@@ -69,7 +69,7 @@ def generate(options: argparse.Namespace) -> str:
     how = {"batch_size": options.batch_size, "noise_mode": options.noise_mode}
     kept = []
     for name, picture in zip(names, render_each(drawing.G, ws, **how), strict=True):
-        save_png(picture, options.out / f"{name}.png")
+        save_image(picture, options.out / f"{name}.png")
         kept += [picture] if options.sheet else []
     if options.sheet:
         columns = len(ws) // drawing.G.c_dim if options.every_class else math.ceil(math.sqrt(len(ws)))
@@ -109,7 +109,7 @@ def mix(options: argparse.Namespace) -> str:
     pictures = render_styles(drawing.G, mixed, batch_size=options.batch_size)
     pairs = product(_names("", options.rows, len(rows)), _names("", options.cols, len(cols)))
     for (row, col), picture in zip(pairs, pictures, strict=True):
-        save_png(picture, options.out / f"{row}-{col}.png")
+        save_image(picture, options.out / f"{row}-{col}.png")
     save_png(grid(pictures, len(cols)), options.out / "grid.png")
     return f"{len(rows)} x {len(cols)} mixtures in {options.out}, all of them in grid.png"
 

@@ -16,18 +16,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from stylegan.commands.arguments import add_command, add_computing, positive
-from stylegan.commands.generators import load_any_generator
+from stylegan.commands.arguments import add_class, add_command, add_computing, positive
+from stylegan.commands.generators import class_of, load_any_generator
 from stylegan.data import ImageDataset
 from stylegan.data.archive import is_picture
+from stylegan.data.transforms import crop_to_shape, to_mode
 from stylegan.detect import Separation, final_distances, generated_pictures, separate, verdict
 from stylegan.files import replacing, write_json
 from stylegan.generate import class_labels
 from stylegan.images import MODES, save_png, to_uint8
 from stylegan.metrics.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
-from stylegan.project import ProjectionConfig, Step, picture_size, project_batches, synthesize
+from stylegan.project import ProjectionConfig, Step, project_batches, synthesize
+from stylegan.pyramid import sides
 from stylegan.strict import parse
+from stylegan.style_files import save_styles
 from stylegan.video import save_mp4
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=positive, default=1000, help="length of the search (1000)")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="the highest (0.1)")
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers (0)")
-    parser.add_argument("--class", dest="class_index", type=int, help="class of a conditional generator")
+    add_class(parser)
     parser.add_argument("--weights", type=Path, default=Path("assets"), help="folder of lpips_vgg16 (assets)")
     parser.add_argument(
         "--distance", choices=["lpips_vgg16", "random"], default="lpips_vgg16",
@@ -96,10 +99,10 @@ def published(options: argparse.Namespace) -> ProjectionConfig:
 
 def project(options: argparse.Namespace) -> str:
     """A folder for each target with what the search found, and tables of the distances."""
-    G, lpips, config = _open(options)
+    G, class_index, lpips, config = _open(options)
     names = folder_names(options.targets)
     targets = torch.stack([load_target(path, G) for path in options.targets])
-    c = class_labels(len(targets), G.c_dim, options.class_index)
+    c = class_labels(len(targets), G.c_dim, class_index)
     steps = project_batches(G, targets, c, lpips, config, options.batch_size)
     shown = _shown(steps, -(-len(targets) // options.batch_size), config.num_steps)
     columns = []
@@ -134,31 +137,19 @@ def _follow(
     for place, folder in enumerate(folders):
         save_png(targets[place], folder / "target.png")
         save_png(frames[-1][place], folder / "proj.png")
-        save_styles(folder / "projected_w.npz", step, place)
+        one = slice(place, place + 1)
+        noise = {name: maps[one] for name, maps in step.noise.items()}  # none when the generator's own were used
+        save_styles(step.ws[one], folder / "projected_w.npz", noise)
         if options.video:
             film = (torch.cat([targets[place], frame[place]], dim=2) for frame in frames)
             save_mp4(film, folder / "proj.mp4", fps=FPS, scale=max(1, FILM_SIDE // targets.shape[2]))
     return torch.stack(distances)
 
 
-def save_styles(path: Path, step: Step, place: int) -> None:
-    """Write one target's w [1, L, w_dim], and its noise maps [1, 1, H, W] by the names of the buffers they replace."""
-    arrays = {"w": step.ws, **step.noise}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{name: tensor[place : place + 1].cpu().numpy() for name, tensor in arrays.items()})  # type: ignore[arg-type]
-
-
-def load_styles(path: Path) -> tuple[Tensor, dict[str, Tensor]]:
-    """Read what save_styles wrote: w [1, L, w_dim] and noise maps, empty when the generator's own were used."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: torch.from_numpy(file[name]) for name in file.files}
-    return arrays.pop("w"), arrays
-
-
 def detect(options: argparse.Namespace) -> str:
     """Distances of real and generated pictures from their projections, their histogram, and what it means."""
-    G, lpips, config = _open(options)
-    real, c, names = real_pictures(options, G)
+    G, class_index, lpips, config = _open(options)
+    real, c, names = real_pictures(options, G, class_index)
     generated = generated_pictures(G, c, seed=config.seed, psi=options.psi, batch_size=options.batch_size)
     targets, labels = torch.cat([real, generated]), torch.cat([c, c])
     steps = project_batches(G, targets, labels, lpips, config, options.batch_size)
@@ -175,7 +166,9 @@ def detect(options: argparse.Namespace) -> str:
     return f"{verdict(result)}\nhistogram.png, distances.csv and summary.json in {options.out}"
 
 
-def real_pictures(options: argparse.Namespace, G: Generator) -> tuple[Tensor, Tensor, list[str]]:
+def real_pictures(
+    options: argparse.Namespace, G: Generator, class_index: int | None
+) -> tuple[Tensor, Tensor, list[str]]:
     """options.num pictures of options.real, chosen by the seed: uint8 [N, C, H, W], labels [N, c_dim], names.
 
     Raises ValueError when there are fewer, or when they have no labels that a conditional generator needs.
@@ -183,16 +176,16 @@ def real_pictures(options: argparse.Namespace, G: Generator) -> tuple[Tensor, Te
     if options.real.is_dir():
         files = sorted(path for path in options.real.rglob("*") if is_picture(path.name))
         chosen = [files[row] for row in _choose(options, len(files))]
-        c = class_labels(len(chosen), G.c_dim, options.class_index)
+        c = class_labels(len(chosen), G.c_dim, class_index)
         pictures = torch.stack([load_target(path, G) for path in chosen])
         return pictures, c, [path.relative_to(options.real).as_posix() for path in chosen]
-    own_labels = G.c_dim > 0 and options.class_index is None
+    own_labels = G.c_dim > 0 and class_index is None
     dataset = ImageDataset(options.real, use_labels=own_labels, xflip=False, split=options.split, max_images=None)
     if own_labels and dataset.c_dim != G.c_dim:
         raise ValueError(f"{options.real}: labels of {dataset.c_dim} numbers; this generator takes {G.c_dim}.")
     rows = _choose(options, len(dataset))
     pictures, c = dataset.batch(rows)
-    return pictures, c if own_labels else class_labels(len(rows), G.c_dim, options.class_index), [str(i) for i in rows]
+    return pictures, c if own_labels else class_labels(len(rows), G.c_dim, class_index), [str(i) for i in rows]
 
 
 def _choose(options: argparse.Namespace, count: int) -> list[int]:
@@ -207,25 +200,22 @@ def load_target(path: Path, G: Generator) -> Tensor:
 
     Raises ValueError for what is no picture, and for a generator whose pictures have no PNG mode.
     """
-    height, width = picture_size(G)
+    height, width = sides(G.img_resolution)
     if (mode := MODES.get(G.img_channels)) is None:
-        raise ValueError(f"this generator makes {G.img_channels} channels; picture files have one of {MODES}.")
+        raise ValueError(
+            f"this generator makes pictures of {G.img_channels} channels. Projection needs one of 1 to 4, as picture "
+            "files have."
+        )
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture that can be read. Give PNG, JPEG or another image file.") from None
-    if mode != "RGBA" and image.has_transparency_data:
-        opaque = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
-    image = image.convert(mode)
+    image = to_mode(image, mode)
     if image.size != (width, height):
         print(f"{path}: {image.width} x {image.height} cut to the centre, now {width} x {height}", file=sys.stderr)
-        wide, high = min(image.width, image.height * width // height), min(image.height, image.width * height // width)
-        left, top = (image.width - wide) // 2, (image.height - high) // 2
         # Cropped first: a resize of part of a picture would let in pixels around it.
-        part = image.crop((left, top, left + max(wide, 1), top + max(high, 1)))
-        image = part.resize((width, height), Image.Resampling.LANCZOS)
+        image = crop_to_shape(image, width, height).resize((width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1).contiguous()
 
 
@@ -252,10 +242,12 @@ def draw_histogram(real: Tensor, generated: Tensor, result: Separation, path: Pa
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def _open(options: argparse.Namespace) -> tuple[Generator, Lpips, ProjectionConfig]:
+def _open(options: argparse.Namespace) -> tuple[Generator, int | None, Lpips, ProjectionConfig]:
+    """The generator, the class asked for, and how to search"""
     config = published(options)
     lpips = load_lpips(options.distance, options.weights).to(options.device)
-    return load_any_generator(options.generator)[0].to(options.device), lpips, config
+    G, names = load_any_generator(options.generator)
+    return G.to(options.device), class_of(options.class_name, G, names), lpips, config
 
 
 def _facts(options: argparse.Namespace, lpips: Lpips, config: ProjectionConfig) -> dict[str, object]:

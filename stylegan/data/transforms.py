@@ -58,7 +58,7 @@ def convert_image(data: bytes | Pixels, config: PrepareConfig, mode: str) -> byt
         return encode_array(_fit_array(opened, config))
     with opened as image:
         upright = ImageOps.exif_transpose(image)
-    fitted = _fit(_to_mode(upright, mode), config)
+    fitted = _fit(to_mode(upright, mode), config)
     fitted.info = {}  # colour profile and text would be written too
     buffer = io.BytesIO()
     fitted.save(buffer, format="png", compress_level=0)  # what compression yields differs between zlib builds
@@ -123,7 +123,8 @@ def _size_problem(width: int, height: int, config: PrepareConfig) -> str | None:
     return None
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+def to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """A picture of this mode; transparent pixels are laid over white when it has no alpha"""
     has_alpha = "A" in image.mode.upper() or "transparency" in image.info
     if has_alpha and mode not in ("LA", "RGBA"):
         opaque = image.convert("RGBA")
@@ -143,7 +144,7 @@ def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
         square.paste(strip, (0, (high - strip.height) // 2))
         return square
     if config.transform == "center-crop":
-        image = _center(image, *largest_window(*image.size, wide, high))
+        image = crop_to_shape(image, wide, high)
     return image if image.size == (wide, high) else image.resize((wide, high), resample)
 
 
@@ -154,8 +155,13 @@ def _fit_array(pixels: Pixels, config: PrepareConfig) -> Pixels:
 
 
 def largest_window(width: int, height: int, wide: int, high: int) -> tuple[int, int]:
-    """Largest window of the shape wide : high  -> (width, height)"""
-    return min(width, round(height * wide / high)), min(height, round(width * high / wide))
+    """Largest window of the shape wide : high, of at least one pixel  -> (width, height)"""
+    return max(1, min(width, round(height * wide / high))), max(1, min(height, round(width * high / wide)))
+
+
+def crop_to_shape(image: Image.Image, wide: int, high: int) -> Image.Image:
+    """The middle of a picture, in the shape wide : high"""
+    return _center(image, *largest_window(*image.size, wide, high))
 
 
 def _center(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -37,7 +37,7 @@ def test_every_pair_of_architectures_trains(G: str, D: str, make_params: Make) -
     assert {f"grad_norm/{phase}" for phase in PHASES} <= stats.keys()
 
 
-@pytest.mark.parametrize("depth", range(1, 9))
+@pytest.mark.parametrize("depth", [1, 3, 8])
 def test_every_depth_of_the_mapping_networks_trains(depth: int, make_params: Make) -> None:
     step(make_params(*ALL_PHASES, f"generator.mapping_layers={depth}", f"discriminator.mapping_layers={depth}"))
 
@@ -62,7 +62,9 @@ def test_any_number_of_channels_trains(channels: int, make_params: Make) -> None
     step(make_params(*ALL_PHASES, *(COLOURLESS if channels in (2, 5) else [])), channels=channels)
 
 
-@pytest.mark.parametrize("resolution", [(16, 24), (40, 24), 20, (8, 32)])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("resolution", "precision"),
+    [((16, 24), "fp32"), ((40, 24), "fp32"), (20, "fp32"), ((8, 32), "fp32"), ((40, 24), "bf16")],
+)
 def test_any_shape_trains(resolution: Resolution, precision: str, make_params: Make) -> None:
     step(make_params(*ALL_PHASES, f"train.precision={precision}"), resolution=resolution)

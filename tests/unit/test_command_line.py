@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -272,6 +273,18 @@ def test_pictures_and_films_have_the_generators_channels(
             assert picture.mode == mode
     film = str(tmp_path / "walk.mp4")
     assert main(["interpolate", path, "--seeds", "0,1", "--frames", "1", "--out", film]) == 0
+
+
+def test_channels_that_a_picture_cannot_hold_lie_beside_it(tiny_params: Params, tmp_path: Path) -> None:
+    path = save(tmp_path / "G.safetensors", tiny_params, c_dim=0, channels=5)
+    assert main(["generate", path, "--seeds", "0", "--out", str(tmp_path)]) == 0
+    pixels = np.load(tmp_path / "seed0000.npy")
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (16, 16, 5))
+    with Image.open(tmp_path / "seed0000.png") as picture:
+        assert np.array_equal(np.asarray(picture), pixels[:, :, :3])
+    arguments = ["--rows", "0", "--cols", "1", "--layers", "0", "--out", str(tmp_path)]
+    assert main(["mix", path, *arguments]) == 0
+    assert (tmp_path / "0000-0001.npy").exists()
 
 
 def test_export_writes_a_file_and_its_description(

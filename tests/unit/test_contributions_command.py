@@ -12,13 +12,14 @@ from stylegan.analysis import layer_contributions
 from stylegan.checkpoint import save_generator
 from stylegan.generate import styles
 from stylegan.networks import Generator
+from stylegan.pyramid import Resolution
 
 Save = Callable[..., tuple[Generator, str]]
 
 
 @pytest.fixture
 def save(tmp_path: Path, make_params: Callable[..., Params]) -> Save:
-    def write(architecture: str = "skip", c_dim: int = 0, img_resolution: int = 16) -> tuple[Generator, str]:
+    def write(architecture: str = "skip", c_dim: int = 0, img_resolution: Resolution = 16) -> tuple[Generator, str]:
         torch.manual_seed(0)
         config = make_params(f"generator.architecture={architecture}").generator
         G = Generator(config, img_resolution=img_resolution, img_channels=3, c_dim=c_dim).eval()
@@ -76,6 +77,13 @@ def test_an_archive_of_other_images_is_refused(
         f"error: {tiny_archive}: images of 16 pixels and 3 channels; this generator makes 32 pixels and 3. "
         "Name the archive that it was trained on.\n"
     )
+
+
+def test_rows_of_other_shapes_say_their_size(save: Save, capsys: pytest.CaptureFixture[str]) -> None:
+    _, path = save(img_resolution=(20, 24))
+    assert main(["contributions", path, "--images", "2"]) == 0
+    cells = [line.split("│")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert cells == ["[5, 6]", "[10, 12]", "[20, 24]"]
 
 
 def test_a_conditional_generator_needs_a_class_or_an_archive(save: Save, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ grid_sample is torch's own; the pin of torch stands on its double backward. Ever
 """
 
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from stylegan.ops import (
 )
 
 FILTER = setup_filter([1.0, 3.0, 3.0, 1.0]).double()
+GREY = ("brightness", "contrast", "lumaflip", "hue", "saturation")  # what is another formula for one channel
 LONG = torch.linspace(-1, 2, 9, dtype=torch.float64)
 
 # CUDA adds in any order, so equal inputs give gradients that differ by rounding.
@@ -168,8 +170,10 @@ def default_double() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("default_double")
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", [*MultipliersConfig.model_fields, "all of them"])
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [*product([*MultipliersConfig.model_fields, "all of them"], [3]), *product([*GREY, "all of them"], [1])],
+)
 def test_every_transform_of_the_pipe_at_p_1(name: str, channels: int, check: Callable[..., None]) -> None:
     names = list(MultipliersConfig.model_fields) if name == "all of them" else [name]
     pipe = AugmentPipe.from_multipliers(**dict.fromkeys(names, 1.0)).double()

@@ -82,6 +82,13 @@ def test_weights_come_with_a_description(conditional: Generator, tmp_path: Path)
     }
 
 
+def test_the_description_knows_height_and_width(tiny_params: Params, tmp_path: Path) -> None:
+    G = Generator(tiny_params.generator, img_resolution=(8, 12), img_channels=1, c_dim=0)
+    export_generator(G, tmp_path / "G.safetensors", "safetensors")
+    described = json.loads((tmp_path / "G.safetensors.json").read_text())
+    assert described["output"] == {"img": ["N", 1, 8, 12], "range": [-1, 1]}
+
+
 def test_the_generator_itself_is_left_alone(tiny_params: Params, tmp_path: Path) -> None:
     G = build(tiny_params, c_dim=0).train().requires_grad_(True)
     export_generator(G, tmp_path / "G.safetensors", "safetensors")

@@ -73,6 +73,16 @@ def test_a_missing_file_is_named_with_the_remedy(make_params: Make, root: Path) 
     )
 
 
+def test_an_official_file_must_be_imported_first(make_params: Make, root: Path) -> None:
+    (root / "pretrained/a.pkl").touch()
+    with pytest.raises(ConfigError) as caught:
+        pretrained_file(make_params("train.resume_from=pretrained/a.pkl"), root)
+    assert str(caught.value) == (
+        "train.resume_from is pretrained/a.pkl, an official file. Run `python -m stylegan import pretrained/a.pkl "
+        "pretrained/a.safetensors`, and set train.resume_from to what that writes."
+    )
+
+
 @pytest.mark.parametrize("name", ["elsewhere/a.safetensors", "/tmp/a.safetensors", "pretrained/../a.safetensors"])
 def test_a_file_that_dvc_would_not_watch_is_refused(name: str, make_params: Make, root: Path) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -12,11 +12,12 @@ from PIL import Image
 from pipelines.params import Params
 from stylegan.__main__ import main
 from stylegan.checkpoint import load_generator, save_generator
-from stylegan.commands.projection import folder_names, load_styles, load_target
+from stylegan.commands.projection import folder_names, load_target
 from stylegan.generate import generate_images
 from stylegan.images import save_png, to_uint8
 from stylegan.networks import Generator
 from stylegan.project import synthesize
+from stylegan.style_files import load_styles
 
 QUICK = ("--distance", "random", "--steps", "3")
 
@@ -28,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_params: Params) -> Pat
     for name, c_dim in (("plain", 0), ("conditional", 2)):
         torch.manual_seed(0)
         G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=c_dim)
-        save_generator(G, folder / f"{name}.safetensors")
+        save_generator(G, folder / f"{name}.safetensors", ["circle", "square"] if c_dim else None)
     own = generate_images(load_generator(folder / "plain.safetensors"), [0, 1], psi=1, batch_size=2)
     for name, picture in zip("ab", own, strict=True):
         save_png(picture, folder / f"{name}.png")
@@ -64,9 +65,11 @@ def test_project_writes_the_result_of_each_target(
 @pytest.mark.parametrize("noise", ["--noise", "--no-noise"])
 def test_the_saved_styles_draw_the_saved_picture(folder: Path, tmp_path: Path, noise: str) -> None:
     assert run(folder, str(folder / "a.png"), "--space", "w+", noise, "--out", str(tmp_path)) == 0
-    w, maps = load_styles(tmp_path / "a/projected_w.npz")
+    with np.load(tmp_path / "a/projected_w.npz") as file:
+        maps = {name: torch.from_numpy(file[name]) for name in file.files}
+    w = maps.pop("w")
     G = load_generator(folder / "plain.safetensors")
-    assert w.shape == (1, G.num_ws, G.w_dim)
+    assert torch.equal(load_styles(tmp_path / "a/projected_w.npz", G.num_ws, G.w_dim), w)
     assert bool(maps) == (noise == "--noise")
     drawn = to_uint8(synthesize(G, w, maps))[0].permute(1, 2, 0).numpy()
     with Image.open(tmp_path / "a/proj.png") as picture:
@@ -110,10 +113,22 @@ def test_targets_of_one_name_get_a_folder_each() -> None:
 
 
 def test_a_class_chooses_the_label(folder: Path, tmp_path: Path) -> None:
-    for index in "01":
-        arguments = [str(folder / "a.png"), "--class", index, "--out", str(tmp_path / index)]
+    for text in ("0", "1", "square"):
+        arguments = [str(folder / "a.png"), "--class", text, "--out", str(tmp_path / text)]
         assert run(folder, *arguments, generator="conditional") == 0
-    assert (tmp_path / "0/a/proj.png").read_bytes() != (tmp_path / "1/a/proj.png").read_bytes()
+    first, second, named = ((tmp_path / text / "a/proj.png").read_bytes() for text in ("0", "1", "square"))
+    assert first != second == named
+
+
+def test_wide_pictures_go_the_whole_way(folder: Path, tmp_path: Path, tiny_params: Params) -> None:
+    G = Generator(tiny_params.generator, img_resolution=(16, 24), img_channels=1, c_dim=0)
+    save_generator(G, folder / "wide.safetensors")
+    save_png(generate_images(G, [0], psi=1, batch_size=1)[0], tmp_path / "own/a.png")
+    assert run(folder, str(tmp_path / "own/a.png"), "--out", str(tmp_path), generator="wide") == 0
+    with Image.open(tmp_path / "a/proj.png") as picture:
+        assert (picture.size, picture.mode) == ((24, 16), "L")
+    real = ["--real", str(tmp_path / "own"), "--num", "1"]
+    assert run(folder, *real, "--out", str(tmp_path), command="detect", generator="wide") == 0
 
 
 @pytest.mark.parametrize("source", ["archive", "folder"])
