@@ -220,9 +220,9 @@ def load_target(path: Path, G: Generator) -> Tensor:
 
 
 def folder_names(targets: Sequence[Path]) -> list[str]:
-    """A folder for each target: its name without the ending, numbered where another has the same"""
+    """A folder for each target: its name without the ending, all numbered when two have the same"""
     stems = [path.stem for path in targets]
-    return [f"{stem}-{i}" if stems.count(stem) > 1 else stem for i, stem in enumerate(stems, start=1)]
+    return stems if len(set(stems)) == len(stems) else [f"{stem}-{i}" for i, stem in enumerate(stems, start=1)]
 
 
 def draw_histogram(real: Tensor, generated: Tensor, result: Separation, path: Path) -> None:

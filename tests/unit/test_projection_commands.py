@@ -109,7 +109,8 @@ def test_transparent_targets_are_seen_on_white(folder: Path, tmp_path: Path) -> 
 
 
 def test_targets_of_one_name_get_a_folder_each() -> None:
-    assert folder_names([Path("x/a.png"), Path("b.png"), Path("y/a.jpg")]) == ["a-1", "b", "a-3"]
+    assert folder_names([Path("x/a.png"), Path("b.png")]) == ["a", "b"]
+    assert folder_names([Path("x/a.png"), Path("a-1.png"), Path("y/a.jpg")]) == ["a-1", "a-1-2", "a-3"]
 
 
 def test_a_class_chooses_the_label(folder: Path, tmp_path: Path) -> None:

@@ -124,7 +124,8 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
         "ppl_y none 30 - 3",
         "Train longer: train.total_kimg",
         "0.5 0.04 0.04 0.04 0.04",
-        "Pixels contribution, % bands of generated images, % bands of real images, % 4 60.0 52.0 51.1 8 40.0 48.0 48.9",
+        "Block contribution, % bands of generated images, % bands of real images, % "
+        "b4 60.0 52.0 51.1 b8 40.0 48.0 48.9",
         "2338 training images, 32 x 32 pixels, 3 channel(s)",
         "60 kimg",
         "1 min 30 s",
@@ -140,7 +141,7 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
 def test_a_run_whose_log_has_no_contributions_shows_the_bands_alone(facts: Facts) -> None:
     ticks = [{name: value for name, value in tick.items() if "contribution" not in name} for tick in facts.ticks]
     text = Outline(build_page(replace(facts, ticks=ticks), PICTURES)).text
-    assert "Pixels bands of generated images, % bands of real images, % 4 52.0 51.1 8 48.0 48.9" in text
+    assert "Block bands of generated images, % bands of real images, % b4 52.0 51.1 b8 48.0 48.9" in text
     assert "it is recorded where generator.architecture is skip" in text
 
 
