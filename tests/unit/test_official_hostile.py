@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from stylegan.official import OfficialFileError, load_official
+from stylegan.official.networks import weights_of
+from stylegan.official.records import Module
 from tests.official_files import (
     PLAIN,
     discriminator_record,
@@ -287,6 +289,15 @@ def test_a_module_within_itself_is_refused(refused: Refused) -> None:
         for name, value in ((b"z_dim", 6), (b"w_dim", 5), (b"img_resolution", 16), (b"img_channels", 3))
     )
     refused(b"\x80\x04" + start + modules + kwargs + b"u0s.", "has more modules, or nests them deeper")
+
+
+def test_modules_shared_by_many_are_refused() -> None:
+    """Nine modules, a hundred million ways to the last one: depth alone does not bound them"""
+    module = Module("Generator", 6, "", {})
+    for _ in range(8):
+        module = Module("Generator", 6, "", {"_modules": {str(name): module for name in range(10)}})
+    with pytest.raises(OfficialFileError, match="G has more modules, or nests them deeper"):
+        weights_of(module, "G")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.999])
