@@ -1,5 +1,6 @@
 """Official files of every layout: what is in them is what comes out."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from stylegan.official import OfficialFileError, OfficialNetworks, load_official
 from tests.official_files import (
     PLAIN,
+    SOURCE,
     Style,
     discriminator_record,
     easy_dict,
@@ -22,6 +24,7 @@ from tests.official_files import (
     small_discriminator,
     small_generator,
     storage,
+    tensor_record,
 )
 from tests.official_tensorflow import tensorflow_file
 from tests.pickle_writer import Call, Name, dump
@@ -175,7 +178,19 @@ def test_the_report_says_what_the_file_is(read: Read) -> None:
     assert "G: Generator, skip, z_dim 6, w_dim 5, 3 x 16 x 16, c_dim 0" in report
     assert "7 tensors were frozen (Freeze-D)" in report
     assert "num_fp16_res 2 left out" in report
-    assert "not executed, 62 bytes, sha256 " in report
+    (line,) = [line for line in report.splitlines() if line.startswith("module_src of ")]
+    assert line.startswith("module_src of Generator (format 6), Discriminator (format 6), Generator (format 6)")
+    digest = hashlib.sha256(SOURCE.encode()).hexdigest()
+    assert line.endswith(f": not executed, {len(SOURCE)} bytes, sha256 {digest}")
+
+
+def test_buffers_that_are_not_kept_are_left_out(read: Read) -> None:
+    G = small_generator()
+    record = generator_record(G)
+    state = record.arguments[0]["state"]
+    state["_buffers"] |= {"cache": tensor_record(torch.zeros(3), PLAIN)}
+    state["_non_persistent_buffers_set"] = {"cache"}
+    assert equal(read(dump({"G_ema": record})).G_ema, G)
 
 
 def test_strengths_of_the_pipe_that_are_not_the_published_ones_are_reported(read: Read) -> None:
