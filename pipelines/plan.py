@@ -25,13 +25,8 @@ from stylegan.pyramid import Resolution, plain, sides
 
 PRESETS = Path(__file__).parent / "presets"
 NAMES = ("auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar")
-CHANNELS = {
-    "L": 1,
-    "LA": 2,
-    "RGB": 3,
-    "RGBA": 4,
-    "keep": 3,
-}  # keep: unknown before the images are read; colour is usual
+# keep: unknown before the images are read; colour is usual
+CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "keep": 3}
 MBSTD_GROUP = 4
 GAMMA_FACTORS = (0.25, 0.5, 1, 2, 4)
 

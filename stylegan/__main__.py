@@ -1,4 +1,4 @@
-"""Command line of the mathematics: what can be done with a trained generator.
+"""Draw from a trained generator, find the styles of pictures, read official network files, export.
 
 python -m stylegan --help
 """

@@ -25,14 +25,19 @@ def add_commands(commands: "Commands") -> None:
     """generate, mix, interpolate"""
     one = add_drawing(commands, "generate", generate, "one picture for each seed", out="folder for the pictures")
     _add_source(one, "--seeds", "--w", "0-9,20", "seeds")
-    one.add_argument("--noise-mode", choices=["const", "random", "none"], default="const")
+    one.add_argument(
+        "--noise-mode", choices=["const", "random", "none"], default="const",
+        help="noise of the layers: the generator's own maps, fresh ones for each picture, or none (const)",
+    )  # fmt: skip
     one.add_argument("--every-class", action="store_true", help="each seed in each class of a conditional generator")
-    one.add_argument("--sheet", action="store_true", help="also sheet.png, all pictures; a row a class")
+    one.add_argument(
+        "--sheet", action="store_true", help="also sheet.png, all pictures; with --every-class a row for each class"
+    )
     one.add_argument(
         "--strip",
         type=float_list,
         metavar="0,0.5,1",
-        help="also strip.png, a row a seed, a column a psi; --strip=-1,1 if the first is negative",
+        help="also strip.png: a row for each seed, a column for each psi; --strip=-1,1 if the first is negative",
     )
     one.add_argument("--save-w", type=Path, help="also the styles drawn, as .npz or .safetensors")
     many = add_drawing(
@@ -46,7 +51,10 @@ def add_commands(commands: "Commands") -> None:
     walk = add_drawing(commands, "interpolate", film, "a film from seed to seed", out="the film, such as walk.mp4")
     _add_source(walk, "--seeds", "--w", "0-3", "seeds to pass through")
     walk.add_argument("--frames", type=positive, required=True, help="steps from one seed to the next")
-    walk.add_argument("--curve", choices=["linear", "spherical", "cubic"], default="linear")
+    walk.add_argument(
+        "--curve", choices=["linear", "spherical", "cubic"], default="linear",
+        help="straight, along great arcs, or without a bend at the seeds (linear)",
+    )  # fmt: skip
     walk.add_argument("--space", choices=["w", "z"], default="w", help="walk through styles, or latents (w)")
     walk.add_argument("--open", action="store_true", help="end at the last seed instead of returning to the first")
     walk.add_argument("--fps", type=positive, default=30, help="frames per second (30)")
