@@ -29,7 +29,8 @@ def add_commands(commands: "Commands") -> None:
     parser = commands.add_parser("contributions", help=about, description=about)
     parser.set_defaults(run=contributions)
     add_generator(parser)
-    parser.add_argument("--archive", type=Path, help="real images to compare with, such as data/archive.zip")
+    help_ = "real images to compare with, such as data/archive.zip; without --class their labels are drawn"
+    parser.add_argument("--archive", type=Path, help=help_)
     parser.add_argument("--images", type=positive, default=1024, help="how many, of seeds 0, 1, ... (1024)")
     add_class(parser)
     add_computing(parser)
