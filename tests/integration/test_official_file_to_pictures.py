@@ -28,8 +28,8 @@ def test_an_imported_network_trains_and_draws(
         f"{section}.{name}={json.dumps(value)}" for section, config in sections.items() for name, value in config
     ]
     params = make_params(
-        *architecture, "data.use_labels=true", "train.resume_from=pretrained/a.safetensors", "train.total_kimg=0.004",
-        "train.label_transfer=tile",
+        *architecture, "prepare.labels=folders", "data.use_labels=true", "train.total_kimg=0.004",
+        "train.resume_from=pretrained/a.safetensors", "train.label_transfer=tile",
     )  # fmt: skip
     dataset = ImageDataset(tiny_archive, use_labels=True, xflip=False, split="train", max_images=None)
 
