@@ -178,7 +178,8 @@ def test_the_worker_reports_contributions_with_snapshots_only(
 ) -> None:
     monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
     params = make_params("train.snapshot_ticks=3", "train.total_kimg=0.032", "train.tick_kimg=0.008")
-    job = {"params": params, "archive": tiny_archive, "folder": tmp_path / "none", "spare_checkpoints": []}
+    paths = {"archive": tiny_archive, "folder": tmp_path / "none", "pretrained": None, "spare_checkpoints": []}
+    job = {"params": params} | paths
     assert train_worker(job) is None
     found = [(report["has_state"], "contribution/b16" in report["row"]) for report in reports]
     assert found == [(snapshot, snapshot) for snapshot, _ in found]
