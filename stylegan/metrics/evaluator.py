@@ -16,7 +16,7 @@ from torch import Tensor
 from stylegan.config import EvaluateConfig
 from stylegan.files import replacing
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.extractors import RESIZE_FILTER, Extractor
+from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.fid import FeatureMoments, frechet_distance
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.lpips import Lpips
@@ -136,7 +136,7 @@ def cached_features(
     folder: Path, digest: str, split: str, extractor: Extractor, compute: Callable[[], Tensor]
 ) -> Tensor:
     """Features [N, F] from the file named after archive, split, extractor and resize filter; computed when absent"""
-    network = f"{extractor.name}-{extractor.sha256[:12]}-{extractor.input_size}px-{RESIZE_FILTER}"
+    network = f"{extractor.name}-{extractor.sha256[:12]}-{extractor.input_size}px-{extractor.resize_filter}"
     path = folder / f"{digest[:12]}-{split}-{network}.safetensors"
     if path.exists():
         return load_file(path)["features"]
