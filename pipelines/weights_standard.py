@@ -1,7 +1,7 @@
 """Fetch the networks that published metrics are defined with into weights/: `make weights-standard`. Needs internet.
 
-This is the only code that opens a URL, and it runs only when a person asks for it. A file takes its name once its sha256
-is that of the public file.
+This is the only code that opens a URL, and it runs only when a person asks for it. A file takes its name once its
+sha256 is that of the public file.
 """
 
 import sys
@@ -51,7 +51,8 @@ def _download(url: str, target: Path, name: str) -> None:
         print()
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise AssetError(
-            f"{url}: cannot be fetched ({error}). Fetch it by other means and put it into {FOLDER}/, or set HTTPS_PROXY."
+            f"{url}: cannot be fetched ({error}). Fetch it by other means and put it into {FOLDER}/, or set "
+            "HTTPS_PROXY."
         ) from None
 
 

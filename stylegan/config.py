@@ -41,13 +41,11 @@ def _extractor(value: str) -> str:
         return value
     if not value.endswith(EXTRACTOR_FILES):
         nearest = difflib.get_close_matches(value, EXTRACTORS, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"expected {', '.join(EXTRACTORS)},"
-        raise ValueError(
-            f"extractor is {value!r}; {hint}{' It may also be' if nearest else ' or'} a .pt or .onnx file."
-        )
+        known = f"did you mean {nearest[0]}? It may also be" if nearest else f"expected {', '.join(EXTRACTORS)}, or"
+        raise ValueError(f"evaluate.extractor is {value!r}; {known} a .pt or .onnx file in weights/.")
     if posixpath.normpath(value).split("/")[0] != "weights":
         raise ValueError(
-            f"extractor is {value!r}, outside weights/, where DVC would not notice that it changed. Copy it to "
+            f"evaluate.extractor is {value!r}, outside weights/, where DVC would not notice that it changed. Copy it to "
             f"weights/{posixpath.basename(value)} and set evaluate.extractor to that."
         )
     return value
@@ -216,7 +214,7 @@ class EvaluateConfig(Section):
         size = EXTRACTOR_SIZES.get(self.extractor, self.extractor_input_size)
         if self.extractor_input_size != size:
             raise ValueError(
-                f"extractor_input_size is {self.extractor_input_size}, but {self.extractor} sees {size} pixels. Set "
+                f"evaluate.extractor_input_size is {self.extractor_input_size}, but {self.extractor} sees {size} pixels. Set "
                 f"evaluate.extractor_input_size to {size}."
             )
         return self

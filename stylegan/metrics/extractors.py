@@ -91,8 +91,9 @@ class RandomExtractor(nn.Module):
 
 
 def load_extractor(name: str, input_size: int, weights: Path) -> Extractor:
-    """Extractor of params.yaml's `evaluate.extractor`, its weights in the folder `weights` (assets/), those of public files
-    in the places of weights.py.
+    """Extractor of params.yaml's `evaluate.extractor`, its weights in the folder `weights` (assets/).
+
+    Public files are looked for in the places of weights.py, the user's own below the parent of assets/.
 
     Raises MetricError for an unknown name or unfit weights, FileNotFoundError where there are none.
     """

@@ -42,7 +42,7 @@ E = (
     ("branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3a"),
     ("branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3b"),
 )
-# Name, branches, and how the last branch pools: by average or maximum, keeping the size, then a convolution; or halving.
+# Name, branches, and how the last branch pools: average or maximum at the same size and a convolution, or halving.
 BLOCKS = (
     *((f"Mixed_5{i}", A, "average") for i in "bcd"),
     ("Mixed_6a", B, "halve"),
@@ -140,7 +140,7 @@ class FIDInception(nn.Module):
         return x.mean(dim=(2, 3))
 
     def probabilities(self, features: Tensor) -> Tensor:
-        """pool3 features [N, 2048] -> class probabilities [N, 1008], without the output bias, as Inception Score does"""
+        """Features [N, 2048] -> class probabilities [N, 1008], without the output bias as in Inception Score"""
         return F.linear(features, self.fc_weight).softmax(dim=1)
 
     def _chain(self, x: Tensor, names: tuple[str, ...], block: str = "") -> Tensor:

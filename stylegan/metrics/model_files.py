@@ -1,7 +1,7 @@
 """Extractors of the user's own: a TorchScript (.pt) or ONNX (.onnx) file that makes features of images.
 
-The file takes one batch [N, 3, H, W] of RGB with values 0 to 255, of any N, and returns features [N, F]. Files that take
-uint8 get uint8; files that take float32 get the same values as float32, and scale them themselves. H = W is
+The file takes one batch [N, 3, H, W] of RGB with values 0 to 255, of any N, and returns features [N, F]. Files that
+take uint8 get uint8; files that take float32 get the same values as float32, and scale them themselves. H = W is
 evaluate.extractor_input_size. A TorchScript file is asked with uint8 first; ONNX files state what they take.
 N images, H W image, F features.
 """
