@@ -50,6 +50,8 @@ def _download(url: str, target: Path, name: str) -> None:
                 print(f"\r{name}: {done >> 20} of {total >> 20} MiB", end="", flush=True)
         print()
     except (urllib.error.URLError, OSError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise AssetError(
             f"{url}: cannot be fetched ({error}). Fetch it by other means and put it into {FOLDER}/, or set "
             "HTTPS_PROXY."

@@ -45,8 +45,8 @@ def _extractor(value: str) -> str:
         raise ValueError(f"evaluate.extractor is {value!r}; {known} a .pt or .onnx file in weights/.")
     if posixpath.normpath(value).split("/")[0] != "weights":
         raise ValueError(
-            f"evaluate.extractor is {value!r}, outside weights/, where DVC would not notice that it changed. Copy it to "
-            f"weights/{posixpath.basename(value)} and set evaluate.extractor to that."
+            f"evaluate.extractor is {value!r}, outside weights/, where DVC would not notice that it changed. Copy it "
+            f"to weights/{posixpath.basename(value)} and set evaluate.extractor to that."
         )
     return value
 
@@ -214,8 +214,8 @@ class EvaluateConfig(Section):
         size = EXTRACTOR_SIZES.get(self.extractor, self.extractor_input_size)
         if self.extractor_input_size != size:
             raise ValueError(
-                f"evaluate.extractor_input_size is {self.extractor_input_size}, but {self.extractor} sees {size} pixels. Set "
-                f"evaluate.extractor_input_size to {size}."
+                f"evaluate.extractor_input_size is {self.extractor_input_size}, but {self.extractor} sees {size} "
+                f"pixels. Set evaluate.extractor_input_size to {size}."
             )
         return self
 

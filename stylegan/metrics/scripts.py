@@ -44,8 +44,8 @@ class Script(nn.Module):
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where its weights are"""
-    return next(iter(network.state_dict().values())).device
+    """Where its weights are; the CPU for a network without any"""
+    return next((tensor.device for tensor in network.state_dict().values()), torch.device("cpu"))
 
 
 def _load_script(source: Path | io.BytesIO) -> torch.jit.ScriptModule:

@@ -247,7 +247,8 @@ def test_every_problem_is_listed_at_once(make_params: Make) -> None:
     [
         (
             ["evaluate.extractor=inceptoin"],
-            "evaluate.extractor is 'inceptoin'; did you mean inception? It may also be a .pt or .onnx file in weights/.",
+            "evaluate.extractor is 'inceptoin'; did you mean inception? It may also be a .pt or .onnx file in "
+            "weights/.",
         ),
         (
             ["evaluate.extractor=clip"],

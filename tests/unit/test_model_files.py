@@ -50,18 +50,27 @@ def write_script(module: nn.Module, path: Path) -> Path:
 
 
 def write_onnx(path: Path, dtype: torch.dtype) -> Path:
-    """Means, or ByteMeans for uint8, for any number of images"""
-    pytest.importorskip("onnxscript")
+    """Means of channels of any number of images"""
+    onnx = pytest.importorskip("onnx")
     path.parent.mkdir(exist_ok=True)
-    module = ByteMeans() if dtype == torch.uint8 else Means()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(), (torch.zeros(2, 3, 8, 8, dtype=dtype),), dynamo=True, verbose=False,
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-        )  # fmt: skip
-    assert program is not None
-    program.save(str(path), external_data=False)
+    types = {
+        torch.uint8: onnx.TensorProto.UINT8,
+        torch.float32: onnx.TensorProto.FLOAT,
+        torch.int64: onnx.TensorProto.INT64,
+    }
+    nodes = [
+        onnx.helper.make_node("Cast", ["img"], ["float"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("ReduceMean", ["float", "axes"], ["features"], keepdims=0),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "means",
+        [onnx.helper.make_tensor_value_info("img", types[dtype], ["n", 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["n", 3])],
+        [onnx.helper.make_tensor("axes", onnx.TensorProto.INT64, [2], [2, 3])],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
     return path
 
 
@@ -96,6 +105,14 @@ def test_an_onnx_file_gets_the_type_that_it_states(dtype: torch.dtype, tmp_path:
     assert isinstance(extractor, FileExtractor)
     assert extractor.dtype == dtype
     check(extractor, path, "net")
+
+
+def test_an_onnx_file_that_takes_neither_bytes_nor_floats_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path = write_onnx(tmp_path / "net.onnx", torch.int64)
+    with pytest.raises(MetricError) as caught:
+        FileExtractor(path, 8)
+    assert str(caught.value) == f"{path}: takes tensor(int64); expected tensor(uint8) or tensor(float)."
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
