@@ -116,7 +116,13 @@ def make_evaluator(
         state, dataset.digest, SPLIT, extractor, lambda: extract(real_batches(dataset, config.batch_size), extractor)
     )
     c = draw_labels(dataset, max(config.num_images, config.ppl_num_pairs), config.seed)
-    return Evaluator(config, extractor, lpips, summarise(real), c)
+    return Evaluator(config, extractor, lpips, summarise(real), c, whole_set=is_whole(dataset))
+
+
+def is_whole(dataset: ImageDataset) -> bool:
+    """Whether the data set is every image of its archive, once"""
+    everything = ImageDataset(dataset.path, use_labels=False, xflip=False, split="all", max_images=None)
+    return len(dataset) == len(everything) and not dataset.xflip
 
 
 def extract_on(cluster: ClusterConfig, num_images: int) -> Extract:
