@@ -79,7 +79,8 @@ class FileExtractor(nn.Module):
             ) from None
         if features.ndim != 2 or len(features) != 2:
             raise MetricError(f"{path}: makes {list(features.shape)} of two images; expected features [2, F].")
-        return features.shape[1]
+        num_features: int = features.shape[1]
+        return num_features
 
 
 class OnnxNetwork(nn.Module):
@@ -107,8 +108,7 @@ class OnnxNetwork(nn.Module):
         return {**self.__dict__, "session": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.session = _session(self.data)
+        self.__dict__.update(state, session=_session(state["data"]))
 
 
 def _session(data: bytes) -> Any:

@@ -29,7 +29,8 @@ class Script(nn.Module):
 
     def arguments(self) -> list[str]:
         """Names of what it can be called with"""
-        return [argument.name for argument in self.script.forward.schema.arguments]
+        forward: Any = self.script.forward  # a script's method, which has a schema
+        return [argument.name for argument in forward.schema.arguments]
 
     def __getstate__(self) -> dict[str, Any]:
         buffer = io.BytesIO()

@@ -22,10 +22,28 @@ VGG16_FEATURES = 4096  # of the last hidden layer
 OFFLINE = "set evaluate.extractor to efficientnet_lite0, whose numbers carry its name"
 
 
+class ScriptedInception(nn.Module):
+    """The TorchScript Inception, called as FIDInception is: float [N, 3, H, W] in [0, 255] -> [N, 2048]"""
+
+    fc_weight: Tensor
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.script = Script(path)
+        self.register_buffer("fc_weight", _output_weights(self.script.script.state_dict(), path))
+
+    def forward(self, img: Tensor) -> Tensor:
+        features: Tensor = self.script(img.to(torch.uint8), return_features=True)
+        return features.flatten(1).float()
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.fc_weight).softmax(dim=1)
+
+
 class InceptionExtractor(nn.Module):
     """pool3 of the Inception that FID, KID and Inception Score are defined with; it resizes images itself."""
 
-    def __init__(self, network: nn.Module, sha256: str) -> None:
+    def __init__(self, network: inception.FIDInception | ScriptedInception, sha256: str) -> None:
         super().__init__()
         self.network = network
         self.name = "inception"
@@ -44,24 +62,6 @@ class InceptionExtractor(nn.Module):
         """Features [N, 2048] -> class probabilities [N, 1008] without the output bias, as Inception Score takes them"""
         probabilities: Tensor = self.network.probabilities(features.to(device_of(self.network)))
         return probabilities.to(features.device)
-
-
-class ScriptedInception(nn.Module):
-    """The TorchScript Inception, called as FIDInception is: float [N, 3, H, W] in [0, 255] -> [N, 2048]"""
-
-    fc_weight: Tensor
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.script = Script(path)
-        self.register_buffer("fc_weight", _output_weights(self.script.script.state_dict(), path))
-
-    def forward(self, img: Tensor) -> Tensor:
-        features: Tensor = self.script(img.to(torch.uint8), return_features=True)
-        return features.flatten(1).float()
-
-    def probabilities(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.fc_weight).softmax(dim=1)
 
 
 class VGG16Extractor(nn.Module):
