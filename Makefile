@@ -8,11 +8,11 @@ INSTALLED := .venv/installed
 # Stages start `python`: it has to be the environment's. Not exported to all rules, because $(PYTHON) must stay outside it.
 ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLOW_DISABLE_TELEMETRY=true &&
 
-.PHONY: help repro test lint ui bench clean
+.PHONY: help repro test lint ui bench weights-standard clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 repro: $(INSTALLED) ## assets, prepare, train, evaluate, render, and the run in MLflow; done work is not done again
 	@$(ACTIVATE) dvc repro $(ARGS)
@@ -31,6 +31,9 @@ ui: $(INSTALLED) ## open the comparison of runs in MLflow
 
 bench: $(INSTALLED) ## time one training step on this machine
 	@$(ACTIVATE) python -m benchmarks.training_step $(ARGS)
+
+weights-standard: $(INSTALLED) ## download the networks of published metrics (Inception, VGG16) into weights/
+	@$(ACTIVATE) python -m pipelines.weights_standard
 
 clean: ## remove what `make repro` restores from DVC's cache; run state, recorded runs and the environment stay
 	rm -rf assets data models reports .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -39,7 +39,7 @@ from stylegan.data.dataset import Split
 from stylegan.files import replacing, write_json
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluator import Evaluator, cached_features, extract, summarise, untrained_like
-from stylegan.metrics.extractors import RESIZE_FILTER, Extractor, load_extractor
+from stylegan.metrics.extractors import Extractor, load_extractor
 from stylegan.metrics.lpips import load_lpips
 from stylegan.metrics.sampling import Latents, draw_labels, real_batches
 from stylegan.networks import Generator
@@ -83,7 +83,7 @@ def evaluate(params: Params, root: Path, state: Path) -> dict[str, Any]:
         "num_real": len(dataset),
         "floor_num_images": min(params.evaluate.num_images, len(dataset) // 2),
         "seed": params.evaluate.seed,
-        "resize_filter": RESIZE_FILTER,
+        "resize_filter": evaluator.extractor.resize_filter,
         "split": SPLIT,
         "archive_sha256": dataset.digest,
         "cur_nimg": trained["cur_nimg"],
@@ -116,7 +116,13 @@ def make_evaluator(
         state, dataset.digest, SPLIT, extractor, lambda: extract(real_batches(dataset, config.batch_size), extractor)
     )
     c = draw_labels(dataset, max(config.num_images, config.ppl_num_pairs), config.seed)
-    return Evaluator(config, extractor, lpips, summarise(real), c)
+    return Evaluator(config, extractor, lpips, summarise(real), c, whole_set=is_whole(dataset))
+
+
+def is_whole(dataset: ImageDataset) -> bool:
+    """Whether the data set is every image of its archive, once"""
+    everything = ImageDataset(dataset.path, use_labels=False, xflip=False, split="all", max_images=None)
+    return len(dataset) == len(everything) and not dataset.xflip
 
 
 def extract_on(cluster: ClusterConfig, num_images: int) -> Extract:

@@ -4,10 +4,12 @@ Owns the shape of params.yaml as far as mathematics needs it. Nothing has a defa
 numbers. Does not import torch, so a typo is reported in a fraction of a second.
 """
 
+import difflib
+import posixpath
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, Strict, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
 from stylegan.pyramid import Resolution, plain, pyramid, sides, spelt
 from stylegan.strict import ConfigError as ConfigError
@@ -26,6 +28,27 @@ Ints = Annotated[tuple[int, ...], Strict(False)]
 FILTER_MARGIN = 21  # pixels that augment.multipliers.imgfilter pads by reflection
 COLOUR_CHANNELS = (1, 3, 4)  # of L, RGB and RGBA
 COLOUR_TRANSFORMS = ("brightness", "contrast", "lumaflip", "hue", "saturation")
+
+
+EXTRACTORS = ("inception", "vgg16", "efficientnet_lite0", "random")
+EXTRACTOR_FILES = (".pt", ".onnx")
+EXTRACTOR_SIZES = {"inception": 299, "vgg16": 224}  # pixels; these networks resize images themselves
+
+
+def _extractor(value: str) -> str:
+    """The name of an extractor, or a file of the user's own below weights/"""
+    if value in EXTRACTORS:
+        return value
+    if not value.endswith(EXTRACTOR_FILES):
+        nearest = difflib.get_close_matches(value, EXTRACTORS, n=1, cutoff=0.5)
+        known = f"did you mean {nearest[0]}? It may also be" if nearest else f"expected {', '.join(EXTRACTORS)}, or"
+        raise ValueError(f"evaluate.extractor is {value!r}; {known} a .pt or .onnx file in weights/.")
+    if posixpath.normpath(value).split("/")[0] != "weights":
+        raise ValueError(
+            f"evaluate.extractor is {value!r}, outside weights/, where DVC would not notice that it changed. Copy it "
+            f"to weights/{posixpath.basename(value)} and set evaluate.extractor to that."
+        )
+    return value
 
 
 def _resolution(value: object) -> Resolution:
@@ -172,7 +195,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """What is measured (stage `evaluate`)."""
 
-    extractor: Literal["efficientnet_lite0", "random"]  # random needs no download and is no FID
+    extractor: Annotated[str, AfterValidator(_extractor)]  # random needs no download and is no FID
     extractor_input_size: Annotated[int, Field(ge=8)]  # side of the square it sees, pixels; part of the metric
     num_images: Annotated[int, Field(ge=2)]  # generated images per measurement
     batch_size: Count
@@ -182,9 +205,19 @@ class EvaluateConfig(Section):
     kid_num_subsets: Count
     kid_subset_size: Annotated[int, Field(ge=2)]
     pr_neighbors: Count
-    ppl_network: Literal["lpips_vgg16", "random"]  # random needs no download and is no LPIPS
+    ppl_network: Literal["lpips_vgg16", "vgg16", "random"]  # random needs no download and is no LPIPS
     ppl_num_pairs: Annotated[int, Field(ge=2)]
     ppl_epsilon: Positive
+
+    @model_validator(mode="after")
+    def _input_size_is_the_extractors(self) -> Self:
+        size = EXTRACTOR_SIZES.get(self.extractor, self.extractor_input_size)
+        if self.extractor_input_size != size:
+            raise ValueError(
+                f"evaluate.extractor_input_size is {self.extractor_input_size}, but {self.extractor} sees {size} "
+                f"pixels. Set evaluate.extractor_input_size to {size}."
+            )
+        return self
 
     @model_validator(mode="after")
     def _untruncated_is_measured(self) -> Self:

@@ -16,10 +16,11 @@ from torch import Tensor
 from stylegan.config import EvaluateConfig
 from stylegan.files import replacing
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.extractors import RESIZE_FILTER, Extractor
+from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.fid import FeatureMoments, frechet_distance
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.lpips import Lpips
+from stylegan.metrics.names import metric_names, path_length_name
 from stylegan.metrics.ppl import path_lengths, perceptual_path_length
 from stylegan.metrics.precision_recall import precision_recall
 from stylegan.metrics.sampling import Latents, draw_latents, generated_batches
@@ -45,6 +46,7 @@ class Evaluator:
     lpips: Lpips
     real: Statistics
     c: Tensor  # [N, c_dim], of as many images as the larger of num_images and ppl_num_pairs
+    whole_set: bool  # whether real holds every image of the archive
 
     def latents(self, G: Generator) -> Latents:
         """Latents of the measured images; psi does not enter, so a sweep shares them."""
@@ -65,13 +67,13 @@ class Evaluator:
             psi=psi,
             cutoff=config.truncation_cutoff,
         )
-        numbers = compare(self.real, gen, config, self.extractor.name)
-        return numbers | {f"ppl_{self.lpips.name}": perceptual_path_length(lengths)}
+        numbers = compare(self.real, gen, config, self.extractor.name, whole_set=self.whole_set)
+        return numbers | {path_length_name(config, self.lpips.name): perceptual_path_length(lengths)}
 
     def floor(self) -> dict[str, float]:
         """What real images score against the other real images of their split, by metric name"""
         rest, sample = split_for_floor(self.real.features, self.config.num_images, self.config.seed)
-        return compare(summarise(rest), summarise(sample), self.config, self.extractor.name)
+        return compare(summarise(rest), summarise(sample), self.config, self.extractor.name, whole_set=self.whole_set)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the networks."""
@@ -98,22 +100,18 @@ def summarise(features: Tensor) -> Statistics:
     return Statistics(features, *moments.mean_and_cov())
 
 
-def compare(real: Statistics, gen: Statistics, config: EvaluateConfig, extractor_name: str) -> dict[str, float]:
-    """The numbers of one set of generated images against the real ones, by metric name"""
+def compare(
+    real: Statistics, gen: Statistics, config: EvaluateConfig, extractor_name: str, *, whole_set: bool = False
+) -> dict[str, float]:
+    """The numbers of one set of generated images against the real ones, by metric name
+
+    whole_set: whether real holds every real image there is; published names ask for that.
+    """
+    names = metric_names(config, extractor_name, whole_set=whole_set)
     kid = kernel_distance(real.features, gen.features, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
     fid = frechet_distance(real.mean, real.cov, gen.mean, gen.cov)
     precision, recall = precision_recall(real.features, gen.features, config.pr_neighbors)
-    return {
-        f"kid_{extractor_name}": kid,
-        frechet_name(extractor_name): fid,
-        f"precision_{extractor_name}": precision,
-        f"recall_{extractor_name}": recall,
-    }
-
-
-def frechet_name(extractor_name: str) -> str:
-    """Only distances between features of a trained network may carry the letters FID."""
-    return "frechet_random" if extractor_name == "random" else f"fid_{extractor_name}"
+    return {names.kid: kid, names.fid: fid, names.precision: precision, names.recall: recall}
 
 
 def split_for_floor(features: Tensor, num_images: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -136,7 +134,7 @@ def cached_features(
     folder: Path, digest: str, split: str, extractor: Extractor, compute: Callable[[], Tensor]
 ) -> Tensor:
     """Features [N, F] from the file named after archive, split, extractor and resize filter; computed when absent"""
-    network = f"{extractor.name}-{extractor.sha256[:12]}-{extractor.input_size}px-{RESIZE_FILTER}"
+    network = f"{extractor.name}-{extractor.sha256[:12]}-{extractor.input_size}px-{extractor.resize_filter}"
     path = folder / f"{digest[:12]}-{split}-{network}.safetensors"
     if path.exists():
         return load_file(path)["features"]

@@ -1,4 +1,4 @@
-"""Extractors: uint8 images -> features, through one protocol; where their weights come from, and how images reach them.
+"""Extractors: uint8 images -> features, through one protocol, chosen by name or by file.
 
 N images, C channels, H W image, F features.
 """
@@ -17,9 +17,13 @@ from torch import Tensor, nn
 from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.efficientnet import NUM_FEATURES, EfficientNetLite0
+from stylegan.metrics.model_files import SUFFIXES, FileExtractor
+from stylegan.metrics.pixels import RESIZE_FILTER as RESIZE_FILTER
+from stylegan.metrics.pixels import on_white as on_white
+from stylegan.metrics.pixels import resize as resize
+from stylegan.metrics.pixels import to_rgb as to_rgb
+from stylegan.metrics.standard import load_inception, load_vgg16
 
-# How every image reaches an extractor's input size; recorded beside each number, since it is part of the metric.
-RESIZE_FILTER = "bilinear-antialias"
 RANDOM_FEATURES = 64
 RANDOM_SEED = 0
 EFFICIENTNET_FILE = "efficientnet_lite0.safetensors"
@@ -32,6 +36,7 @@ class Extractor(Protocol):
     sha256: str  # of its weights
     input_size: int  # side of the square it sees, pixels
     num_features: int  # F
+    resize_filter: str  # by which images reach input_size; part of the metric
 
     def __call__(self, img: Tensor, /) -> Tensor: ...
 
@@ -53,6 +58,7 @@ class EfficientNetExtractor(nn.Module):
         self.sha256 = sha256_of(path)
         self.input_size = input_size
         self.num_features = NUM_FEATURES
+        self.resize_filter = RESIZE_FILTER
 
     @torch.no_grad()
     def forward(self, img: Tensor) -> Tensor:
@@ -76,6 +82,7 @@ class RandomExtractor(nn.Module):
         self.sha256 = hashlib.sha256(weight.tobytes()).hexdigest()
         self.input_size = input_size
         self.num_features = RANDOM_FEATURES
+        self.resize_filter = RESIZE_FILTER
 
     @torch.no_grad()
     def forward(self, img: Tensor) -> Tensor:
@@ -84,7 +91,9 @@ class RandomExtractor(nn.Module):
 
 
 def load_extractor(name: str, input_size: int, weights: Path) -> Extractor:
-    """Extractor of params.yaml's `evaluate.extractor`, its weights in the folder `weights`.
+    """Extractor of params.yaml's `evaluate.extractor`, its weights in the folder `weights` (assets/).
+
+    Public files are looked for in the places of weights.py, the user's own below the parent of assets/.
 
     Raises MetricError for an unknown name or unfit weights, FileNotFoundError where there are none.
     """
@@ -92,8 +101,15 @@ def load_extractor(name: str, input_size: int, weights: Path) -> Extractor:
         return EfficientNetExtractor(weights / EFFICIENTNET_FILE, input_size)
     if name == "random":
         return RandomExtractor(input_size)
+    if name == "inception":
+        return load_inception(weights)
+    if name == "vgg16":
+        return load_vgg16(weights)
+    if name.endswith(SUFFIXES):
+        return FileExtractor(weights.parent / name, input_size)
     raise MetricError(
-        f"evaluate.extractor is {name!r}; expected efficientnet_lite0, or random, which needs no download."
+        f"evaluate.extractor is {name!r}; expected inception, vgg16, efficientnet_lite0, a .pt or .onnx file, or "
+        "random, which needs no download."
     )
 
 
@@ -121,37 +137,3 @@ def unfit_weights(path: Path, what: str, missing: KeyError) -> MetricError:
         f"{path}: no tensor {missing}, so these are not the weights of {what}. "
         "Delete the file and run `python -m pipelines.assets`."
     )
-
-
-def to_rgb(img: Tensor) -> Tensor:
-    """uint8 [N, C, H, W] -> float32 [N, 3, H, W] in [0, 255]: grey is repeated, transparency is seen on white.
-
-    White, because what is hidden under a transparent pixel must not count, and pages that show images are white.
-    Of more than four channels only the first three are seen: no extractor knows others.
-    Raises MetricError for another shape or another type.
-    """
-    if img.dtype != torch.uint8 or img.ndim != 4 or img.shape[1] == 0:
-        raise MetricError(
-            f"an extractor got {img.dtype} {list(img.shape)}; expected uint8 [N, C, H, W]. "
-            "Convert generated images with stylegan.images.to_uint8."
-        )
-    return on_white(img.to(torch.float32), black=0, white=255)
-
-
-def on_white(img: Tensor, black: float, white: float) -> Tensor:
-    """Grey, grey with alpha, RGB, RGBA or more [N, C, H, W] with values from black to white -> RGB [N, 3, H, W]"""
-    if img.shape[1] > 4:
-        return img[:, :3]
-    has_alpha = img.shape[1] % 2 == 0
-    colour = img[:, :-1] if has_alpha else img
-    if has_alpha:
-        alpha = (img[:, -1:] - black) / (white - black)
-        colour = colour * alpha + white * (1 - alpha)
-    return colour.expand(-1, 3, -1, -1)
-
-
-def resize(rgb: Tensor, size: int) -> Tensor:
-    """float [N, 3, H, W] -> [N, 3, size, size], bilinear; filtered against aliasing where it gets smaller"""
-    if tuple(rgb.shape[2:]) == (size, size):
-        return rgb
-    return F.interpolate(rgb, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

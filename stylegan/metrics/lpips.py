@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import load_weights, unfit_weights
+from stylegan.metrics.scripts import Script
+from stylegan.metrics.weights import VGG16_SCRIPT, find_weights
 
 LPIPS_FILE = "lpips_vgg16.safetensors"
 NUM_CONVS = 13
@@ -71,6 +73,22 @@ class Lpips(nn.Module):
         return torch.stack([(a - b).square().sum(dim=(1, 2, 3)) for a, b in pairs]).sum(dim=0)
 
 
+class ScriptedLpips(Lpips):
+    """LPIPS as the public VGG16 file of precision and recall has it: the one of published path lengths."""
+
+    def __init__(self, script: Script) -> None:
+        nn.Module.__init__(self)  # weights are in the script
+        self.name = "vgg16"
+        self.script = script
+        # LPIPS compares images at their own size; the file's signature says whether it would resize them.
+        self.options = {name: False for name in script.arguments() if name.startswith("resize")}
+
+    def embed(self, img: Tensor) -> list[Tensor]:
+        """img [N, 3, H, W] -> one map [N, F, 1, 1] whose squared differences sum to LPIPS"""
+        embedding: Tensor = self.script((img + 1) * 127.5, return_lpips=True, **self.options)
+        return [embedding[:, :, None, None]]
+
+
 def load_lpips(name: str, weights: Path) -> Lpips:
     """Network of params.yaml's `evaluate.ppl_network`, its weights in the folder `weights`.
 
@@ -78,9 +96,12 @@ def load_lpips(name: str, weights: Path) -> Lpips:
     """
     if name == "random":
         return Lpips(_random_weights(), "random")
+    if name == "vgg16":
+        remedy = "set evaluate.ppl_network to lpips_vgg16"
+        return ScriptedLpips(Script(find_weights("LPIPS on VGG16", (VGG16_SCRIPT,), weights, remedy=remedy)[0]))
     if name != "lpips_vgg16":
         raise MetricError(
-            f"evaluate.ppl_network is {name!r}; expected lpips_vgg16, or random, which needs no download."
+            f"evaluate.ppl_network is {name!r}; expected vgg16, lpips_vgg16, or random, which needs no download."
         )
     path = weights / LPIPS_FILE
     tensors = load_weights(path, "LPIPS on VGG16", remedy="set evaluate.ppl_network to random")

@@ -242,6 +242,50 @@ def test_every_problem_is_listed_at_once(make_params: Make) -> None:
     assert [line.split()[0] for line in misfits] == ["train.batch_size", "augment.p", "render.mixing_layers"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["evaluate.extractor=inceptoin"],
+            "evaluate.extractor is 'inceptoin'; did you mean inception? It may also be a .pt or .onnx file in "
+            "weights/.",
+        ),
+        (
+            ["evaluate.extractor=clip"],
+            "evaluate.extractor is 'clip'; expected inception, vgg16, efficientnet_lite0, random, or a .pt or .onnx "
+            "file in weights/.",
+        ),
+        (
+            ["evaluate.extractor=/data/net.onnx"],
+            "evaluate.extractor is '/data/net.onnx', outside weights/, where DVC would not notice that it changed. "
+            "Copy it to weights/net.onnx and set evaluate.extractor to that.",
+        ),
+        (
+            ["evaluate.extractor=inception"],
+            "evaluate.extractor_input_size is 16, but inception sees 299 pixels. Set evaluate.extractor_input_size to "
+            "299.",
+        ),
+    ],
+)
+def test_an_extractor_is_a_known_network_or_a_file_that_dvc_watches(
+    make_params: Make, overrides: list[str], expected: str
+) -> None:
+    assert message(make_params, *overrides) == expected
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["evaluate.extractor=inception", "evaluate.extractor_input_size=299"],
+        ["evaluate.extractor=vgg16", "evaluate.extractor_input_size=224"],
+        ["evaluate.extractor=weights/clip.onnx"],
+        ["evaluate.extractor=weights/nets/clip.pt"],
+    ],
+)
+def test_every_kind_of_extractor_is_accepted(make_params: Make, overrides: list[str]) -> None:
+    make_params(*overrides)
+
+
 def test_sections_cannot_be_changed(tiny_params: Params) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         tiny_params.train.seed = 1  # type: ignore[misc]

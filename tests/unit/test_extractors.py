@@ -210,14 +210,15 @@ def test_other_tensors_are_refused(img: Tensor, what: str) -> None:
 
 def test_unknown_networks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MetricError) as caught:
-        load_extractor("inception", 8, tmp_path)
+        load_extractor("resnet", 8, tmp_path)
     assert str(caught.value) == (
-        "evaluate.extractor is 'inception'; expected efficientnet_lite0, or random, which needs no download."
+        "evaluate.extractor is 'resnet'; expected inception, vgg16, efficientnet_lite0, a .pt or .onnx file, or "
+        "random, which needs no download."
     )
     with pytest.raises(MetricError) as caught:
         load_lpips("alex", tmp_path)
     assert str(caught.value) == (
-        "evaluate.ppl_network is 'alex'; expected lpips_vgg16, or random, which needs no download."
+        "evaluate.ppl_network is 'alex'; expected vgg16, lpips_vgg16, or random, which needs no download."
     )
 
 

@@ -17,7 +17,6 @@ from stylegan.metrics.evaluator import (
     cached_features,
     compare,
     extract,
-    frechet_name,
     split_for_floor,
     summarise,
 )
@@ -236,11 +235,6 @@ def test_numbers_are_named_after_the_extractor(tiny_params: Params) -> None:
         "precision_efflite0",
         "recall_efflite0",
     ]
-
-
-def test_distance_of_an_untrained_network_is_not_called_fid() -> None:
-    assert frechet_name("random") == "frechet_random"
-    assert frechet_name("efflite0") == "fid_efflite0"
 
 
 def test_distances_grow_with_the_difference(make_params: Callable[..., Params]) -> None:

@@ -1,0 +1,47 @@
+"""What a number may be called: a published name means a published protocol, everything else names its network."""
+
+from dataclasses import dataclass
+
+from stylegan.config import EvaluateConfig
+
+PUBLISHED_NUM_IMAGES = 50_000
+
+
+@dataclass(frozen=True)
+class MetricNames:
+    """Names of the numbers of one evaluation."""
+
+    fid: str
+    kid: str
+    precision: str
+    recall: str
+    inception_score: str
+
+
+def metric_names(config: EvaluateConfig, extractor: str, *, whole_set: bool) -> MetricNames:
+    """Names of the numbers that an extractor makes with this configuration.
+
+    extractor: name of the loaded network; only those of the public files are called inception and vgg16.
+    whole_set: every real image is compared with, unmirrored; none is held out or left out by a maximum.
+    Published are (Karras et al. 2020): FID, KID and Inception Score of 50,000 images by Inception, KID over 100
+    subsets of 1000; precision and recall of 50,000 images by VGG16 with k = 3.
+    """
+    enough = config.num_images == PUBLISHED_NUM_IMAGES
+    inception = extractor == "inception" and enough
+    subsets = config.kid_num_subsets == 100 and config.kid_subset_size == 1000
+    pr = extractor == "vgg16" and enough and whole_set and config.pr_neighbors == 3
+    # Only distances between features of a trained network may carry the letters FID.
+    fid = "frechet_random" if extractor == "random" else f"fid_{extractor}"
+    return MetricNames(
+        fid="fid50k_full" if inception and whole_set else fid,
+        kid="kid50k_full" if inception and whole_set and subsets else f"kid_{extractor}",
+        precision="pr50k3_full_precision" if pr else f"precision_{extractor}",
+        recall="pr50k3_full_recall" if pr else f"recall_{extractor}",
+        inception_score="is50k" if inception else f"is_{extractor}",
+    )
+
+
+def path_length_name(config: EvaluateConfig, lpips: str) -> str:
+    """Name of the path length in W, at its ends; published (Karras et al. 2020) are 50,000 pairs by the public VGG16"""
+    published = config.ppl_num_pairs == PUBLISHED_NUM_IMAGES and config.ppl_epsilon == 1e-4
+    return "ppl2_wend" if lpips == "vgg16" and published else f"ppl_{lpips}"

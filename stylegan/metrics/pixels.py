@@ -1,0 +1,47 @@
+"""How images reach a network that measures them: as RGB in [0, 255], and at the size it sees.
+
+N images, C channels, H W image.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylegan.metrics.arrays import MetricError
+
+# How every image reaches an extractor's input size, unless the extractor resizes itself; part of the metric.
+RESIZE_FILTER = "bilinear-antialias"
+
+
+def to_rgb(img: Tensor) -> Tensor:
+    """uint8 [N, C, H, W] -> float32 [N, 3, H, W] in [0, 255]: grey is repeated, transparency is seen on white.
+
+    White, because what is hidden under a transparent pixel must not count, and pages that show images are white.
+    Of more than four channels only the first three are seen: no extractor knows others.
+    Raises MetricError for another shape or another type.
+    """
+    if img.dtype != torch.uint8 or img.ndim != 4 or img.shape[1] == 0:
+        raise MetricError(
+            f"an extractor got {img.dtype} {list(img.shape)}; expected uint8 [N, C, H, W]. "
+            "Convert generated images with stylegan.images.to_uint8."
+        )
+    return on_white(img.to(torch.float32), black=0, white=255)
+
+
+def on_white(img: Tensor, black: float, white: float) -> Tensor:
+    """Grey, grey with alpha, RGB, RGBA or more [N, C, H, W] with values from black to white -> RGB [N, 3, H, W]"""
+    if img.shape[1] > 4:
+        return img[:, :3]
+    has_alpha = img.shape[1] % 2 == 0
+    colour = img[:, :-1] if has_alpha else img
+    if has_alpha:
+        alpha = (img[:, -1:] - black) / (white - black)
+        colour = colour * alpha + white * (1 - alpha)
+    return colour.expand(-1, 3, -1, -1)
+
+
+def resize(rgb: Tensor, size: int) -> Tensor:
+    """float [N, 3, H, W] -> [N, 3, size, size], bilinear; filtered against aliasing where it gets smaller"""
+    if tuple(rgb.shape[2:]) == (size, size):
+        return rgb
+    return F.interpolate(rgb, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
