@@ -20,7 +20,7 @@ from stylegan.metrics.extractors import RESIZE_FILTER, Extractor
 from stylegan.metrics.fid import FeatureMoments, frechet_distance
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.lpips import Lpips
-from stylegan.metrics.ppl import path_lengths, perceptual_path_length
+from stylegan.metrics.ppl import PROTOCOLS, path_lengths, perceptual_path_length
 from stylegan.metrics.precision_recall import precision_recall
 from stylegan.metrics.sampling import Latents, draw_latents, generated_batches
 from stylegan.networks import Generator
@@ -59,6 +59,7 @@ class Evaluator:
             G,
             self.lpips,
             self.c[: config.ppl_num_pairs],
+            PROTOCOLS["ppl2_wend"],
             epsilon=config.ppl_epsilon,
             seed=config.seed,
             batch_size=config.batch_size,
