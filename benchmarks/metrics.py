@@ -121,7 +121,8 @@ def _frechet(real: Tensor, gen: Tensor) -> Case:
     if scipy := import_peer("scipy.linalg"):
         means = float(np.square(mu1 - mu2).sum())
         work["scipy.sqrtm"] = lambda: means + float(np.trace(cov1 + cov2 - 2 * scipy.sqrtm(cov1 @ cov2).real))
-    # Its published version asks sqrtm for an argument that recent versions of scipy lack; sqrtm is all it times.
+    if score := import_peer("pytorch_fid.fid_score"):
+        work["pytorch-fid"] = lambda: float(score.calculate_frechet_distance(mu1, cov1, mu2, cov2))
     return Case(f"Frechet distance of moments, {len(mu1)} features", work)
 
 
@@ -223,7 +224,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    absent = [name for name in ("torchmetrics", "torch_fidelity", "scipy") if import_peer(name) is None]
+    absent = [name for name in ("torchmetrics", "torch_fidelity", "pytorch_fid", "scipy") if import_peer(name) is None]
     print(f"{torch.get_num_threads()} threads; not installed: {', '.join(absent) or 'none'}", flush=True)
     for case in cases(given.features, given.images):
         for line in measure(case, given.rounds):

@@ -17,7 +17,7 @@ from stylegan.config import EvaluateConfig
 from stylegan.files import replacing
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import RESIZE_FILTER, Extractor
-from stylegan.metrics.fid import FeatureMoments, frechet_distance
+from stylegan.metrics.fid import Gaussian, fit, gaussian_distance
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.lpips import Lpips
 from stylegan.metrics.ppl import PROTOCOLS, path_lengths, perceptual_path_length
@@ -32,8 +32,7 @@ class Statistics:
     """All that distances between two sets of images are computed from."""
 
     features: Tensor  # float32 [N, F]
-    mean: Tensor  # fp64 [F]
-    cov: Tensor  # fp64 [F, F]
+    gaussian: Gaussian
 
 
 @dataclass(frozen=True)
@@ -94,15 +93,13 @@ def extract(batches: Iterable[Tensor], extractor: Extractor) -> Tensor:
 
 def summarise(features: Tensor) -> Statistics:
     """Statistics of features [N, F]"""
-    moments = FeatureMoments(features.shape[1])
-    moments.append(features)
-    return Statistics(features, *moments.mean_and_cov())
+    return Statistics(features, fit(features))
 
 
 def compare(real: Statistics, gen: Statistics, config: EvaluateConfig, extractor_name: str) -> dict[str, float]:
     """The numbers of one set of generated images against the real ones, by metric name"""
     kid = kernel_distance(real.features, gen.features, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
-    fid = frechet_distance(real.mean, real.cov, gen.mean, gen.cov)
+    fid = gaussian_distance(real.gaussian, gen.gaussian)
     precision, recall = precision_recall(real.features, gen.features, config.pr_neighbors)
     return {
         f"kid_{extractor_name}": kid,
