@@ -43,12 +43,15 @@ def import_peer(name: str) -> ModuleType | None:
     """
     if importlib.util.find_spec(name.split(".")[0]) is None:
         return None
-    if importlib.util.find_spec("torchvision") is not None and not torch.cuda.is_available() and not _OPERATORS:
-        _OPERATORS.append(torch.library.Library("torchvision", "DEF"))
-        for operator in ("nms", "qnms"):
-            _OPERATORS[0].define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if importlib.util.find_spec("torchvision") is not None:
+            try:
+                importlib.import_module("torchvision")
+            except RuntimeError:
+                _OPERATORS.append(torch.library.Library("torchvision", "DEF"))
+                for operator in ("nms", "qnms"):
+                    _OPERATORS[0].define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return importlib.import_module(name)
 
 

@@ -4,7 +4,6 @@ N images, K classes.
 """
 
 import itertools
-import math
 
 import torch
 from torch import Tensor
@@ -38,6 +37,8 @@ def inception_score(scores: Array, num_splits: int = NUM_SPLITS) -> tuple[float,
 
 
 def _score(scores: Tensor) -> Tensor:
+    """E KL(p(y|x) || p(y)) is the entropy of the mean less the mean entropy."""
     log_p = scores.log_softmax(dim=1)
-    log_mean = log_p.logsumexp(dim=0) - math.log(len(scores))  # log p(y); exact where p(y) is tiny
-    return (log_p.exp() * (log_p - log_mean)).sum(dim=1).mean().exp()
+    p = log_p.exp()
+    mean = p.mean(dim=0)
+    return (torch.linalg.vecdot(p, log_p).mean() - torch.xlogy(mean, mean).sum()).exp()
