@@ -124,7 +124,8 @@ def centred_factor(features: Tensor) -> Tensor:
     v = torch.full((n,), n**-0.5, dtype=x.dtype, device=x.device)
     v[0] += 1
     v /= v.norm()
-    return ((x - 2 * v[:, None] * (v @ x))[1:] / n**0.5).T
+    factor: Tensor = (x - 2 * v[:, None] * (v @ x))[1:].T / n**0.5
+    return factor
 
 
 def singular_note(num_real: int, num_gen: int, num_features: int) -> str | None:

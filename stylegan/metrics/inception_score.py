@@ -41,4 +41,5 @@ def _score(scores: Tensor) -> Tensor:
     log_p = scores.log_softmax(dim=1)
     p = log_p.exp()
     mean = p.mean(dim=0)
-    return (torch.linalg.vecdot(p, log_p).mean() - torch.xlogy(mean, mean).sum()).exp()
+    divergence: Tensor = torch.linalg.vecdot(p, log_p).mean() - torch.xlogy(mean, mean).sum()
+    return divergence.exp()
