@@ -17,11 +17,11 @@ from stylegan.config import EvaluateConfig
 from stylegan.files import replacing
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import Extractor
-from stylegan.metrics.fid import FeatureMoments, frechet_distance
+from stylegan.metrics.fid import Gaussian, fit, gaussian_distance
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.lpips import Lpips
 from stylegan.metrics.names import metric_names, path_length_name
-from stylegan.metrics.ppl import path_lengths, perceptual_path_length
+from stylegan.metrics.ppl import PROTOCOLS, path_lengths, perceptual_path_length
 from stylegan.metrics.precision_recall import precision_recall
 from stylegan.metrics.sampling import Latents, draw_latents, generated_batches
 from stylegan.networks import Generator
@@ -33,8 +33,7 @@ class Statistics:
     """All that distances between two sets of images are computed from."""
 
     features: Tensor  # float32 [N, F]
-    mean: Tensor  # fp64 [F]
-    cov: Tensor  # fp64 [F, F]
+    gaussian: Gaussian
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Evaluator:
             G,
             self.lpips,
             self.c[: config.ppl_num_pairs],
+            PROTOCOLS["ppl2_wend"],
             epsilon=config.ppl_epsilon,
             seed=config.seed,
             batch_size=config.batch_size,
@@ -95,9 +95,7 @@ def extract(batches: Iterable[Tensor], extractor: Extractor) -> Tensor:
 
 def summarise(features: Tensor) -> Statistics:
     """Statistics of features [N, F]"""
-    moments = FeatureMoments(features.shape[1])
-    moments.append(features)
-    return Statistics(features, *moments.mean_and_cov())
+    return Statistics(features, fit(features))
 
 
 def compare(
@@ -109,7 +107,7 @@ def compare(
     """
     names = metric_names(config, extractor_name, whole_set=whole_set)
     kid = kernel_distance(real.features, gen.features, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
-    fid = frechet_distance(real.mean, real.cov, gen.mean, gen.cov)
+    fid = gaussian_distance(real.gaussian, gen.gaussian)
     precision, recall = precision_recall(real.features, gen.features, config.pr_neighbors)
     return {names.kid: kid, names.fid: fid, names.precision: precision, names.recall: recall}
 

@@ -1,7 +1,10 @@
-"""Perceptual path length (Karras et al. 2019, Sec. 4.1): how fast images change along a path in W.
+"""Perceptual path length (Karras et al. 2019, Sec. 4.1): how fast images change along a path between two latents.
 
-Path ends in W, as StyleGAN2's ppl2_wend. P pairs, N images, C channels, H W image.
+P pairs, N images, C channels, H W image.
 """
+
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,30 +12,84 @@ from torch import Tensor
 
 from stylegan.metrics.extractors import on_white
 from stylegan.metrics.lpips import Lpips
-from stylegan.metrics.sampling import Z_END, batches, draw_latents, synthesize_w
+from stylegan.metrics.sampling import PATH, Z_END, Z, batches, normals, synthesize_w, uniforms
 from stylegan.networks import Generator
 
 MAX_RESOLUTION = 256  # VGG16 saw images of about this size; larger ones are averaged down to it
 PERCENTILES = (1, 99)  # kept; jumps of a few pairs would rule the mean
 
 
+@dataclass(frozen=True)
+class PathProtocol:
+    """What a path is and what is seen of it; the published ones are PROTOCOLS."""
+
+    space: Literal["z", "w"]  # great circle between z, or straight line between w
+    sampling: Literal["full", "end"]  # at t uniform in [0, 1), or at t = 0
+    crop: bool  # the middle of the image, where an aligned portrait has its face
+
+
+# Published with 50,000 pairs and epsilon 1e-4, untruncated. StyleGAN2 reports ppl2_wend, StyleGAN the others.
+PROTOCOLS = {
+    "ppl2_wend": PathProtocol("w", "end", crop=False),
+    "ppl_zfull": PathProtocol("z", "full", crop=True),
+    "ppl_wfull": PathProtocol("w", "full", crop=True),
+    "ppl_zend": PathProtocol("z", "end", crop=True),
+    "ppl_wend": PathProtocol("w", "end", crop=True),
+}
+
+
 @torch.no_grad()
 def path_lengths(
-    G: Generator, lpips: Lpips, c: Tensor, *, epsilon: float, seed: int, batch_size: int, psi: float, cutoff: int | None
+    G: Generator,
+    lpips: Lpips,
+    c: Tensor,
+    protocol: PathProtocol,
+    *,
+    epsilon: float,
+    seed: int,
+    batch_size: int,
+    psi: float,
+    cutoff: int | None,
 ) -> Tensor:
-    """d(G(w0), G(lerp(w0, w1, epsilon))) / epsilon^2 for one pair per label in c [P, c_dim]  ->  [P]
+    """d(G(path(t)), G(path(t + epsilon))) / epsilon^2 for one pair of latents per label in c [P, c_dim]  ->  [P]
 
-    (Karras et al. 2019, Eq. 3 at t = 0.) Both images share label and noise. psi, cutoff: truncation of both ends.
+    (Karras et al. 2019, Eq. 2-3.) Both images share label and noise. psi, cutoff: truncation of both ends.
     """
-    w0 = draw_latents(G, c, seed, batch_size).w
-    w1 = draw_latents(G, c, seed, batch_size, stream=Z_END).w
     lengths = []
     for rows in batches(len(c), batch_size):
-        a, b = w0[rows.start : rows.stop], w1[rows.start : rows.stop]
-        img0 = synthesize_w(G, a, seed, rows, psi, cutoff)
-        img1 = synthesize_w(G, a.lerp(b, epsilon), seed, rows, psi, cutoff)
-        lengths.append(lpips(lpips_input(img0), lpips_input(img1)) / epsilon**2)
+        w0, w1 = path_step(G, c[rows.start : rows.stop], protocol, epsilon, seed, rows)
+        img0, img1 = (synthesize_w(G, w, seed, rows, psi, cutoff) for w in (w0, w1))
+        lengths.append(lpips(lpips_input(img0, protocol.crop), lpips_input(img1, protocol.crop)) / epsilon**2)
     return torch.cat(lengths)
+
+
+def path_step(
+    G: Generator, c: Tensor, protocol: PathProtocol, epsilon: float, seed: int, rows: range
+) -> tuple[Tensor, Tensor]:
+    """w [n, w_dim] at t and at t + epsilon of the paths `rows`, whose labels are c [n, c_dim]"""
+    z0, z1 = (normals(seed, stream, rows, G.z_dim) for stream in (Z, Z_END))
+    t = uniforms(seed, PATH, rows)[:, None] if protocol.sampling == "full" else torch.zeros(len(rows), 1)
+
+    def to_w(z: Tensor) -> Tensor:
+        w: Tensor = G.mapping(z.to(G.mapping.w_avg), c.to(G.mapping.w_avg))[:, 0]
+        return w
+
+    if protocol.space == "z":
+        return to_w(slerp(z0, z1, t)), to_w(slerp(z0, z1, t + epsilon))
+    w0, w1 = to_w(z0), to_w(z1)
+    w = w0.lerp(w1, t.to(w0))
+    return w, w + epsilon * (w1 - w0)
+
+
+def slerp(z0: Tensor, z1: Tensor, t: Tensor) -> Tensor:
+    """Point at t [N, 1] of the great circle through the directions of z0 and z1 [N, z_dim]  ->  unit vectors
+
+    (Karras et al. 2019, Eq. 2; Shoemake 1985.) Computed in fp64: the steps of a path are as small as fp32's rounding.
+    """
+    a, b = F.normalize(z0.double(), dim=1), F.normalize(z1.double(), dim=1)
+    angle = t.double() * (a * b).sum(dim=1, keepdim=True).clamp(-1, 1).acos()
+    across = F.normalize(b - (a * b).sum(dim=1, keepdim=True) * a, dim=1)
+    return F.normalize(a * angle.cos() + across * angle.sin(), dim=1)
 
 
 def perceptual_path_length(lengths: Tensor) -> float:
@@ -43,8 +100,14 @@ def perceptual_path_length(lengths: Tensor) -> float:
     return float(kept.mean())
 
 
-def lpips_input(img: Tensor) -> Tensor:
-    """Images [N, C, H, W] -> RGB [N, 3, H', W'] of at most 256 pixels: grey repeated, transparency on white"""
-    rgb = on_white(img, black=-1, white=1)
+def lpips_input(img: Tensor, crop: bool = False) -> Tensor:
+    """Images [N, C, H, W] -> RGB [N, 3, H', W'] of at most 256 pixels: grey repeated, transparency on white
+
+    crop: rows 3/8 to 7/8 and columns 2/8 to 6/8 only. Images are averaged down by the factor of the whole image.
+    """
     factor = max(img.shape[2:]) // MAX_RESOLUTION
+    if crop:
+        h, w = (size // 8 for size in img.shape[2:])
+        img = img[:, :, 3 * h : 7 * h, 2 * w : 6 * w]
+    rgb = on_white(img, black=-1, white=1)
     return F.avg_pool2d(rgb, factor) if factor > 1 else rgb

@@ -16,7 +16,7 @@ from stylegan.data import ImageDataset
 from stylegan.networks import Generator, truncate
 
 # Independent streams of random numbers of one image.
-Z, Z_END, NOISE, LABEL = range(4)
+Z, Z_END, NOISE, LABEL, PATH = range(5)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def draw_latents(G: Generator, c: Tensor, seed: int, batch_size: int, stream: in
     w = []
     for start in range(0, len(c), batch_size):
         labels = c[start : start + batch_size]
-        z = _normals(seed, stream, range(start, start + len(labels)), G.z_dim).to(G.mapping.w_avg)
+        z = normals(seed, stream, range(start, start + len(labels)), G.z_dim).to(G.mapping.w_avg)
         w.append(G.mapping(z, labels.to(z))[:, 0])  # one w for all layers
     return Latents(seed, torch.cat(w))
 
@@ -62,7 +62,7 @@ def synthesize_w(G: Generator, w: Tensor, seed: int, rows: range, psi: float, cu
     """
     ws = truncate(w[:, None].expand(-1, G.num_ws, -1), G.mapping.w_avg, psi, cutoff)
     maps = {name: buffer for name, buffer in G.synthesis.named_buffers() if name.endswith("noise_const")}
-    draws = _normals(seed, NOISE, rows, sum(buffer.numel() for buffer in maps.values())).to(w)
+    draws = normals(seed, NOISE, rows, sum(buffer.numel() for buffer in maps.values())).to(w)
     noise, start = {}, 0
     for name, buffer in maps.items():
         noise[name] = draws[:, start : start + buffer.numel()].reshape(-1, 1, *buffer.shape[-2:])
@@ -91,11 +91,16 @@ def batches(count: int, batch_size: int) -> Iterator[range]:
         yield range(start, min(start + batch_size, count))
 
 
-def _rng(seed: int, stream: int, row: int) -> np.random.Generator:
-    return np.random.default_rng((seed, stream, row))
-
-
-def _normals(seed: int, stream: int, rows: Sequence[int], size: int) -> Tensor:
+def normals(seed: int, stream: int, rows: Sequence[int], size: int) -> Tensor:
     """Standard normal numbers [n, size], the same on every device"""
     draws = [_rng(seed, stream, row).standard_normal(size, dtype=np.float32) for row in rows]
     return torch.from_numpy(np.stack(draws))
+
+
+def uniforms(seed: int, stream: int, rows: Sequence[int]) -> Tensor:
+    """fp64 numbers [n] in [0, 1), the same on every device"""
+    return torch.tensor([_rng(seed, stream, row).random() for row in rows], dtype=torch.float64)
+
+
+def _rng(seed: int, stream: int, row: int) -> np.random.Generator:
+    return np.random.default_rng((seed, stream, row))

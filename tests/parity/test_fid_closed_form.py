@@ -6,9 +6,9 @@ import pytest
 import scipy.linalg
 import torch
 
-from stylegan.metrics import frechet_distance
+from stylegan.metrics import features_frechet_distance, fid, frechet_distance
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.fid import FeatureMoments
+from stylegan.metrics.fid import FeatureMoments, centred_factor, singular_note
 
 Array = npt.NDArray[np.float64]
 
@@ -107,3 +107,54 @@ def test_not_a_number_is_refused() -> None:
         "frechet_distance: a mean or covariance holds NaN or infinity; the images or the extractor's weights do. "
         "Check the generator with `python -m stylegan generate`."
     )
+
+
+@pytest.mark.parametrize(("num1", "num2"), [(400, 300), (400, 20), (20, 400), (20, 30), (1, 400), (1, 1), (33, 32)])
+def test_distance_of_features_is_that_of_their_moments(num1: int, num2: int) -> None:
+    rng = np.random.default_rng(6)
+    x, y = (rng.standard_normal((n, 32)) @ rng.standard_normal((32, 32)) + 5 for n in (num1, num2))
+    moments = [(z.mean(axis=0), np.cov(z.T, bias=True)) for z in (x, y)]
+    # Square roots of rounded zeros cost the reference half of fp64's digits where it is singular.
+    assert features_frechet_distance(x, y) == pytest.approx(frechet_distance(*moments[0], *moments[1]), rel=1e-6)
+
+
+@pytest.mark.parametrize("num", [400, 20])
+def test_distance_of_features_is_the_nuclear_norm_of_their_product(num: int) -> None:
+    rng = np.random.default_rng(7)
+    x, y = rng.standard_normal((num, 32)), rng.standard_normal((15, 32)) + 1
+    a, b = ((z - z.mean(axis=0)) / np.sqrt(len(z)) for z in (x, y))
+    roots = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    expected = np.square(x.mean(axis=0) - y.mean(axis=0)).sum() + np.square(a).sum() + np.square(b).sum() - 2 * roots
+    assert features_frechet_distance(x, y) == pytest.approx(expected, rel=1e-11)  # fp64
+
+
+def test_factor_of_few_samples_is_that_of_their_covariance() -> None:
+    x = np.random.default_rng(8).standard_normal((6, 10)) + 3
+    factor = centred_factor(torch.from_numpy(x)).numpy()
+    assert factor.shape == (10, 5)
+    np.testing.assert_allclose(factor @ factor.T, np.cov(x.T, bias=True), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("strip", [1, 5, 16, 100])
+def test_product_in_strips_is_the_lower_triangle_of_the_product(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fid, "STRIP", strip)
+    rng = np.random.default_rng(9)
+    c = torch.from_numpy(random_cov(rng, 16, 40))
+    for a in (torch.from_numpy(rng.standard_normal((16, 9))), torch.linalg.cholesky(c + torch.eye(16))):
+        torch.testing.assert_close(fid._lower_product(a, c).tril(), (a.T @ c @ a).tril(), rtol=1e-12, atol=1e-12)
+
+
+def test_a_feature_that_is_always_zero_changes_nothing() -> None:
+    rng = np.random.default_rng(10)
+    x, y = rng.standard_normal((100, 8)), rng.standard_normal((100, 8)) * 2
+    padded = (np.pad(z, ((0, 0), (0, 3))) for z in (x, y))
+    assert features_frechet_distance(*padded) == pytest.approx(features_frechet_distance(x, y), rel=1e-9)  # fp64 roots
+
+
+def test_singular_covariances_are_noted() -> None:
+    assert singular_note(3000, 2049, 2048) is None
+    assert singular_note(3000, 1000, 2048) == (
+        "1000 generated images leave a covariance of 2048 features singular. The distance is exact, but biased upward: "
+        "compare it only at equal numbers of images and with the real-vs-real floor, or use KID."
+    )
+    assert str(singular_note(5, 6, 8)).startswith("5 real images and 6 generated images leave")

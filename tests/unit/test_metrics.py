@@ -22,7 +22,7 @@ from stylegan.metrics.evaluator import (
 )
 from stylegan.metrics.extractors import RandomExtractor
 from stylegan.metrics.lpips import Lpips, load_lpips
-from stylegan.metrics.ppl import lpips_input, path_lengths, perceptual_path_length
+from stylegan.metrics.ppl import PROTOCOLS, lpips_input, path_lengths, perceptual_path_length
 from stylegan.metrics.sampling import (
     Latents,
     batches,
@@ -32,6 +32,8 @@ from stylegan.metrics.sampling import (
     synthesize,
 )
 from stylegan.networks import Generator, truncate
+
+WEND = PROTOCOLS["ppl2_wend"]
 
 
 class Labels:
@@ -166,7 +168,8 @@ def test_batches_cover_every_row_once() -> None:
 
 def test_path_lengths_do_not_depend_on_the_batch(G: Generator, lpips: Lpips) -> None:
     lengths = [
-        path_lengths(G, lpips, no_labels(6), epsilon=1e-2, seed=0, batch_size=n, psi=1.0, cutoff=None) for n in (1, 4)
+        path_lengths(G, lpips, no_labels(6), WEND, epsilon=1e-2, seed=0, batch_size=n, psi=1.0, cutoff=None)
+        for n in (1, 4)
     ]
     # Differences of fp32 embeddings that differ by 1 %, squared
     torch.testing.assert_close(lengths[0], lengths[1], rtol=1e-3, atol=1e-3 * float(lengths[0].max()))
@@ -174,7 +177,7 @@ def test_path_lengths_do_not_depend_on_the_batch(G: Generator, lpips: Lpips) -> 
 
 def test_path_length_is_the_lpips_of_two_ends_with_equal_noise(G: Generator, lpips: Lpips) -> None:
     epsilon = 0.1
-    lengths = path_lengths(G, lpips, no_labels(3), epsilon=epsilon, seed=5, batch_size=3, psi=0.7, cutoff=None)
+    lengths = path_lengths(G, lpips, no_labels(3), WEND, epsilon=epsilon, seed=5, batch_size=3, psi=0.7, cutoff=None)
     w0, w1 = (draw_latents(G, no_labels(3), 5, 3, stream=stream).w for stream in (0, 1))
     ends = [synthesize(G, Latents(5, w), range(3), 0.7, None) for w in (w0, w0 + epsilon * (w1 - w0))]
     torch.testing.assert_close(lengths, lpips(*ends) / epsilon**2)
@@ -183,7 +186,7 @@ def test_path_length_is_the_lpips_of_two_ends_with_equal_noise(G: Generator, lpi
 
 def test_path_is_shorter_under_truncation(G: Generator, lpips: Lpips) -> None:
     full, half = (
-        path_lengths(G, lpips, no_labels(8), epsilon=1e-2, seed=0, batch_size=8, psi=psi, cutoff=None).mean()
+        path_lengths(G, lpips, no_labels(8), WEND, epsilon=1e-2, seed=0, batch_size=8, psi=psi, cutoff=None).mean()
         for psi in (1.0, 0.3)
     )
     assert float(half) < float(full)
@@ -204,7 +207,7 @@ def test_mean_of_few_path_lengths_keeps_them_all() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_path_length_of_every_number_of_channels_is_finite(tiny_params: Params, lpips: Lpips, channels: int) -> None:
     G = make_generator(tiny_params, img_channels=channels)
-    lengths = path_lengths(G, lpips, no_labels(2), epsilon=1e-2, seed=0, batch_size=2, psi=1.0, cutoff=None)
+    lengths = path_lengths(G, lpips, no_labels(2), WEND, epsilon=1e-2, seed=0, batch_size=2, psi=1.0, cutoff=None)
     assert bool(lengths.isfinite().all())
 
 
