@@ -139,6 +139,8 @@ class AugmentPipe(nn.Module):
         if m.saturation > 0 and channels > 1:
             factor = torch.exp2(draws.normal() * SATURATION_STD)
             matrix = T.saturate(draws.choose(m.saturation * p, factor, 1)) @ matrix
+        if torch.equal(matrix, T.identity(draws.n, 4)):
+            return images  # all of them, as long as p is 0
         return _recolor(images, matrix.to(images.device))
 
     def _filter(self, images: Tensor, draws: T.Draws) -> Tensor:
