@@ -20,7 +20,10 @@ from pipelines.ticks import read
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
 
-CODE = ("pipelines", "stylegan", "dvc.yaml", ".dvc/config", ".dvcignore", "requirements-assets.txt")
+CODE = (
+    "pipelines", "stylegan", "pretrained/README.md", "weights/README.md", "dvc.yaml", ".dvc/config", ".dvcignore",
+    "requirements-assets.txt",
+)  # fmt: skip
 ASSETS = ("assets/earth/bmng.jpg", "assets/efficientnet_lite0.safetensors", "assets/lpips_vgg16.safetensors")
 NUM_TICKS = 8
 
