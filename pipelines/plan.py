@@ -126,13 +126,19 @@ def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params)
 def transfer_choices(path: str) -> Choices:
     """Settings for starting from the networks in a file (the published resume mode).
 
-    Raises ConfigError when the file is not there or not in pretrained/.
+    Raises ConfigError when the file is not there, not in pretrained/, or not yet imported.
     """
     if not Path(path).is_file():
         raise ConfigError(f"--resume-from {path}: no such file. Name one in pretrained/, see pretrained/README.md.")
     if Path(path).parts[0] != "pretrained":
         name = f"pretrained/{Path(path).name}"
         raise ConfigError(f"--resume-from {path}: outside pretrained/. Copy it to {name} and name that.")
+    if path.endswith(".pkl"):
+        target = Path(path).with_suffix(".safetensors")
+        raise ConfigError(
+            f"--resume-from {path}: an official file. Run `python -m stylegan import {path} {target}` "
+            f"and name {target}."
+        )
     return {
         "train.resume_from": Choice(path, "--resume-from"),
         "augment.ada_kimg": Choice(100, "--resume-from: p has to follow faster, 100 kimg instead of 500"),

@@ -297,3 +297,17 @@ def test_a_preset_with_an_unknown_key_is_refused(base: Params) -> None:
     choices = plan.resolve("auto", 32, 1, base) | {"loss.gamma": plan.Choice(1, "preset")}
     with pytest.raises(ConfigError, match=r"plan: loss.gamma is not a parameter; did you mean r1_gamma\?"):
         plan.checked(choices)
+
+
+def test_an_official_file_has_to_be_imported_before_training_starts_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pretrained").mkdir()
+    (tmp_path / "pretrained" / "face.pkl").write_bytes(b"")
+    with pytest.raises(ConfigError) as caught:
+        plan.transfer_choices("pretrained/face.pkl")
+    assert str(caught.value) == (
+        "--resume-from pretrained/face.pkl: an official file. Run `python -m stylegan import pretrained/face.pkl "
+        "pretrained/face.safetensors` and name pretrained/face.safetensors."
+    )
