@@ -1,10 +1,13 @@
-"""The two questions distributed code asks, and the reductions; all no-ops when alone."""
+"""The two questions distributed code asks, and what ranks tell each other; all no-ops when alone."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -35,3 +38,12 @@ def broadcast_(tensors: Iterable[Tensor]) -> None:
     if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
+
+
+def gather(value: T, dst: int) -> list[T]:
+    """Every rank's value in the order of ranks, on rank dst; nothing on the others"""
+    if world_size() == 1:
+        return [value]
+    values: list[T] | None = [value] * world_size() if rank() == dst else None
+    dist.gather_object(value, values, dst=dst)
+    return values or []
