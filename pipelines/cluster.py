@@ -1,22 +1,23 @@
-"""Where things run: connecting to Ray, workers, storage, trials. The only place that decides it."""
+"""Where things run: connecting to Ray, workers, storage. The only place that decides it."""
 
 import logging
 import os
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from pipelines.params import ClusterConfig
 
-T = TypeVar("T")
+J = TypeVar("J")
 R = TypeVar("R")
 
+HOURS_SEC = 24 * 3600  # that a rank may wait for another, which computes what cannot be shared
 NUM_TO_KEEP = 2  # checkpoints: a damaged newest one leaves another
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the time that one report takes; 2 s unless told otherwise
@@ -68,39 +69,34 @@ def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallbac
     )
 
 
-def trial_resources(cluster: ClusterConfig) -> dict[str, float]:
-    """What one trial of a sweep reserves; as many run at once as the cluster has room for"""
-    return {"CPU": 1, "GPU": 1} if cluster.use_gpu else {"CPU": 1}
+def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, name: str) -> R:
+    """worker(job) on a group of workers as a training has it, and the result of rank 0
 
-
-def trial_device(cluster: ClusterConfig) -> str:
-    """Where the tensors of a trial live; Ray shows each trial only the GPU that it reserved"""
-    return "cuda" if cluster.use_gpu else "cpu"
+    A worker that dies is replaced, and all begin again, up to cluster.max_failures times.
+    """
+    with scratch_storage(cluster) as storage:
+        result = TorchTrainer(
+            lambda job: worker(job["job"]),
+            train_loop_config={"job": job},
+            torch_config=TorchConfig(timeout_s=HOURS_SEC),
+            scaling_config=scaling(cluster),
+            run_config=RunConfig(
+                name=name,
+                storage_path=storage,
+                failure_config=FailureConfig(
+                    max_failures=cluster.max_failures, controller_failure_limit=cluster.max_failures
+                ),
+            ),
+        ).fit()
+    found: R = result.return_value
+    return found
 
 
 @contextmanager
-def trial_storage(cluster: ClusterConfig) -> Iterator[str]:
-    """Where Tune keeps its notes on a sweep: the storage that every node sees, or a folder that is removed after it."""
+def scratch_storage(cluster: ClusterConfig) -> Iterator[str]:
+    """Where Ray keeps its notes on a group: the storage that every node sees, or a folder that is removed after it."""
     if cluster.storage_path is not None:
         yield cluster.storage_path
         return
     with tempfile.TemporaryDirectory() as folder:
         yield folder
-
-
-def spread(task: Callable[..., R], items: Iterable[T], cluster: ClusterConfig, *shared: object) -> Iterator[R]:
-    """task(item, *shared) of every item, in order, on all cores or GPUs of the cluster.
-
-    What is shared travels once. Items are taken as results leave, so memory does not grow with their number.
-    """
-    resources = trial_resources(cluster)
-    remote = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0))(task)
-    references = [ray.put(value) for value in shared]
-    limit = 2 * max(int(ray.cluster_resources()["GPU" if cluster.use_gpu else "CPU"]), 1)
-    pending: deque[ray.ObjectRef[R]] = deque()
-    for item in items:
-        pending.append(remote.remote(item, *references))
-        if len(pending) == limit:
-            yield ray.get(pending.popleft())
-    while pending:
-        yield ray.get(pending.popleft())

@@ -1,13 +1,17 @@
 """Progress of long work: a bar with the time left on a terminal, plain lines in a log."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+import ray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+POLL_SEC = 0.5
 
 
 def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
@@ -28,3 +32,45 @@ def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = 
         if done * 10 // total > before * 10 // total:
             left = (time.monotonic() - start) * (total - done) / done
             print(f"{what} {done}/{total} images, {left:.0f} s left", flush=True)
+
+
+class Counter:
+    """What each worker has done so far; a worker that begins again counts again from 0."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, int] = {}
+
+    def report(self, worker: int, done: int) -> None:
+        """Set how much a worker has done."""
+        self._done[worker] = done
+
+    def total(self) -> int:
+        """Done by all workers"""
+        return sum(self._done.values())
+
+
+@contextmanager
+def counting(total: int, what: str) -> Iterator[Any]:
+    """Show the progress of workers while the block runs; yields the Counter, an actor to which they report."""
+    counter = ray.remote(num_cpus=0)(Counter).remote()
+    done = threading.Event()
+
+    def steps() -> Iterator[int]:
+        seen, is_last = 0, False
+        while not is_last:
+            is_last = done.wait(POLL_SEC)
+            now = ray.get(counter.total.remote())
+            yield now - seen
+            seen = now
+
+    def follow() -> None:
+        for _ in track(steps(), total, what, size=int):
+            pass
+
+    thread = threading.Thread(target=follow, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield counter
+    finally:
+        done.set()
+        thread.join()

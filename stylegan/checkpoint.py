@@ -31,7 +31,7 @@ def save_checkpoint(state: TrainState, path: Path) -> None:
     """Write the whole state, so that a reader sees the old file or the new one, never a part."""
     moments = {"opt_g": state.opt_g.state, "opt_d": state.opt_d.state}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state, moments)}
-    position = {"cur_nimg": state.cur_nimg, "p": state.p}
+    position = {"cur_nimg": state.cur_nimg, "p": state.p, "shape": _shape(state.G)}
     _write(tensors, path, {"state": position, "config": state.config.model_dump(mode="json")})
 
 
@@ -68,12 +68,15 @@ def save_generator(G: Generator, path: Path, class_names: Sequence[str] | None =
 
 
 def load_generator(path: Path) -> Generator:
-    """Read a generator for inference: fp32, eval mode, no gradients; of a networks file, G_ema.
+    """Read a generator for inference: fp32, eval mode, no gradients; of a networks file or training checkpoint, G_ema.
 
     Raises CheckpointError, FileNotFoundError.
     """
-    tensors, meta = _read(path, "generator", "networks")
-    if "networks" in meta:
+    tensors, meta = _read(path, "generator", "networks", "state")
+    if "state" in meta:
+        meta = {"generator": meta["state"]["shape"], "config": meta["config"]["generator"]}
+        tensors = _of(tensors, "G_ema")
+    elif "networks" in meta:
         described = meta["networks"].get("G_ema")
         if described is None:
             raise CheckpointError(f"{path}: holds no G_ema, the network that draws pictures. Import another file.")
@@ -87,7 +90,7 @@ def load_generator(path: Path) -> Generator:
 
 def read_class_names(path: Path) -> list[str] | None:
     """Names of the classes of a generator file, None when it has none. Raises as `load_generator`."""
-    names: list[str] | None = _read(path, "generator", "networks")[1].get("class_names")
+    names: list[str] | None = _read(path, "generator", "networks", "state")[1].get("class_names")
     return names
 
 

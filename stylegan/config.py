@@ -7,7 +7,7 @@ numbers. Does not import torch, so a typo is reported in a fraction of a second.
 import difflib
 import posixpath
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
@@ -192,6 +192,12 @@ class TrainConfig(Section):
     freeze_mapping: bool  # the mapping network of G does not learn
 
 
+Metric: TypeAlias = Literal[
+    "kid", "fid", "pr", "is", "memorization", "fid_infinity",
+    "ppl2_wend", "ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend",
+]  # fmt: skip
+
+
 class EvaluateConfig(Section):
     """What is measured (stage `evaluate`)."""
 
@@ -200,11 +206,15 @@ class EvaluateConfig(Section):
     num_images: Annotated[int, Field(ge=2)]  # generated images per measurement
     batch_size: Count
     seed: Seed  # of latents, labels, noise and subsets, the same for every psi
+    metrics: Annotated[tuple[Metric, ...], Strict(False), Field(min_length=1)]
     truncation_psi: Annotated[Floats, Field(min_length=1)]
     truncation_cutoff: Count | None
+    bootstrap_num_resamples: Annotated[int, Field(ge=0)]  # 0: no confidence intervals
+    bootstrap_level: Annotated[float, Field(gt=0, lt=1)]  # share of resampled values within an interval
     kid_num_subsets: Count
     kid_subset_size: Annotated[int, Field(ge=2)]
     pr_neighbors: Count
+    neighbors_num_shown: Count  # generated images whose nearest training images are drawn
     ppl_network: Literal["lpips_vgg16", "vgg16", "random"]  # random needs no download and is no LPIPS
     ppl_num_pairs: Annotated[int, Field(ge=2)]
     ppl_epsilon: Positive
@@ -216,6 +226,15 @@ class EvaluateConfig(Section):
             raise ValueError(
                 f"evaluate.extractor_input_size is {self.extractor_input_size}, but {self.extractor} sees {size} "
                 f"pixels. Set evaluate.extractor_input_size to {size}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_distance_is_measured(self) -> Self:
+        if not {"kid", "fid"} & set(self.metrics):
+            raise ValueError(
+                f"evaluate.metrics is {list(self.metrics)} and lacks a distance, on which the headline and the choice "
+                "of psi rest. Add kid, or fid."
             )
         return self
 

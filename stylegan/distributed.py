@@ -47,3 +47,12 @@ def gather(value: T, dst: int) -> list[T]:
     values: list[T] | None = [value] * world_size() if rank() == dst else None
     dist.gather_object(value, values, dst=dst)
     return values or []
+
+
+def all_gather(value: T) -> list[T]:
+    """Every rank's value in the order of ranks"""
+    if world_size() == 1:
+        return [value]
+    values = [value] * world_size()
+    dist.all_gather_object(values, value)
+    return values

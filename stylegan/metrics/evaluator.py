@@ -1,83 +1,207 @@
-"""Images -> features -> statistics -> numbers: one function each, and the names of the numbers.
+"""Images -> features -> statistics -> numbers, on all ranks together.
 
-N images, F features.
+Every rank makes its share of the images, each at every psi, so that latents, noise and networks of a batch serve the
+whole sweep. Then the statistics of each measurement go to the rank whose turn it is, and all compute numbers at once.
+N images, F features, P pairs of a path.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from stylegan import images
 from stylegan.config import EvaluateConfig
-from stylegan.files import replacing
+from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.comparison import OF_FEATURES, Collector, Comparison, Details, Measured, Statistics, summarise
 from stylegan.metrics.extractors import Extractor
-from stylegan.metrics.fid import Gaussian, fit, gaussian_distance
-from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.lpips import Lpips
-from stylegan.metrics.names import metric_names, path_length_name
+from stylegan.metrics.memorization import training_neighbors
+from stylegan.metrics.names import MetricNames, metric_names, path_length_name
+from stylegan.metrics.per_class import class_frechet_distances, is_one_hot
 from stylegan.metrics.ppl import PROTOCOLS, path_lengths, perceptual_path_length
-from stylegan.metrics.precision_recall import precision_recall
-from stylegan.metrics.sampling import Latents, draw_latents, generated_batches
+from stylegan.metrics.ranks import gather_rows, in_turn, own_batches, turn_of
+from stylegan.metrics.sampling import draw_noise, draw_w, synthesize_w
 from stylegan.networks import Generator
 from stylegan.state import creation_seed
 
+# Passes batches on, and counts for how many images each of their rows stands: a progress bar.
+Track = Callable[[Iterable[range], int], Iterable[range]]
+NUM_NEIGHBORS = 3  # training images found for each generated one
+
 
 @dataclass(frozen=True)
-class Statistics:
-    """All that distances between two sets of images are computed from."""
+class Sweep:
+    """One generator at several truncations, which share labels, latents and noise."""
 
-    features: Tensor  # float32 [N, F]
-    gaussian: Gaussian
+    name: str
+    G: Generator
+    psis: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images that generated ones are compared with."""
+
+    real: Statistics
+    c: Tensor  # [N, c_dim], their labels
+    heldout: Statistics | None  # of images kept from training, the yardstick of memorisation
+
+    def to(self, device: torch.device | str) -> "Reference":
+        """The same on another device"""
+        heldout = None if self.heldout is None else self.heldout.to(device)
+        return Reference(self.real.to(device), self.c, heldout)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one rank keeps of its share of one measurement."""
+
+    collector: Collector
+    lengths: dict[str, list[Tensor]]  # of paths, by protocol
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures generators against one set of real images, always with the same labels, latents and noise."""
+    """Measures generators against real images, always with the same labels, latents and noise."""
 
     config: EvaluateConfig
     extractor: Extractor
-    lpips: Lpips
-    real: Statistics
+    lpips: Lpips | None  # where path lengths are asked for
     c: Tensor  # [N, c_dim], of as many images as the larger of num_images and ppl_num_pairs
-    whole_set: bool  # whether real holds every image of the archive
+    whole_set: bool  # whether every real image is compared with; published names ask for that
+    device: torch.device
 
-    def latents(self, G: Generator) -> Latents:
-        """Latents of the measured images; psi does not enter, so a sweep shares them."""
-        return draw_latents(G, self.c[: self.config.num_images], self.config.seed, self.config.batch_size)
+    @property
+    def keeps_features(self) -> bool:
+        """Whether a metric needs every feature"""
+        return bool(OF_FEATURES & set(self.config.metrics))
 
-    def measure(self, G: Generator, latents: Latents, psi: float) -> dict[str, float]:
-        """Every number at truncation psi, by metric name"""
-        config = self.config
-        batches = generated_batches(G, latents, psi, config.truncation_cutoff, config.batch_size)
-        gen = summarise(extract(batches, self.extractor))
-        lengths = path_lengths(
-            G,
-            self.lpips,
-            self.c[: config.ppl_num_pairs],
-            PROTOCOLS["ppl2_wend"],
-            epsilon=config.ppl_epsilon,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            psi=psi,
-            cutoff=config.truncation_cutoff,
-        )
-        numbers = compare(self.real, gen, config, self.extractor.name, whole_set=self.whole_set)
-        return numbers | {path_length_name(config, self.lpips.name): perceptual_path_length(lengths)}
+    @property
+    def protocols(self) -> list[str]:
+        """Path lengths that are asked for"""
+        return [metric for metric in self.config.metrics if metric in PROTOCOLS]
 
-    def floor(self) -> dict[str, float]:
-        """What real images score against the other real images of their split, by metric name"""
-        rest, sample = split_for_floor(self.real.features, self.config.num_images, self.config.seed)
-        return compare(summarise(rest), summarise(sample), self.config, self.extractor.name, whole_set=self.whole_set)
+    @property
+    def names(self) -> MetricNames:
+        """What the numbers may be called"""
+        return metric_names(self.config, self.extractor.name, whole_set=self.whole_set)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the networks."""
-        return replace(self, extractor=self.extractor.to(device), lpips=self.lpips.to(device))
+        lpips = None if self.lpips is None else self.lpips.to(device)
+        return replace(self, extractor=self.extractor.to(device), lpips=lpips, device=torch.device(device))
+
+    def collector(self) -> Collector:
+        """An empty one for a set of images"""
+        return Collector(self.extractor.num_features, self.device, keep=self.keeps_features)
+
+    def images_of(self, sweep: Sweep) -> int:
+        """Images that all ranks together make of a sweep"""
+        return len(sweep.psis) * (self.config.num_images + 2 * self.config.ppl_num_pairs * len(self.protocols))
+
+    def statistics(self, dataset: ImageDataset, track: Track) -> Statistics:
+        """Of every image of the data set, on every rank; all ranks have to call it"""
+        collector = self.collector()
+        for rows in track(own_batches(len(dataset), self.config.batch_size), 1):
+            collector.append(self.extractor(dataset.batch(rows)[0]))
+        found = collector.together(None)
+        assert found is not None, "every rank gets it"
+        return found
+
+    def measure(self, sweeps: list[Sweep], reference: Reference, track: Track) -> list[Measured]:
+        """Numbers of every sweep at every psi, in order, and the floor last  ->  on rank 0; an empty list elsewhere
+
+        The first sweep is the headline: it alone gets intervals, and details where psi is 1. All ranks have to call it.
+        Raises MetricError, on rank 0, that names the measurement which failed.
+        """
+        observed = [(sweep, self.observe(sweep, track)) for sweep in sweeps]
+        tasks: dict[str, Callable[[], Measured]] = {}
+        for sweep, shares in observed:
+            for psi, share in zip(sweep.psis, shares, strict=True):
+                dst = turn_of(len(tasks))
+                gen = share.collector.together(dst)
+                lengths = {name: gather_rows(pieces, dst) for name, pieces in share.lengths.items()}
+                measure = partial(self.numbers, reference, gen, lengths, is_headline=sweep is sweeps[0])
+                tasks[f"{sweep.name} at psi {psi:g}"] = partial(measure, psi=psi)
+        return in_turn(tasks | {"floor": partial(self.floor, reference)})
+
+    def observe(self, sweep: Sweep, track: Track) -> list[Observed]:
+        """This rank's share of the images and paths of a sweep, for each psi"""
+        found = [Observed(self.collector(), {name: [] for name in self.protocols}) for _ in sweep.psis]
+        config = self.config
+        for rows in track(own_batches(config.num_images, config.batch_size), len(sweep.psis)):
+            for share, img in zip(found, self.pictures(sweep, rows), strict=True):
+                share.collector.append(self.extractor(img))
+        for name in self.protocols:
+            for rows in track(own_batches(config.ppl_num_pairs, config.batch_size), 2 * len(sweep.psis)):
+                for share, lengths in zip(found, self.lengths(sweep, name, rows), strict=True):
+                    share.lengths[name].append(lengths)
+        return found
+
+    def pictures(self, sweep: Sweep, rows: range) -> Iterator[Tensor]:
+        """uint8 [n, C, H, W] of the images `rows` at each psi"""
+        w = draw_w(sweep.G, self.c[rows.start : rows.stop], self.config.seed, rows)
+        noise = draw_noise(sweep.G, self.config.seed, rows)
+        for psi in sweep.psis:
+            yield images.to_uint8(synthesize_w(sweep.G, w, noise, psi, self.config.truncation_cutoff))
+
+    def lengths(self, sweep: Sweep, protocol: str, rows: range) -> list[Tensor]:
+        """Lengths [n] of the paths `rows` at each psi"""
+        assert self.lpips is not None, "it is loaded where path lengths are asked for"
+        config, c = self.config, self.c[rows.start : rows.stop]
+        return path_lengths(
+            sweep.G, self.lpips, c, PROTOCOLS[protocol], rows,
+            epsilon=config.ppl_epsilon, seed=config.seed, psis=sweep.psis, cutoff=config.truncation_cutoff,
+        )  # fmt: skip
+
+    def numbers(
+        self, reference: Reference, gen: Statistics, lengths: dict[str, Tensor], *, psi: float, is_headline: bool
+    ) -> Measured:
+        """Everything about one generator at one psi"""
+        measured = self.compare(reference.real, gen, bootstrap=is_headline)
+        for protocol, values in lengths.items():
+            assert self.lpips is not None, "it is loaded where path lengths are asked for"
+            measured.add(path_length_name(protocol, self.config, self.lpips.name), perceptual_path_length(values))
+        if is_headline and psi == 1:
+            measured.details = self.details(reference, gen)
+        return measured
+
+    def compare(self, real: Statistics, gen: Statistics, *, bootstrap: bool) -> Measured:
+        """The numbers of one set of images against another"""
+        bootstrap = bootstrap and self.config.bootstrap_num_resamples > 0
+        return Comparison(self.config, self.names, self.extractor, real, gen, bootstrap).measure()
+
+    def floor(self, reference: Reference) -> Measured:
+        """What real images score against the other real images of their split; nothing where no feature is kept
+
+        In memorisation the held-out images play the generator: the others are what could be memorised.
+        """
+        features = reference.real.features
+        if features is None:
+            return Measured()
+        rest, sample = split_for_floor(features, self.config.num_images, self.config.seed)
+        measured = self.compare(summarise(rest), summarise(sample), bootstrap=False)
+        if measured.numbers.pop(self.names.memorized, None) is not None and reference.heldout is not None:
+            assert reference.heldout.features is not None, "kept, as the others are"
+            measured.add(self.names.memorized, training_neighbors(features, reference.heldout.features, 1).memorized)
+        return measured
+
+    def details(self, reference: Reference, gen: Statistics) -> Details:
+        """The nearest training images of each generated one, and the distance within each class"""
+        real = reference.real.features
+        if real is None or gen.features is None:
+            return Details(None, None)
+        wanted = "memorization" in self.config.metrics
+        neighbors = training_neighbors(real, gen.features, min(NUM_NEIGHBORS, len(real))) if wanted else None
+        c = self.c[: self.config.num_images]
+        per_class = class_frechet_distances(real, reference.c, gen.features, c) if is_one_hot(c) else None
+        return Details(neighbors, per_class)
 
 
 def untrained_like(G: Generator, seed: int) -> Generator:
@@ -86,30 +210,6 @@ def untrained_like(G: Generator, seed: int) -> Generator:
         torch.manual_seed(creation_seed(seed))
         fresh = Generator(G.config, img_resolution=G.img_resolution, img_channels=G.img_channels, c_dim=G.c_dim)
     return fresh.eval().requires_grad_(False).to(G.mapping.w_avg.device)
-
-
-def extract(batches: Iterable[Tensor], extractor: Extractor) -> Tensor:
-    """Features [N, F] of batches of uint8 images [n, C, H, W]"""
-    return torch.cat([extractor(img).cpu() for img in batches])
-
-
-def summarise(features: Tensor) -> Statistics:
-    """Statistics of features [N, F]"""
-    return Statistics(features, fit(features))
-
-
-def compare(
-    real: Statistics, gen: Statistics, config: EvaluateConfig, extractor_name: str, *, whole_set: bool = False
-) -> dict[str, float]:
-    """The numbers of one set of generated images against the real ones, by metric name
-
-    whole_set: whether real holds every real image there is; published names ask for that.
-    """
-    names = metric_names(config, extractor_name, whole_set=whole_set)
-    kid = kernel_distance(real.features, gen.features, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
-    fid = gaussian_distance(real.gaussian, gen.gaussian)
-    precision, recall = precision_recall(real.features, gen.features, config.pr_neighbors)
-    return {names.kid: kid, names.fid: fid, names.precision: precision, names.recall: recall}
 
 
 def split_for_floor(features: Tensor, num_images: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -126,17 +226,3 @@ def split_for_floor(features: Tensor, num_images: int, seed: int) -> tuple[Tenso
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(features)))
     count = min(num_images, len(features) // 2)
     return features[order[count:]], features[order[:count]]
-
-
-def cached_features(
-    folder: Path, digest: str, split: str, extractor: Extractor, compute: Callable[[], Tensor]
-) -> Tensor:
-    """Features [N, F] from the file named after archive, split, extractor and resize filter; computed when absent"""
-    network = f"{extractor.name}-{extractor.sha256[:12]}-{extractor.input_size}px-{extractor.resize_filter}"
-    path = folder / f"{digest[:12]}-{split}-{network}.safetensors"
-    if path.exists():
-        return load_file(path)["features"]
-    features = compute()
-    with replacing(path) as temporary:
-        save_file({"features": features.contiguous()}, temporary)
-    return features

@@ -5,7 +5,7 @@ N images, C channels, H W image, F features.
 
 import hashlib
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,6 +44,14 @@ class Extractor(Protocol):
         """Move its weights."""
 
 
+@runtime_checkable
+class Classifier(Extractor, Protocol):
+    """An extractor whose features a last layer turns into class scores."""
+
+    def scores(self, features: Tensor, /) -> Tensor:
+        """Features [N, F] -> class scores [N, K] before the softmax"""
+
+
 class EfficientNetExtractor(nn.Module):
     """Penultimate features of EfficientNet-Lite0, an ImageNet classifier: the offline default."""
 
@@ -65,6 +73,11 @@ class EfficientNetExtractor(nn.Module):
         rgb = resize(to_rgb(img.to(self.network.fc_weight.device)), self.input_size)
         features: Tensor = self.network((rgb - 127) / 128)  # the scale it was trained with
         return features
+
+    @torch.no_grad()
+    def scores(self, features: Tensor) -> Tensor:
+        """Features [N, 1280] -> ImageNet class scores [N, 1000] before the softmax"""
+        return self.network.classify(features.to(self.network.fc_weight.device)).to(features.device)
 
 
 class RandomExtractor(nn.Module):

@@ -78,6 +78,10 @@ class Gaussian:
     cov: Tensor | None  # fp64 [F, F], or
     factor: Tensor | None  # fp64 [F, N-1], the covariance being factor factor^T
 
+    def to(self, device: torch.device | str) -> "Gaussian":
+        """The same on another device"""
+        return Gaussian(*(None if x is None else x.to(device) for x in (self.mean, self.cov, self.factor)))
+
 
 def fit(features: Array) -> Gaussian:
     """Gaussian of features [N, F], the covariance divided by N"""

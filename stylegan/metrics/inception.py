@@ -139,9 +139,9 @@ class FIDInception(nn.Module):
             x = torch.cat([*maps, self._pooled(x, block, pooling)], dim=1)
         return x.mean(dim=(2, 3))
 
-    def probabilities(self, features: Tensor) -> Tensor:
-        """Features [N, 2048] -> class probabilities [N, 1008], without the output bias as in Inception Score"""
-        return F.linear(features, self.fc_weight).softmax(dim=1)
+    def scores(self, features: Tensor) -> Tensor:
+        """Features [N, 2048] -> class scores [N, 1008] before the softmax, without the output bias"""
+        return F.linear(features, self.fc_weight)
 
     def _chain(self, x: Tensor, names: tuple[str, ...], block: str = "") -> Tensor:
         for name in names:

@@ -34,6 +34,11 @@ class TrainingNeighbors:
         """
         return float(self.is_copy.double().mean())
 
+    def most_suspicious(self, count: int) -> list[int]:
+        """Rows of the generated images that are nearest to a training image for how alone it is, nearest first"""
+        nearness = (self.distance[:, 0] / self.spacing.clamp(min=1e-12)).argsort(stable=True)
+        return [int(row) for row in nearness[:count]]
+
 
 def training_neighbors(train: Array, gen: Array, k: int) -> TrainingNeighbors:
     """The k training samples [N, F] nearest to each generated one [M, F], in tiles as all distances
@@ -48,4 +53,5 @@ def training_neighbors(train: Array, gen: Array, k: int) -> TrainingNeighbors:
     x, y = x - centre, y - centre
     index, distance = nearest(y, x, k)
     spacing = nearest(x, x, 1, others=True)[1][:, 0]
-    return TrainingNeighbors(index, distance, spacing[index[:, 0]])
+    found = (index, distance, spacing[index[:, 0]])
+    return TrainingNeighbors(*(values.cpu() for values in found))

@@ -15,7 +15,11 @@ class MetricNames:
     kid: str
     precision: str
     recall: str
+    density: str
+    coverage: str
     inception_score: str
+    fid_infinity: str
+    memorized: str
 
 
 def metric_names(config: EvaluateConfig, extractor: str, *, whole_set: bool) -> MetricNames:
@@ -37,11 +41,17 @@ def metric_names(config: EvaluateConfig, extractor: str, *, whole_set: bool) -> 
         kid="kid50k_full" if inception and whole_set and subsets else f"kid_{extractor}",
         precision="pr50k3_full_precision" if pr else f"precision_{extractor}",
         recall="pr50k3_full_recall" if pr else f"recall_{extractor}",
+        density=f"density_{extractor}",
+        coverage=f"coverage_{extractor}",
         inception_score="is50k" if inception else f"is_{extractor}",
+        fid_infinity="frechet_infinity_random" if extractor == "random" else f"fid_infinity_{extractor}",
+        memorized=f"memorized_{extractor}",
     )
 
 
-def path_length_name(config: EvaluateConfig, lpips: str) -> str:
-    """Name of the path length in W, at its ends; published (Karras et al. 2020) are 50,000 pairs by the public VGG16"""
+def path_length_name(protocol: str, config: EvaluateConfig, lpips: str) -> str:
+    """Name of a path length; published (Karras et al. 2019 and 2020) are 50,000 pairs by the public VGG16"""
     published = config.ppl_num_pairs == PUBLISHED_NUM_IMAGES and config.ppl_epsilon == 1e-4
-    return "ppl2_wend" if lpips == "vgg16" and published else f"ppl_{lpips}"
+    if lpips == "vgg16" and published:
+        return protocol
+    return f"{'ppl' if protocol == 'ppl2_wend' else protocol}_{lpips}"

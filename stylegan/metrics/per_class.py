@@ -5,7 +5,6 @@ N real, M generated samples, F features.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from stylegan.metrics.arrays import Array, MetricError, check_pair
@@ -36,7 +35,12 @@ def class_frechet_distances(real: Array, real_c: Tensor, gen: Array, gen_c: Tens
             f"class_frechet_distances: labels are {list(real_c.shape)} and {list(gen_c.shape)} for {len(x)} real and "
             f"{len(y)} generated features; expected [N, c_dim] and [M, c_dim], one row for each image."
         )
-    real_labels, gen_labels = _classes(real_c).to(x.device), _classes(gen_c).to(y.device)
+    if not (is_one_hot(real_c) and is_one_hot(gen_c)):
+        raise MetricError(
+            f"class_frechet_distances: labels {list(real_c.shape)} are not one-hot, so they name no classes. "
+            "Per-class distances need a data set with class labels and data.use_labels: true."
+        )
+    real_labels, gen_labels = real_c.argmax(dim=1).to(x.device), gen_c.argmax(dim=1).to(y.device)
     found = []
     for label in range(real_c.shape[1]):
         a, b = x[real_labels == label], y[gen_labels == label]
@@ -45,12 +49,6 @@ def class_frechet_distances(real: Array, real_c: Tensor, gen: Array, gen_c: Tens
     return found
 
 
-def _classes(c: Tensor) -> Tensor:
-    """One-hot [N, c_dim] -> class [N]"""
-    one_hot = c.ndim == 2 and c.shape[1] > 0 and bool(((c == 1).sum(dim=1) == 1).all() & ((c == 0) | (c == 1)).all())
-    if not one_hot:
-        raise MetricError(
-            f"class_frechet_distances: labels {list(c.shape)} are not one-hot, so they name no classes. "
-            "Per-class distances need a data set with class labels and data.use_labels: true."
-        )
-    return torch.as_tensor(c.argmax(dim=1))
+def is_one_hot(c: Tensor) -> bool:
+    """Whether labels [N, c_dim] name one class each"""
+    return c.shape[1] > 0 and bool(((c == 1).sum(dim=1) == 1).all() & ((c == 0) | (c == 1)).all())

@@ -3,6 +3,7 @@
 P pairs, N images, C channels, H W image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from stylegan.metrics.extractors import on_white
 from stylegan.metrics.lpips import Lpips
-from stylegan.metrics.sampling import PATH, Z_END, Z, batches, normals, synthesize_w, uniforms
+from stylegan.metrics.sampling import PATH, Z_END, Z, draw_noise, normals, synthesize_w, uniforms
 from stylegan.networks import Generator
 
 MAX_RESOLUTION = 256  # VGG16 saw images of about this size; larger ones are averaged down to it
@@ -44,23 +45,24 @@ def path_lengths(
     lpips: Lpips,
     c: Tensor,
     protocol: PathProtocol,
+    rows: range,
     *,
     epsilon: float,
     seed: int,
-    batch_size: int,
-    psi: float,
+    psis: Sequence[float],
     cutoff: int | None,
-) -> Tensor:
-    """d(G(path(t)), G(path(t + epsilon))) / epsilon^2 for one pair of latents per label in c [P, c_dim]  ->  [P]
+) -> list[Tensor]:
+    """d(G(path(t)), G(path(t + epsilon))) / epsilon^2 of the paths `rows`, whose labels are c [n, c_dim]  ->  [n] a psi
 
-    (Karras et al. 2019, Eq. 2-3.) Both images share label and noise. psi, cutoff: truncation of both ends.
+    (Karras et al. 2019, Eq. 2-3.) Both images share label and noise. psis, cutoff: truncations of both ends, which
+    share latents and noise.
     """
+    ends, noise = path_step(G, c, protocol, epsilon, seed, rows), draw_noise(G, seed, rows)
     lengths = []
-    for rows in batches(len(c), batch_size):
-        w0, w1 = path_step(G, c[rows.start : rows.stop], protocol, epsilon, seed, rows)
-        img0, img1 = (synthesize_w(G, w, seed, rows, psi, cutoff) for w in (w0, w1))
-        lengths.append(lpips(lpips_input(img0, protocol.crop), lpips_input(img1, protocol.crop)) / epsilon**2)
-    return torch.cat(lengths)
+    for psi in psis:
+        img0, img1 = (lpips_input(synthesize_w(G, w, noise, psi, cutoff), protocol.crop) for w in ends)
+        lengths.append(lpips(img0, img1) / epsilon**2)
+    return lengths
 
 
 def path_step(

@@ -3,7 +3,7 @@
 N images, L = num_ws, C channels, H W image.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,35 +39,43 @@ def draw_labels(dataset: ImageDataset, num_images: int, seed: int) -> Tensor:
 @torch.no_grad()
 def draw_latents(G: Generator, c: Tensor, seed: int, batch_size: int, stream: int = Z) -> Latents:
     """Latents of one image for each label in c [N, c_dim]"""
-    w = []
-    for start in range(0, len(c), batch_size):
-        labels = c[start : start + batch_size]
-        z = normals(seed, stream, range(start, start + len(labels)), G.z_dim).to(G.mapping.w_avg)
-        w.append(G.mapping(z, labels.to(z))[:, 0])  # one w for all layers
-    return Latents(seed, torch.cat(w))
+    return Latents(
+        seed,
+        torch.cat([draw_w(G, c[rows.start : rows.stop], seed, rows, stream) for rows in batches(len(c), batch_size)]),
+    )
+
+
+@torch.no_grad()
+def draw_w(G: Generator, c: Tensor, seed: int, rows: range, stream: int = Z) -> Tensor:
+    """w [n, w_dim] of the images `rows`, whose labels are c [n, c_dim]"""
+    z = normals(seed, stream, rows, G.z_dim).to(G.mapping.w_avg)
+    w: Tensor = G.mapping(z, c.to(z))[:, 0]  # one w for all layers
+    return w
 
 
 @torch.no_grad()
 def synthesize(G: Generator, latents: Latents, rows: range, psi: float, cutoff: int | None) -> Tensor:
     """Images [n, C, H, W], float in about [-1, 1], of the given rows of latents, each with noise of its own"""
     w = latents.w[rows.start : rows.stop].to(G.mapping.w_avg)
-    return synthesize_w(G, w, latents.seed, rows, psi, cutoff)
+    return synthesize_w(G, w, draw_noise(G, latents.seed, rows), psi, cutoff)
+
+
+def draw_noise(G: Generator, seed: int, rows: range) -> dict[str, Tensor]:
+    """Noise maps [n, 1, H, W] of the images `rows`, by the names of the constant ones whose place they take
+
+    As in noise_mode "random", but a function of (seed, row), so that a sweep over psi shares them.
+    """
+    maps = {name: buffer for name, buffer in G.synthesis.named_buffers() if name.endswith("noise_const")}
+    sizes = [buffer.numel() for buffer in maps.values()]
+    draws = normals(seed, NOISE, rows, sum(sizes)).to(G.mapping.w_avg).split(sizes, dim=1)
+    return {name: draw.reshape(-1, 1, *maps[name].shape[-2:]) for name, draw in zip(maps, draws, strict=True)}
 
 
 @torch.no_grad()
-def synthesize_w(G: Generator, w: Tensor, seed: int, rows: range, psi: float, cutoff: int | None) -> Tensor:
-    """Images [n, C, H, W] of w [n, w_dim] with the noise that belongs to the images `rows`
-
-    Noise as in noise_mode "random", but a function of (seed, row): it takes the place of the constant noise maps.
-    """
+def synthesize_w(G: Generator, w: Tensor, noise: Mapping[str, Tensor], psi: float, cutoff: int | None) -> Tensor:
+    """Images [n, C, H, W] of w [n, w_dim] with the noise maps of draw_noise"""
     ws = truncate(w[:, None].expand(-1, G.num_ws, -1), G.mapping.w_avg, psi, cutoff)
-    maps = {name: buffer for name, buffer in G.synthesis.named_buffers() if name.endswith("noise_const")}
-    draws = normals(seed, NOISE, rows, sum(buffer.numel() for buffer in maps.values())).to(w)
-    noise, start = {}, 0
-    for name, buffer in maps.items():
-        noise[name] = draws[:, start : start + buffer.numel()].reshape(-1, 1, *buffer.shape[-2:])
-        start += buffer.numel()
-    img: Tensor = functional_call(G.synthesis, noise, (ws,), {"noise_mode": "const"})
+    img: Tensor = functional_call(G.synthesis, dict(noise), (ws,), {"noise_mode": "const"})
     return img
 
 

@@ -36,8 +36,8 @@ class ScriptedInception(nn.Module):
         features: Tensor = self.script(img.to(torch.uint8), return_features=True)
         return features.flatten(1).float()
 
-    def probabilities(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.fc_weight).softmax(dim=1)
+    def scores(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.fc_weight)
 
 
 class InceptionExtractor(nn.Module):
@@ -58,10 +58,10 @@ class InceptionExtractor(nn.Module):
         return features
 
     @torch.no_grad()
-    def probabilities(self, features: Tensor) -> Tensor:
-        """Features [N, 2048] -> class probabilities [N, 1008] without the output bias, as Inception Score takes them"""
-        probabilities: Tensor = self.network.probabilities(features.to(device_of(self.network)))
-        return probabilities.to(features.device)
+    def scores(self, features: Tensor) -> Tensor:
+        """Features [N, 2048] -> class scores [N, 1008] without the output bias, as Inception Score takes them"""
+        scores: Tensor = self.network.scores(features.to(device_of(self.network)))
+        return scores.to(features.device)
 
 
 class VGG16Extractor(nn.Module):

@@ -1,4 +1,4 @@
-"""The truncation sweep under a real Ray Tune: equal to measuring in this process, and failing with the psi named."""
+"""The truncation sweep on real Ray workers: equal to measuring in this process, and failing with the psi named."""
 
 import csv
 import json
@@ -9,23 +9,16 @@ import pytest
 import torch
 
 from pipelines.cluster import connect
-from pipelines.evaluate import (
-    EvaluationError,
-    evaluate,
-    extract_on,
-    make_evaluator,
-    measure_all,
-    rounded,
-    subjects_of,
-)
+from pipelines.evaluate import evaluate
+from pipelines.measuring import make_evaluator, measure_on_cluster
 from pipelines.params import Params
 from stylegan.checkpoint import load_generator, save_generator
 from stylegan.data import ImageDataset
 from stylegan.files import sha256_of
-from stylegan.metrics.evaluator import extract
-from stylegan.metrics.extractors import RandomExtractor
-from stylegan.metrics.sampling import real_batches
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.evaluator import Sweep, untrained_like
 from stylegan.networks import Generator
+from tests.measuring import measured_here
 
 pytestmark = pytest.mark.distributed
 
@@ -60,53 +53,53 @@ def train_split(root: Path) -> ImageDataset:
     return ImageDataset(root / "data" / "archive.zip", use_labels=False, xflip=False, split="train", max_images=None)
 
 
-def test_stage_writes_both_reports_and_repeats_itself(ray: None, params: Params, root: Path) -> None:
-    results = evaluate(params, root, root / "state")
+def test_stage_writes_its_reports_and_repeats_itself(ray: None, params: Params, root: Path) -> None:
+    content = evaluate(params, root, root / "state")
     reports = root / "reports"
-    first = (reports / "metrics.json").read_bytes(), (reports / "psi_sweep.csv").read_bytes()
-    assert json.loads(first[0]) == results
-    assert list(results) == [
+    first = [(reports / name).read_bytes() for name in ("metrics.json", "psi_sweep.csv", "neighbors.png")]
+    assert json.loads(first[0]) == content
+    assert list(content) == [
         "extractor", "num_images", "num_real", "floor_num_images", "seed", "resize_filter", "split", "archive_sha256",
-        "cur_nimg", "metrics", "floor", "untrained", "truncation",
+        "generator_sha256", "cur_nimg", "metrics", "intervals", "confidence", "floor", "untrained", "truncation",
+        "recommended", "neighbors", "per_class", "notes",
     ]  # fmt: skip
-    assert (results["num_images"], results["num_real"], results["floor_num_images"]) == (8, 18, 8)
-    assert (results["cur_nimg"], results["split"], results["seed"]) == (32, "train", 0)
-    names = ["kid_random", "frechet_random", "precision_random", "recall_random", "ppl_random"]
-    assert list(results["metrics"]) == list(results["untrained"]) == names
-    assert [row["psi"] for row in results["truncation"]] == [0.5, 1.0]
-    assert results["truncation"][-1] == {"psi": 1.0} | results["metrics"]
+    assert (content["num_images"], content["num_real"], content["floor_num_images"]) == (8, 18, 8)
+    assert (content["cur_nimg"], content["split"], content["seed"]) == (32, "train", 0)
+    pr = ["precision_random", "recall_random", "density_random", "coverage_random"]
+    names = ["kid_random", "frechet_random", *pr, "memorized_random", "ppl_random"]
+    assert list(content["metrics"]) == list(content["untrained"]) == names
+    assert [row["psi"] for row in content["truncation"]] == [0.5, 1.0]
+    untruncated = {"psi": 1.0} | content["metrics"] | {"intervals": content["intervals"]}
+    assert content["truncation"][-1] == untruncated
+    assert content["recommended"]["psi"] in (0.5, 1.0)
+    assert len(content["neighbors"]["rows"]) == params.evaluate.neighbors_num_shown
     with (reports / "psi_sweep.csv").open(newline="") as file:
         rows = [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
-    assert rows == results["truncation"]
+    assert [row["kid_random"] for row in rows] == [row["kid_random"] for row in content["truncation"]]
 
     evaluate(params, root, root / "state")
-    assert ((reports / "metrics.json").read_bytes(), (reports / "psi_sweep.csv").read_bytes()) == first
+    assert [(reports / name).read_bytes() for name in ("metrics.json", "psi_sweep.csv", "neighbors.png")] == first
 
 
-def test_trials_measure_what_one_process_measures(ray: None, params: Params, root: Path) -> None:
-    evaluator = make_evaluator(params.evaluate, train_split(root), root / "none", root / "alone")
-    G = load_generator(root / "models" / "generator.safetensors")
-    subjects = subjects_of(evaluator, G, seed=0)
-    numbers = measure_all(evaluator, subjects, params.cluster)
-    assert numbers == [rounded(evaluator.measure(s.G, s.latents, s.psi)) for s in subjects]
-
-
-def test_features_spread_over_the_cluster_are_those_of_one_process(
-    ray: None, params: Params, root: Path, capsys: pytest.CaptureFixture[str]
+def test_two_workers_measure_what_one_process_measures(
+    ray: None, make_params: Callable[..., Params], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dataset, extractor = train_split(root), RandomExtractor(16)
-    features = extract_on(params.cluster, len(dataset))(real_batches(dataset, 1), extractor)
-    assert "real features 18/18 images, 0 s left" in capsys.readouterr().out
-    assert torch.equal(features, extract(real_batches(dataset, 1), extractor))
-
-
-def test_failed_trial_names_its_subject_and_the_reason(ray: None, params: Params, root: Path) -> None:
-    evaluator = make_evaluator(params.evaluate, train_split(root), root / "none", root / "state")
-    evaluator.real.features[0, 0] = torch.nan
+    params = make_params("cluster.num_workers=2", "train.batch_size=8")
+    evaluator = make_evaluator(params.evaluate, train_split(root), root / "none")
     G = load_generator(root / "models" / "generator.safetensors")
-    with pytest.raises(EvaluationError) as caught:
-        measure_all(evaluator, subjects_of(evaluator, G, seed=0)[:1], params.cluster)
-    assert str(caught.value) == (
-        "psi 0.5: kernel_distance: features hold NaN or infinity; the images or the extractor's weights do. "
-        "Check the generator with `python -m stylegan generate`."
-    )
+    sweeps = [Sweep("generator", G, (0.5, 1.0)), Sweep("untrained generator", untrained_like(G, 1), (1.0,))]
+    found = measure_on_cluster(evaluator, sweeps, train_split(root), root / "two", params.cluster)
+    alone = measured_here(evaluator, sweeps, train_split(root))
+    assert [one.numbers for one in found[:-1]] == [one.numbers for one in alone[:-1]]
+    assert [one.intervals for one in found] == [one.intervals for one in alone]
+    assert found[-1].numbers.items() >= alone[-1].numbers.items()
+    # 24 real images, held-out ones among them, and for each of three measurements 8 images and 4 pairs
+    assert "measuring 72/72 images, 0 s left" in capsys.readouterr().out
+
+
+def test_failed_measurement_is_named_with_the_reason(ray: None, make_params: Callable[..., Params], root: Path) -> None:
+    evaluator = make_evaluator(make_params("evaluate.metrics=[kid, is]").evaluate, train_split(root), root / "none")
+    sweep = Sweep("generator", load_generator(root / "models" / "generator.safetensors"), (0.5,))
+    with pytest.raises(MetricError) as caught:
+        measure_on_cluster(evaluator, [sweep], train_split(root), root / "state", make_params().cluster)
+    assert str(caught.value).startswith("generator at psi 0.5: inception score: the extractor random has no class")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.evaluate import make_evaluator
+from pipelines.measuring import make_evaluator
 from pipelines.params import Params
 from pipelines.prepare import prepare
 from pipelines.render import draw_pictures
@@ -18,9 +18,11 @@ from stylegan.data import ImageDataset
 from stylegan.files import write_json
 from stylegan.generate import generate_images, interpolate
 from stylegan.images import save_image
+from stylegan.metrics.evaluator import Sweep
 from stylegan.pyramid import spelt
 from stylegan.state import TrainState
 from stylegan.train import train
+from tests.measuring import measured_here
 
 Make = Callable[..., Params]
 COLOURLESS = [f"augment.multipliers.{name}=0" for name in ("brightness", "contrast", "lumaflip", "hue", "saturation")]
@@ -87,9 +89,9 @@ def test_the_whole_way(
     frames = list(interpolate(G, [1, 2], 2, psi=1.0, c=c, batch_size=4))
     assert [frame.shape for frame in frames] == [(channels, *size)] * 4
 
-    evaluator = make_evaluator(params.evaluate, dataset, tmp_path, tmp_path)
-    numbers = evaluator.measure(G, evaluator.latents(G), psi=1.0)
-    assert all(np.isfinite(value) for value in numbers.values())
+    evaluator = make_evaluator(params.evaluate, dataset, tmp_path)
+    measured, _floor = measured_here(evaluator, [Sweep("generator", G, (1.0,))], dataset)
+    assert all(np.isfinite(value) for value in measured.numbers.values())
     pictures = draw_pictures(params, G, dataset, tmp_path)
     assert pictures.samples.startswith(b"\x89PNG")
     with Image.open(tmp_path / "samples.png") as sheet:

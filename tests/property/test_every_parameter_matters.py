@@ -25,8 +25,7 @@ from stylegan.checkpoint import save_checkpoint
 from stylegan.data import ImageDataset
 from stylegan.data.archive import ArchiveError
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.evaluator import extract
-from stylegan.metrics.extractors import Extractor
+from stylegan.metrics.evaluator import Reference, Sweep
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.train import train
@@ -124,6 +123,10 @@ EVALUATE = {
     "num_images": ["evaluate.num_images=12"],
     "batch_size": ["evaluate.batch_size=3"],
     "seed": ["evaluate.seed=1"],
+    "metrics": ["evaluate.metrics=[kid]"],
+    "bootstrap_num_resamples": ["evaluate.bootstrap_num_resamples=11"],
+    "bootstrap_level": ["evaluate.bootstrap_level=0.5"],
+    "neighbors_num_shown": ["evaluate.neighbors_num_shown=3"],
     "truncation_psi": ["evaluate.truncation_psi=[0.5, 1.0]"],
     "truncation_cutoff": ["evaluate.truncation_psi=[0.5, 1.0]", "evaluate.truncation_cutoff=2"],
     "kid_num_subsets": ["evaluate.kid_num_subsets=2"],
@@ -270,7 +273,7 @@ def generator(tiny_params: Params) -> Generator:
 @pytest.fixture(scope="module")
 def measured(make_params: Make, tiny_archive: Path, G: Generator) -> Callable[..., str]:
     """measured(overrides...) -> every number of every psi, and the sizes of batches; or the refusal"""
-    from pipelines.evaluate import make_evaluator
+    from pipelines.measuring import make_evaluator
 
     @functools.cache
     def run(*overrides: str) -> str:
@@ -278,20 +281,24 @@ def measured(make_params: Make, tiny_archive: Path, G: Generator) -> Callable[..
         params = make_params("evaluate.truncation_psi=[1.0]", "evaluate.extractor_input_size=32", *overrides)
         dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
         absent = tiny_archive.parent / "absent"
-        features = tiny_archive.parent / digest(*overrides)
         sizes: list[int] = []
 
-        def noting_sizes(batches: Iterable[torch.Tensor], extractor: Extractor) -> torch.Tensor:
-            parts = list(batches)
-            sizes.extend(len(part) for part in parts)
-            return extract(parts, extractor)
+        def noting_sizes(batches: Iterable[range], images_per_row: int) -> Iterable[range]:
+            for rows in batches:
+                sizes.append(len(rows))
+                yield rows
 
         try:
-            evaluator = make_evaluator(params.evaluate, dataset, absent, features, noting_sizes)
+            evaluator = make_evaluator(params.evaluate, dataset, absent)
+            sweep = Sweep("generator", G, params.evaluate.truncation_psi)
+            reference = Reference(evaluator.statistics(dataset, noting_sizes), torch.zeros(len(dataset), 0), None)
+            measured = evaluator.measure([sweep], reference, noting_sizes)
         except (MetricError, FileNotFoundError) as error:
             return str(error)
-        numbers = [evaluator.measure(G, evaluator.latents(G), psi) for psi in params.evaluate.truncation_psi]
-        return repr((numbers, sizes))
+        numbers = [(found.numbers, found.intervals) for found in measured]
+        details = next(found.details for found in measured if found.details is not None)
+        shown = details.neighbors and details.neighbors.most_suspicious(params.evaluate.neighbors_num_shown)
+        return repr((numbers, sizes, shown))
 
     return run
 

@@ -32,9 +32,3 @@ def test_the_folder_of_a_run_is_its_name_and_resumes_it(config: ClusterConfig, t
     assert (run.storage_path, run.name) == (str(tmp_path / "fingerprint"), "checkpoints")
     assert run.failure_config.max_failures == run.failure_config.controller_failure_limit == 5
     assert run.checkpoint_config.num_to_keep == 2
-
-
-def test_trials_reserve_what_they_compute_on(config: ClusterConfig) -> None:
-    gpu = config.model_copy(update={"use_gpu": True})
-    assert (cluster.trial_resources(config), cluster.trial_device(config)) == ({"CPU": 1}, "cpu")
-    assert (cluster.trial_resources(gpu), cluster.trial_device(gpu)) == ({"CPU": 1, "GPU": 1}, "cuda")

@@ -1,32 +1,25 @@
 """Stage `evaluate` without Ray: what it reads and refuses, what it measures besides the sweep, what it writes."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from ray import tune
-from torch import Tensor
 
-from pipelines.evaluate import (
-    EvaluationError,
-    evaluate,
-    make_evaluator,
-    numbers_of,
-    rounded,
-    subjects_of,
-    table,
-    write_csv,
-)
+from pipelines import results
+from pipelines.evaluate import EvaluationError, evaluate
+from pipelines.measuring import make_evaluator
 from pipelines.params import Params
 from stylegan.checkpoint import save_generator
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of
-from stylegan.metrics.evaluator import untrained_like
-from stylegan.metrics.extractors import Extractor
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.comparison import Measured
+from stylegan.metrics.evaluator import Reference, Sweep, untrained_like
 from stylegan.networks import Generator
 from stylegan.state import TrainState
+from tests.measuring import measured_here, track
 
 
 def write_models(root: Path, params: Params, archive: Path, *, resolution: int = 16, c_dim: int = 0) -> None:
@@ -43,37 +36,122 @@ def train_split(archive: Path, *, use_labels: bool = False) -> ImageDataset:
     return ImageDataset(archive, use_labels=use_labels, xflip=False, split="train", max_images=None)
 
 
-def test_all_images_of_the_train_split_are_the_real_side(
-    tiny_params: Params, tiny_archive: Path, tmp_path: Path
+def generator(params: Params, seed: int = 0) -> Generator:
+    return untrained_like(Generator(params.generator, img_resolution=16, img_channels=3, c_dim=0), seed)
+
+
+def measured(params: Params, archive: Path, *sweeps: Sweep) -> list[Measured]:
+    dataset = train_split(archive)
+    return measured_here(make_evaluator(params.evaluate, dataset, archive), list(sweeps), dataset)
+
+
+def test_all_images_of_the_train_split_are_the_real_side(tiny_params: Params, tiny_archive: Path) -> None:
+    dataset = train_split(tiny_archive)
+    found = make_evaluator(tiny_params.evaluate, dataset, tiny_archive).statistics(dataset, track)
+    assert found.features is not None
+    assert found.features.shape == (18, 64)
+
+
+def test_a_measurement_names_every_number(tiny_params: Params, tiny_archive: Path) -> None:
+    half, floor = measured(tiny_params, tiny_archive, Sweep("generator", generator(tiny_params), (0.5,)))
+    pr = ["precision_random", "recall_random", "density_random", "coverage_random"]
+    assert list(half.numbers) == ["kid_random", "frechet_random", *pr, "memorized_random", "ppl_random"]
+    assert list(floor.numbers) == ["kid_random", "frechet_random", *pr]  # no path; nothing is held out here
+    assert list(half.intervals) == ["kid_random", *pr]
+    assert floor.intervals == {}
+
+
+def test_a_sweep_measures_what_each_psi_alone_does(tiny_params: Params, tiny_archive: Path) -> None:
+    G = generator(tiny_params)
+    swept = measured(tiny_params, tiny_archive, Sweep("generator", G, (0.5, 1.0)))[:2]
+    alone = [measured(tiny_params, tiny_archive, Sweep("generator", G, (psi,)))[0] for psi in (0.5, 1.0)]
+    assert [found.numbers for found in swept] == [found.numbers for found in alone]
+
+
+def test_the_headline_alone_gets_intervals_and_details_at_psi_1(tiny_params: Params, tiny_archive: Path) -> None:
+    first = Sweep("generator", generator(tiny_params), (0.5, 1.0))
+    half, full, other, _ = measured(tiny_params, tiny_archive, first, Sweep("other", generator(tiny_params, 1), (1.0,)))
+    assert [bool(found.intervals) for found in (half, full, other)] == [True, True, False]
+    assert [found.details is not None for found in (half, full, other)] == [False, True, False]
+    assert full.details is not None
+    assert full.details.neighbors is not None
+    assert full.details.neighbors.index.shape == (8, 3)
+    assert full.details.per_class is None  # no labels
+
+
+def test_held_out_images_are_the_yardstick_of_memorisation(tiny_params: Params, tiny_archive: Path) -> None:
+    dataset = train_split(tiny_archive)
+    evaluator = make_evaluator(tiny_params.evaluate, dataset, tiny_archive)
+    real = evaluator.statistics(dataset, track)
+    floors = [
+        evaluator.floor(Reference(real, torch.zeros(18, 0), heldout)).numbers.get("memorized_random")
+        for heldout in (None, real)
+    ]
+    assert floors == [None, 1.0]  # the training images themselves are copies, all of them
+
+
+def test_classes_are_compared_where_labels_name_them(make_params: Callable[..., Params], tiny_archive: Path) -> None:
+    params = make_params("evaluate.metrics=[kid, fid]")
+    dataset = train_split(tiny_archive, use_labels=True)
+    evaluator = make_evaluator(params.evaluate, dataset, tiny_archive)
+    G = Generator(params.generator, img_resolution=16, img_channels=3, c_dim=2)
+    details = measured_here(evaluator, [Sweep("generator", G, (1.0,))], dataset)[0].details
+    assert details is not None
+    assert details.neighbors is None  # memorisation was not asked for
+    assert details.per_class is not None
+    assert [(found.label, found.num_real) for found in details.per_class] == [(0, 8), (1, 10)]
+    assert sum(found.num_gen for found in details.per_class) == params.evaluate.num_images
+    assert results.classes(details, dataset) == [
+        {
+            "label": found.label,
+            "name": (dataset.class_names or ["0", "1"])[found.label],
+            "num_real": found.num_real,
+            "num_gen": found.num_gen,
+            "distance": None if found.distance is None else results.digits(found.distance),
+        }
+        for found in details.per_class
+    ]
+
+
+def test_frechet_distance_alone_keeps_no_feature(make_params: Callable[..., Params], tiny_archive: Path) -> None:
+    params = make_params("evaluate.metrics=[fid]")
+    dataset = train_split(tiny_archive)
+    evaluator = make_evaluator(params.evaluate, dataset, tiny_archive)
+    statistics = evaluator.statistics(dataset, track)
+    assert statistics.features is None
+    found, floor = evaluator.measure(
+        [Sweep("generator", generator(params), (1.0,))], Reference(statistics, torch.zeros(18, 0), None), track
+    )
+    assert list(found.numbers) == ["frechet_random"]
+    assert floor.numbers == {}
+    assert "The real-vs-real floor needs features" in results.notes(evaluator, dataset)[-1]
+
+
+def test_no_network_of_path_lengths_is_needed_where_none_is_asked_for(
+    make_params: Callable[..., Params], tiny_archive: Path
 ) -> None:
-    evaluator = make_evaluator(tiny_params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
-    assert evaluator.real.features.shape == (18, 64)
+    params = make_params("evaluate.metrics=[kid]", "evaluate.ppl_network=lpips_vgg16")
+    assert make_evaluator(params.evaluate, train_split(tiny_archive), tiny_archive.parent / "absent").lpips is None
 
 
-def test_real_features_are_read_from_the_cache_the_second_time(
-    tiny_params: Params, tiny_archive: Path, tmp_path: Path
-) -> None:
-    def must_not_run(batches: Iterable[Tensor], extractor: Extractor) -> Tensor:
-        raise AssertionError("the cache was not read")
-
-    first = make_evaluator(tiny_params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
-    second = make_evaluator(tiny_params.evaluate, train_split(tiny_archive), tmp_path, tmp_path, must_not_run)
-    assert torch.equal(first.real.features, second.real.features)
-
-
-def test_a_measurement_names_every_number(tiny_params: Params, tiny_archive: Path, tmp_path: Path) -> None:
-    evaluator = make_evaluator(tiny_params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
-    G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0)
-    numbers = evaluator.measure(G, evaluator.latents(G), 0.5)
-    names = ["kid_random", "frechet_random", "precision_random", "recall_random", "ppl_random"]
-    assert list(numbers) == names
-    assert list(evaluator.floor()) == names[:-1]  # real images have no path
+def test_a_failed_measurement_is_named(tiny_params: Params, tiny_archive: Path) -> None:
+    dataset = train_split(tiny_archive)
+    evaluator = make_evaluator(tiny_params.evaluate, dataset, tiny_archive)
+    real = evaluator.statistics(dataset, track)
+    assert real.features is not None
+    real.features[0, 0] = torch.nan
+    with pytest.raises(MetricError) as caught:
+        evaluator.measure(
+            [Sweep("generator", generator(tiny_params), (0.5,))], Reference(real, torch.zeros(18, 0), None), track
+        )
+    assert str(caught.value) == (
+        "generator at psi 0.5: kernel_distance: features hold NaN or infinity; the images or the extractor's weights "
+        "do. Check the generator with `python -m stylegan generate`."
+    )
 
 
-def test_labels_of_a_conditional_generator_are_drawn_from_the_data(
-    tiny_params: Params, tiny_archive: Path, tmp_path: Path
-) -> None:
-    evaluator = make_evaluator(tiny_params.evaluate, train_split(tiny_archive, use_labels=True), tmp_path, tmp_path)
+def test_labels_of_a_conditional_generator_are_drawn_from_the_data(tiny_params: Params, tiny_archive: Path) -> None:
+    evaluator = make_evaluator(tiny_params.evaluate, train_split(tiny_archive, use_labels=True), tiny_archive)
     assert evaluator.c.shape == (tiny_params.evaluate.num_images, 2)
     assert set(evaluator.c.sum(dim=1).tolist()) == {1}
     assert 0 < int(evaluator.c[:, 0].sum()) < len(evaluator.c)
@@ -93,16 +171,13 @@ def test_labels_of_a_conditional_generator_are_drawn_from_the_data(
         "evaluate.extractor_input_size=8",
     ],
 )
-def test_every_parameter_changes_a_number(
-    make_params: Callable[..., Params], tiny_archive: Path, tmp_path: Path, change: str
-) -> None:
-    G = untrained_like(Generator(make_params().generator, img_resolution=16, img_channels=3, c_dim=0), seed=0)
+def test_every_parameter_changes_a_number(make_params: Callable[..., Params], tiny_archive: Path, change: str) -> None:
     # Pictures of noise lie far from the archive's; between halves of it precision and recall are neither 0 nor 1.
-    measured = []
-    for params in (make_params("evaluate.num_images=10"), make_params("evaluate.num_images=10", change)):
-        evaluator = make_evaluator(params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
-        measured.append((evaluator.measure(G, evaluator.latents(G), 0.5), evaluator.floor()))
-    assert measured[0] != measured[1]
+    before, after = (
+        measured(params, tiny_archive, Sweep("generator", generator(params), (0.5,)))
+        for params in (make_params("evaluate.num_images=10"), make_params("evaluate.num_images=10", change))
+    )
+    assert [found.numbers for found in before] != [found.numbers for found in after]
 
 
 def test_untrained_generator_is_the_one_training_starts_from(tiny_params: Params) -> None:
@@ -116,48 +191,33 @@ def test_untrained_generator_is_the_one_training_starts_from(tiny_params: Params
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in started.state_dict().items())
 
 
-def test_subjects_are_the_generator_at_every_psi_and_the_untrained_one(
-    make_params: Callable[..., Params], tiny_archive: Path, tmp_path: Path
-) -> None:
-    params = make_params("evaluate.truncation_psi=[1.0, 0.5, 1.0]")
-    evaluator = make_evaluator(params.evaluate, train_split(tiny_archive), tmp_path, tmp_path)
-    G = Generator(params.generator, img_resolution=16, img_channels=3, c_dim=0)
-    half, full, untrained = subjects_of(evaluator, G, seed=0)
-    assert [half.name, full.name, untrained.name] == ["psi 0.5", "psi 1.0", "untrained generator"]
-    assert [half.psi, full.psi, untrained.psi] == [0.5, 1.0, 1.0]
-    assert half.G is full.G is G
-    assert half.latents is full.latents
-    expected = untrained_like(G, 0).state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in untrained.G.state_dict().items())
-    assert not torch.equal(untrained.latents.w, half.latents.w)
-
-
-def test_dead_trial_is_named_with_the_last_line_of_its_error() -> None:
-    died = tune.Result({}, None, RuntimeError("Traceback\n  File x\nOSError: disk full\n"), "")
-    with pytest.raises(EvaluationError) as caught:
-        numbers_of(died, "psi 0.5")
-    assert str(caught.value) == "psi 0.5: the trial died: OSError: disk full"
-
-
 def test_numbers_are_written_with_six_significant_digits() -> None:
-    assert rounded({"a": 123456.789, "b": -0.000123456789, "c": 0.0}) == {"a": 123457.0, "b": -0.000123457, "c": 0.0}
+    found = results.rounded({"a": 123456.789, "b": -0.000123456789, "c": 0.0})
+    assert found == {"a": 123457.0, "b": -0.000123457, "c": 0.0}
 
 
-def test_sweep_file_has_a_row_for_each_psi(tmp_path: Path) -> None:
-    write_csv(tmp_path / "reports" / "psi_sweep.csv", [{"psi": 0.5, "kid": 0.25}, {"psi": 1.0, "kid": 0.125}])
-    assert (tmp_path / "reports" / "psi_sweep.csv").read_text() == "psi,kid\n0.5,0.25\n1.0,0.125\n"
+def test_sweep_file_has_a_row_for_each_psi_and_columns_for_the_bounds(tmp_path: Path) -> None:
+    rows = [{"psi": 0.5, "kid": 0.25, "intervals": {"kid": [0.2, 0.3]}},
+            {"psi": 1.0, "kid": 0.125, "intervals": {"kid": [0.1, 0.2]}}]  # fmt: skip
+    results.write_csv(tmp_path / "reports" / "psi_sweep.csv", rows)
+    expected = "psi,kid,kid_low,kid_high\n0.5,0.25,0.2,0.3\n1.0,0.125,0.1,0.2\n"
+    assert (tmp_path / "reports" / "psi_sweep.csv").read_text() == expected
 
 
 def test_table_sets_generator_real_and_untrained_side_by_side() -> None:
-    results = {
+    content = {
         "metrics": {"kid_random": 0.012345, "ppl_random": 9.5},
+        "intervals": {"kid_random": [0.011, 0.0138]},
+        "confidence": 0.9,
         "floor": {"kid_random": -0.001},
         "untrained": {"kid_random": 1.5, "ppl_random": 100.0},
+        "notes": ["Few images."],
     }
-    assert table(results).splitlines() == [
-        "                           generator        real   untrained",
-        "kid_random                   0.01235      -0.001         1.5",
+    assert results.table(content).splitlines() == [
+        "                           generator        real   untrained   90% interval",
+        "kid_random                   0.01235      -0.001         1.5   0.011 to 0.0138",
         "ppl_random                       9.5                     100",
+        "Few images.",
     ]
 
 
@@ -202,5 +262,6 @@ def test_generator_of_another_resolution_is_refused(tiny_params: Params, tiny_ar
     archive = tmp_path / "data" / "archive.zip"
     assert str(caught.value) == (
         f"{archive}: resolution, channels and label width are (16, 3, 2), of the generator (32, 3, 2). "
-        "Run `dvc repro evaluate`, which trains on the present archive first."
+        "Evaluate it on images of its own kind: `dvc repro evaluate` trains on the present archive first, and --data "
+        "takes other images."
     )

@@ -30,7 +30,11 @@ def test_inception_with_the_published_protocol_has_the_published_names(make_para
         "kid": "kid50k_full",
         "precision": "precision_inception",
         "recall": "recall_inception",
+        "density": "density_inception",
+        "coverage": "coverage_inception",
         "inception_score": "is50k",
+        "fid_infinity": "fid_infinity_inception",
+        "memorized": "memorized_inception",
     }
 
 
@@ -72,7 +76,11 @@ def test_other_networks_never_have_a_published_name(make_params: Make, extractor
         "kid": f"kid_{extractor}",
         "precision": f"precision_{extractor}",
         "recall": f"recall_{extractor}",
+        "density": f"density_{extractor}",
+        "coverage": f"coverage_{extractor}",
         "inception_score": f"is_{extractor}",
+        "fid_infinity": "frechet_infinity_random" if extractor == "random" else f"fid_infinity_{extractor}",
+        "memorized": f"memorized_{extractor}",
     }
 
 
@@ -89,4 +97,10 @@ def test_other_networks_never_have_a_published_name(make_params: Make, extractor
 def test_path_length_has_its_published_name_by_the_public_vgg16_alone(
     make_params: Make, lpips: str, change: list[str], expected: str
 ) -> None:
-    assert path_length_name(make_params(*PUBLISHED, *change).evaluate, lpips) == expected
+    assert path_length_name("ppl2_wend", make_params(*PUBLISHED, *change).evaluate, lpips) == expected
+
+
+def test_legacy_path_lengths_keep_the_name_of_their_protocol(make_params: Make) -> None:
+    config = make_params(*PUBLISHED).evaluate
+    found = [path_length_name("ppl_zfull", config, lpips) for lpips in ("vgg16", "lpips_vgg")]
+    assert found == ["ppl_zfull", "ppl_zfull_lpips_vgg"]

@@ -1,6 +1,5 @@
 """Which images are measured, path lengths, and the way from images to named numbers."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,18 +9,16 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
+from stylegan.config import EvaluateConfig
 from stylegan.images import to_uint8
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.evaluator import (
-    Statistics,
-    cached_features,
-    compare,
-    extract,
-    split_for_floor,
-    summarise,
-)
+from stylegan.metrics.cache import StatisticsCache
+from stylegan.metrics.comparison import Collector, Comparison, Measured, Statistics, summarise
+from stylegan.metrics.evaluator import split_for_floor
 from stylegan.metrics.extractors import RandomExtractor
+from stylegan.metrics.fid import gaussian_distance
 from stylegan.metrics.lpips import Lpips, load_lpips
+from stylegan.metrics.names import metric_names
 from stylegan.metrics.ppl import PROTOCOLS, lpips_input, path_lengths, perceptual_path_length
 from stylegan.metrics.sampling import (
     Latents,
@@ -166,18 +163,27 @@ def test_batches_cover_every_row_once() -> None:
     assert [list(rows) for rows in batches(5, 2)] == [[0, 1], [2, 3], [4]]
 
 
+def lengths_of(
+    G: Generator, lpips: Lpips, count: int, *, psi: float = 1.0, epsilon: float = 1e-2, seed: int = 0, batch: int = 8
+) -> Tensor:
+    pieces = [
+        path_lengths(
+            G, lpips, no_labels(len(rows)), WEND, rows, epsilon=epsilon, seed=seed, psis=[psi], cutoff=None
+        )[0]
+        for rows in batches(count, batch)
+    ]  # fmt: skip
+    return torch.cat(pieces)
+
+
 def test_path_lengths_do_not_depend_on_the_batch(G: Generator, lpips: Lpips) -> None:
-    lengths = [
-        path_lengths(G, lpips, no_labels(6), WEND, epsilon=1e-2, seed=0, batch_size=n, psi=1.0, cutoff=None)
-        for n in (1, 4)
-    ]
+    lengths = [lengths_of(G, lpips, 6, batch=n) for n in (1, 4)]
     # Differences of fp32 embeddings that differ by 1 %, squared
     torch.testing.assert_close(lengths[0], lengths[1], rtol=1e-3, atol=1e-3 * float(lengths[0].max()))
 
 
 def test_path_length_is_the_lpips_of_two_ends_with_equal_noise(G: Generator, lpips: Lpips) -> None:
     epsilon = 0.1
-    lengths = path_lengths(G, lpips, no_labels(3), WEND, epsilon=epsilon, seed=5, batch_size=3, psi=0.7, cutoff=None)
+    lengths = lengths_of(G, lpips, 3, epsilon=epsilon, seed=5, psi=0.7)
     w0, w1 = (draw_latents(G, no_labels(3), 5, 3, stream=stream).w for stream in (0, 1))
     ends = [synthesize(G, Latents(5, w), range(3), 0.7, None) for w in (w0, w0 + epsilon * (w1 - w0))]
     torch.testing.assert_close(lengths, lpips(*ends) / epsilon**2)
@@ -185,11 +191,15 @@ def test_path_length_is_the_lpips_of_two_ends_with_equal_noise(G: Generator, lpi
 
 
 def test_path_is_shorter_under_truncation(G: Generator, lpips: Lpips) -> None:
-    full, half = (
-        path_lengths(G, lpips, no_labels(8), WEND, epsilon=1e-2, seed=0, batch_size=8, psi=psi, cutoff=None).mean()
-        for psi in (1.0, 0.3)
-    )
+    full, half = (lengths_of(G, lpips, 8, psi=psi).mean() for psi in (1.0, 0.3))
     assert float(half) < float(full)
+
+
+def test_a_sweep_over_psi_gives_the_lengths_of_each_psi(G: Generator, lpips: Lpips) -> None:
+    swept = path_lengths(
+        G, lpips, no_labels(4), WEND, range(4), epsilon=1e-2, seed=0, psis=[0.3, 1.0], cutoff=None
+    )  # fmt: skip
+    assert all(torch.equal(swept[i], lengths_of(G, lpips, 4, psi=psi)) for i, psi in enumerate([0.3, 1.0]))
 
 
 def test_outer_percentiles_of_path_lengths_are_left_out() -> None:
@@ -207,7 +217,7 @@ def test_mean_of_few_path_lengths_keeps_them_all() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_path_length_of_every_number_of_channels_is_finite(tiny_params: Params, lpips: Lpips, channels: int) -> None:
     G = make_generator(tiny_params, img_channels=channels)
-    lengths = path_lengths(G, lpips, no_labels(2), WEND, epsilon=1e-2, seed=0, batch_size=2, psi=1.0, cutoff=None)
+    lengths = lengths_of(G, lpips, 2)
     assert bool(lengths.isfinite().all())
 
 
@@ -226,34 +236,79 @@ def random_images(count: int, seed: int, spread: float = 0.3) -> Tensor:
     return to_uint8(colour + torch.randn(count, 3, 16, 16, generator=generator) * spread)
 
 
+EXTRACTOR = RandomExtractor(16)
+
+
 def statistics_of(img: Tensor) -> Statistics:
-    return summarise(extract(torch.split(img, 16), RandomExtractor(16)))
+    return summarise(torch.cat([EXTRACTOR(batch) for batch in torch.split(img, 16)]))
 
 
-def test_numbers_are_named_after_the_extractor(tiny_params: Params) -> None:
-    real, gen = statistics_of(random_images(24, 0)), statistics_of(random_images(16, 1))
-    assert list(compare(real, gen, tiny_params.evaluate, "efflite0")) == [
-        "kid_efflite0",
-        "fid_efflite0",
-        "precision_efflite0",
-        "recall_efflite0",
-    ]
+def compare(real: Statistics, gen: Statistics, config: EvaluateConfig, *, bootstrap: bool = False) -> Measured:
+    names = metric_names(config, "x", whole_set=False)
+    return Comparison(config, names, EXTRACTOR, real, gen, bootstrap).measure()
+
+
+def test_numbers_are_those_asked_for_in_that_order(make_params: Callable[..., Params]) -> None:
+    real, gen = statistics_of(random_images(80, 0)), statistics_of(random_images(80, 1))
+    config = make_params("evaluate.metrics=[fid_infinity, memorization, fid, pr, kid]").evaluate
+    assert list(compare(real, gen, config).numbers) == [
+        "fid_infinity_x", "memorized_x", "fid_x", "precision_x", "recall_x", "density_x", "coverage_x", "kid_x",
+    ]  # fmt: skip
+    assert list(compare(real, gen, make_params("evaluate.metrics=[kid]").evaluate).numbers) == ["kid_x"]
+
+
+def test_only_asked_for_are_intervals_computed_and_hold_their_number(make_params: Callable[..., Params]) -> None:
+    real, gen = statistics_of(random_images(48, 0)), statistics_of(random_images(48, 1, spread=0.4))
+    config = make_params("evaluate.metrics=[kid, fid, pr]", "evaluate.bootstrap_num_resamples=50").evaluate
+    found = compare(real, gen, config, bootstrap=True)
+    assert compare(real, gen, config).intervals == {}
+    assert list(found.intervals) == ["kid_x", "precision_x", "recall_x", "density_x", "coverage_x"]
+    assert all(low <= found.numbers[name] <= high for name, (low, high) in found.intervals.items())
+    wide = make_params("evaluate.metrics=[kid]", "evaluate.bootstrap_level=0.5").evaluate
+    low, high = compare(real, gen, wide, bootstrap=True).intervals["kid_x"]
+    assert found.intervals["kid_x"][0] < low < high < found.intervals["kid_x"][1]
+
+
+def test_inception_score_of_a_network_without_classes_is_refused(make_params: Callable[..., Params]) -> None:
+    real = statistics_of(random_images(8, 0))
+    with pytest.raises(MetricError) as caught:
+        compare(real, real, make_params("evaluate.metrics=[kid, is]").evaluate)
+    assert str(caught.value) == (
+        "inception score: the extractor random has no class scores. Take `is` out of evaluate.metrics, or set "
+        "evaluate.extractor to inception or efficientnet_lite0."
+    )
+
+
+def test_moments_give_the_distance_of_kept_features(make_params: Callable[..., Params]) -> None:
+    config, distances = make_params("evaluate.metrics=[fid]").evaluate, []
+    for keep in (True, False):
+        sides = []
+        for seed in (0, 1):
+            collector = Collector(EXTRACTOR.num_features, torch.device("cpu"), keep=keep)
+            for batch in torch.split(random_images(200, seed), 30):
+                collector.append(EXTRACTOR(batch))
+            statistics = collector.together(None)
+            assert statistics is not None
+            assert (statistics.features is not None) == keep
+            sides.append(statistics)
+        distances.append(compare(*sides, config).numbers["fid_x"])
+    assert distances[0] == pytest.approx(distances[1], rel=1e-9)  # sums of squares in another order
 
 
 def test_distances_grow_with_the_difference(make_params: Callable[..., Params]) -> None:
     config = make_params("evaluate.num_images=64", "evaluate.kid_subset_size=32", "evaluate.pr_neighbors=3").evaluate
     real = statistics_of(random_images(64, 0))
     same, near, far = (
-        compare(real, statistics_of(random_images(64, 1, spread)), config, "random") for spread in (0.3, 0.4, 0.8)
+        compare(real, statistics_of(random_images(64, 1, spread)), config).numbers for spread in (0.3, 0.4, 0.8)
     )
-    assert same["kid_random"] < near["kid_random"] < far["kid_random"]
-    assert same["frechet_random"] < near["frechet_random"] < far["frechet_random"]
-    assert same["precision_random"] > far["precision_random"]
+    assert same["kid_x"] < near["kid_x"] < far["kid_x"]
+    assert same["fid_x"] < near["fid_x"] < far["fid_x"]
+    assert same["precision_x"] > far["precision_x"]
 
 
 def test_subsets_are_drawn_with_the_seed_of_the_evaluation(make_params: Callable[..., Params]) -> None:
     real, gen = statistics_of(random_images(24, 0)), statistics_of(random_images(16, 1))
-    one, two = (compare(real, gen, make_params(f"evaluate.seed={seed}").evaluate, "x")["kid_x"] for seed in (0, 1))
+    one, two = (compare(real, gen, make_params(f"evaluate.seed={seed}").evaluate).numbers["kid_x"] for seed in (0, 1))
     assert one != two
 
 
@@ -261,27 +316,24 @@ def test_mode_collapse_is_seen_by_recall(make_params: Callable[..., Params]) -> 
     config = make_params("evaluate.num_images=64", "evaluate.pr_neighbors=3").evaluate
     img = random_images(64, 0)
     collapsed = img[:2].repeat(32, 1, 1, 1)
-    numbers = compare(statistics_of(img), statistics_of(collapsed), config, "random")
-    assert numbers["precision_random"] == 1
-    assert numbers["recall_random"] <= 2 / 64
+    numbers = compare(statistics_of(img), statistics_of(collapsed), config).numbers
+    assert numbers["precision_x"] == 1
+    assert numbers["recall_x"] <= 2 / 64
 
 
 def test_numbers_do_not_depend_on_the_batch(G: Generator, tiny_params: Params) -> None:
-    real, extractor = statistics_of(random_images(24, 0)), RandomExtractor(16)
-    latents = draw_latents(G, no_labels(16), 0, 16)
+    real = statistics_of(random_images(24, 0))
     one, many = (
-        compare(
-            real, summarise(extract(generated_batches(G, latents, 1.0, None, n), extractor)), tiny_params.evaluate, "x"
-        )
-        for n in (1, 16)
+        compare(real, statistics_of(images_of(G, 16, batch_size=n)), tiny_params.evaluate).numbers for n in (1, 16)
     )
     assert one == pytest.approx(many, rel=1e-3)  # single pixels may round to a neighbouring value
 
 
 def test_numbers_are_reproduced_exactly(G: Generator, tiny_params: Params) -> None:
     real = statistics_of(random_images(24, 0))
-    values = [compare(real, statistics_of(images_of(G, 8)), tiny_params.evaluate, "random") for _ in range(2)]
-    assert json.dumps(values[0]) == json.dumps(values[1])
+    found = [compare(real, statistics_of(images_of(G, 8)), tiny_params.evaluate, bootstrap=True) for _ in range(2)]
+    assert found[0].numbers == found[1].numbers
+    assert found[0].intervals == found[1].intervals
 
 
 def test_floor_splits_real_features_into_disjoint_parts() -> None:
@@ -301,17 +353,27 @@ def test_floor_of_too_few_images_is_refused() -> None:
     )
 
 
-def test_real_features_are_computed_once_per_archive_split_and_extractor(tmp_path: Path) -> None:
-    calls: list[None] = []
+def test_real_statistics_are_found_again_by_archive_split_and_extractor_alone(tmp_path: Path) -> None:
+    def cache(digest: str = "a", size: int = 16) -> StatisticsCache:
+        return StatisticsCache(tmp_path, digest * 64, RandomExtractor(size))
 
-    def compute() -> Tensor:
-        calls.append(None)
-        return torch.full((2, 64), float(len(calls)))
+    saved = statistics_of(random_images(80, 0))
+    cache().save("train", saved)
+    found = cache().load("train", features=True)
+    assert found is not None
+    assert found.features is not None
+    assert torch.equal(found.features, saved.features if saved.features is not None else torch.empty(0))
+    assert gaussian_distance(found.gaussian, saved.gaussian) == pytest.approx(0, abs=1e-12)
+    others = [cache("b").load("train", features=True), cache(size=8).load("train", features=True)]
+    assert [*others, cache().load("all", features=True)] == [None, None, None]
 
-    def features(digest: str = "a" * 64, split: str = "train", size: int = 16) -> float:
-        return float(cached_features(tmp_path, digest, split, RandomExtractor(size), compute)[0, 0])
 
-    assert features() == features() == 1
-    assert [features(digest="b" * 64), features(split="all"), features(size=8)] == [2, 3, 4]
-    assert features() == 1
-    assert len(calls) == 4
+def test_moments_alone_do_not_stand_for_features(tmp_path: Path) -> None:
+    cache, whole = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR), statistics_of(random_images(80, 0))
+    cache.save("train", Statistics(whole.gaussian, None))
+    assert cache.load("train", features=True) is None
+    found = cache.load("train", features=False)
+    assert found is not None
+    assert torch.equal(found.gaussian.mean, whole.gaussian.mean)
+    cache.save("all", whole)
+    assert cache.load("all", features=False) is not None  # features have moments

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan.metrics.lpips import load_lpips
+from stylegan.metrics.lpips import Lpips, load_lpips
 from stylegan.metrics.ppl import PROTOCOLS, lpips_input, path_lengths, path_step, slerp
-from stylegan.metrics.sampling import PATH, Z_END, Z, normals, uniforms
+from stylegan.metrics.sampling import PATH, Z_END, Z, batches, normals, uniforms
 from stylegan.networks import Generator
 
 EPSILON = 0.05
@@ -42,14 +42,16 @@ def test_only_the_legacy_protocols_crop() -> None:
     assert {name for name, protocol in PROTOCOLS.items() if not protocol.crop} == {"ppl2_wend"}
 
 
+def lengths_of(G: Generator, lpips: Lpips, name: str, rows: range) -> torch.Tensor:
+    c = torch.zeros(len(rows), 0)
+    return path_lengths(G, lpips, c, PROTOCOLS[name], rows, epsilon=EPSILON, seed=0, psis=[1.0], cutoff=None)[0]
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_lengths_do_not_depend_on_the_batch(G: Generator, name: str) -> None:
     lpips = load_lpips("random", Path("unused"))
     one, many = (
-        path_lengths(
-            G, lpips, torch.zeros(4, 0), PROTOCOLS[name], epsilon=EPSILON, seed=0, batch_size=n, psi=1.0, cutoff=None
-        )
-        for n in (1, 3)
+        torch.cat([lengths_of(G, lpips, name, rows) for rows in batches(4, batch_size)]) for batch_size in (1, 3)
     )
     assert bool((one > 0).all())
     torch.testing.assert_close(one, many, rtol=1e-3, atol=1e-3 * float(many.max()))  # fp32 embeddings, subtracted

@@ -1,0 +1,74 @@
+"""`python -m pipelines.evaluate --network FILE`: any generator against any images, outside the chain of stages.
+
+Reports go to reports/evaluations/NAME-FINGERPRINT/ and the numbers to MLflow as a run of that fingerprint, which stands
+for the network, the images and the section `evaluate`.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pipelines import evaluate as stage
+from pipelines.journal import Journal
+from pipelines.params import ROOT, Params, fingerprint
+from pipelines.prepare import EARTH, prepare
+from pipelines.recording import flatten, record_evaluation
+from pipelines.tracking import publishing
+from stylegan.commands.generators import load_any_generator
+from stylegan.config import PrepareConfig, parse
+from stylegan.data import ArchiveError, ImageDataset
+from stylegan.files import sha256_of
+from stylegan.networks import Generator
+
+ARCHIVE = Path("data/archive.zip")
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of images of so many channels
+
+
+def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | None) -> dict[str, Any]:
+    """Measure the generator in a file against images, write the reports, record them, and return metrics.json.
+
+    Raises the errors of both files, and EvaluationError where they do not fit together, each with its remedy.
+    """
+    G, _ = load_any_generator(network)
+    sha256 = sha256_of(network)
+    dataset = stage.open_dataset(archive_of(data or ARCHIVE, G, params), G)
+    name = fingerprint(params.evaluate, sha256, dataset.digest)
+    out = out or Path("reports/evaluations") / f"{network.stem}-{name}"
+    journal = Journal(ROOT / "runs" / name)
+    with publishing(journal, params.tracking):
+        facts = {"generator_sha256": sha256, "cur_nimg": None}
+        content = stage.measure(params, G, dataset, facts, Path("assets"), ROOT / "runs" / "features", out)
+        journal.params(flatten({"network": network.name, "generator": G.config.model_dump(mode="json")}))
+        journal.dataset(dataset.path.name, dataset.digest)
+        record_evaluation(journal, content, params)
+        journal.artifact(out / "metrics.json")
+        journal.artifact(out / "neighbors.png")
+        journal.status("FINISHED")
+    print(f"reports: {out}")
+    return content
+
+
+def archive_of(data: Path, G: Generator, params: Params) -> Path:
+    """The archive itself, or one made from a folder or data set at the size and in the colours of G
+
+    What else decides it is the section `prepare`, of which nothing is held out. Raises ArchiveError.
+    """
+    if data.suffix == ".zip":
+        try:
+            ImageDataset(data, use_labels=False, xflip=False, split="all", max_images=1)
+        except ArchiveError:
+            if not data.exists():
+                raise
+        else:
+            return data
+    values = params.prepare.model_dump(mode="json") | {
+        "source": str(data),
+        "resolution": G.img_resolution,
+        "mode": MODES.get(G.img_channels, "keep"),
+        "labels": "none" if G.c_dim == 0 else params.prepare.labels if params.prepare.labels != "none" else "folders",
+        "holdout_fraction": 0.0,
+    }
+    config = parse(PrepareConfig, values, f"--data {data}")
+    folder = ROOT / "runs" / "archives" / fingerprint(config, str(data.resolve()))
+    prepare(config, folder / "archive.zip", folder / "manifest.json", EARTH, workers=os.cpu_count() or 1)
+    return folder / "archive.zip"

@@ -1,0 +1,131 @@
+"""A measurement on the workers of the cluster: what each of them does, and what comes back."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train.torch
+import torch
+
+from pipelines.cluster import on_workers
+from pipelines.params import ClusterConfig
+from pipelines.progress import counting
+from stylegan.config import EvaluateConfig
+from stylegan.data import ImageDataset
+from stylegan.data.dataset import Split
+from stylegan.distributed import rank
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.cache import StatisticsCache
+from stylegan.metrics.comparison import Measured, Statistics
+from stylegan.metrics.evaluator import Evaluator, Reference, Sweep
+from stylegan.metrics.extractors import load_extractor
+from stylegan.metrics.lpips import load_lpips
+from stylegan.metrics.ppl import PROTOCOLS
+from stylegan.metrics.sampling import draw_labels
+
+SPLIT: Split = "train"  # published FIDs compare with the images that were trained on
+HELD_OUT: Split = "holdout"
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs."""
+
+    evaluator: Evaluator
+    sweeps: list[Sweep]
+    datasets: dict[Split, ImageDataset]  # the first is compared with
+    known: dict[Split, Statistics]  # of data sets that need not be looked at again
+    num_threads: int
+    counter: Any  # the actor that counts images
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What rank 0 brings back."""
+
+    measured: list[Measured]
+    statistics: dict[Split, Statistics]  # of the data sets that were looked at
+    problem: str | None
+
+
+def measure_worker(job: Job) -> Outcome | None:
+    """One worker's whole life: its share of real statistics that are not known, and of the sweeps."""
+    torch.set_num_threads(job.num_threads)
+    device = ray.train.torch.get_device()
+    evaluator, seen = job.evaluator.to(device), _Seen(job.counter)
+    fresh = {
+        split: evaluator.statistics(dataset, seen.track)
+        for split, dataset in job.datasets.items()
+        if split not in job.known
+    }
+    real, *others = (fresh.get(split) or job.known[split] for split in job.datasets)
+    labels = next(iter(job.datasets.values()))
+    reference = Reference(real, labels.labels(range(len(labels))), others[0] if others else None).to(device)
+    sweeps = [Sweep(sweep.name, sweep.G.to(device), sweep.psis) for sweep in job.sweeps]
+    try:
+        measured = evaluator.measure(sweeps, reference, seen.track)
+    except MetricError as error:  # raised here, it would reach the user inside pages of Ray's stack
+        return Outcome([], {}, str(error))
+    return Outcome(measured, {split: found.to("cpu") for split, found in fresh.items()}, None) if rank() == 0 else None
+
+
+class _Seen:
+    """Counts the images that this worker has seen."""
+
+    def __init__(self, counter: Any) -> None:
+        self.counter, self.count = counter, 0
+
+    def track(self, batches: Iterable[range], images_per_row: int) -> Iterator[range]:
+        """Pass batches on, and report each when it is done."""
+        for rows in batches:
+            yield rows
+            self.count += len(rows) * images_per_row
+            self.counter.report.remote(rank(), self.count)
+
+
+def make_evaluator(config: EvaluateConfig, dataset: ImageDataset, weights: Path) -> Evaluator:
+    """The networks that evaluate.metrics ask for, and labels as frequent as in the data set
+
+    Raises MetricError or FileNotFoundError for weights that are not there or unfit.
+    """
+    extractor = load_extractor(config.extractor, config.extractor_input_size, weights)
+    lpips = load_lpips(config.ppl_network, weights) if PROTOCOLS.keys() & set(config.metrics) else None
+    c = draw_labels(dataset, max(config.num_images, config.ppl_num_pairs), config.seed)
+    return Evaluator(config, extractor, lpips, c, is_whole(dataset), torch.device("cpu"))
+
+
+def is_whole(dataset: ImageDataset) -> bool:
+    """Whether the data set is every image of its archive, once"""
+    everything = ImageDataset(dataset.path, use_labels=False, xflip=False, split="all", max_images=None)
+    return len(dataset) == len(everything) and not dataset.xflip
+
+
+def measure_on_cluster(
+    evaluator: Evaluator, sweeps: list[Sweep], dataset: ImageDataset, state: Path, cluster: ClusterConfig
+) -> list[Measured]:
+    """Evaluator.measure on the workers of the cluster, with progress; real statistics stay in the folder `state`.
+
+    Raises MetricError that names the measurement which failed.
+    """
+    datasets = _datasets(dataset, evaluator)
+    cache = StatisticsCache(state, dataset.digest, evaluator.extractor)
+    loaded = {split: cache.load(split, features=evaluator.keeps_features) for split in datasets}
+    known = {split: found for split, found in loaded.items() if found is not None}
+    total = sum(map(evaluator.images_of, sweeps)) + sum(len(d) for split, d in datasets.items() if split not in known)
+    with counting(total, "measuring") as counter:
+        job = Job(evaluator, sweeps, datasets, known, cluster.cpus_per_worker, counter)
+        outcome: Outcome = on_workers(measure_worker, job, cluster, "evaluate")
+    if outcome.problem is not None:
+        raise MetricError(outcome.problem)
+    for split, found in outcome.statistics.items():
+        cache.save(split, found)
+    return outcome.measured
+
+
+def _datasets(dataset: ImageDataset, evaluator: Evaluator) -> dict[Split, ImageDataset]:
+    """The data set, and the images held out from it where memorisation asks for them and there are some"""
+    found: dict[Split, ImageDataset] = {SPLIT: dataset}
+    if "memorization" in evaluator.config.metrics and not evaluator.whole_set:
+        found[HELD_OUT] = ImageDataset(dataset.path, use_labels=False, xflip=False, split=HELD_OUT, max_images=None)
+    return found

@@ -1,0 +1,165 @@
+"""Statistics -> numbers: what one set of generated images scores against the real ones, and how sure that is.
+
+N real, M generated, H held-out images, F features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from stylegan.config import EvaluateConfig
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.bootstrap import Interval, kernel_interval, membership_intervals
+from stylegan.metrics.extractors import Classifier, Extractor
+from stylegan.metrics.fid import FeatureMoments, Gaussian, fit, gaussian_distance
+from stylegan.metrics.fid_infinity import frechet_infinity
+from stylegan.metrics.inception_score import inception_score
+from stylegan.metrics.kid import kernel_distance
+from stylegan.metrics.memorization import TrainingNeighbors, training_neighbors
+from stylegan.metrics.names import MetricNames
+from stylegan.metrics.per_class import ClassDistance
+from stylegan.metrics.precision_recall import membership
+from stylegan.metrics.ranks import gather_rows
+
+# Metrics that need every feature; a Frechet distance is content with moments, whose memory does not grow with N.
+OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity", "memorization"})
+INFINITY_POINTS = 15  # of the published line (Chong and Forsyth 2020)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """All that is compared of a set of images."""
+
+    gaussian: Gaussian
+    features: Tensor | None  # float32 [N, F], where a metric needs them
+
+    def to(self, device: torch.device | str) -> "Statistics":
+        """The same on another device"""
+        return Statistics(self.gaussian.to(device), None if self.features is None else self.features.to(device))
+
+
+def summarise(features: Tensor) -> Statistics:
+    """Statistics of features [N, F]"""
+    return Statistics(fit(features), features)
+
+
+class Collector:
+    """Features of one set of images on one rank, as they come: kept, or only their moments."""
+
+    def __init__(self, num_features: int, device: torch.device, *, keep: bool) -> None:
+        self._pieces: list[Tensor] = []
+        self._moments = None if keep else FeatureMoments(num_features, device)
+        self._device = device
+
+    def append(self, features: Tensor) -> None:
+        """Add the features [n, F] of a batch."""
+        if self._moments is None:
+            self._pieces.append(features.cpu())
+        else:
+            self._moments.append(features)
+
+    def together(self, dst: int | None) -> Statistics | None:
+        """Statistics of what all ranks collected, on rank dst, or on every rank; every rank has to call it, once"""
+        if self._moments is None:
+            features = gather_rows(self._pieces, dst)
+            return None if features is None else summarise(features.to(self._device))
+        self._moments.all_reduce_()
+        return Statistics(Gaussian(*self._moments.mean_and_cov(), factor=None), None)
+
+
+@dataclass(frozen=True)
+class Details:
+    """What is found about a generator besides numbers: its copies, and the distance within each class."""
+
+    neighbors: TrainingNeighbors | None
+    per_class: list[ClassDistance] | None
+
+
+@dataclass
+class Measured:
+    """Numbers by metric name, the bounds of those that have a confidence interval, and details where asked for."""
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    details: Details | None = None
+
+    def add(self, name: str, value: float, interval: Interval | None = None) -> None:
+        """Take in a number, with its interval if it has one."""
+        self.numbers[name] = value
+        if interval is not None:
+            self.intervals[name] = (interval.low, interval.high)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Generated against real images, by one extractor."""
+
+    config: EvaluateConfig
+    names: MetricNames
+    extractor: Extractor
+    real: Statistics
+    gen: Statistics
+    bootstrap: bool  # whether confidence intervals are computed too
+
+    def measure(self) -> Measured:
+        """The numbers that evaluate.metrics asks for, but path lengths"""
+        measured = Measured()
+        for metric in self.config.metrics:
+            if metric in MEASURES:
+                MEASURES[metric](self, measured)
+        return measured
+
+    def features(self) -> tuple[Tensor, Tensor]:
+        """Of real [N, F] and generated images [M, F]"""
+        assert self.real.features is not None, "a metric of OF_FEATURES"
+        assert self.gen.features is not None, "a metric of OF_FEATURES"
+        return self.real.features, self.gen.features
+
+    def kid(self, measured: Measured) -> None:
+        config, (real, gen) = self.config, self.features()
+        kid = kernel_distance(real, gen, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
+        interval = kernel_interval(real, gen, *self.resampling()) if self.bootstrap else None
+        measured.add(self.names.kid, kid, interval)
+
+    def fid(self, measured: Measured) -> None:
+        measured.add(self.names.fid, gaussian_distance(self.real.gaussian, self.gen.gaussian))
+
+    def pr(self, measured: Measured) -> None:
+        found = membership(*self.features(), self.config.pr_neighbors)
+        intervals = membership_intervals(found, *self.resampling()) if self.bootstrap else {}
+        for term in ("precision", "recall", "density", "coverage"):
+            measured.add(getattr(self.names, term), getattr(found, term), intervals.get(term))
+
+    def inception_score(self, measured: Measured) -> None:
+        _, gen = self.features()
+        if not isinstance(self.extractor, Classifier):
+            raise MetricError(
+                f"inception score: the extractor {self.extractor.name} has no class scores. Take `is` out of "
+                "evaluate.metrics, or set evaluate.extractor to inception or efficientnet_lite0."
+            )
+        measured.add(self.names.inception_score, inception_score(self.extractor.scores(gen))[0])
+
+    def fid_infinity(self, measured: Measured) -> None:
+        real, gen = self.features()
+        first = max(len(gen) // 10, gen.shape[1])  # published: 5,000 of 50,000; below F the bias is no line
+        line = frechet_infinity(real, gen, INFINITY_POINTS, first, self.config.seed)
+        measured.add(self.names.fid_infinity, line.value)
+
+    def memorization(self, measured: Measured) -> None:
+        measured.add(self.names.memorized, training_neighbors(*self.features(), k=1).memorized)
+
+    def resampling(self) -> tuple[int, int, float]:
+        """Resamplings, seed and level of the bootstrap"""
+        return self.config.bootstrap_num_resamples, self.config.seed, self.config.bootstrap_level
+
+
+MEASURES: dict[str, Callable[[Comparison, Measured], None]] = {
+    "kid": Comparison.kid,
+    "fid": Comparison.fid,
+    "pr": Comparison.pr,
+    "is": Comparison.inception_score,
+    "fid_infinity": Comparison.fid_infinity,
+    "memorization": Comparison.memorization,
+}

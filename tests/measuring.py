@@ -1,0 +1,18 @@
+"""Measurements of one process alone, for tests."""
+
+from collections.abc import Iterable
+
+from stylegan.data import ImageDataset
+from stylegan.metrics.comparison import Measured
+from stylegan.metrics.evaluator import Evaluator, Reference, Sweep
+
+
+def track(batches: Iterable[range], images_per_row: int) -> Iterable[range]:
+    """No progress"""
+    return batches
+
+
+def measured_here(evaluator: Evaluator, sweeps: list[Sweep], dataset: ImageDataset) -> list[Measured]:
+    """What the workers of a cluster measure together; images held out are left out"""
+    reference = Reference(evaluator.statistics(dataset, track), dataset.labels(range(len(dataset))), None)
+    return evaluator.measure(sweeps, reference, track)
