@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipelines import evaluate as stage
+from pipelines.evaluation import measure, open_dataset
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, fingerprint
 from pipelines.prepare import EARTH, prepare
@@ -31,13 +31,13 @@ def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | 
     """
     G, _ = load_any_generator(network)
     sha256 = sha256_of(network)
-    dataset = stage.open_dataset(archive_of(data or ARCHIVE, G, params), G)
+    dataset = open_dataset(archive_of(data or ARCHIVE, G, params), G)
     name = fingerprint(params.evaluate, sha256, dataset.digest)
     out = out or Path("reports/evaluations") / f"{network.stem}-{name}"
     journal = Journal(ROOT / "runs" / name)
     with publishing(journal, params.tracking):
         facts = {"generator_sha256": sha256, "cur_nimg": None}
-        content = stage.measure(params, G, dataset, facts, Path("assets"), ROOT / "runs" / "features", out)
+        content = measure(params, G, dataset, facts, Path("assets"), ROOT / "runs" / "features", out)
         journal.params(flatten({"network": network.name, "generator": G.config.model_dump(mode="json")}))
         journal.dataset(dataset.path.name, dataset.digest)
         record_evaluation(journal, content, params)

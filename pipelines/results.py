@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.measuring import SPLIT
+from pipelines.evaluate_worker import SPLIT
 from stylegan.data import ImageDataset
 from stylegan.files import replacing
 from stylegan.metrics.comparison import Details, Measured

@@ -10,7 +10,7 @@ import torch
 
 from pipelines.cluster import connect
 from pipelines.evaluate import evaluate
-from pipelines.measuring import make_evaluator, measure_on_cluster
+from pipelines.evaluate_worker import make_evaluator, measure_on_cluster
 from pipelines.params import Params
 from stylegan.checkpoint import load_generator, save_generator
 from stylegan.data import ImageDataset

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.measuring import make_evaluator
+from pipelines.evaluate_worker import make_evaluator
 from pipelines.params import Params
 from pipelines.prepare import prepare
 from pipelines.render import draw_pictures

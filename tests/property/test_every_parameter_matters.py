@@ -273,7 +273,7 @@ def generator(tiny_params: Params) -> Generator:
 @pytest.fixture(scope="module")
 def measured(make_params: Make, tiny_archive: Path, G: Generator) -> Callable[..., str]:
     """measured(overrides...) -> every number of every psi, and the sizes of batches; or the refusal"""
-    from pipelines.measuring import make_evaluator
+    from pipelines.evaluate_worker import make_evaluator
 
     @functools.cache
     def run(*overrides: str) -> str:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pipelines import results
-from pipelines.evaluate import EvaluationError, evaluate
-from pipelines.measuring import make_evaluator
+from pipelines.evaluate import evaluate
+from pipelines.evaluate_worker import make_evaluator
+from pipelines.evaluation import EvaluationError
 from pipelines.params import Params
 from stylegan.checkpoint import save_generator
 from stylegan.data import ArchiveError, ImageDataset

@@ -1,0 +1,105 @@
+"""`python -m pipelines.evaluate --network`: any generator against any images, as a user types it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import evaluate_file
+from pipelines.evaluation import EvaluationError, open_dataset
+from pipelines.params import Params
+from stylegan.data import ArchiveError, ImageDataset
+from stylegan.networks import Generator
+from tests.conftest import TINY
+
+OFFICIAL = Path(__file__).parents[1] / "parity" / "data" / "origG_origD_r16.pkl"
+
+
+def generator(params: Params, resolution: int = 16, channels: int = 3, c_dim: int = 0) -> Generator:
+    return Generator(params.generator, img_resolution=resolution, img_channels=channels, c_dim=c_dim)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(evaluate_file, "ROOT", tmp_path)
+    return tmp_path / "runs"
+
+
+def test_an_archive_is_taken_as_it_is(tiny_params: Params, tiny_archive: Path, runs: Path) -> None:
+    assert evaluate_file.archive_of(tiny_archive, generator(tiny_params), tiny_params) == tiny_archive
+    assert not runs.exists()
+
+
+def test_a_folder_is_prepared_at_the_size_and_in_the_colours_of_the_generator(
+    tiny_params: Params, write_pictures: Callable[..., list[str]], runs: Path, tmp_path: Path
+) -> None:
+    for label in ("a", "b"):
+        write_pictures(tmp_path / "images" / label, 3, size=40)
+    G = generator(tiny_params, resolution=32, channels=1, c_dim=2)
+    archive = evaluate_file.archive_of(tmp_path / "images", G, tiny_params)
+    assert archive.is_relative_to(runs)
+    dataset = open_dataset(archive, G)
+    assert (dataset.img_shape, len(dataset), dataset.c_dim) == ((1, 32, 32), 6, 2)  # nothing is held out
+    assert evaluate_file.archive_of(tmp_path / "images", G, tiny_params) == archive
+
+
+def test_images_of_another_kind_are_refused(tiny_params: Params, tiny_archive: Path) -> None:
+    with pytest.raises(EvaluationError) as caught:
+        open_dataset(tiny_archive, generator(tiny_params, resolution=32))
+    assert str(caught.value) == (
+        f"{tiny_archive}: resolution, channels and label width are (16, 3, 0), of the generator (32, 3, 0). Evaluate "
+        "it on images of its own kind: `dvc repro evaluate` trains on the present archive first, and --data takes "
+        "other images."
+    )
+
+
+def test_data_that_is_not_there_is_named(tiny_params: Params, runs: Path, tmp_path: Path) -> None:
+    for data in (tmp_path / "gone.zip", tmp_path / "gone"):
+        with pytest.raises(ArchiveError, match=rf"{data}: (nothing|no archive) there"):
+            evaluate_file.archive_of(data, generator(tiny_params), tiny_params)
+
+
+@pytest.mark.distributed
+def test_official_network_is_measured_on_a_folder_and_recorded(
+    repository: Path, write_pictures: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    write_pictures(tmp_path / "images", 12)
+    shutil.copy(repository / "params.yaml", tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-m", "pipelines.evaluate", "--network", str(OFFICIAL), "--data", "images", "--out", "out",
+         *TINY, "evaluate.num_images=9", "evaluate.truncation_psi=[0.5, 1.0]"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
+        env=os.environ | {"DVC_ROOT": str(tmp_path), "PYTHONPATH": str(repository), "MLFLOW_TRACKING_URI": ""},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (content["num_images"], content["num_real"], content["cur_nimg"]) == (9, 12, None)
+    assert content["recommended"]["sentence"] in run.stdout
+    assert (tmp_path / "out" / "neighbors.png").read_bytes().startswith(b"\x89PNG")
+    (journal,) = (tmp_path / "runs").glob("*/tracking.jsonl")
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert {"params", "dataset", "summary", "tags", "artifact", "status"} == {record["kind"] for record in records}
+    (bookmark,) = journal.parent.glob("tracking/published-*.json")  # the server has all of it
+    assert json.loads(bookmark.read_text())["offset"] == journal.stat().st_size
+
+
+def test_networks_of_training_checkpoints_are_read(tiny_params: Params, tmp_path: Path) -> None:
+    from stylegan.checkpoint import load_generator, save_checkpoint
+    from stylegan.state import TrainState
+
+    state = TrainState.create(tiny_params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
+    state.G_ema.mapping.w_avg.fill_(3)
+    save_checkpoint(state, tmp_path / "state.safetensors")
+    found = load_generator(tmp_path / "state.safetensors").state_dict()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in state.G_ema.state_dict().items())
+
+
+def test_open_dataset_reads_the_train_split(tiny_params: Params, tiny_archive: Path) -> None:
+    assert isinstance(open_dataset(tiny_archive, generator(tiny_params)), ImageDataset)
+    assert len(open_dataset(tiny_archive, generator(tiny_params))) == 18
