@@ -8,7 +8,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from stylegan.metrics.arrays import Array, MetricError, as_double
+from stylegan.metrics.arrays import Array, MetricError
 
 NUM_SPLITS = 10  # the published protocol's (is50k)
 
@@ -20,7 +20,7 @@ def inception_score(scores: Array, num_splits: int = NUM_SPLITS) -> tuple[float,
     Inception network without the bias of its last layer.
     Raises MetricError for scores that are not finite, and for fewer images than splits.
     """
-    x = as_double(scores)
+    x = torch.as_tensor(scores)
     if x.ndim != 2 or not bool(x.isfinite().all()):
         raise MetricError(
             f"inception_score: scores are {list(x.shape)}, finite: {bool(x.isfinite().all())}; expected finite [N, K]. "
@@ -37,9 +37,12 @@ def inception_score(scores: Array, num_splits: int = NUM_SPLITS) -> tuple[float,
 
 
 def _score(scores: Tensor) -> Tensor:
-    """E KL(p(y|x) || p(y)) is the entropy of the mean less the mean entropy."""
+    """E KL(p(y|x) || p(y)) is the entropy of the mean less the mean entropy.
+
+    Each image in the precision of its scores, every mean over images in fp64.
+    """
     log_p = scores.log_softmax(dim=1)
     p = log_p.exp()
-    mean = p.mean(dim=0)
-    divergence: Tensor = torch.linalg.vecdot(p, log_p).mean() - torch.xlogy(mean, mean).sum()
+    mean = p.mean(dim=0, dtype=torch.float64)
+    divergence: Tensor = torch.linalg.vecdot(p, log_p).mean(dtype=torch.float64) - torch.xlogy(mean, mean).sum()
     return divergence.exp()
