@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stylegan.metrics.arrays import Array, MetricError, check_pair
-from stylegan.metrics.neighbors import ROUNDING, radii, squared_distances
+from stylegan.metrics.neighbors import ROUNDING, exact_at, radii, rounding_of_fp32, squared_distances
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ def membership(real: Array, gen: Array, k: int) -> Membership:
     x_reach, y_reach = radii(x, k) + slack, radii(y, k) + slack
     gen_balls = torch.zeros(len(y), dtype=torch.long, device=x.device)
     real_inside, real_covered = (torch.zeros(len(x), dtype=torch.bool, device=x.device) for _ in range(2))
-    for rows, columns, tile in squared_distances(y, x):
+    rounding = rounding_of_fp32(x, y)
+    for rows, columns, screened in squared_distances(y.float(), x.float()):
+        tile = exact_at(screened, y[rows], x[columns], y_reach[rows], x_reach[columns], rounding)
         held = tile <= x_reach[columns]
         gen_balls[rows] += held.sum(dim=1)
         real_covered[columns] |= held.any(dim=0)
