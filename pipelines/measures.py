@@ -1,4 +1,4 @@
-"""What kind of number a metric is: names carry the network or the protocol that measured, kinds are what readers know."""
+"""What kind of number a metric is: its name carries the network or the protocol, its kind is what readers know."""
 
 import re
 from collections.abc import Mapping

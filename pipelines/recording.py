@@ -74,7 +74,7 @@ def class_distances(per_class: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def record_report(journal: Journal, reports: Path) -> None:
-    """Record the page, the numbers, the sheet that the render stage wrote, and that of neighbours where there is one."""
+    """Record the page, the numbers, the sheet of samples, and that of neighbours where there is one."""
     for name in ("index.html", "metrics.json", "samples.png", "neighbors.png"):
         if name != "neighbors.png" or (reports / name).exists():
             journal.artifact(reports / name)

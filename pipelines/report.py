@@ -133,7 +133,9 @@ def neighbor_lines(results: Mapping[str, Any]) -> dict[str, float | None] | None
 
 def worst_classes(per_class: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
     """The NUM_CLASSES classes of greatest distance first; those too small to measure last"""
-    return sorted(per_class or (), key=lambda row: -(-1.0 if row["distance"] is None else row["distance"]))[:NUM_CLASSES]
+    return sorted(per_class or (), key=lambda row: -(-1.0 if row["distance"] is None else row["distance"]))[
+        :NUM_CLASSES
+    ]
 
 
 def last_shares(facts: Facts) -> dict[str, Mapping[int, float]]:
