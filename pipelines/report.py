@@ -121,7 +121,7 @@ def target(config: Config) -> float | None:
 
 
 def neighbor_lines(results: Mapping[str, Any]) -> dict[str, float | None] | None:
-    """Shares of generated and of held-out images that look like copies, None where not measured; None without neighbours"""
+    """Shares of generated and of held-out images that look like copies, where measured; None without neighbours"""
     if results["neighbors"] is None:
         return None
     name = name_of(results["metrics"], "memorized")
@@ -133,9 +133,8 @@ def neighbor_lines(results: Mapping[str, Any]) -> dict[str, float | None] | None
 
 def worst_classes(per_class: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
     """The NUM_CLASSES classes of greatest distance first; those too small to measure last"""
-    return sorted(per_class or (), key=lambda row: -(-1.0 if row["distance"] is None else row["distance"]))[
-        :NUM_CLASSES
-    ]
+    ranked = sorted(per_class or (), key=lambda row: (row["distance"] is None, -(row["distance"] or 0.0)))
+    return ranked[:NUM_CLASSES]
 
 
 def last_shares(facts: Facts) -> dict[str, Mapping[int, float]]:

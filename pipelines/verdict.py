@@ -214,8 +214,8 @@ def _fidelity(judged: Sequence[Verdict]) -> Advice | None:
     if precision is None or precision.grade in ("good", None):
         return None
     return Advice(
-        "For cleaner pictures, give the generator more capacity (generator.channel_base); a lower psi cleans them at the "
-        "price of variety.",
+        "For cleaner pictures, give the generator more capacity (generator.channel_base); a lower psi cleans them at "
+        "the price of variety.",
         f"Precision is {precision.value:.2f} where real images reach {precision.floor:.2f}: many pictures look wrong.",
     )
 

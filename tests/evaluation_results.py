@@ -15,7 +15,7 @@ def evaluation_results(
     truncation: Sequence[Mapping[str, Any]] = (),
     **others: Any,
 ) -> dict[str, Any]:
-    """Results of 1000 images by extractor x; without `truncation` a sweep of psi = 1 alone. `others` replace entries."""
+    """Results of 1000 images by extractor x; without truncation, a sweep of psi = 1 alone. Others replace entries."""
     rows = list(truncation) or [{"psi": 1.0} | dict(metrics) | {"intervals": {}}]
     content: dict[str, Any] = {
         "extractor": {"name": "x", "sha256": "e" * 64, "input_size": 128},

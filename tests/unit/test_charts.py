@@ -113,7 +113,8 @@ def test_a_log_with_nothing_to_draw_is_refused(ticks: list[dict[str, float]]) ->
         training_curves(ticks, None, dark=False)
     assert str(error.value) == (
         "the training log has none of the columns loss/G, loss/D, logits/real, logits/gen, augment/p, augment/r_t, "
-        "loss/r1_penalty, loss/pl_penalty, monitor/kid, monitor/precision, monitor/recall, sec_per_kimg. Run `dvc repro train` again."
+        "loss/r1_penalty, loss/pl_penalty, monitor/kid, monitor/precision, monitor/recall, sec_per_kimg. "
+        "Run `dvc repro train` again."
     )
 
 

@@ -197,7 +197,7 @@ def test_the_best_of_each_column_and_the_recommended_row_are_marked(page: Outlin
 def test_what_was_not_measured_has_no_section(page: Outline) -> None:
     for part in ("Nearest training images", "Classes", "Alarms", "Note:", "[low, high]"):
         assert part not in page.text
-    assert not any("bounds" == attributes.get("class") for _, attributes in page.tags)
+    assert not any(attributes.get("class") == "bounds" for _, attributes in page.tags)
 
 
 def test_everything_that_was_measured_is_shown(full: str) -> None:
