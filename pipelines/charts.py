@@ -116,9 +116,8 @@ def frontier_chart(rows: Sequence[Row], floor: Row, recommended_psi: float, *, d
     def draw(figure: Figure) -> None:
         panels: Any = figure
         if precision and recall:
-            left, panels = figure.subfigures(1, 2, width_ratios=[1, 1.35])
-            axis = left.subplots()
-            _trade(axis, rows, floor, (recall, precision), recommended_psi)
+            left, panels = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.35])[0]
+            _trade(left.subplots(), rows, floor, (recall, precision), recommended_psi)
         axes = list(panels.subplots(num_rows, num_columns, squeeze=False, sharex=True).flat)
         for axis in axes[len(names) :]:
             axis.set_visible(False)
