@@ -28,6 +28,12 @@ def label_of(metric: str) -> str:
     return LABELS.get(kind, kind)
 
 
+def short(value: float, digits: int) -> str:
+    """A number for people: so many significant digits, and never 1.4e+03"""
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text else text
+
+
 def metric_names(row: Row) -> list[str]:
     """Names of the numbers of a row of the truncation sweep"""
     return [name for name in row if name not in ("psi", "intervals")]

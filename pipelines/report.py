@@ -10,7 +10,7 @@ import jinja2
 
 from pipelines import frontier, verdict
 from pipelines.charts import contributions, frontier_chart, layer_chart, training_curves
-from pipelines.measures import name_of
+from pipelines.measures import name_of, short
 from pipelines.readings import readings
 from stylegan.config import Config
 
@@ -185,7 +185,7 @@ def duration(seconds: float) -> str:
 
 def number(value: float | None) -> str:
     """Three significant digits; a dash for what was not measured"""
-    return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return "-" if value is None else short(value, 3)
 
 
 def embed(content: bytes, media_type: str) -> str:

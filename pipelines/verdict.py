@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pipelines.measures import DISTANCES, kind_of, label_of
+from pipelines.measures import DISTANCES, kind_of, label_of, short
 from pipelines.readings import Ticks, at_cap, has
 from stylegan.config import Config
 
@@ -120,7 +120,7 @@ def headline(judged: Sequence[Verdict]) -> str:
     Raises ValueError when neither was.
     """
     found = _bounded_distance(judged)
-    start = f"{found.label} {found.value:.3g}:"
+    start = f"{found.label} {short(found.value, 3)}:"
     if found.value >= found.untrained:
         return f"{start} no closer to the real images than the untrained network."
     if found.value <= found.floor or found.value <= 0:
@@ -134,8 +134,8 @@ def yardstick(judged: Sequence[Verdict], num_images: int) -> str:
     """What the headline is measured against."""
     found = _bounded_distance(judged)
     return (
-        f"The untrained network scores {found.untrained:.3g}. Real images against other real images score "
-        f"{found.floor:.2g}, the floor. Measured with {num_images} images."
+        f"The untrained network scores {short(found.untrained, 3)}. Real images against other real images score "
+        f"{short(found.floor, 2)}, the floor. Measured with {num_images} images."
     )
 
 
@@ -193,8 +193,8 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         return None
     return Advice(
         f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}.",
-        f"{label_of(found.metric)} {found.value:.3g} is still far above the floor of {found.floor:.2g}, and D is not "
-        "overfitting.",
+        f"{label_of(found.metric)} {short(found.value, 3)} is still far above the floor of {short(found.floor, 2)}, "
+        "and D is not overfitting.",
     )
 
 

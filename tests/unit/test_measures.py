@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.measures import distance_of, kind_of, label_of, metric_names, name_of
+from pipelines.measures import distance_of, kind_of, label_of, metric_names, name_of, short
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,11 @@ def test_results_without_a_distance_say_what_to_add() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
         distance_of({"psi": 1.0, "recall_x": 0.1})
     assert str(error.value) == "no kid, fid or frechet was measured. Add kid or fid to evaluate.metrics."
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(0.00322, 2, "0.0032"), (505.3, 2, "505"), (999.7, 3, "1000"), (1400.96, 3, "1401"), (-0.002, 3, "-0.002")],
+)
+def test_numbers_for_people_have_few_digits_and_no_powers_of_ten(value: float, digits: int, text: str) -> None:
+    assert short(value, digits) == text

@@ -165,7 +165,7 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
         "recall_x ok 0.3 0.8 0",
         "ppl_y none 30 - 3",
         "Train longer: train.total_kimg",
-        "0.5 (recommended) 0.04 0.04 0.04 0.04 1 0.05 40 0.6 0.3",
+        "psi 0.5 (recommended) 1 kid_x 0.04 0.05 fid_x 0.04 40 precision_x 0.04 0.6 recall_x 0.04 0.3 * best",
         "psi 0.5 is the best trade: its KID 0.04 is the lowest, and no other psi comes within 5% of it.",
         "Block contribution, % bands of generated images, % bands of real images, % "
         "b4 60.0 52.0 51.1 b8 40.0 48.0 48.9",
@@ -188,10 +188,11 @@ def test_a_run_whose_log_has_no_contributions_shows_the_bands_alone(facts: Facts
     assert "it is recorded where generator.architecture is skip" in text
 
 
-def test_the_best_of_each_column_and_the_recommended_row_are_marked(page: Outline) -> None:
+def test_the_best_of_each_metric_and_the_recommended_psi_are_marked(page: Outline) -> None:
     classes = [(tag, attributes.get("class")) for tag, attributes in page.tags]
     assert classes.count(("span", "best")) == len(NAMES)
-    assert classes.count(("tr", "chosen")) == 1
+    assert classes.count(("th", "n chosen")) == 1
+    assert classes.count(("td", "n chosen")) == len(NAMES)
 
 
 def test_what_was_not_measured_has_no_section(page: Outline) -> None:
@@ -208,10 +209,10 @@ def test_everything_that_was_measured_is_shown(full: str) -> None:
         "memorized_x good 0.58 0.55 -",
         "[low, high]: where 95 % of the values fall",
         "Note: The covariance is <singular>.",
-        "1 0.05 40 0.6 0.3 [0.21, 0.37]",
+        "recall_x 0.04 [0.21, 0.37] 0.3 [0.21, 0.37]",
         "recall is 0 kimg 20 to 60 a collapse raise loss.r1_gamma",
         "58 % of the generated images are nearer to a training image than that image's own nearest neighbour is; of "
-        "held-out real images, which nobody copied, 55 % are.",
+        "held-out real images, which it never saw, 55 % are.",
         "Class Real images Generated Distance dog 52 42 30 cat 50 40 20 1 51 1 -",
     ):
         assert part in page.text
@@ -293,7 +294,15 @@ def test_durations_are_written_for_people(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (0.00041234, "0.000412"), (41.23, "41.2"), (402.4, "402"), (12345.6, "12346"), (0, "0")],
+    [
+        (None, "-"),
+        (0.00041234, "0.000412"),
+        (41.23, "41.2"),
+        (402.4, "402"),
+        (999.7, "1000"),
+        (12345.6, "12346"),
+        (0, "0"),
+    ],
 )
 def test_numbers_have_three_digits(value: float | None, text: str) -> None:
     assert number(value) == text

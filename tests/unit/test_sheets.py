@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.sheets import CELL, GAP, labelled_sheet, neighbor_captions, neighbor_sheet, png_of
+from pipelines.sheets import CELL, GAP, MARGIN, labelled_sheet, neighbor_captions, neighbor_sheet, png_of
 
 
 def opened(png: bytes) -> Image.Image:
@@ -58,13 +58,13 @@ def test_a_generated_image_stands_apart_from_its_nearest_training_images(size: i
     gen = shades(10, 20, size=size, channels=channels)
     train = torch.stack([shades(30, 40, size=size, channels=channels), shades(50, 60, size=size, channels=channels)])
     sheet = neighbor_sheet(gen, train, [["a", "b"], ["c", "d"]])
-    rows = np.flatnonzero((np.asarray(sheet)[:, 0] == 10).all(axis=1))
+    rows = np.flatnonzero((np.asarray(sheet)[:, MARGIN] == 10).all(axis=1))
     assert len(rows) == CELL  # small images are enlarged and large ones reduced
     first = plain_columns(sheet, rows[0], rows[-1] + 1, 30)
-    assert plain_columns(sheet, rows[0], rows[-1] + 1, 10) == list(range(CELL))
-    assert first == list(range(CELL + GAP, 2 * CELL + GAP))
+    assert plain_columns(sheet, rows[0], rows[-1] + 1, 10) == list(range(MARGIN, MARGIN + CELL))
+    assert first == list(range(MARGIN + CELL + GAP, MARGIN + 2 * CELL + GAP))
     assert min(plain_columns(sheet, rows[0], rows[-1] + 1, 40)) > first[-1] + 1
-    below = np.flatnonzero((np.asarray(sheet)[:, 0] == 20).all(axis=1))
+    below = np.flatnonzero((np.asarray(sheet)[:, MARGIN] == 20).all(axis=1))
     assert below[0] > rows[-1]  # in the order given
     assert len(plain_columns(sheet, below[0], below[-1] + 1, 60)) == CELL
 
@@ -73,22 +73,23 @@ def test_captions_are_drawn_below_their_training_image_and_none_below_the_genera
     gen, train = shades(200), shades(200, 200)[None]
     plain, left, right = (np.asarray(neighbor_sheet(gen, train, [texts])) for texts in (["", ""], ["1", ""], ["", "1"]))
     changed = [np.argwhere((other != plain).any(axis=2)) for other in (left, right)]
-    assert changed[0][:, 1].min() >= CELL + GAP
-    assert changed[0][:, 1].max() < 2 * CELL + GAP < changed[1][:, 1].min()
+    start = MARGIN + CELL + GAP
+    assert changed[0][:, 1].min() >= start
+    assert changed[0][:, 1].max() < start + CELL < changed[1][:, 1].min()
     assert min(found[:, 0].min() for found in changed) > CELL
 
 
 def test_pictures_that_are_not_square_keep_their_shape() -> None:
     gen = torch.zeros(1, 3, 64, 32, dtype=torch.uint8)
     sheet = neighbor_sheet(gen, gen[None], [["1"]])
-    assert sheet.width == 2 * 64 + GAP
-    assert (np.asarray(sheet)[:, 0] == 0).all(axis=1).sum() == 128
+    assert sheet.width == 2 * 64 + GAP + 2 * MARGIN
+    assert (np.asarray(sheet)[:, MARGIN] == 0).all(axis=1).sum() == 128
 
 
 def test_a_caption_is_the_distance_and_of_the_nearest_what_to_compare_it_with() -> None:
-    distance = torch.tensor([[0.31234, 0.5], [2.0, 3.0]], dtype=torch.float64)
+    distance = torch.tensor([[0.31234, 0.5], [2.0, 3000.0]], dtype=torch.float64)
     spacing = torch.tensor([0.52, 10.0], dtype=torch.float64)
-    assert neighbor_captions(distance, spacing) == [["0.312 (0.52)", "0.5"], ["2 (10)", "3"]]
+    assert neighbor_captions(distance, spacing) == [["0.312 (0.52)", "0.5"], ["2 (10)", "3000"]]
 
 
 def test_no_neighbours_make_an_empty_sheet() -> None:

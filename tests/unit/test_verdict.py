@@ -128,11 +128,12 @@ def test_the_yardstick_names_untrained_and_floor() -> None:
 
 
 def test_without_kid_the_headline_is_of_fid() -> None:
-    numbers = evaluation_results({"fid_x": 40.0}, floor={"fid_x": 5.0}, untrained={"fid_x": 300.0})
+    numbers = evaluation_results({"fid_x": 1040.0}, floor={"fid_x": 120.0}, untrained={"fid_x": 3200.0})
     judged = verdict.verdicts(numbers)
-    assert verdict.headline(judged) == "FID 40: 7.5 times closer to the real images than the untrained network."
-    assert verdict.yardstick(judged, 1000).startswith(
-        "The untrained network scores 300. Real images against other real"
+    assert verdict.headline(judged) == "FID 1040: 3.1 times closer to the real images than the untrained network."
+    assert verdict.yardstick(judged, 1000) == (
+        "The untrained network scores 3200. Real images against other real images score 120, the floor. "
+        "Measured with 1000 images."
     )
 
 
