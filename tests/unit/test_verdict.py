@@ -73,7 +73,7 @@ def test_density_beyond_that_of_real_images_is_not_good(density: float, grade: s
     assert grade_of("density_x", measured("density_x", density, 1.0, 0.0)) == grade
 
 
-@pytest.mark.parametrize(("score", "grade"), [(9.0, "good"), (4.1, "ok"), (1.5, "poor")])
+@pytest.mark.parametrize(("score", "grade"), [(9.0, "good"), (4.1, "ok"), (3.5, "poor"), (1.5, "poor")])
 def test_the_inception_score_counts_from_its_lowest(score: float, grade: str) -> None:
     assert grade_of("is_inception", measured("is_inception", score, 11.0, 1.2)) == grade
 
