@@ -154,6 +154,7 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
     return [
         ("Data", f"{config.prepare.source}: {facts.num_images} training images, {size}"),
         ("Archive sha256", results["archive_sha256"]),
+        ("Generator sha256", results["generator_sha256"]),
         ("Trained on", trained_on(results["cur_nimg"], config.train.seed)),
         ("Training time", duration(training_seconds(facts.ticks))),
         ("Run", facts.fingerprint),

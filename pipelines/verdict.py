@@ -64,7 +64,7 @@ class Verdict:
 class _Bounded(NamedTuple):
     label: str
     value: float
-    floor: float
+    floor: float | None  # FID alone keeps no features, so it has none
     untrained: float
 
 
@@ -123,7 +123,7 @@ def headline(judged: Sequence[Verdict]) -> str:
     start = f"{found.label} {short(found.value, 3)}:"
     if found.value >= found.untrained:
         return f"{start} no closer to the real images than the untrained network."
-    if found.value <= found.floor or found.value <= 0:
+    if found.value <= max(found.floor or 0.0, 0.0):
         return f"{start} this measure cannot tell the generated images from real ones."
     times = found.untrained / found.value
     shown = f"{times:.0f}" if times >= 10 else f"{times:.1f}"
@@ -133,10 +133,12 @@ def headline(judged: Sequence[Verdict]) -> str:
 def yardstick(judged: Sequence[Verdict], num_images: int) -> str:
     """What the headline is measured against."""
     found = _bounded_distance(judged)
-    return (
-        f"The untrained network scores {short(found.untrained, 3)}. Real images against other real images score "
-        f"{short(found.floor, 2)}, the floor. Measured with {num_images} images."
+    floor = (
+        "The floor, what real images score against other real images, was not measured."
+        if found.floor is None
+        else f"Real images against other real images score {short(found.floor, 2)}, the floor."
     )
+    return f"The untrained network scores {short(found.untrained, 3)}. {floor} Measured with {num_images} images."
 
 
 def advice(judged: Sequence[Verdict], results: Mapping[str, Any], ticks: Ticks, config: Config) -> list[Advice]:
@@ -241,10 +243,8 @@ def _more_measurement(num_images: int) -> Advice | None:
 
 def _bounded_distance(judged: Sequence[Verdict]) -> _Bounded:
     found = _find(judged, *DISTANCES)
-    if found is None or found.floor is None or found.untrained is None:
-        raise ValueError(
-            "reports/metrics.json lacks kid_* or fid_* with floor and untrained. Run `dvc repro evaluate` again."
-        )
+    if found is None or found.untrained is None:
+        raise ValueError("reports/metrics.json lacks kid_* or fid_*, or its untrained. Run `dvc repro evaluate` again.")
     return _Bounded(label_of(found.metric), found.value, found.floor, found.untrained)
 
 

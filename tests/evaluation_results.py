@@ -20,7 +20,7 @@ def evaluation_results(
     content: dict[str, Any] = {
         "extractor": {"name": "x", "sha256": "e" * 64, "input_size": 128},
         "num_images": 1000, "num_real": 2000, "floor_num_images": 1000, "seed": 3, "resize_filter": "bicubic",
-        "split": "train", "archive_sha256": "a" * 64, "cur_nimg": 60000,
+        "split": "train", "archive_sha256": "a" * 64, "generator_sha256": "d" * 64, "cur_nimg": 60000,
         "metrics": dict(metrics), "intervals": {}, "confidence": 0.95, "floor": dict(floor),
         "untrained": dict(untrained), "truncation": rows, "recommended": asdict(recommend(rows)), "neighbors": None,
         "per_class": None, "notes": [],

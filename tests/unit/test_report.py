@@ -1,13 +1,14 @@
 """The page: complete, self-contained, readable without sight, and safe from what names contain."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from pipelines import report
 from pipelines.params import Params
 from pipelines.report import (
     Facts,
@@ -40,6 +41,26 @@ def results(**others: Any) -> dict[str, Any]:
     )
     content["metrics"]["ppl_y"] = 30.0
     return content
+
+
+@pytest.fixture(scope="module", autouse=True)
+def charts_drawn_once() -> Iterator[None]:
+    """Pages of this file differ in words; their charts are real, and each is drawn once."""
+    drawn: dict[str, bytes] = {}
+
+    def remembering(draw: Callable[..., bytes]) -> Callable[..., bytes]:
+        def once(*arguments: Any, dark: bool) -> bytes:
+            key = repr((draw.__name__, arguments, dark))
+            if key not in drawn:
+                drawn[key] = draw(*arguments, dark=dark)
+            return drawn[key]
+
+        return once
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("training_curves", "layer_chart", "frontier_chart"):
+            patch.setattr(report, name, remembering(getattr(report, name)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +194,7 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
         "60 kimg",
         "1 min 30 s",
         "abc123",
+        "Generator sha256 " + "d" * 64,
         "c" * 40,
         "x, input 128 pixels, sha256 " + "e" * 64,
         "1000 images, seed 3, split train, resize filter bicubic",
@@ -232,9 +254,7 @@ def test_neighbours_are_read_without_held_out_images(facts: Facts) -> None:
 
 
 def test_a_page_with_fid_alone_is_judged_by_it(facts: Facts) -> None:
-    measured = evaluation_results(
-        {"fid_x": 40.0}, floor={"fid_x": 5.0}, untrained={"fid_x": 300.0}, neighbors=NEIGHBORS
-    )
+    measured = evaluation_results({"fid_x": 40.0}, floor={}, untrained={"fid_x": 300.0}, neighbors=NEIGHBORS)
     text = Outline(build_page(replace(facts, results=measured), replace(PICTURES, neighbors=b"neighbors"))).text
     for part in (
         "FID 40: 7.5 times closer to the real images than the untrained network.",

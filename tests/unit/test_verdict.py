@@ -144,15 +144,23 @@ def test_kid_is_preferred_to_fid_whatever_their_order() -> None:
     assert verdict.headline(verdict.verdicts(numbers)).startswith("KID 0.1: 4.0 times closer")
 
 
-@pytest.mark.parametrize("lost", ["metrics", "floor", "untrained"])
+def test_fid_alone_has_no_floor_and_still_a_headline() -> None:
+    judged = verdict.verdicts(evaluation_results({"fid_x": 40.0}, floor={}, untrained={"fid_x": 300.0}))
+    assert verdict.headline(judged) == "FID 40: 7.5 times closer to the real images than the untrained network."
+    assert verdict.yardstick(judged, 1000) == (
+        "The untrained network scores 300. The floor, what real images score against other real images, was not "
+        "measured. Measured with 1000 images."
+    )
+
+
+@pytest.mark.parametrize("lost", ["metrics", "untrained"])
 def test_numbers_without_a_distance_are_refused(lost: str) -> None:
     numbers = results()
     del numbers[lost]["kid_x"]
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
         verdict.headline(verdict.verdicts(numbers))
-    assert str(error.value) == (
-        "reports/metrics.json lacks kid_* or fid_* with floor and untrained. Run `dvc repro evaluate` again."
-    )
+    expected = "reports/metrics.json lacks kid_* or fid_*, or its untrained. Run `dvc repro evaluate` again."
+    assert str(error.value) == expected
 
 
 TICKS = [{"kimg": 3.0, "augment/p": 0.3, "augment/r_t": 0.8}]
