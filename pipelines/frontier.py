@@ -7,7 +7,7 @@ lowest one, and among them the one with the best balance of precision and recall
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.measures import LOWER_IS_BETTER, Row, distance_of, kind_of, label_of, metric_names, name_of
+from pipelines.measures import LOWER_IS_BETTER, Row, distance_of, kind_of, label_of, metric_names, name_of, short
 
 MARGIN = 0.05  # of the lowest distance, where it has no confidence interval: too little to give up variety for
 COLUMNS = ("kid", "fid", "frechet", "precision", "recall", "ppl")  # of the table for terminals
@@ -39,7 +39,7 @@ def recommend(rows: Sequence[Row]) -> Recommendation:
     if len(rows) == 1:
         return Recommendation(
             best["psi"],
-            f"Only psi {best['psi']:g} was measured ({label_of(metric)} {best[metric]:.3g}); add more to "
+            f"Only psi {best['psi']:g} was measured ({label_of(metric)} {short(best[metric], 3)}); add more to "
             "evaluate.truncation_psi to see the trade.",
         )
     reasons = f"{_why_close(best, lowest, candidates, metric)}{_why_balanced(best, candidates)}"
@@ -76,8 +76,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def _cell(row: Row, metric: str, is_best: bool) -> str:
     interval = row.get("intervals", {}).get(metric) if kind_of(metric) == "kid" else None
-    bounds = f" [{interval[0]:.3g}, {interval[1]:.3g}]" if interval else ""
-    return f"{row[metric]:.4g}{bounds}{' *' if is_best else ''}"
+    bounds = f" [{short(interval[0], 3)}, {short(interval[1], 3)}]" if interval else ""
+    return f"{short(row[metric], 4)}{bounds}{' *' if is_best else ''}"
 
 
 def _limit(lowest: Row, metric: str) -> float:
@@ -91,11 +91,11 @@ def _why_close(best: Row, lowest: Row, candidates: Sequence[Row], metric: str) -
     name, has_interval = label_of(metric), metric in lowest.get("intervals", {})
     if best is not lowest:
         relation = "cannot be told from the lowest" if has_interval else f"is within {MARGIN:.0%} of the lowest"
-        return f"its {name} {best[metric]:.3g} {relation} ({lowest[metric]:.3g} at psi {lowest['psi']:g})"
+        return f"its {name} {short(best[metric], 3)} {relation} ({short(lowest[metric], 3)} at psi {lowest['psi']:g})"
     if len(candidates) == 1:
         bound = "its confidence interval" if has_interval else f"{MARGIN:.0%} of it"
-        return f"its {name} {best[metric]:.3g} is the lowest, and no other psi comes within {bound}"
-    return f"its {name} {best[metric]:.3g} is the lowest"
+        return f"its {name} {short(best[metric], 3)} is the lowest, and no other psi comes within {bound}"
+    return f"its {name} {short(best[metric], 3)} is the lowest"
 
 
 def _why_balanced(best: Row, candidates: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""What kind of number a metric is: names carry the network or the protocol that measured, kinds are what readers know."""
+"""What kind of number a metric is: its name carries the network or the protocol, its kind is what readers know."""
 
 import re
 from collections.abc import Mapping
@@ -26,6 +26,12 @@ def label_of(metric: str) -> str:
     """What a sentence calls the metric: KID, FID, recall"""
     kind = kind_of(metric)
     return LABELS.get(kind, kind)
+
+
+def short(value: float, digits: int) -> str:
+    """A number for people: so many significant digits, and never 1.4e+03"""
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text else text
 
 
 def metric_names(row: Row) -> list[str]:

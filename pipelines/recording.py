@@ -6,9 +6,10 @@ loss/ or eval/.
 
 import csv
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import yaml
 from safetensors import safe_open
 
 from pipelines.journal import Journal, Scalar
+from pipelines.measures import metric_names
 from pipelines.params import ROOT, Params, TrackingConfig
 from stylegan.config import Config
 
 _MEBIBYTE = 2**20
+_REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slash would begin another group
 
 
 def record_training(journal: Journal, config: Config, archive_sha256: str, root: Path = ROOT) -> None:
@@ -43,19 +46,38 @@ def record_evaluation(journal: Journal, results: Mapping[str, Any], params: Para
 
     The step of truncation/... is the percentage of psi, so that MLflow draws the metric against psi.
     """
-    step = int(results["cur_nimg"])
+    step = results["cur_nimg"] or 0  # a network from elsewhere does not say
     for group, name in (("metrics", "eval"), ("floor", "floor"), ("untrained", "untrained")):
         journal.summary(step, {f"{name}/{metric}": value for metric, value in results[group].items()})
+    bounds = {f"eval/{metric}_{end}": value for metric, interval in results["intervals"].items()
+              for end, value in zip(("low", "high"), interval, strict=True)}  # fmt: skip
+    chosen = {"recommended/psi": results["recommended"]["psi"]}
+    journal.summary(step, bounds | chosen | class_distances(results["per_class"] or []))
     for row in sorted(results["truncation"], key=lambda row: float(row["psi"])):
-        measured = {f"truncation/{metric}": value for metric, value in row.items() if metric != "psi"}
-        journal.summary(round(100 * row["psi"]), measured)
+        journal.summary(round(100 * row["psi"]), {f"truncation/{metric}": row[metric] for metric in metric_names(row)})
     journal.tags(flatten({"evaluate": params.evaluate.model_dump(mode="json"), "extractor": results["extractor"]}))
+    journal.tags({"recommended": results["recommended"]["sentence"]})
+
+
+def class_distances(per_class: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """class/<name> -> distance, of the classes that have one
+
+    A class without a name goes by its number, and one whose name MLflow would refuse by both.
+    """
+    found = {}
+    for row in per_class:
+        name = str(row["label"] if row["name"] is None else row["name"])
+        spelt = _REFUSED.sub("_", name)
+        if row["distance"] is not None:
+            found[f"class/{spelt}" if spelt == name else f"class/{spelt} {row['label']}"] = row["distance"]
+    return found
 
 
 def record_report(journal: Journal, reports: Path) -> None:
-    """Record the page, the numbers and the sheet that the render stage wrote."""
-    for name in ("index.html", "metrics.json", "samples.png"):
-        journal.artifact(reports / name)
+    """Record the page, the numbers, the sheet of samples, and that of neighbours where there is one."""
+    for name in ("index.html", "metrics.json", "samples.png", "neighbors.png"):
+        if name != "neighbors.png" or (reports / name).exists():
+            journal.artifact(reports / name)
 
 
 def record_outputs(root: Path, params: Params) -> Journal | None:

@@ -11,11 +11,12 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from pipelines.figures import labelled_sheet, layer_chart, png_of, training_curves, truncation_curves
+from pipelines.charts import frontier_chart, layer_chart, training_curves
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.recording import read_ticks, record_report, source_tags
 from pipelines.report import Facts, Pictures, build_page, target
+from pipelines.sheets import labelled_sheet, png_of
 from pipelines.tracking import publishing
 from stylegan.analysis import band_energies
 from stylegan.checkpoint import load_generator
@@ -44,11 +45,12 @@ def render(params: Params, root: Path) -> Path:
     dataset = ImageDataset(
         root / "data/archive.zip", use_labels=G.c_dim > 0, xflip=False, split="train", max_images=None
     )
-    pictures = draw_pictures(params, G, dataset, reports)
+    pictures = draw_pictures(params, G, dataset, reports, neighbor_picture(results, reports))
     commit = source_tags(root).get("mlflow.source.git.commit")
     facts = Facts(
         results=results,
         ticks=ticks,
+        alarms=(),
         bands=compare_bands(params, G, dataset),
         config=params,
         num_images=len(dataset),
@@ -58,13 +60,29 @@ def render(params: Params, root: Path) -> Path:
     )
     write(reports / "training.png", training_curves(ticks, target(params), dark=False))
     write(reports / "layers.png", layer_chart(ticks, facts.bands, dark=False))
-    write(reports / "truncation_metrics.png", truncation_curves(results["truncation"], dark=False))
+    psi = results["recommended"]["psi"]
+    write(reports / "frontier.png", frontier_chart(results["truncation"], results["floor"], psi, dark=False))
     page = reports / "index.html"
     write(page, build_page(facts, pictures).encode())
     return page
 
 
-def draw_pictures(params: Params, G: Generator, dataset: ImageDataset, reports: Path) -> Pictures:
+def neighbor_picture(results: dict[str, Any], reports: Path) -> bytes | None:
+    """The sheet that evaluate drew; None where it looked for no neighbours.
+
+    Raises RenderError when it is lost.
+    """
+    path = reports / "neighbors.png"
+    if results["neighbors"] is None:
+        return None
+    if not path.exists():
+        raise RenderError(f"{path}: not there. Run `dvc repro evaluate`, which writes it.")
+    return path.read_bytes()
+
+
+def draw_pictures(
+    params: Params, G: Generator, dataset: ImageDataset, reports: Path, neighbors: bytes | None
+) -> Pictures:
     """Everything that shows pictures, written to reports/ and returned as bytes.
 
     A conditional generator gets the labels of the real images shown, so both sheets hold the same classes.
@@ -83,7 +101,7 @@ def draw_pictures(params: Params, G: Generator, dataset: ImageDataset, reports: 
         c=labels_for(c, len(config.interpolation_seeds)), batch_size=params.evaluate.batch_size,
     )  # fmt: skip
     save_mp4(frames, reports / "interpolation.mp4", fps=config.video_fps, scale=config.video_scale)
-    return Pictures(**pngs, film=(reports / "interpolation.mp4").read_bytes())
+    return Pictures(**pngs, film=(reports / "interpolation.mp4").read_bytes(), neighbors=neighbors)
 
 
 def compare_bands(params: Params, G: Generator, dataset: ImageDataset) -> dict[str, dict[int, float]]:

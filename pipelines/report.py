@@ -4,15 +4,31 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jinja2
 
-from pipelines import verdict
-from pipelines.figures import contributions, layer_chart, training_curves, truncation_curves
+from pipelines import frontier, verdict
+from pipelines.charts import contributions, frontier_chart, layer_chart, training_curves
+from pipelines.measures import name_of, short
+from pipelines.readings import readings
 from stylegan.config import Config
 
 TEMPLATE = Path(__file__).with_name("report.html")
+NUM_CLASSES = 20  # shown, the worst ones; the others are in reports/metrics.json
+
+
+class Alarm(Protocol):
+    """A sign that training went wrong."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def seen(self) -> str: ...
+    @property
+    def cause(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -21,6 +37,7 @@ class Facts:
 
     results: Mapping[str, Any]  # reports/metrics.json
     ticks: Sequence[Mapping[str, float]]  # reports/ticks.csv
+    alarms: Sequence[Alarm]
     bands: Mapping[str, Mapping[int, float]]  # of "generated" and of "real" images: {resolution: per cent}
     config: Config
     num_images: int  # in the training split
@@ -38,6 +55,7 @@ class Pictures:
     truncation: bytes
     mixing: bytes
     film: bytes
+    neighbors: bytes | None  # None where results have none
 
 
 def build_page(facts: Facts, pictures: Pictures) -> str:
@@ -56,23 +74,45 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         yardstick=verdict.yardstick(judged, results["num_images"]),
         verdicts=judged,
         limits=verdict,
-        advice=verdict.advice(judged, results["truncation"], facts.ticks, config, results["num_images"]),
-        readings=verdict.readings(facts.ticks, config),
+        confidence=results["confidence"] if results["intervals"] else None,
+        notes=results["notes"],
+        alarms=facts.alarms,
+        advice=verdict.advice(judged, results, facts.ticks, config),
+        readings=readings(facts.ticks, config),
         truncation=sorted(results["truncation"], key=lambda row: float(row["psi"])),
-        best=best_rows(results["truncation"]),
+        best=frontier.best_of_columns(results["truncation"]),
+        margin=frontier.MARGIN,
+        recommended=results["recommended"],
+        neighbors=neighbor_lines(results),
+        classes=worst_classes(results["per_class"]),
+        num_hidden=max(len(results["per_class"] or ()) - NUM_CLASSES, 0),
         made=how_it_was_made(facts),
         sections=config.model_dump(mode="json", exclude={"cluster", "tracking"}),  # which decide no result
         render=config.render,
-        samples=embed(pictures.samples, "image/png"),
-        reals=embed(pictures.reals, "image/png"),
-        strip=embed(pictures.truncation, "image/png"),
-        mixing=embed(pictures.mixing, "image/png"),
-        film=embed(pictures.film, "video/mp4"),
-        curves=[embed(training_curves(facts.ticks, target(config), dark=dark), "image/png") for dark in (False, True)],
-        layers=[embed(layer_chart(facts.ticks, facts.bands, dark=dark), "image/png") for dark in (False, True)],
-        shares=last_shares(facts),
-        frontier=[embed(truncation_curves(results["truncation"], dark=dark), "image/png") for dark in (False, True)],
+        **embedded(facts, pictures),
     )
+
+
+def embedded(facts: Facts, pictures: Pictures) -> dict[str, Any]:
+    """Addresses of every picture and film, and of every chart in (light, dark)"""
+    results, ticks, r_t = facts.results, facts.ticks, target(facts.config)
+    psi = results["recommended"]["psi"]
+    themes = (False, True)
+    return {
+        "samples": embed(pictures.samples, "image/png"),
+        "reals": embed(pictures.reals, "image/png"),
+        "strip": embed(pictures.truncation, "image/png"),
+        "mixing": embed(pictures.mixing, "image/png"),
+        "film": embed(pictures.film, "video/mp4"),
+        "neighbor_sheet": None if pictures.neighbors is None else embed(pictures.neighbors, "image/png"),
+        "curves": [embed(training_curves(ticks, r_t, dark=dark), "image/png") for dark in themes],
+        "layers": [embed(layer_chart(ticks, facts.bands, dark=dark), "image/png") for dark in themes],
+        "trade": [
+            embed(frontier_chart(results["truncation"], results["floor"], psi, dark=dark), "image/png")
+            for dark in themes
+        ],
+        "shares": last_shares(facts),
+    }
 
 
 def target(config: Config) -> float | None:
@@ -80,14 +120,21 @@ def target(config: Config) -> float | None:
     return config.augment.ada_target if config.augment.mode == "ada" else None
 
 
-def best_rows(truncation: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """For each metric the psi at which it is best"""
-    best = {}
-    for metric in truncation[0]:
-        if metric != "psi":
-            choose = max if metric.startswith(verdict.HIGHER_IS_BETTER) else min
-            best[metric] = choose(truncation, key=lambda row: row[metric])["psi"]
-    return best
+def neighbor_lines(results: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """Shares of generated and of held-out images that look like copies, where measured; None without neighbours"""
+    if results["neighbors"] is None:
+        return None
+    name = name_of(results["metrics"], "memorized")
+    return {
+        "generated": results["metrics"][name] if name else None,
+        "held_out": results["floor"].get(name) if name else None,
+    }
+
+
+def worst_classes(per_class: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
+    """The NUM_CLASSES classes of greatest distance first; those too small to measure last"""
+    ranked = sorted(per_class or (), key=lambda row: (row["distance"] is None, -(row["distance"] or 0.0)))
+    return ranked[:NUM_CLASSES]
 
 
 def last_shares(facts: Facts) -> dict[str, Mapping[int, float]]:
@@ -107,7 +154,8 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
     return [
         ("Data", f"{config.prepare.source}: {facts.num_images} training images, {size}"),
         ("Archive sha256", results["archive_sha256"]),
-        ("Trained on", f"{results['cur_nimg'] / 1000:g} kimg (thousand images shown), seed {config.train.seed}"),
+        ("Generator sha256", results["generator_sha256"]),
+        ("Trained on", trained_on(results["cur_nimg"], config.train.seed)),
         ("Training time", duration(training_seconds(facts.ticks))),
         ("Run", facts.fingerprint),
         ("Git commit", facts.commit or "not in a git repository"),
@@ -116,6 +164,11 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
         ("Measured with", f"{results['num_images']} images, seed {results['seed']}, split {results['split']}, "
                           f"resize filter {results['resize_filter']}"),
     ]  # fmt: skip
+
+
+def trained_on(cur_nimg: int | None, seed: int) -> str:
+    """How much training a network has seen; one from elsewhere need not say"""
+    return "unknown" if cur_nimg is None else f"{cur_nimg / 1000:g} kimg (thousand images shown), seed {seed}"
 
 
 def training_seconds(ticks: Sequence[Mapping[str, float]]) -> float:
@@ -133,7 +186,7 @@ def duration(seconds: float) -> str:
 
 def number(value: float | None) -> str:
     """Three significant digits; a dash for what was not measured"""
-    return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return "-" if value is None else short(value, 3)
 
 
 def embed(content: bytes, media_type: str) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from pipelines.measures import short
 from stylegan.images import grid, preview, to_pil
 
 PAPER, INK = "#ffffff", "#1f2328"
 CELL = 128  # pixels a side of a neighbour: small images are enlarged in whole steps up to it, large ones reduced to it
 GAP = 32  # between a generated image and its neighbours
-_MARGIN, _FONT_SIZE = 4, 13
+MARGIN, FONT_SIZE = 6, 13
 
 
 def labelled_sheet(
@@ -47,7 +48,7 @@ def png_of(picture: Image.Image) -> bytes:
 def neighbor_captions(distance: Tensor, spacing: Tensor) -> list[list[str]]:
     """distance [M, k], spacing [M] -> a caption for each neighbour: its distance, and of the nearest (spacing)"""
     rows = zip(distance.tolist(), spacing.tolist(), strict=True)
-    return [[f"{near[0]:.3g} ({own:.3g})", *(f"{value:.3g}" for value in near[1:])] for near, own in rows]
+    return [[f"{short(near[0], 3)} ({short(own, 3)})", *(short(value, 3) for value in near[1:])] for near, own in rows]
 
 
 def neighbor_sheet(gen: Tensor, train: Tensor, captions: Sequence[Sequence[str]]) -> Image.Image:
@@ -56,18 +57,18 @@ def neighbor_sheet(gen: Tensor, train: Tensor, captions: Sequence[Sequence[str]]
     captions: [M][k], drawn below each training image.
     """
     count, k = train.shape[:2]
-    font = ImageFont.load_default(_FONT_SIZE)
-    line = round(1.5 * _FONT_SIZE)
+    font = ImageFont.load_default(FONT_SIZE)
+    line = round(1.5 * FONT_SIZE)
     cells = [[_cell(img) for img in (gen[i], *train[i])] for i in range(count)]
     width, height = cells[0][0].size if cells else (CELL, CELL)
-    step_x, step_y = width + _MARGIN, height + line + _MARGIN
-    lefts = [0] + [width + GAP + j * step_x for j in range(k)]
-    page = Image.new("RGB", (lefts[-1] + width, line + count * step_y), PAPER)
+    step_x, step_y = width + MARGIN, height + line + MARGIN
+    lefts = [MARGIN] + [MARGIN + width + GAP + j * step_x for j in range(k)]
+    page = Image.new("RGB", (lefts[-1] + width + MARGIN, line + MARGIN + count * step_y), PAPER)
     draw = ImageDraw.Draw(page)
-    for left, text in ((0, "generated"), (lefts[-k], "nearest training images")):
-        draw.text((left, line / 2), text, font=font, fill=INK, anchor="lm")
+    for left, text in ((lefts[0], "generated"), (lefts[1], "nearest training images")):
+        draw.text((left, MARGIN + line / 2), text, font=font, fill=INK, anchor="lm")
     for i, row in enumerate(cells):
-        top = line + i * step_y
+        top = MARGIN + line + i * step_y
         for left, cell, text in zip(lefts, row, ["", *captions[i]], strict=True):
             page.paste(cell, (left, top))
             draw.text((left + width / 2, top + height + line / 2), text, font=font, fill=INK, anchor="mm")

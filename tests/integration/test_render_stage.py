@@ -15,6 +15,7 @@ from pipelines.params import Params
 from pipelines.tracking import initialise
 from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator
+from tests.evaluation_results import evaluation_results
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,12 +47,7 @@ def test_the_stage_leaves_a_page_and_a_run(
     (tmp_path / "models/train.json").write_text(json.dumps({"fingerprint": "abc123"}))
     (tmp_path / "data").mkdir()
     shutil.copyfile(tiny_archive, tmp_path / "data/archive.zip")
-    results = {
-        "extractor": {"name": "x", "sha256": "e" * 64, "input_size": 16},
-        "num_images": 8, "seed": 0, "resize_filter": "bicubic", "split": "train", "archive_sha256": "a" * 64,
-        "cur_nimg": 2000, "metrics": NUMBERS, "floor": NUMBERS, "untrained": NUMBERS,
-        "truncation": [{"psi": 1.0} | NUMBERS],
-    }  # fmt: skip
+    results = evaluation_results(NUMBERS, floor=NUMBERS, untrained=NUMBERS)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/metrics.json").write_text(json.dumps(results))
     (tmp_path / "reports/ticks.csv").write_text("nimg,kimg,sec,loss/G,loss/D\n1000,1,2,1,1\n")

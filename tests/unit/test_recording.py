@@ -24,15 +24,22 @@ from pipelines.recording import (
 )
 from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator
+from tests.evaluation_results import evaluation_results
 
-RESULTS = {
-    "extractor": {"name": "efflite0", "sha256": "ab", "input_size": 128},
-    "cur_nimg": 3000,
-    "metrics": {"kid_efflite0": 0.02, "ppl_lpips_vgg16": 30.0},
-    "floor": {"kid_efflite0": 0.001},
-    "untrained": {"kid_efflite0": 0.3, "ppl_lpips_vgg16": 3.0},
-    "truncation": [{"psi": 1.0, "kid_efflite0": 0.02}, {"psi": -0.5, "kid_efflite0": 0.2}],
-}
+RESULTS = evaluation_results(
+    {"kid_efflite0": 0.02, "ppl_lpips_vgg16": 30.0},
+    floor={"kid_efflite0": 0.001},
+    untrained={"kid_efflite0": 0.3, "ppl_lpips_vgg16": 3.0},
+    truncation=[{"psi": 1.0, "kid_efflite0": 0.02, "intervals": {}}, {"psi": -0.5, "kid_efflite0": 0.2}],
+    cur_nimg=3000,
+    intervals={"kid_efflite0": [0.01, 0.03]},
+    per_class=[
+        {"label": 0, "name": "cat", "num_real": 5, "num_gen": 5, "distance": 7.0},
+        {"label": 1, "name": "K\u00e4tzchen", "num_real": 5, "num_gen": 5, "distance": 8.0},
+        {"label": 2, "name": None, "num_real": 5, "num_gen": 5, "distance": 9.0},
+        {"label": 3, "name": "dog", "num_real": 1, "num_gen": 1, "distance": None},
+    ],
+)
 
 
 def values_of(journal: Journal, kind: str) -> dict[str, Any]:
@@ -79,6 +86,12 @@ def test_an_evaluation_is_recorded_with_psi_as_the_step_of_the_sweep(tmp_path: P
     assert values_of(journal, "summary") == {
         "eval/kid_efflite0@3000": 0.02,
         "eval/ppl_lpips_vgg16@3000": 30.0,
+        "eval/kid_efflite0_low@3000": 0.01,
+        "eval/kid_efflite0_high@3000": 0.03,
+        "recommended/psi@3000": 1.0,
+        "class/cat@3000": 7.0,
+        "class/K_tzchen 1@3000": 8.0,
+        "class/2@3000": 9.0,
         "floor/kid_efflite0@3000": 0.001,
         "untrained/kid_efflite0@3000": 0.3,
         "untrained/ppl_lpips_vgg16@3000": 3.0,
@@ -86,7 +99,16 @@ def test_an_evaluation_is_recorded_with_psi_as_the_step_of_the_sweep(tmp_path: P
         "truncation/kid_efflite0@100": 0.02,
     }
     tags = values_of(journal, "tags")
-    assert (tags["evaluate.num_images"], tags["extractor.sha256"]) == (tiny_params.evaluate.num_images, "ab")
+    assert (tags["evaluate.num_images"], tags["extractor.sha256"]) == (tiny_params.evaluate.num_images, "e" * 64)
+    assert tags["recommended"] == RESULTS["recommended"]["sentence"]
+
+
+def test_a_network_from_elsewhere_is_recorded_at_step_0(tmp_path: Path, tiny_params: Params) -> None:
+    journal = Journal(tmp_path)
+    record_evaluation(journal, RESULTS | {"cur_nimg": None, "per_class": None, "intervals": {}}, tiny_params)
+    recorded = values_of(journal, "summary")
+    assert recorded["eval/kid_efflite0@0"] == 0.02
+    assert not [name for name in recorded if name.startswith("class/") or "_low" in name]
 
 
 def test_a_repeated_evaluation_records_nothing(tmp_path: Path, tiny_params: Params) -> None:
@@ -97,12 +119,15 @@ def test_a_repeated_evaluation_records_nothing(tmp_path: Path, tiny_params: Para
     assert journal.path.stat().st_size == size
 
 
-def test_a_report_is_page_numbers_and_sheet(tmp_path: Path) -> None:
+def test_a_report_is_page_numbers_and_sheets(tmp_path: Path) -> None:
     for name in ("index.html", "metrics.json", "samples.png"):
         (tmp_path / name).write_text(name)
     journal = Journal(tmp_path / "run")
     record_report(journal, tmp_path)
     assert [record["name"] for record, _ in journal.read(0)] == ["index.html", "metrics.json", "samples.png"]
+    (tmp_path / "neighbors.png").write_text("neighbors")
+    record_report(journal, tmp_path)
+    assert [record["name"] for record, _ in journal.read(0)][3:] == ["neighbors.png"]
 
 
 def test_ticks_without_a_value_leave_it_out(tmp_path: Path) -> None:

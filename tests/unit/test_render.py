@@ -1,5 +1,6 @@
 """The render stage: every file it promises, from the files of the other stages."""
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pipelines.render import (
     compare_bands,
     labels_for,
     mixing_sheet,
+    neighbor_picture,
     render,
     samples_sheet,
     sheet_columns,
@@ -26,14 +28,13 @@ from stylegan.data import ImageDataset
 from stylegan.generate import generate_images
 from stylegan.images import to_float
 from stylegan.networks import Generator
+from tests.evaluation_results import evaluation_results
 
 NUMBERS = {"kid_x": 0.1, "fid_x": 10.0, "precision_x": 0.5, "recall_x": 0.5}
-RESULTS = {
-    "extractor": {"name": "x", "sha256": "e" * 64, "input_size": 16},
-    "num_images": 8, "seed": 0, "resize_filter": "bicubic", "split": "train", "archive_sha256": "a" * 64,
-    "cur_nimg": 2000, "metrics": NUMBERS, "floor": NUMBERS, "untrained": NUMBERS,
-    "truncation": [{"psi": 0.5} | NUMBERS, {"psi": 1.0} | NUMBERS],
-}  # fmt: skip
+RESULTS = evaluation_results(
+    NUMBERS, floor=NUMBERS, untrained=NUMBERS, truncation=[{"psi": 0.5} | NUMBERS, {"psi": 1.0} | NUMBERS]
+)
+NEIGHBORS = {"k": 1, "rows": [7], "distance": [[0.1]], "spacing": [0.2]}
 
 
 def generator(params: Params, c_dim: int) -> Generator:
@@ -55,11 +56,13 @@ def root(tmp_path: Path, tiny_archive: Path, tiny_params: Params) -> Path:
 
 
 def test_every_file_is_written_and_the_pictures_have_their_size(root: Path, make_params: Callable[..., Params]) -> None:
+    (root / "reports/metrics.json").write_text(json.dumps(RESULTS | {"neighbors": NEIGHBORS}))
+    (root / "reports/neighbors.png").write_bytes(b"neighbors")
     page = render(make_params("render.video_scale=2", "render.psi_strip=[-1.0, 0.0, 1.0]"), root)
     assert page == root / "reports/index.html"
-    written = {path.name for path in page.parent.iterdir()} - {"metrics.json", "ticks.csv"}
+    written = {path.name for path in page.parent.iterdir()} - {"metrics.json", "ticks.csv", "neighbors.png"}
     sheets = {"samples.png", "reals.png", "truncation.png", "mixing.png"}
-    charts = {"training.png", "truncation_metrics.png", "layers.png"}
+    charts = {"training.png", "frontier.png", "layers.png"}
     assert written == sheets | charts | {"interpolation.mp4", "index.html"}
     sizes = {}
     for name in sheets:
@@ -69,6 +72,19 @@ def test_every_file_is_written_and_the_pictures_have_their_size(root: Path, make
     assert sizes["samples.png"] == sizes["reals.png"] == (96, 64)
     assert sizes["truncation.png"] > (96, 64)
     assert "abc123" in page.read_text()
+    assert base64.b64encode(b"neighbors").decode() in page.read_text()
+
+
+def test_the_sheet_of_neighbours_belongs_to_results_that_have_them(tmp_path: Path) -> None:
+    sheet = tmp_path / "neighbors.png"
+    sheet.write_bytes(b"neighbors")
+    assert neighbor_picture(RESULTS, tmp_path) is None  # left from an earlier evaluation
+    found = RESULTS | {"neighbors": NEIGHBORS}
+    assert neighbor_picture(found, tmp_path) == b"neighbors"
+    sheet.unlink()
+    with pytest.raises(RenderError) as error:
+        neighbor_picture(found, tmp_path)
+    assert str(error.value) == f"{sheet}: not there. Run `dvc repro evaluate`, which writes it."
 
 
 def test_rendering_twice_gives_equal_bytes(root: Path, tiny_params: Params) -> None:

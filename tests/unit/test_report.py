@@ -1,31 +1,66 @@
 """The page: complete, self-contained, readable without sight, and safe from what names contain."""
 
 import base64
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from pipelines import report
 from pipelines.params import Params
-from pipelines.report import Facts, Pictures, best_rows, build_page, duration, number, target, training_seconds
+from pipelines.report import (
+    Facts,
+    Pictures,
+    build_page,
+    duration,
+    number,
+    target,
+    trained_on,
+    training_seconds,
+    worst_classes,
+)
+from tests.evaluation_results import evaluation_results
 
 NAMES = ("kid_x", "fid_x", "precision_x", "recall_x")
-PICTURES = Pictures(samples=b"samples", reals=b"reals", truncation=b"strip", mixing=b"mixing", film=b"film")
+NEIGHBORS = {"k": 1, "rows": [7], "distance": [[0.1]], "spacing": [0.2]}
+PICTURES = Pictures(
+    samples=b"samples", reals=b"reals", truncation=b"strip", mixing=b"mixing", film=b"film", neighbors=None
+)
 
 
-def results() -> dict[str, Any]:
+def results(**others: Any) -> dict[str, Any]:
     measured = dict(zip(NAMES, (0.05, 40.0, 0.6, 0.3), strict=True))
-    return {
-        "extractor": {"name": "x", "sha256": "e" * 64, "input_size": 128},
-        "num_images": 1000, "seed": 3, "resize_filter": "bicubic", "split": "train", "archive_sha256": "a" * 64,
-        "cur_nimg": 60000,
-        "metrics": measured | {"ppl_y": 30.0},
-        "floor": dict(zip(NAMES, (0.001, 5.0, 0.8, 0.8), strict=True)),
-        "untrained": dict(zip(NAMES, (0.4, 300.0, 0.0, 0.0), strict=True)) | {"ppl_y": 3.0},
-        "truncation": [{"psi": 1.0} | measured, {"psi": 0.5} | dict.fromkeys(NAMES, 0.04)],
-    }  # fmt: skip
+    content = evaluation_results(
+        measured,
+        floor=dict(zip(NAMES, (0.001, 5.0, 0.8, 0.8), strict=True)),
+        untrained=dict(zip(NAMES, (0.4, 300.0, 0.0, 0.0), strict=True)) | {"ppl_y": 3.0},
+        truncation=[{"psi": 1.0} | measured, {"psi": 0.5} | dict.fromkeys(NAMES, 0.04)],
+        **others,
+    )
+    content["metrics"]["ppl_y"] = 30.0
+    return content
+
+
+@pytest.fixture(scope="module", autouse=True)
+def charts_drawn_once() -> Iterator[None]:
+    """Pages of this file differ in words; their charts are real, and each is drawn once."""
+    drawn: dict[str, bytes] = {}
+
+    def remembering(draw: Callable[..., bytes]) -> Callable[..., bytes]:
+        def once(*arguments: Any, dark: bool) -> bytes:
+            key = repr((draw.__name__, arguments, dark))
+            if key not in drawn:
+                drawn[key] = draw(*arguments, dark=dark)
+            return drawn[key]
+
+        return once
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("training_curves", "layer_chart", "frontier_chart"):
+            patch.setattr(report, name, remembering(getattr(report, name)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +69,35 @@ def facts(tiny_params: Params) -> Facts:
     ticks[1] |= {"contribution/b4": 75.04, "contribution/b8": 24.96}
     ticks[2] |= {"contribution/b4": 60.04, "contribution/b8": 39.96}
     bands = {"generated": {4: 52.04, 8: 47.96}, "real": {4: 51.06, 8: 48.94}}
-    return Facts(results(), ticks, bands, tiny_params, 2338, (3, 32, 32), "abc123", "c" * 40)
+    return Facts(results(), ticks, (), bands, tiny_params, 2338, (3, 32, 32), "abc123", "c" * 40)
+
+
+@dataclass(frozen=True)
+class Alarm:
+    name: str
+    seen: str
+    cause: str
+    remedy: str
+
+
+@pytest.fixture(scope="module")
+def full(facts: Facts) -> str:
+    """The page of a run that has everything a page may show."""
+    measured = results(
+        intervals={"kid_x": [0.041, 0.0597]},
+        neighbors=NEIGHBORS,
+        per_class=[
+            {"label": 0, "name": "cat", "num_real": 50, "num_gen": 40, "distance": 20.0},
+            {"label": 1, "name": None, "num_real": 51, "num_gen": 1, "distance": None},
+            {"label": 2, "name": "dog", "num_real": 52, "num_gen": 42, "distance": 30.0},
+        ],
+        notes=["The covariance is <singular>."],
+    )
+    for row in measured["truncation"]:
+        row["intervals"] = {"recall_x": [0.21, 0.37]}
+    measured["metrics"]["memorized_x"], measured["floor"]["memorized_x"] = 0.58, 0.55
+    alarms = [Alarm("recall is 0", "kimg 20 to 60", "a collapse", "raise loss.r1_gamma")]
+    return build_page(replace(facts, results=measured, alarms=alarms), replace(PICTURES, neighbors=b"neighbors"))
 
 
 class Outline(HTMLParser):
@@ -123,13 +186,15 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
         "recall_x ok 0.3 0.8 0",
         "ppl_y none 30 - 3",
         "Train longer: train.total_kimg",
-        "0.5 0.04 0.04 0.04 0.04",
+        "psi 0.5 (recommended) 1 kid_x 0.04 0.05 fid_x 0.04 40 precision_x 0.04 0.6 recall_x 0.04 0.3 * best",
+        "psi 0.5 is the best trade: its KID 0.04 is the lowest, and no other psi comes within 5% of it.",
         "Block contribution, % bands of generated images, % bands of real images, % "
         "b4 60.0 52.0 51.1 b8 40.0 48.0 48.9",
         "2338 training images, 32 x 32 pixels, 3 channel(s)",
         "60 kimg",
         "1 min 30 s",
         "abc123",
+        "Generator sha256 " + "d" * 64,
         "c" * 40,
         "x, input 128 pixels, sha256 " + "e" * 64,
         "1000 images, seed 3, split train, resize filter bicubic",
@@ -145,8 +210,70 @@ def test_a_run_whose_log_has_no_contributions_shows_the_bands_alone(facts: Facts
     assert "it is recorded where generator.architecture is skip" in text
 
 
-def test_the_best_of_each_column_is_marked(page: Outline) -> None:
-    assert sum("best" in str(attributes.get("class")) for tag, attributes in page.tags if tag == "td") == len(NAMES)
+def test_the_best_of_each_metric_and_the_recommended_psi_are_marked(page: Outline) -> None:
+    classes = [(tag, attributes.get("class")) for tag, attributes in page.tags]
+    assert classes.count(("span", "best")) == len(NAMES)
+    assert classes.count(("th", "n chosen")) == 1
+    assert classes.count(("td", "n chosen")) == len(NAMES)
+
+
+def test_what_was_not_measured_has_no_section(page: Outline) -> None:
+    for part in ("Nearest training images", "Classes", "Alarms", "Note:", "[low, high]"):
+        assert part not in page.text
+    assert not any(attributes.get("class") == "bounds" for _, attributes in page.tags)
+
+
+def test_everything_that_was_measured_is_shown(full: str) -> None:
+    page = Outline(full)
+    assert page.open == []
+    for part in (
+        "kid_x ok 0.05 [0.041, 0.0597] 0.001 0.4",
+        "memorized_x good 0.58 0.55 -",
+        "[low, high]: where 95 % of the values fall",
+        "Note: The covariance is <singular>.",
+        "recall_x 0.04 [0.21, 0.37] 0.3 [0.21, 0.37]",
+        "recall is 0 kimg 20 to 60 a collapse raise loss.r1_gamma",
+        "58 % of the generated images are nearer to a training image than that image's own nearest neighbour is; of "
+        "held-out real images, which it never saw, 55 % are.",
+        "Class Real images Generated Distance dog 52 42 30 cat 50 40 20 1 51 1 -",
+    ):
+        assert part in page.text
+    assert full.count(f"base64,{base64.b64encode(b'neighbors').decode()}") == 1
+    ids = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    links = [str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a"]
+    assert links == ids  # all of them, in the order of the page
+    assert len(links) == 11
+
+
+def test_neighbours_are_read_without_held_out_images(facts: Facts) -> None:
+    measured = results(neighbors=NEIGHBORS)
+    measured["metrics"]["memorized_x"] = 0.6
+    page = build_page(replace(facts, results=measured), replace(PICTURES, neighbors=b"neighbors"))
+    sentence = "without held-out real images (prepare.holdout_fraction) up to 67 % are no sign of copying."
+    assert sentence in Outline(page).text
+
+
+def test_a_page_with_fid_alone_is_judged_by_it(facts: Facts) -> None:
+    measured = evaluation_results({"fid_x": 40.0}, floor={}, untrained={"fid_x": 300.0}, neighbors=NEIGHBORS)
+    text = Outline(build_page(replace(facts, results=measured), replace(PICTURES, neighbors=b"neighbors"))).text
+    for part in (
+        "FID 40: 7.5 times closer to the real images than the untrained network.",
+        "Only psi 1 was measured (FID 40)",
+        "Nearest training images The most suspicious first.",  # without the share that look like copies
+    ):
+        assert part in text
+
+
+def test_of_many_classes_the_worst_are_shown() -> None:
+    rows = [{"label": label, "distance": None if label == 3 else float(label)} for label in range(30)]
+    assert [row["label"] for row in worst_classes(rows)] == list(range(29, 9, -1))
+    assert [row["label"] for row in worst_classes(rows[:5])] == [4, 2, 1, 0, 3]
+    assert worst_classes(None) == []
+
+
+def test_a_network_from_elsewhere_need_not_say_how_long_it_was_trained() -> None:
+    assert trained_on(None, 3) == "unknown"
+    assert trained_on(1500, 3) == "1.5 kimg (thousand images shown), seed 3"
 
 
 def test_every_parameter_that_decides_the_result_is_listed(page: Outline, tiny_params: Params) -> None:
@@ -168,17 +295,10 @@ def test_a_page_without_a_repository_says_so(facts: Facts) -> None:
 
 
 def test_a_run_with_nothing_to_improve_says_so(facts: Facts) -> None:
-    best = results() | {"num_images": 50000, "metrics": results()["floor"], "truncation": results()["truncation"][:1]}
+    real = results()["floor"]
+    best = evaluation_results(real, floor=real, untrained=results()["untrained"], num_images=50000)
     text = Outline(build_page(replace(facts, results=best), PICTURES)).text
     assert "No rule found anything to improve" in text
-
-
-def test_the_best_psi_is_lowest_for_distances_and_highest_for_shares() -> None:
-    rows = [
-        {"psi": 0.5, "kid_x": 0.2, "recall_x": 0.1, "ppl_y": 3.0},
-        {"psi": 1.0, "kid_x": 0.1, "recall_x": 0.2, "ppl_y": 4.0},
-    ]
-    assert best_rows(rows) == {"kid_x": 1.0, "recall_x": 1.0, "ppl_y": 0.5}
 
 
 def test_training_time_adds_up_over_ticks() -> None:
@@ -194,7 +314,15 @@ def test_durations_are_written_for_people(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (0.00041234, "0.000412"), (41.23, "41.2"), (402.4, "402"), (12345.6, "12346"), (0, "0")],
+    [
+        (None, "-"),
+        (0.00041234, "0.000412"),
+        (41.23, "41.2"),
+        (402.4, "402"),
+        (999.7, "1000"),
+        (12345.6, "12346"),
+        (0, "0"),
+    ],
 )
 def test_numbers_have_three_digits(value: float | None, text: str) -> None:
     assert number(value) == text

@@ -1,4 +1,4 @@
-"""What the numbers mean in words: grades, headline, readings, advice."""
+"""What the numbers mean in words: grades, headline, advice."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,25 @@ import pytest
 from pipelines import verdict
 from pipelines.params import Params
 from pipelines.verdict import Advice, Verdict
+from tests.evaluation_results import evaluation_results
 
 
-def results(kid: float = 0.1, floor: float = 0.001, untrained: float = 0.4, **others: float) -> dict[str, Any]:
-    precision, recall = others.get("precision", 0.6), others.get("recall", 0.6)
-    return {
-        "metrics": {"kid_x": kid, "precision_x": precision, "recall_x": recall, "ppl_y": 30.0},
-        "floor": {"kid_x": floor, "precision_x": 0.8, "recall_x": 0.8},
-        "untrained": {"kid_x": untrained, "precision_x": 0.0, "recall_x": 0.0, "ppl_y": 3.0},
-    }
+def results(kid: float = 0.1, floor: float = 0.001, untrained: float = 0.4, **others: Any) -> dict[str, Any]:
+    precision, recall = others.pop("precision", 0.6), others.pop("recall", 0.6)
+    return evaluation_results(
+        {"kid_x": kid, "precision_x": precision, "recall_x": recall, "ppl_y": 30.0},
+        floor={"kid_x": floor, "precision_x": 0.8, "recall_x": 0.8},
+        untrained={"kid_x": untrained, "precision_x": 0.0, "recall_x": 0.0, "ppl_y": 3.0},
+        **others,
+    )
+
+
+def measured(metric: str, value: float, floor: float | None, untrained: float | None) -> dict[str, Any]:
+    """Results with one metric more"""
+    numbers = results()
+    for group, number in (("metrics", value), ("floor", floor), ("untrained", untrained)):
+        numbers[group] |= {} if number is None else {metric: number}
+    return numbers
 
 
 def grade_of(metric: str, numbers: dict[str, Any]) -> str | None:
@@ -50,9 +60,50 @@ def test_a_metric_without_floor_gets_no_grade() -> None:
     assert grade_of("ppl_y", results()) is None
 
 
+@pytest.mark.parametrize(("coverage", "grade"), [(1.0, "good"), (0.63, "good"), (0.62, "ok"), (0.26, "poor")])
+def test_coverage_is_graded_as_a_share_of_what_real_images_score(coverage: float, grade: str) -> None:
+    assert grade_of("coverage_x", measured("coverage_x", coverage, 0.9, 0.0)) == grade
+
+
+@pytest.mark.parametrize(
+    ("density", "grade"), [(0.2, "poor"), (0.4, "ok"), (0.7, "good"), (1.0, "good"), (1.42, "good"), (1.5, "ok")]
+)
+def test_density_beyond_that_of_real_images_is_not_good(density: float, grade: str) -> None:
+    """Pictures that bunch together in the commonest places exceed real ones, at the price of variety."""
+    assert grade_of("density_x", measured("density_x", density, 1.0, 0.0)) == grade
+
+
+@pytest.mark.parametrize(("score", "grade"), [(9.0, "good"), (4.1, "ok"), (3.5, "poor"), (1.5, "poor")])
+def test_the_inception_score_counts_from_its_lowest(score: float, grade: str) -> None:
+    assert grade_of("is_inception", measured("is_inception", score, 11.0, 1.2)) == grade
+
+
+@pytest.mark.parametrize(
+    ("memorized", "grade"), [(0.0, "good"), (0.55, "good"), (0.64, "good"), (0.7, "ok"), (0.76, "poor"), (1.0, "poor")]
+)
+def test_memorisation_is_poor_when_clearly_above_what_held_out_images_score(memorized: float, grade: str) -> None:
+    assert grade_of("memorized_x", measured("memorized_x", memorized, 0.55, 0.01)) == grade
+    assert grade_of("memorized_x", measured("memorized_x", memorized, 0.55, None)) == grade
+    assert grade_of("memorized_x", measured("memorized_x", memorized, None, 0.01)) is None
+
+
+@pytest.mark.parametrize(("value", "grade"), [(14.0, "good"), (40.0, "ok"), (90.0, "poor")])
+def test_extrapolated_fid_is_graded_as_a_distance(value: float, grade: str) -> None:
+    assert grade_of("fid_infinity_x", measured("fid_infinity_x", value, 1.0, 300.0)) == grade
+
+
+def test_every_kind_of_metric_says_what_it_means() -> None:
+    names = ("kid_x", "fid_x", "fid50k_full", "frechet_random", "precision_x", "pr50k3_full_recall", "density_x",
+             "coverage_x", "memorized_x", "is50k", "fid_infinity_x", "ppl2_wend")  # fmt: skip
+    judged = verdict.verdicts(evaluation_results(dict.fromkeys(names, 1.0), floor={}, untrained={}))
+    assert all(row.meaning for row in judged)
+    assert len({row.meaning for row in judged}) == len(names) - 1  # both FIDs mean the same
+
+
 def test_every_metric_keeps_its_name_and_numbers() -> None:
-    row = verdict.verdicts(results())[0]
+    row, other = verdict.verdicts(results(intervals={"kid_x": [0.08, 0.13]}))[:2]
     assert (row.metric, row.kind, row.value, row.floor, row.untrained) == ("kid_x", "kid", 0.1, 0.001, 0.4)
+    assert (row.interval, other.interval) == ((0.08, 0.13), None)
 
 
 @pytest.mark.parametrize(
@@ -76,55 +127,47 @@ def test_the_yardstick_names_untrained_and_floor() -> None:
     )
 
 
-@pytest.mark.parametrize("lost", ["metrics", "floor", "untrained"])
-def test_numbers_without_kid_are_refused(lost: str) -> None:
+def test_without_kid_the_headline_is_of_fid() -> None:
+    numbers = evaluation_results({"fid_x": 1040.0}, floor={"fid_x": 120.0}, untrained={"fid_x": 3200.0})
+    judged = verdict.verdicts(numbers)
+    assert verdict.headline(judged) == "FID 1040: 3.1 times closer to the real images than the untrained network."
+    assert verdict.yardstick(judged, 1000) == (
+        "The untrained network scores 3200. Real images against other real images score 120, the floor. "
+        "Measured with 1000 images."
+    )
+
+
+def test_kid_is_preferred_to_fid_whatever_their_order() -> None:
+    numbers = measured("fid_x", 40.0, 5.0, 300.0)
+    for group in ("metrics", "floor", "untrained"):
+        numbers[group] = dict(reversed(numbers[group].items()))
+    assert verdict.headline(verdict.verdicts(numbers)).startswith("KID 0.1: 4.0 times closer")
+
+
+def test_fid_alone_has_no_floor_and_still_a_headline() -> None:
+    judged = verdict.verdicts(evaluation_results({"fid_x": 40.0}, floor={}, untrained={"fid_x": 300.0}))
+    assert verdict.headline(judged) == "FID 40: 7.5 times closer to the real images than the untrained network."
+    assert verdict.yardstick(judged, 1000) == (
+        "The untrained network scores 300. The floor, what real images score against other real images, was not "
+        "measured. Measured with 1000 images."
+    )
+
+
+@pytest.mark.parametrize("lost", ["metrics", "untrained"])
+def test_numbers_without_a_distance_are_refused(lost: str) -> None:
     numbers = results()
     del numbers[lost]["kid_x"]
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
         verdict.headline(verdict.verdicts(numbers))
-    assert str(error.value) == (
-        "reports/metrics.json lacks kid_* with floor and untrained. Run `dvc repro evaluate` again."
-    )
+    expected = "reports/metrics.json lacks kid_* or fid_*, or its untrained. Run `dvc repro evaluate` again."
+    assert str(error.value) == expected
 
 
-TICKS = [
-    {"kimg": 1.0, "loss/G": 1.0, "loss/D": 1.3, "logits/real": 0.5, "logits/gen": -0.5, "augment/p": 0.1,
-     "augment/r_t": 0.5, "sec_per_kimg": 3.0},
-    {"kimg": 2.0, "loss/G": 1.2, "loss/D": 1.1, "logits/real": 1.0, "logits/gen": -1.0, "augment/p": 0.2,
-     "augment/r_t": 0.6, "sec_per_kimg": 1.0},
-    {"kimg": 3.0, "loss/G": 1.4, "loss/D": 0.9, "logits/real": 2.0, "logits/gen": -1.0, "augment/p": 0.3,
-     "augment/r_t": 0.8, "sec_per_kimg": 2.0},
-]  # fmt: skip
+TICKS = [{"kimg": 3.0, "augment/p": 0.3, "augment/r_t": 0.8}]
 
 
-def test_each_curve_gets_one_line_from_its_values(make_params: Callable[..., Params]) -> None:
-    lines = dict(verdict.readings(TICKS, make_params("augment.ada_target=0.6", "augment.p_max=0.8")))
-    assert lines["Losses"].startswith("G 1.40, D 0.90 at the end.")
-    assert lines["Scores of D"].startswith("Real minus generated widened from 2.00 to 3.00;")
-    assert lines["Augmentation"] == "p ended at 0.30, below its cap of 0.8; it moves so that r_t meets 0.6."
-    assert lines["Speed"] == "2.00 s per 1000 images (median)."
-
-
-@pytest.mark.parametrize(
-    ("mode", "line"), [("none", "Augmentation is off (augment.mode: none)."), ("fixed", "Fixed at p = 0.30.")]
-)
-def test_the_reading_of_p_follows_the_mode(mode: str, line: str, make_params: Callable[..., Params]) -> None:
-    assert dict(verdict.readings(TICKS, make_params(f"augment.mode={mode}")))["Augmentation"] == line
-
-
-def test_curves_that_were_not_logged_are_not_read(tiny_params: Params) -> None:
-    titles = [title for title, _ in verdict.readings([{"kimg": 1.0, "loss/r1_penalty": 0.1}], tiny_params)]
-    assert titles == ["R1 penalty"]
-
-
-def advise(
-    params: Params,
-    numbers: dict[str, Any],
-    ticks: verdict.Ticks = TICKS,
-    truncation: verdict.Ticks = (),
-    count: int = 5000,
-) -> list[Advice]:
-    return verdict.advice(verdict.verdicts(numbers), truncation, ticks, params, count)
+def advise(params: Params, numbers: dict[str, Any], count: int = 5000) -> list[Advice]:
+    return verdict.advice(verdict.verdicts(numbers), numbers | {"num_images": count}, TICKS, params)
 
 
 def actions(found: list[Advice]) -> str:
@@ -167,27 +210,60 @@ def test_low_recall_asks_for_variety(make_params: Callable[..., Params], xflip: 
     assert ("data.xflip: true" in item.action) is mirrors
 
 
-def test_low_precision_asks_for_truncation_or_capacity(make_params: Callable[..., Params]) -> None:
-    params = make_params("render.truncation_psi=0.85")
-    (item,) = advise(params, results(kid=0.001, recall=0.8, precision=0.1))
+def test_low_precision_asks_for_capacity(tiny_params: Params) -> None:
+    (item,) = advise(tiny_params, results(kid=0.001, recall=0.8, precision=0.1))
     assert item == Advice(
-        "For cleaner pictures, lower render.truncation_psi (now 0.85); for a better generator, give it more capacity "
-        "(generator.channel_base).",
+        "For cleaner pictures, give the generator more capacity (generator.channel_base); a lower psi cleans them at "
+        "the price of variety.",
         "Precision is 0.10 where real images reach 0.80: many pictures look wrong.",
     )
 
 
-SWEEP = [{"psi": 0.7, "kid_x": 0.08}, {"psi": 1.0, "kid_x": 0.1}]
-
-
-def test_a_better_psi_is_advised_unless_it_is_used_or_hardly_better(make_params: Callable[..., Params]) -> None:
+def test_the_recommended_psi_is_advised_unless_it_is_used_or_there_was_no_choice(
+    make_params: Callable[..., Params],
+) -> None:
+    sweep = [
+        {"psi": 0.7, "kid_x": 0.001, "precision_x": 0.8, "recall_x": 0.8},
+        {"psi": 1.0, "kid_x": 0.001, "precision_x": 0.7, "recall_x": 0.8},
+    ]
+    numbers = results(kid=0.001, precision=0.8, recall=0.8, truncation=sweep)
     params = make_params("render.truncation_psi=0.85")
-    (item,) = advise(params, GOOD, truncation=SWEEP)
+    (item,) = advise(params, numbers)
+    assert item.action == "Show images at psi = 0.7: set render.truncation_psi (now 0.85)."
+    assert item.because == numbers["recommended"]["sentence"]
+    assert item.because.startswith("psi 0.7 is the best trade: its KID 0.001")
+    assert advise(make_params("render.truncation_psi=0.7"), numbers) == []
+    assert advise(params, results(kid=0.001, precision=0.8, recall=0.8)) == []
+
+
+def with_copies(memorized: float, held_out: float | None) -> dict[str, Any]:
+    numbers = results(kid=0.001, precision=0.8, recall=0.8)
+    numbers["metrics"]["memorized_x"] = memorized
+    numbers["floor"] |= {} if held_out is None else {"memorized_x": held_out}
+    return numbers
+
+
+@pytest.mark.parametrize(
+    ("held_out", "measured_with"),
+    [(0.55, "held-out real images score 55%"), (None, "fresh images of the same kind would score 67% at most")],
+)
+def test_copies_of_training_images_ask_for_more_of_them(
+    tiny_params: Params, held_out: float | None, measured_with: str
+) -> None:
+    (item,) = advise(tiny_params, with_copies(0.8, held_out))
     assert item == Advice(
-        "Show images at psi = 0.7: set render.truncation_psi.", "kid_x is lowest there: 0.08 against 0.1 at psi = 1."
+        "Look at the nearest training images below; then add training images, lower augment.ada_target, or stop "
+        "earlier (train.total_kimg).",
+        "80% of the generated images are nearer to a training image than any other training image is, and "
+        f"{measured_with}: training images are being repeated.",
     )
-    assert advise(make_params("render.truncation_psi=0.7"), GOOD, truncation=SWEEP) == []
-    assert advise(params, GOOD, truncation=[{"psi": 0.7, "kid_x": 0.095}, SWEEP[1]]) == []
+
+
+@pytest.mark.parametrize(("memorized", "held_out"), [(0.7, 0.55), (0.66, None), (0.0, 0.55)])
+def test_no_more_copies_than_chance_explains_ask_for_nothing(
+    tiny_params: Params, memorized: float, held_out: float | None
+) -> None:
+    assert advise(tiny_params, with_copies(memorized, held_out)) == []
 
 
 def test_few_images_ask_for_more_before_comparing(tiny_params: Params) -> None:

@@ -1,13 +1,13 @@
-"""Drawings of the report."""
+"""Charts of the report."""
 
 import io
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from pipelines.figures import contributions, labelled_sheet, layer_chart, png_of, training_curves, truncation_curves
+from pipelines.charts import contributions, frontier_chart, layer_chart, training_curves
+from pipelines.measures import Row
 
 TICKS = [
     {"kimg": 1.0, "loss/G": 1.0, "loss/D": 1.3, "augment/p": 0.1, "augment/r_t": 0.5},
@@ -19,47 +19,25 @@ LAYERS = [
     {"kimg": 3.0, "contribution/b4": 50.0, "contribution/b8": 30.0, "contribution/b16": 20.0},
 ]
 BANDS = {"generated": {4: 40.0, 8: 35.0, 16: 25.0}, "real": {4: 42.0, 8: 35.0, 16: 23.0}}
-SWEEP = [{"psi": 1.0, "kid_x": 0.1, "recall_x": 0.5}, {"psi": 0.5, "kid_x": 0.2, "recall_x": 0.1}]
+REAL = {"precision_x": 0.9, "recall_x": 0.9}
+
+
+def sweep_row(psi: float, precision: float, recall: float, **bounds: list[float]) -> Row:
+    return {"psi": psi, "kid_x": 0.1, "precision_x": precision, "recall_x": recall, "intervals": bounds}
+
+
+SWEEP = [sweep_row(1.0, 0.5, 0.6), sweep_row(0.5, 0.8, 0.2)]
 
 
 def opened(png: bytes) -> Image.Image:
     return Image.open(io.BytesIO(png)).convert("RGB")
 
 
-def test_a_sheet_without_labels_is_the_enlarged_pictures() -> None:
-    img = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
-    img[1] = 200
-    sheet = np.asarray(labelled_sheet(img, 2, 3))
-    assert sheet.shape == (12, 24, 3)
-    assert (sheet[:, :12] == 0).all()
-    assert (sheet[:, 12:] == 200).all()
-
-
-def test_labels_take_room_above_and_to_the_left_and_leave_the_pictures_alone() -> None:
-    img = torch.full((4, 1, 16, 16), 90, dtype=torch.uint8)
-    sheet = np.asarray(labelled_sheet(img, 2, 4, column_labels=["-1", "0.5"], row_labels=["7", "8"]))
-    assert (sheet[-128:, -128:] == 90).all()
-    above, left = sheet[:-128], sheet[:, :-128]
-    assert min(above.shape[0], left.shape[1]) > 0
-    for margin in (above[:, -128:-64], above[:, -64:], left[-128:-64], left[-64:]):
-        assert margin.min() < 128  # every label is drawn
-
-
-def test_a_transparent_picture_lies_on_white() -> None:
-    sheet = np.asarray(labelled_sheet(torch.zeros(1, 4, 2, 2, dtype=torch.uint8), 1, 1))
-    assert (sheet == 255).all()
-
-
-def test_a_sheet_survives_its_file() -> None:
-    sheet = labelled_sheet(torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4), 1, 1)
-    assert np.array_equal(np.asarray(opened(png_of(sheet))), np.asarray(sheet))
-
-
 @pytest.mark.parametrize("dark", [False, True])
 def test_curves_are_drawn_on_paper_of_the_theme(dark: bool) -> None:
     for png in (
         training_curves(TICKS, 0.6, dark=dark),
-        truncation_curves(SWEEP, dark=dark),
+        frontier_chart(SWEEP, REAL, 1.0, dark=dark),
         layer_chart(LAYERS, BANDS, dark=dark),
     ):
         assert opened(png).getpixel((0, 0)) == ((22, 27, 34) if dark else (255, 255, 255))
@@ -71,7 +49,57 @@ def test_curves_depend_on_their_numbers_and_on_nothing_else() -> None:
     changed = [TICKS[0], TICKS[1] | {"loss/G": 9.0}]
     assert first != training_curves(changed, 0.6, dark=False)
     assert first != training_curves(TICKS, None, dark=False)  # the target line
-    assert truncation_curves(SWEEP, dark=False) == truncation_curves(SWEEP[::-1], dark=False)
+
+
+def test_the_frontier_depends_on_its_numbers_and_not_on_their_order() -> None:
+    first = frontier_chart(SWEEP, REAL, 1.0, dark=False)
+    assert first == frontier_chart(SWEEP[::-1], REAL, 1.0, dark=False)
+    changes = (
+        ([SWEEP[0], sweep_row(0.5, 0.8, 0.3)], REAL, 1.0),
+        (SWEEP, REAL, 0.5),  # the mark of the recommended one
+        (SWEEP, REAL | {"recall_x": 0.8}, 1.0),  # the star
+        (SWEEP, {}, 1.0),
+    )
+    assert all(frontier_chart(rows, real, psi, dark=False) != first for rows, real, psi in changes)
+
+
+def test_an_interval_is_shaded() -> None:
+    bounded = [sweep_row(1.0, 0.5, 0.6, kid_x=[0.05, 0.15]), sweep_row(0.5, 0.8, 0.2, kid_x=[0.05, 0.15])]
+    plain, shaded = (np.asarray(opened(frontier_chart(rows, REAL, 1.0, dark=False))) for rows in (SWEEP, bounded))
+    blue = np.array([0x00, 0x72, 0xB2])
+    band = np.round(255 + 0.22 * (blue - 255))  # of the first metric, on white paper
+    assert [(np.abs(img - band).max(axis=2) <= 2).sum() > 1000 for img in (plain, shaded)] == [False, True]
+
+
+def test_real_images_far_from_a_weak_generator_leave_its_curve_readable() -> None:
+    """The curve spans the axes, where real images at 0.9 would press it into a corner."""
+    weak = [sweep_row(1.0, 0.01, 0.14), sweep_row(0.5, 0.04, 0.02)]
+    ink = []
+    for rows in (weak, SWEEP):
+        picture = np.asarray(opened(frontier_chart(rows, REAL, 1.0, dark=False))).astype(int)
+        left = picture[:, : int(picture.shape[1] * 0.42)]
+        columns = np.flatnonzero((np.abs(left - [0xD5, 0x5E, 0x00]).max(axis=2) < 40).any(axis=0))  # the ring
+        ink.append(columns.max() / left.shape[1])
+    assert min(ink) > 0.5
+
+
+@pytest.mark.parametrize("kept", [("kid_x",), ("kid_x", "recall_x"), ("kid_x", "precision_x", "recall_x")])
+def test_what_was_not_measured_is_left_out(kept: tuple[str, ...]) -> None:
+    rows = [{"psi": row["psi"]} | {name: row[name] for name in kept} for row in SWEEP]
+    size = opened(frontier_chart(rows, REAL, 1.0, dark=False)).size
+    assert (size == (1320, 528)) == (len(kept) == 3)  # precision against recall has the left part
+
+
+def test_one_psi_is_drawn() -> None:
+    assert opened(frontier_chart(SWEEP[:1], REAL, 1.0, dark=False)).size == (1320, 528)
+
+
+def test_what_only_snapshots_measure_is_drawn_as_points() -> None:
+    logged = [TICKS[0], TICKS[1] | {"monitor/kid": 0.3, "monitor/precision": 0.1, "monitor/recall": 0.2}]
+    height = opened(training_curves(TICKS, None, dark=False)).size[1]
+    assert opened(training_curves(logged, None, dark=False)).size[1] == 2 * height  # two more panels, one more row
+    moved = [logged[0], logged[1] | {"monitor/kid": 0.3, "monitor/recall": 0.4}]
+    assert training_curves(logged, None, dark=False) != training_curves(moved, None, dark=False)
 
 
 def test_a_column_that_starts_late_is_drawn() -> None:
@@ -85,7 +113,8 @@ def test_a_log_with_nothing_to_draw_is_refused(ticks: list[dict[str, float]]) ->
         training_curves(ticks, None, dark=False)
     assert str(error.value) == (
         "the training log has none of the columns loss/G, loss/D, logits/real, logits/gen, augment/p, augment/r_t, "
-        "loss/r1_penalty, loss/pl_penalty, sec_per_kimg. Run `dvc repro train` again."
+        "loss/r1_penalty, loss/pl_penalty, monitor/kid, monitor/precision, monitor/recall, sec_per_kimg. "
+        "Run `dvc repro train` again."
     )
 
 

@@ -1,7 +1,4 @@
-"""Drawings of the report: labelled sheets of pictures, and curves, each for a light and a dark page.
-
-N images, C channels, H W image.
-"""
+"""Charts of the report, each for a light and a dark page."""
 
 import io
 import math
@@ -11,10 +8,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
-from stylegan.images import grid, to_pil
+from pipelines.measures import Row, metric_names, name_of
 
 Ticks = Sequence[Mapping[str, float]]
 
@@ -24,6 +19,7 @@ _LIGHT = {"ink": "#1f2328", "faint": "#d0d7de", "paper": "#ffffff"}
 _DARK = {"ink": "#e6edf3", "faint": "#3d444d", "paper": "#161b22"}
 
 CONTRIBUTION = "contribution/b"  # columns of the training log, followed by the resolution
+MONITOR = "monitor/"  # columns that only snapshots have
 
 # Panels of training.png: title, columns of the training log, unit.
 PANELS = (
@@ -32,35 +28,11 @@ PANELS = (
     ("Augmentation", ("augment/p", "augment/r_t"), ""),
     ("R1 penalty", ("loss/r1_penalty",), ""),
     ("Path length penalty", ("loss/pl_penalty",), ""),
+    ("KID while training", ("monitor/kid",), ""),
+    ("Precision and recall while training", ("monitor/precision", "monitor/recall"), ""),
     ("Speed", ("sec_per_kimg",), "s per 1000 images"),
 )
-
-
-def labelled_sheet(
-    img: Tensor, columns: int, scale: int, *, column_labels: Sequence[str] = (), row_labels: Sequence[str] = ()
-) -> Image.Image:
-    """uint8 [N, C, H, W] row by row -> one RGB picture, each pixel scale x scale, labels above and to the left"""
-    sheet = to_pil(grid(img, columns, scale)).convert("RGBA")
-    cell_h, cell_w = img.shape[2] * scale, img.shape[3] * scale
-    size = max(11, min(cell_w // 5, 28))
-    font = ImageFont.load_default(size)
-    top = int(size * 1.8) if column_labels else 0
-    left = int(max((font.getlength(text) for text in row_labels), default=0)) + (12 if row_labels else 0)
-    page = Image.new("RGB", (sheet.width + left, sheet.height + top), _LIGHT["paper"])
-    page.paste(sheet, (left, top), sheet)
-    draw = ImageDraw.Draw(page)
-    for i, text in enumerate(column_labels):
-        draw.text((left + (i + 0.5) * cell_w, top / 2), text, font=font, fill=_LIGHT["ink"], anchor="mm")
-    for i, text in enumerate(row_labels):
-        draw.text((left - 6, top + (i + 0.5) * cell_h), text, font=font, fill=_LIGHT["ink"], anchor="rm")
-    return page
-
-
-def png_of(picture: Image.Image) -> bytes:
-    """The bytes of a PNG file"""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png", optimize=True)
-    return buffer.getvalue()
+FAR = 3.0  # real images so many times beyond the best of the sweep are drawn in an inset, lest they flatten the curve
 
 
 def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> bytes:
@@ -129,22 +101,85 @@ def layer_chart(ticks: Ticks, bands: Mapping[str, Mapping[int, float]], *, dark:
     return _png(draw, (8.5, 3.4) if len(kimg) > 1 else (4.5, 3.4), dark=dark)
 
 
-def truncation_curves(rows: Sequence[Mapping[str, float]], *, dark: bool) -> bytes:
-    """PNG of every measured quantity against psi."""
-    rows = sorted(rows, key=lambda row: row["psi"])
-    names = [name for name in rows[0] if name != "psi"]
+def frontier_chart(rows: Sequence[Row], floor: Row, recommended_psi: float, *, dark: bool) -> bytes:
+    """PNG of the truncation sweep: precision against recall, and every metric against psi with its interval as a band.
+
+    floor: what real images score; a star beside the curve. Without precision or recall there are only the metrics.
+    """
+    rows = sorted(rows, key=lambda row: float(row["psi"]))
+    names = metric_names(rows[0])
+    precision, recall = name_of(rows[0], "precision"), name_of(rows[0], "recall")
+    num_columns = min(3, len(names))
+    num_rows = -(-len(names) // num_columns)
+    height = max(4.4, 1.75 * num_rows)
 
     def draw(figure: Figure) -> None:
-        axes = list(figure.subplots(-(-len(names) // 2), 2, squeeze=False).flat)
+        panels: Any = figure
+        if precision and recall:
+            left, panels = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.35])[0]
+            _trade(left.subplots(), rows, floor, (recall, precision), recommended_psi)
+        axes = list(panels.subplots(num_rows, num_columns, squeeze=False, sharex=True).flat)
         for axis in axes[len(names) :]:
             axis.set_visible(False)
         for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
-            colour = _COLOURS[index % len(_COLOURS)]
-            axis.plot([row["psi"] for row in rows], [row[name] for row in rows], "o-", color=colour, markersize=4)
-            axis.set_title(name, fontsize=8)
-            axis.set(xlabel="psi")
+            _band(axis, rows, name, _COLOURS[index % len(_COLOURS)])
+            if index + num_columns >= len(names):
+                axis.tick_params(labelbottom=True)  # also above an empty place of the last row
+                axis.set_xlabel("psi")
 
-    return _png(draw, (5.6, 2.3 * -(-len(names) // 2)), dark=dark)
+    return _png(draw, (11 if precision and recall else 6.5, height), dark=dark)
+
+
+def _trade(axis: Axes, rows: Sequence[Row], floor: Row, names: tuple[str, str], recommended_psi: float) -> None:
+    """Recall (x) against precision (y), one labelled point a psi, the recommended ringed, real images as a star"""
+    x_name, y_name = names
+    x, y = [row[x_name] for row in rows], [row[y_name] for row in rows]
+    real = (floor.get(x_name), floor.get(y_name))
+    for row in rows:
+        found = row.get("intervals", {})
+        if x_name in found and y_name in found:
+            axis.plot(found[x_name], [row[y_name]] * 2, color=_COLOURS[0], alpha=0.3)
+            axis.plot([row[x_name]] * 2, found[y_name], color=_COLOURS[0], alpha=0.3)
+    axis.plot(x, y, "o-", color=_COLOURS[0], markersize=5)
+    for row in rows:
+        point = (row[x_name], row[y_name])
+        if row["psi"] != recommended_psi:
+            axis.annotate(f"psi {row['psi']:g}", point, (9, 7), textcoords="offset points")
+            continue
+        axis.plot(*point, "o", color=_COLOURS[1], markersize=13, markerfacecolor="none", markeredgewidth=2)
+        last = point[0] == max(x)  # whose long label needs the room at its left, below the curve
+        axis.annotate(f"psi {row['psi']:g}, recommended", point, (-10, -17) if last else (9, 7), weight="bold",
+                      textcoords="offset points", ha="right" if last else "left")  # fmt: skip
+    axis.set(title="Fidelity against variety", xlabel=x_name, ylabel=y_name)
+    axis.margins(0.18)
+    if real[0] is not None and real[1] is not None:
+        far = real[0] > FAR * max(x) or real[1] > FAR * max(y)
+        _real_images(axis, (x, y), (real[0], real[1]), far=far)
+
+
+def _real_images(
+    axis: Axes, curve: tuple[Sequence[float], Sequence[float]], real: tuple[float, float], *, far: bool
+) -> None:
+    """The star of real images: on the axes themselves, or on an inset that shows how far the curve is from it"""
+    where = axis
+    if far:  # upper right, where only a curve that comes near real images could be
+        where = axis.inset_axes((0.64, 0.64, 0.34, 0.34))
+        where.plot(*curve, "-", color=_COLOURS[0], linewidth=2)
+        where.set(xlim=(0, 1.05), ylim=(0, 1.05), xticks=[0, 1], yticks=[0, 1])
+        where.tick_params(labelsize=7)
+        axis.set_ylim(top=axis.get_ylim()[0] + 1.3 * (axis.get_ylim()[1] - axis.get_ylim()[0]))
+    where.plot(*real, "*", color=_COLOURS[4], markersize=13)
+    where.annotate("real images", real, (-9, -4), textcoords="offset points", ha="right", fontsize=8)
+
+
+def _band(axis: Axes, rows: Sequence[Row], name: str, colour: str) -> None:
+    """One metric against psi, its interval shaded where it has one"""
+    bounds = [(row["psi"], *row["intervals"][name]) for row in rows if name in row.get("intervals", {})]
+    if bounds:
+        psi, low, high = zip(*bounds, strict=True)
+        axis.fill_between(psi, low, high, color=colour, alpha=0.22, linewidth=0)
+    axis.plot([row["psi"] for row in rows], [row[name] for row in rows], "o-", color=colour, markersize=4)
+    axis.set_title(name, fontsize=8)
 
 
 def _stack(axis: Axes, position: int, values: Sequence[float], names: Sequence[int], colours: Sequence[Any]) -> None:
@@ -156,7 +191,8 @@ def _stack(axis: Axes, position: int, values: Sequence[float], names: Sequence[i
 def _curves(axis: Axes, ticks: Ticks, names: Sequence[str]) -> None:
     for name, colour in zip(names, _COLOURS, strict=False):
         points = [(tick["kimg"], tick[name]) for tick in ticks if name in tick]
-        axis.plot(*zip(*points, strict=True), color=colour, linewidth=1.4, label=name)
+        marker = "o" if name.startswith(MONITOR) else ""  # of snapshots only: few points, or one
+        axis.plot(*zip(*points, strict=True), color=colour, linewidth=1.4, marker=marker, markersize=4, label=name)
 
 
 def _png(draw: Callable[[Figure], None], size: tuple[float, float], *, dark: bool) -> bytes:

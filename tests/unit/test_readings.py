@@ -1,0 +1,58 @@
+"""What each curve of the training shows, in one line."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pipelines.charts import PANELS
+from pipelines.params import Params
+from pipelines.readings import readings
+
+TICKS = [
+    {"kimg": 1.0, "loss/G": 1.0, "loss/D": 1.3, "logits/real": 0.5, "logits/gen": -0.5, "augment/p": 0.1,
+     "augment/r_t": 0.5, "sec_per_kimg": 3.0},
+    {"kimg": 2.0, "loss/G": 1.2, "loss/D": 1.1, "logits/real": 1.0, "logits/gen": -1.0, "augment/p": 0.2,
+     "augment/r_t": 0.6, "sec_per_kimg": 1.0},
+    {"kimg": 3.0, "loss/G": 1.4, "loss/D": 0.9, "logits/real": 2.0, "logits/gen": -1.0, "augment/p": 0.3,
+     "augment/r_t": 0.8, "sec_per_kimg": 2.0},
+]  # fmt: skip
+
+
+def test_each_curve_gets_one_line_from_its_values(make_params: Callable[..., Params]) -> None:
+    lines = dict(readings(TICKS, make_params("augment.ada_target=0.6", "augment.p_max=0.8")))
+    assert lines["Losses"].startswith("G 1.40, D 0.90 at the end.")
+    assert lines["Scores of D"].startswith("Real minus generated widened from 2.00 to 3.00;")
+    assert lines["Augmentation"] == "p ended at 0.30, below its cap of 0.8; it moves so that r_t meets 0.6."
+    assert lines["Speed"] == "2.00 s per 1000 images (median)."
+
+
+@pytest.mark.parametrize(
+    ("mode", "line"), [("none", "Augmentation is off (augment.mode: none)."), ("fixed", "Fixed at p = 0.30.")]
+)
+def test_the_reading_of_p_follows_the_mode(mode: str, line: str, make_params: Callable[..., Params]) -> None:
+    assert dict(readings(TICKS, make_params(f"augment.mode={mode}")))["Augmentation"] == line
+
+
+def test_curves_that_were_not_logged_are_not_read(tiny_params: Params) -> None:
+    titles = [title for title, _ in readings([{"kimg": 1.0, "loss/r1_penalty": 0.1}], tiny_params)]
+    assert titles == ["R1 penalty"]
+
+
+def test_what_snapshots_measured_is_read_at_the_last_one(tiny_params: Params) -> None:
+    ticks = [
+        TICKS[0],
+        TICKS[1] | {"monitor/kid": 0.2, "monitor/precision": 0.5, "monitor/recall": 0.25},
+        TICKS[2] | {"monitor/kid": 0.31, "monitor/precision": 0.6, "monitor/recall": 0.125},
+        {"kimg": 4.0},
+    ]
+    lines = dict(readings(ticks, tiny_params))
+    assert lines["KID while training"] == "0.31 at the last snapshot; the lowest was 0.2, at 2 kimg."
+    assert lines["Precision and recall while training"] == (
+        "Precision 0.6 and recall 0.12 at the last snapshot. Recall that falls while precision rises is variety being "
+        "lost."
+    )
+
+
+def test_a_reading_has_the_title_of_its_panel(tiny_params: Params) -> None:
+    everything = {"kimg": 1.0} | {name: 0.5 for _, names, _ in PANELS for name in names}
+    assert [title for title, _ in readings([everything], tiny_params)] == [title for title, _, _ in PANELS]
