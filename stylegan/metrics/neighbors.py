@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 TILE = 2048  # bounds memory: 34 MB a tile in fp64, whatever the number of samples
-SPARE = 4  # candidates beyond k, so that a near tie at the k-th is decided in fp64
+SPARE = 1  # candidates beyond k, so that a near tie at the k-th is decided in fp64
 FEW = 8  # unsure distances in a row of a tile; where there are more, as among copies, the whole tile is computed again
 # |x|^2 + |y|^2 - 2 x.y carries in fp64 a rounding error below this fraction of the largest |x|^2 and |y|^2.
 ROUNDING = 1e-12

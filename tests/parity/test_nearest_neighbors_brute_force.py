@@ -31,6 +31,17 @@ def test_neighbours_are_those_of_all_distances_at_once(tile: int, monkeypatch: p
     assert found.memorized == (distances.min(axis=1) < among.min(axis=1)[order[:, 0]]).mean()
 
 
+def test_what_fp32_cannot_tell_apart_is_decided_in_fp64() -> None:
+    rng = np.random.default_rng(4)
+    # So far from the origin that the rounding of fp32 is as large as the distances.
+    train, gen = (torch.from_numpy(rng.standard_normal((count, 64)) + 1000) for count in (200, 50))
+    index, distance = neighbors.nearest(gen, train, 3)
+    every, among = cdist(gen, train), cdist(train, train)
+    assert index.tolist() == np.argsort(every, axis=1)[:, :3].tolist()
+    np.testing.assert_allclose(distance, np.sort(every, axis=1)[:, :3], rtol=1e-12)
+    np.testing.assert_allclose(neighbors.radii(train, 2).sqrt(), np.sort(among, axis=1)[:, 2], rtol=1e-12)
+
+
 def test_all_training_images_can_be_asked_for() -> None:
     train, gen = sets()
     found = training_neighbors(train, gen, k=70)

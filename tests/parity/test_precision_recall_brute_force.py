@@ -61,6 +61,15 @@ def test_values_of_rounded_features_are_exact_too(dtype: type) -> None:
     assert precision_recall(real, gen) == brute_force(real.astype(np.float64), gen.astype(np.float64), 3)
 
 
+@pytest.mark.parametrize("few", [0, 8, 1000])
+def test_what_fp32_cannot_tell_apart_is_decided_in_fp64(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbors, "FEW", few)  # of a tile whole, or distance by distance
+    rng = np.random.default_rng(4)
+    # A far sample makes the rounding of fp32 as large as the distances between the others.
+    real, gen = (np.concatenate([rng.standard_normal((n, 64)), np.full((1, 64), 1e4)]) for n in (150, 100))
+    assert precision_recall(real + 1000, gen + 1000) == brute_force(real, gen, 3)
+
+
 def test_no_tile_is_larger_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbors, "TILE", 16)
     real, gen = (torch.from_numpy(x) for x in sets())
