@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import frontier, results
-from pipelines.evaluation import EvaluationError, measure, open_dataset
+from pipelines.evaluation import EvaluationError, Subject, measure, open_dataset
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.recording import record_evaluation
@@ -57,7 +57,7 @@ def evaluate(params: Params, root: Path, state: Path) -> dict[str, Any]:
             f"{trained['archive_sha256'][:12]}. Run `dvc repro evaluate`, which trains on the present archive first."
         )
     facts = {"generator_sha256": sha256_of(path), "cur_nimg": trained["cur_nimg"]}
-    return measure(params, G, dataset, facts, root / "assets", state, root / "reports")
+    return measure(params, Subject(G, trained["seed"], facts), dataset, root / "assets", state, root / "reports")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

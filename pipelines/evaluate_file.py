@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation import measure, open_dataset
+from pipelines.evaluation import Subject, measure, open_dataset
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, fingerprint
 from pipelines.prepare import EARTH, prepare
@@ -36,8 +36,8 @@ def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | 
     out = out or Path("reports/evaluations") / f"{network.stem}-{name}"
     journal = Journal(ROOT / "runs" / name)
     with publishing(journal, params.tracking):
-        facts = {"generator_sha256": sha256, "cur_nimg": None}
-        content = measure(params, G, dataset, facts, Path("assets"), ROOT / "runs" / "features", out)
+        subject = Subject(G, params.train.seed, {"generator_sha256": sha256, "cur_nimg": None})
+        content = measure(params, subject, dataset, Path("assets"), ROOT / "runs" / "features", out)
         journal.params(flatten({"network": network.name, "generator": G.config.model_dump(mode="json")}))
         journal.dataset(dataset.path.name, dataset.digest)
         record_evaluation(journal, content, params)

@@ -1,7 +1,7 @@
 """One measurement from networks and images to reports/: used by the stage `evaluate` and by `evaluate --network`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,22 @@ def open_dataset(archive: Path, G: Generator) -> ImageDataset:
     return dataset
 
 
-def measure(
-    params: Params, G: Generator, dataset: ImageDataset, facts: dict[str, Any], weights: Path, state: Path, out: Path
-) -> dict[str, Any]:
-    """Measure G at every psi, and untrained, against the data set, and write the reports into the folder `out`.
+@dataclass(frozen=True)
+class Subject:
+    """A generator to measure."""
 
-    facts: what metrics.json says about G beside the measurements.
-    """
+    G: Generator
+    seed: int  # of the weights that training started from, which are measured too
+    facts: dict[str, Any]  # what metrics.json says about it beside the measurements
+
+
+def measure(
+    params: Params, subject: Subject, dataset: ImageDataset, weights: Path, state: Path, out: Path
+) -> dict[str, Any]:
+    """Measure a generator at every psi, and untrained, against the data set, and write the reports into `out`."""
     evaluator = make_evaluator(params.evaluate, dataset, weights)
-    generator = Sweep("generator", G, tuple(sorted(set(params.evaluate.truncation_psi))))
-    untrained = Sweep("untrained generator", untrained_like(G, params.train.seed), (1.0,))
+    generator = Sweep("generator", subject.G, tuple(sorted(set(params.evaluate.truncation_psi))))
+    untrained = Sweep("untrained generator", untrained_like(subject.G, subject.seed), (1.0,))
     with connect(params.cluster):
         measured = measure_on_cluster(evaluator, [generator, untrained], dataset, state, params.cluster)
     rows = [results.row(psi, found) for psi, found in zip(generator.psis, measured, strict=False)]
@@ -56,7 +62,7 @@ def measure(
     rows_shown = [] if neighbors is None else neighbors.most_suspicious(params.evaluate.neighbors_num_shown)
     content = (
         results.protocol(evaluator, dataset)
-        | facts
+        | subject.facts
         | results.headline(rows, params.evaluate.bootstrap_level)
         | {"floor": results.rounded(measured[-1].numbers), "untrained": results.rounded(measured[-2].numbers)}
         | {"truncation": rows, "recommended": asdict(frontier.recommend(rows))}
