@@ -161,11 +161,19 @@ class Evaluator:
         )  # fmt: skip
 
     def numbers(
-        self, reference: Reference, gen: Statistics, lengths: dict[str, Tensor], *, psi: float, is_headline: bool
+        self,
+        reference: Reference,
+        gen: Statistics | None,
+        lengths: dict[str, Tensor | None],
+        *,
+        psi: float,
+        is_headline: bool,
     ) -> Measured:
-        """Everything about one generator at one psi"""
+        """Everything about one generator at one psi, on the rank that has it"""
+        assert gen is not None, "it was gathered where its turn is"
         measured = self.compare(reference.real, gen, bootstrap=is_headline)
         for protocol, values in lengths.items():
+            assert values is not None, "they were gathered where their turn is"
             assert self.lpips is not None, "it is loaded where path lengths are asked for"
             measured.add(path_length_name(protocol, self.config, self.lpips.name), perceptual_path_length(values))
         if is_headline and psi == 1:

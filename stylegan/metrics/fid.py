@@ -80,7 +80,8 @@ class Gaussian:
 
     def to(self, device: torch.device | str) -> "Gaussian":
         """The same on another device"""
-        return Gaussian(*(None if x is None else x.to(device) for x in (self.mean, self.cov, self.factor)))
+        cov, factor = (None if x is None else x.to(device) for x in (self.cov, self.factor))
+        return Gaussian(self.mean.to(device), cov, factor)
 
 
 def fit(features: Array) -> Gaussian:

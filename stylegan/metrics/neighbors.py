@@ -91,7 +91,7 @@ def _screen(
     for rows, columns, tile in squared_distances(queries, x, upper=upper):
         if own is not None:
             position = own[rows] - columns.start
-            inside = (0 <= position) & (position < tile.shape[1])
+            inside = (position >= 0) & (position < tile.shape[1])
             tile[inside.nonzero().flatten(), position[inside]] = torch.inf
         if upper and rows != columns:
             _keep_smallest(best[columns], index[columns], tile.T, rows.start)
