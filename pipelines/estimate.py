@@ -15,7 +15,7 @@ from rich.table import Table
 
 from pipelines import published, scaling
 from pipelines.params import Params
-from pipelines.scaling import Compute, Link, Network, Work
+from pipelines.scaling import Compute, Link, Model, Network, Work
 from stylegan.config import ConfigError
 from stylegan.pyramid import sides, spelt
 
@@ -61,16 +61,16 @@ def show(options: argparse.Namespace, params: Params, img_channels: int, console
     from pipelines.memory import memory
 
     need = memory(params, img_channels, params.train.batch_gpu)
-    work = work_of(params, FLOAT * need.g_params, FLOAT * need.d_params)
-    shares = {work.share(gpus) for gpus in gpu_counts(params)}
+    model = Model(work_of(params, FLOAT * need.g_params, FLOAT * need.d_params), compute, network)
+    shares = {model.work.share(gpus) for gpus in gpu_counts(params)}
     memories = {share: memory(params, img_channels, share).total for share in shares}
-    console.print(table(options, params, work, compute, network, memories))
-    for line in [origin, *sentences(options, params, work, compute, network)]:
+    console.print(table(options, params, model, memories))
+    for line in [origin, *sentences(options, params, model)]:
         console.print(line)
     console.print(
         f"Memory: {_gb(need.total)} GB on each of them = {_gb(need.state)} GB of parameters, gradients, moments and "
-        f"G_ema + {_gb(need.activations)} GB of activations in {need.largest_phase} of {params.train.batch_gpu} images; "
-        "libraries and fragmentation come on top."
+        f"G_ema + {_gb(need.activations)} GB of activations in {need.largest_phase} of {params.train.batch_gpu} "
+        "image(s); libraries and fragmentation come on top."
     )
 
 
@@ -93,8 +93,8 @@ def compute_of(options: argparse.Namespace, params: Params, img_channels: int) -
     resolution = params.prepare.resolution
     if not isinstance(resolution, int):
         raise ConfigError(
-            f"--reference {options.reference}: figures are of squares, not of {spelt(resolution)} pixels. Use --measure "
-            "or --sec-per-kimg."
+            f"--reference {options.reference}: figures are of squares, not of {spelt(resolution)} pixels. Use "
+            "--measure or --sec-per-kimg."
         )
     compute, base = published.compute(options.reference, resolution), 32768 if resolution >= 512 else 16384
     if params.generator.channel_base != base:
@@ -168,9 +168,7 @@ def network_of(options: argparse.Namespace) -> Network:
     )
 
 
-def table(
-    options: argparse.Namespace, params: Params, work: Work, compute: Compute, network: Network, memories: dict[int, int]
-) -> Table:
+def table(options: argparse.Namespace, params: Params, model: Model, memories: dict[int, int]) -> Table:
     """A row for each number of GPUs that can share the batch; the one asked for is bold.
 
     memories: bytes on each GPU by images of a forward pass
@@ -182,28 +180,26 @@ def table(
         result.add_column(header, justify="right")
     asked = params.cluster.num_workers
     for gpus in gpu_counts(params):
-        speed = scaling.sec_per_kimg(work, gpus, compute, network)
-        hours, passes = scaling.hours_for(params.train.total_kimg, speed), work.passes(gpus)
-        share = work.share(gpus)
-        cells: list[Any] = [gpus, network.nodes(gpus), f"{passes} x {share}" if passes > 1 else share]
-        cells += [_gb(memories[share]), f"{speed:.2f}", f"{scaling.efficiency(work, gpus, compute, network):.0%}"]
+        speed = model.sec_per_kimg(gpus)
+        hours, passes = scaling.hours_for(params.train.total_kimg, speed), model.work.passes(gpus)
+        share = model.work.share(gpus)
+        cells: list[Any] = [gpus, model.network.nodes(gpus), f"{passes} x {share}" if passes > 1 else share]
+        cells += [_gb(memories[share]), f"{speed:.2f}", f"{model.efficiency(gpus):.0%}"]
         cells += [_hours(hours)]
         cells += [_money(options.price, hours * gpus), f"{scaling.kimg_in(options.hours, speed):.0f}"]
         result.add_row(*map(str, cells), style="bold" if gpus == asked else None)
     return result
 
 
-def sentences(
-    options: argparse.Namespace, params: Params, work: Work, compute: Compute, network: Network
-) -> Iterator[str]:
+def sentences(options: argparse.Namespace, params: Params, model: Model) -> Iterator[str]:
     """What the plan's own number of GPUs can do, where more stop helping, and what is assumed"""
     gpus, total = params.cluster.num_workers, params.train.total_kimg
-    speed = scaling.sec_per_kimg(work, gpus, compute, network)
+    speed = model.sec_per_kimg(gpus)
     hours, kimg = scaling.hours_for(total, speed), scaling.kimg_in(options.hours, speed)
     cost = "" if options.price is None else f" and cost {_money(options.price, hours * gpus)}"
     verdict = "enough" if kimg >= total else f"enough for {kimg:.0f}"
     yield f"{total:g} kimg take {_hours(hours)} hours on {gpus} GPU(s){cost}; {options.hours:g} hours are {verdict}."
-    share, batch = smallest_share(params), work.batch_size
+    share, batch = smallest_share(params), model.work.batch_size
     yield (
         f"More than {scaling.most_workers(batch, share)} GPUs cannot share a batch of {batch}: each needs {share} "
         "image(s) (discriminator.mbstd_group_size, loss.pl_batch_shrink). More need a larger "
@@ -211,7 +207,7 @@ def sentences(
     )
     yield (
         f"All-reduces: rings that wait for their slowest link, {options.gpu_gb_per_sec:g} GB/s and "
-        f"{options.gpu_latency_us:g} us a message in a node of {network.gpus_per_node} GPUs, "
+        f"{options.gpu_latency_us:g} us a message in a node of {options.gpus_per_node} GPUs, "
         f"{options.node_gb_per_sec:g} GB/s and {options.node_latency_us:g} us between nodes, without overlap. Reading "
         "data, snapshots and Ray are not in it."
     )

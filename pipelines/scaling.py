@@ -123,31 +123,37 @@ def all_reduce_sec(num_bytes: float, workers: int, link: Link) -> float:
     return messages / workers * num_bytes / link.bytes_per_sec + messages * link.latency_sec
 
 
-def communication_sec(work: Work, workers: int, network: Network) -> float:
-    """All-reduces of an average step; none overlaps with arithmetic, as in stylegan/train.py."""
-    link, passes = network.link(workers), work.passes(workers)
-    return sum(
-        reduction.times * (passes if reduction.every_pass else 1) * all_reduce_sec(reduction.num_bytes, workers, link)
-        for reduction in work.reductions
-    )
+@dataclass(frozen=True)
+class Model:
+    """Predicts the time of a step on any number of workers."""
 
+    work: Work
+    compute: Compute
+    network: Network
 
-def step_sec(work: Work, workers: int, compute: Compute, network: Network) -> float:
-    """passes x compute(batch / (W passes)) + communication"""
-    passes = work.passes(workers)
-    arithmetic = passes * compute.sec(work.batch_size / (workers * passes))
-    return arithmetic + communication_sec(work, workers, network)
+    def communication_sec(self, workers: int) -> float:
+        """All-reduces of an average step; none overlaps with arithmetic, as in stylegan/train.py."""
+        link, passes = self.network.link(workers), self.work.passes(workers)
+        return sum(
+            reduction.times
+            * (passes if reduction.every_pass else 1)
+            * all_reduce_sec(reduction.num_bytes, workers, link)
+            for reduction in self.work.reductions
+        )
 
+    def step_sec(self, workers: int) -> float:
+        """passes x compute(batch / (W passes)) + communication"""
+        passes = self.work.passes(workers)
+        arithmetic = passes * self.compute.sec(self.work.batch_size / (workers * passes))
+        return arithmetic + self.communication_sec(workers)
 
-def sec_per_kimg(work: Work, workers: int, compute: Compute, network: Network) -> float:
-    """Seconds for 1000 images over all workers"""
-    return 1000 / work.batch_size * step_sec(work, workers, compute, network)
+    def sec_per_kimg(self, workers: int) -> float:
+        """Seconds for 1000 images over all workers"""
+        return 1000 / self.work.batch_size * self.step_sec(workers)
 
-
-def efficiency(work: Work, workers: int, compute: Compute, network: Network) -> float:
-    """T(1) / (W T(W)): 1 is perfect scaling"""
-    alone, together = (step_sec(work, count, compute, network) for count in (1, workers))
-    return alone / (workers * together)
+    def efficiency(self, workers: int) -> float:
+        """T(1) / (W T(W)): 1 is perfect scaling"""
+        return self.step_sec(1) / (workers * self.step_sec(workers))
 
 
 def hours_for(kimg: float, sec_per_kimg: float) -> float:
