@@ -61,7 +61,9 @@ def memory(params: Params, img_channels: int, num_images: int) -> Memory:
     for name, step in _phases(params, G, D, num_images, (img_channels, *sides(resolution))).items():
         G.requires_grad_(name.startswith("G"))  # the network that does not learn keeps less
         D.requires_grad_(name.startswith("D"))
-        phases[name] = kept_bytes(step, weights)
+        with torch.random.fork_rng(devices=[]):  # the margins of augmentations are drawn
+            torch.manual_seed(0)
+            phases[name] = kept_bytes(step, weights)
     return Memory(*counts, phases)
 
 
