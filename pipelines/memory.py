@@ -52,10 +52,12 @@ class Memory:
 def memory(params: Params, img_channels: int, num_images: int) -> Memory:
     """Networks without labels; phases as in stylegan/train.py, of num_images, with every augmentation applied"""
     resolution, dtype = params.prepare.resolution, DTYPES[params.train.precision]
-    image = {"img_resolution": resolution, "img_channels": img_channels, "c_dim": 0, "dtype": dtype}
     with META:
-        G, D = Generator(params.generator, **image), Discriminator(params.discriminator, **image)
-    counts = [sum(param.numel() for param in net.parameters()) for net in (G, D)]
+        G = Generator(params.generator, img_resolution=resolution, img_channels=img_channels, c_dim=0, dtype=dtype)
+        D = Discriminator(
+            params.discriminator, img_resolution=resolution, img_channels=img_channels, c_dim=0, dtype=dtype
+        )
+    g_params, d_params = (sum(param.numel() for param in net.parameters()) for net in (G, D))
     weights = {param.untyped_storage()._cdata for net in (G, D) for param in net.parameters()}
     phases = {}
     for name, step in _phases(params, G, D, num_images, (img_channels, *sides(resolution))).items():
@@ -64,7 +66,7 @@ def memory(params: Params, img_channels: int, num_images: int) -> Memory:
         with torch.random.fork_rng(devices=[]):  # the margins of augmentations are drawn
             torch.manual_seed(0)
             phases[name] = kept_bytes(step, weights)
-    return Memory(*counts, phases)
+    return Memory(g_params, d_params, phases)
 
 
 def _phases(

@@ -92,6 +92,6 @@ def _was_alive(pid: int, at: float) -> bool:
     """Whether a process of this number runs that is as old as `at`; a younger one only has the number."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= at
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= at)
     except psutil.NoSuchProcess:
         return False
