@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 # Stages start `python`: it has to be the environment's. Not exported to all rules, because $(PYTHON) must stay outside it.
 ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLOW_DISABLE_TELEMETRY=true &&
 
-.PHONY: help repro test lint ui bench weights-standard clean
+.PHONY: help repro stop test lint ui bench weights-standard clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -19,6 +19,9 @@ repro: $(INSTALLED) ## assets, prepare, train, evaluate, render, and the run in 
 	@$(ACTIVATE) python -m pipelines.tracking publish || \
 		echo "Not everything reached the tracking server; nothing is lost, the next 'make repro' sends it." >&2
 	@echo "Report: $(CURDIR)/reports/index.html (open it in a browser). Compare runs: make ui"
+
+stop: $(INSTALLED) ## end what trains here, and Ray's processes that a killed trainer left; ARGS="--list" only shows them
+	@$(ACTIVATE) python -m pipelines.stop $(ARGS)
 
 test: $(INSTALLED) assets/manifest.json ## run every test; ARGS="-m 'not e2e'" leaves some out
 	@$(ACTIVATE) pytest $(ARGS)

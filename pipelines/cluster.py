@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,3 +101,16 @@ def scratch_storage(cluster: ClusterConfig) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield folder
+
+
+def main(arguments: list[str]) -> None:
+    """python -m pipelines.cluster status [--address HOST:PORT]"""
+    from pipelines import status  # it connects through this module
+
+    if arguments[:1] != ["status"]:
+        sys.exit("cluster: expected a command: python -m pipelines.cluster status")
+    status.main(arguments[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,6 +1,7 @@
 """Writes params.yaml for a preset, a resolution and a number of GPUs, and shows where each value comes from.
 
     python -m pipelines.plan --preset auto --resolution 256 --gpus 2 --source photos train.total_kimg=5000
+    python -m pipelines.plan --preset paper256 --gpus 8 --hours 24 --price 2.50 --reference a100
 
 The only place that knows "auto": what it writes is plain numbers. Values that a preset does not decide keep what
 params.yaml says, and so do the comments.
@@ -18,6 +19,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from pipelines import estimate
 from pipelines.document import rewrite, spelt
 from pipelines.params import Params, load, override
 from stylegan.config import ConfigError, PrepareConfig, parse
@@ -213,6 +215,9 @@ def plan(options: argparse.Namespace, console: Console) -> None:
     console.print(table(choices, base))
     for line in advice(params):
         console.print(line)
+    if options.hours is not None:
+        estimate.show(options, params, CHANNELS[params.prepare.mode], console)
+        return
     if options.dry_run:
         console.print("Dry run: nothing written.")
         return
@@ -253,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume-from", metavar="FILE", help="networks in pretrained/ to start from")
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
     parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
+    estimate.add_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)

@@ -1,0 +1,166 @@
+"""`python -m pipelines.cluster status`: the nodes of the cluster, and the runs of this repository.
+
+Without an address the table has one row, this machine, and no Ray is started.
+"""
+
+import argparse
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import cluster, ticks
+from pipelines.params import ROOT, ClusterConfig, load
+from pipelines.processes import run_folders, trainer_of
+
+ANSWER_SEC = 30.0  # a node that has no idle process starts one to answer
+KNOCK_SEC = 5.0
+PACKAGES = ("torch", "ray")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine"""
+
+    address: str
+    is_alive: bool
+    cpus: tuple[float, float]  # reserved, there
+    gpus: tuple[float, float]
+    memory_gb: tuple[float, float] | None  # used, there; None: no answer
+    versions: dict[str, str]
+
+
+def facts() -> tuple[tuple[float, float], dict[str, str]]:
+    """Memory used and there in GB, and versions, of the machine that this runs on"""
+    memory = psutil.virtual_memory()
+    versions = {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    return ((memory.total - memory.available) / 2**30, memory.total / 2**30), versions
+
+
+def this_machine() -> Node:
+    """Cores that are busy instead of reserved"""
+    cores = os.cpu_count() or 1
+    memory_gb, versions = facts()
+    return Node(platform.node(), True, (psutil.cpu_percent(0.2) / 100 * cores, cores), (0, 0), memory_gb, versions)
+
+
+def nodes() -> list[Node]:
+    """Nodes of the cluster that this process is connected to, in the order of their addresses"""
+    # Not public, and there is no public way to ask one node; the version of Ray is pinned.
+    from ray._private.state import available_resources_per_node
+
+    listed = sorted(ray.nodes(), key=lambda node: str(node["NodeManagerAddress"]))
+    answers, free = _answers([node["NodeID"] for node in listed if node["Alive"]]), available_resources_per_node()
+    result = []
+    for node in listed:
+        memory_gb, versions = answers.get(node["NodeID"], (None, {}))
+        there, left = node["Resources"], free.get(node["NodeID"], {})
+        cpus, gpus = ((there.get(kind, 0.0) - left.get(kind, 0.0), there.get(kind, 0.0)) for kind in ("CPU", "GPU"))
+        result.append(Node(node["NodeManagerAddress"], node["Alive"], cpus, gpus, memory_gb, versions))
+    return result
+
+
+def _answers(node_ids: list[str]) -> dict[str, Any]:
+    """facts() of each node that answers in time"""
+    asked = {}
+    for node_id in node_ids:
+        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        asked[ray.remote(num_cpus=0, scheduling_strategy=there)(facts).remote()] = node_id
+    done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SEC)
+    return {asked[reference]: ray.get(reference) for reference in done}
+
+
+def node_table(found: Sequence[Node]) -> Table:
+    """One row a node"""
+    result = Table("node", "", "CPUs", "GPUs", "memory GB", "versions", box=SIMPLE, pad_edge=False)
+    for node in found:
+        memory = "no answer" if node.memory_gb is None else "{:.1f} / {:.1f}".format(*node.memory_gb)
+        versions = ", ".join(f"{name} {number}" for name, number in node.versions.items())
+        state = "alive" if node.is_alive else "dead"
+        cpus, gpus = (f"{used:.3g} / {there:g}" for used, there in (node.cpus, node.gpus))
+        result.add_row(
+            node.address, state, cpus, gpus if node.gpus[1] else "", memory if node.is_alive else "", versions
+        )
+    return result
+
+
+def differences(found: Sequence[Node], here: dict[str, str]) -> Iterator[str]:
+    """A sentence for each version that is not the one on this machine"""
+    for node in found:
+        for name, number in node.versions.items():
+            if number != here[name]:
+                yield (
+                    f"{node.address}: {name} is {number}, here it is {here[name]}. Results and messages between nodes "
+                    "need the same: install constraints.txt there."
+                )
+
+
+def run_table(runs: Path, now: float) -> Table:
+    """One row a run: who trains it on this machine, and its last tick"""
+    result = Table("run", "trained by", "kimg", "sec/kimg", "last tick", box=SIMPLE, pad_edge=False)
+    for folder in run_folders(runs):
+        trainer, rows = trainer_of(folder), ticks.read(folder)
+        cells = [folder.name, "" if trainer is None else f"process {trainer.pid}"]
+        if rows:
+            age = now - (folder / "ticks.jsonl").stat().st_mtime
+            cells += [f"{rows[-1]['kimg']:.1f}", f"{rows[-1]['sec_per_kimg']:.2f}", f"{spoken(age)} ago"]
+        result.add_row(*cells)
+    return result
+
+
+def spoken(sec: float) -> str:
+    """90 -> "1 min" """
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if sec >= size:
+            return f"{sec // size:.0f} {unit}"
+    return f"{max(sec, 0):.0f} s"
+
+
+def knock(address: str) -> None:
+    """Raise ConnectionError when nobody listens at host:port; Ray alone would try for more than a minute."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=KNOCK_SEC).close()
+        except OSError as error:
+            raise ConnectionError(error.strerror or "no answer") from None
+
+
+def show(config: ClusterConfig, runs: Path, console: Console) -> None:
+    """Print both tables. Raises ConnectionError when no cluster answers at the address."""
+    if config.address is None:
+        found = [this_machine()]
+    else:
+        knock(config.address)
+        with cluster.connect(config):
+            found = nodes()
+    console.print(node_table(found))
+    for line in differences(found, facts()[1]):
+        console.print(line)
+    console.print(run_table(runs, time.time()) if run_folders(runs) else f"{runs}: no runs yet.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Command line; the address is --address, else RAY_ADDRESS, else cluster.address"""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.cluster status", description=__doc__.split("\n")[0])
+    parser.add_argument("--address", help="host:port, or auto; otherwise RAY_ADDRESS, otherwise cluster.address")
+    options = parser.parse_args(arguments)
+    config = load(ROOT / "params.yaml").cluster
+    address = options.address or os.environ.get("RAY_ADDRESS") or config.address
+    try:
+        show(config.model_copy(update={"address": address}), ROOT / "runs", Console())
+    except ConnectionError as error:
+        sys.exit(f"status: {address}: no Ray cluster answers there: {error}. `ray start --head` starts one.")

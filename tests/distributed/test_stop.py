@@ -1,0 +1,65 @@
+"""`make stop` when a driver of a real Ray trains, and when one was killed."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import stop
+from pipelines.processes import orphans
+
+pytestmark = pytest.mark.distributed
+
+DRIVER = """
+import os, sys, time
+from pathlib import Path
+from filelock import FileLock
+from pipelines.cluster import connect
+from pipelines.params import load
+folder = Path("runs/abc")
+folder.mkdir(parents=True)
+with FileLock(folder / "driver.lock"), connect(load(Path(sys.argv[1])).cluster):
+    (folder / "pid").write_text(str(os.getpid()))
+    print("up", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.fixture
+def driver(tmp_path: Path, repository: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that holds runs/abc below tmp_path and has a Ray of its own"""
+    command = [sys.executable, "-c", DRIVER, str(repository / "params.yaml")]
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    stop.stop(tmp_path, 10, lambda line: None)
+
+
+def test_a_trainer_ends_with_its_ray(driver: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    assert orphans(tmp_path) == []
+    lines: list[str] = []
+    stop.stop(tmp_path, 60, lines.append)
+    assert lines[0].startswith(f"runs/abc: process {driver.pid} ended after ")
+    assert orphans(tmp_path) == []
+
+
+def test_what_a_killed_driver_leaves_is_found_and_ended(driver: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    driver.kill()
+    driver.wait()
+    found: list[str] = []
+    while not found:  # until Ray's node is gone, which its agents outlive by many seconds
+        time.sleep(0.1)
+        found = [session.name for session in orphans(tmp_path) if session.driver_pid == driver.pid]
+    lines: list[str] = []
+    stop.stop(tmp_path, 3, lines.append)
+    assert lines[0].startswith(f"{found[0]}: driver {driver.pid} is gone; ended ")
+    assert orphans(tmp_path) == []

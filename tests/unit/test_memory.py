@@ -1,0 +1,68 @@
+"""The count of bytes that training needs, against tensors that exist."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pipelines.memory import FLOAT, Memory, kept_bytes, memory
+from pipelines.params import Params
+from stylegan import loss
+from stylegan.networks import Discriminator
+from stylegan.state import TrainState
+
+Make = Callable[..., Params]
+
+
+def test_kept_bytes_of_a_product_are_its_factors_and_each_storage_counts_once() -> None:
+    x, weight = torch.ones(10, requires_grad=True), torch.ones(10, requires_grad=True)
+    assert kept_bytes(lambda: x * weight, set()) == 2 * 10 * FLOAT
+    assert kept_bytes(lambda: x * weight, {weight.untyped_storage()._cdata}) == 10 * FLOAT
+    assert kept_bytes(lambda: x * x[:5].repeat(2), {x.untyped_storage()._cdata}) == 10 * FLOAT
+
+
+def test_state_is_every_tensor_of_a_training_after_a_step(tiny_params: Params) -> None:
+    need = memory(tiny_params, 3, 4)
+    device = torch.device("cpu")
+    state = TrainState.create(tiny_params, img_resolution=16, img_channels=3, c_dim=0, device=device)
+    G, D = (sum(param.numel() for param in net.parameters()) for net in (state.G, state.D))
+    assert (need.g_params, need.d_params) == (G, D)
+    weights_gradients_moments_ema = 4 * (G + D) + G
+    assert need.state == FLOAT * (weights_gradients_moments_ema + max(G, D))
+
+
+def test_meta_tensors_are_counted_as_real_ones(make_params: Make) -> None:
+    params = make_params("augment.mode=none", "loss.pl_weight=0")
+    D = Discriminator(params.discriminator, img_resolution=16, img_channels=3, c_dim=0)
+    weights = {param.untyped_storage()._cdata for param in D.parameters()}
+
+    def r1() -> torch.Tensor:
+        img = torch.rand(4, 3, 16, 16, requires_grad=True)
+        return loss.r1_penalty(D(img, torch.zeros(4, 0)), img)
+
+    assert memory(params, 3, 4).phases["Dreg"] == kept_bytes(r1, weights)
+
+
+def test_activations_grow_with_images_and_the_state_does_not(tiny_params: Params) -> None:
+    few, many = (memory(tiny_params, 3, count) for count in (4, 16))
+    assert many.state == few.state
+    assert 3 < many.activations / few.activations < 4.5
+    assert many.total == many.state + many.activations
+
+
+def test_the_same_plan_needs_the_same_memory_and_random_numbers_stay_where_they_were(tiny_params: Params) -> None:
+    before = torch.get_rng_state()
+    assert memory(tiny_params, 3, 4) == memory(tiny_params, 3, 4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_phases_that_are_off_need_nothing(make_params: Make) -> None:
+    assert set(memory(make_params(), 3, 4).phases) == {"Gmain", "Dmain", "Greg", "Dreg"}
+    off = make_params("loss.pl_weight=0", "loss.r1_gamma=0.0")
+    assert set(memory(off, 3, 4).phases) == {"Gmain", "Dmain"}
+
+
+@pytest.mark.parametrize(("phases", "largest"), [({"a": 1, "b": 3}, "b"), ({"a": 4, "b": 3}, "a")])
+def test_the_largest_phase_decides(phases: dict[str, int], largest: str) -> None:
+    need = Memory(1, 2, phases)
+    assert (need.largest_phase, need.activations) == (largest, max(phases.values()))
