@@ -20,6 +20,7 @@ from pipelines import ticks, tracking
 from pipelines import train as stage
 from pipelines.cluster import connect
 from pipelines.params import Params
+from pipelines.snapshots import STATE
 from pipelines.train import TrainError, run
 from stylegan.checkpoint import load_checkpoint, load_generator, load_networks
 from stylegan.files import sha256_of
@@ -170,7 +171,7 @@ def test_a_changed_parameter_is_a_run_of_its_own_and_a_diverging_one_stops_with_
     (second,) = set((finished / "runs").iterdir()) - {first}
     state = TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
     newest = max((second / "checkpoints").glob("nimg_*"))
-    load_checkpoint(state, newest / stage.STATE)
+    load_checkpoint(state, newest / STATE)
     assert all(p.isfinite().all() for net in (state.G, state.D, state.G_ema) for p in net.parameters())
     assert f"{state.cur_nimg:09d}" == newest.name.removeprefix("nimg_")
     assert [row["nimg"] for row in ticks.read(second)] == list(range(4, state.cur_nimg + 1, 4))
@@ -184,7 +185,7 @@ def test_a_run_starts_from_networks_and_keeps_those_that_are_frozen(
     file = root / "pretrained" / "state.safetensors"
     file.parent.mkdir()
     name = json.loads((finished / "models" / "train.json").read_text())["fingerprint"]
-    file.write_bytes((finished / "runs" / name / "checkpoints" / "nimg_000000160" / stage.STATE).read_bytes())
+    file.write_bytes((finished / "runs" / name / "checkpoints" / "nimg_000000160" / STATE).read_bytes())
     overrides = ("train.resume_from=pretrained/state.safetensors", "train.freeze_g=2", "train.total_kimg=0.008")
     folder = run(make_params(*OVERRIDES, *overrides, "generator.mapping_layers=3"), root, root / "runs")
     record = json.loads((root / "models" / "train.json").read_text())["resume_from"]
@@ -194,7 +195,7 @@ def test_a_run_starts_from_networks_and_keeps_those_that_are_frozen(
         record["report"]["entries"]
     )
     before = load_networks(file).G
-    (state,) = (folder / "checkpoints").glob(f"nimg_*/{stage.STATE}")
+    (state,) = (folder / "checkpoints").glob(f"nimg_*/{STATE}")
     after = load_networks(state).G
     assert torch.equal(after["synthesis.b4.const"], before["synthesis.b4.const"])
     assert torch.equal(after["synthesis.b4.conv1.weight"], before["synthesis.b4.conv1.weight"])
