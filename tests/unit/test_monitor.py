@@ -9,7 +9,6 @@ import torch
 from pipelines.params import Params
 from stylegan.data import ImageDataset
 from stylegan.metrics import kernel_distance, precision_recall
-from stylegan.metrics.evaluator import extract
 from stylegan.metrics.extractors import RandomExtractor
 from stylegan.metrics.monitor import Monitor, choose_reals, spread
 from stylegan.metrics.sampling import draw_labels, draw_latents, generated_batches
@@ -38,7 +37,7 @@ def test_numbers_are_those_of_the_metrics_themselves(
     params, dataset = make_params("monitor.num_images=10", "train.seed=3"), train_split(tiny_archive, xflip=True)
     measured = Monitor.create(params, dataset, extractor).measure(G)
     latents = draw_latents(G, draw_labels(dataset, 10, seed=3), seed=3, batch_size=4)
-    gen = extract(generated_batches(G, latents, 1.0, None, 4), extractor)
+    gen = torch.cat([extractor(img) for img in generated_batches(G, latents, 1.0, None, 4)])
     rows = choose_reals(dataset, params.monitor, seed=3)
     real = torch.cat([extractor(dataset.batch(rows[start : start + 4])[0]) for start in (0, 4, 8)])
     precision, recall = precision_recall(real, gen, k=1)
