@@ -15,7 +15,7 @@ Row = Mapping[str, float]
 KID_RISE = 1.5  # times the best so far; runs that differ in nothing but rounding differ by as much at one moment
 KID_NOISE = 0.02  # share of the first snapshot's KID by which small samples move any KID
 SNAPSHOTS = 2  # in a row with a bad number: one alone may be chance
-EARLY = 0.5  # share of the run in which a generator may have no variety yet
+EARLY, EARLY_KIMG = 0.5, 50  # share of the run, and length, in which a generator may have no variety yet
 SOME_RECALL = 0.02  # below, one image of a small sample makes all the difference
 LOW_SPREAD, SOME_SPREAD = 0.1, 0.3  # of the real images' spread
 LOGIT_GAP = 8.0  # D gives real images odds e^8 times those of generated ones: hardly any gradient is left for G
@@ -38,7 +38,7 @@ class Alarm:
     def text(self) -> str:
         """All of it in one paragraph"""
         kept = "" if self.best_kimg is None else f" The best snapshot so far, of kimg {self.best_kimg:.4g}, is kept."
-        return f"{self.name} at kimg {self.kimg:.4g}: {self.seen} {self.cause} {self.remedy}{kept}"
+        return f"{self.name}: {self.seen} {self.cause} {self.remedy}{kept}"
 
 
 def alarms(rows: Sequence[Row], config: Config) -> list[Alarm]:
@@ -55,7 +55,7 @@ def kid_rises(rows: Sequence[Row], config: Config) -> Alarm | None:
         best = best_of(before)
         limit = KID_RISE * max(best[KID], 0) + KID_NOISE * abs(snapshots[0][KID])
         if all(row[KID] > limit for row in recent):
-            seen = f"KID is {recent[-1][KID]:.3g} and was {best[KID]:.3g} at kimg {best['kimg']:.4g}."
+            seen = f"KID is {recent[-1][KID]:.3g}; it was {best[KID]:.3g} at kimg {best['kimg']:.4g}."
             return _alarm("kid-rising", rows, recent[-1], seen, *_imbalance(recent[-1], config))
     return None
 
@@ -77,7 +77,7 @@ def recall_is_lost(rows: Sequence[Row], config: Config) -> Alarm | None:
     for row, highest in _late(rows, RECALL, SOME_RECALL, config):
         zeros = zeros + 1 if row[RECALL] == 0 else 0
         if zeros == SNAPSHOTS:
-            seen = f"Recall is 0 and was {highest:.2g}." if highest > 0 else "Recall is still 0."
+            seen = f"recall is 0; it was {highest:.2g}." if highest > 0 else "recall is still 0."
             cause = "G draws a few kinds of images, or none like the real ones."
             remedy = f"Raise loss.r1_gamma (now {config.loss.r1_gamma:g}) 4 times, or halve train.g_lr."
             return _alarm("recall-lost", rows, row, seen, cause, remedy)
@@ -88,8 +88,8 @@ def images_are_alike(rows: Sequence[Row], config: Config) -> Alarm | None:
     """Generated images differ much less from each other than real ones do."""
     for row, highest in _late(rows, SPREAD, SOME_SPREAD, config):
         if row[SPREAD] < LOW_SPREAD:
-            was = f" and was {highest:.2g}" if highest > SOME_SPREAD else ""
-            seen = f"The spread of generated images is {row[SPREAD]:.2g} of the real images'{was}."
+            was = f"; it was {highest:.2g}" if highest > SOME_SPREAD else ""
+            seen = f"the spread of generated images is {row[SPREAD]:.2g} of the real images'{was}."
             cause = "The modes of G have collapsed: images of all latents look alike."
             remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise loss.r1_gamma 4 times."
             return _alarm("images-alike", rows, row, seen, cause, remedy)
@@ -98,10 +98,10 @@ def images_are_alike(rows: Sequence[Row], config: Config) -> Alarm | None:
 
 def _late(rows: Sequence[Row], column: str, enough: float, config: Config) -> Iterator[tuple[Row, float]]:
     """Snapshots that should show variety: the run once had enough, or is past its beginning; and the highest before"""
-    highest = 0.0
+    highest, late = 0.0, max(EARLY * config.train.total_kimg, EARLY_KIMG)
     for row in rows:
         if column in row:
-            if highest > enough or row["kimg"] >= EARLY * config.train.total_kimg:
+            if highest > enough or row["kimg"] >= late:
                 yield row, highest
             highest = max(highest, row[column])
 
@@ -143,4 +143,5 @@ def best_of(rows: Sequence[Row]) -> Row:
 
 def _alarm(name: str, rows: Sequence[Row], row: Row, seen: str, cause: str, remedy: str) -> Alarm:
     until = [earlier for earlier in rows if KID in earlier and earlier["kimg"] <= row["kimg"]]
+    seen = f"At kimg {row['kimg']:.4g} {seen}"
     return Alarm(name, row["kimg"], seen, cause, remedy, best_of(until)["kimg"] if until else None)

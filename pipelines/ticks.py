@@ -135,4 +135,4 @@ def _tell(alarm: Alarm, journal: Journal, console: Console, fresh: bool) -> None
     """Record an alarm, and show it if it is not from before this process."""
     journal.tags({f"alarm/{alarm.name}": alarm.text})
     if fresh:
-        console.print(f"alarm: {alarm.text}", highlight=False)
+        console.print(f"alarm {alarm.text}", highlight=False, soft_wrap=True)

@@ -152,7 +152,7 @@ def test_the_best_snapshot_is_exported_and_kept_whole_beside_the_last(finished: 
     records = [json.loads(line) for line in (folder_of(finished) / "tracking.jsonl").read_text().splitlines()]
     tags = {name: value for record in records if record["kind"] == "tags" for name, value in record["values"].items()}
     assert (tags["snapshot"], tags["snapshot_kimg"]) == ("best", best / 1000)
-    assert tags["alarm/kid-rising"].startswith("kid-rising at kimg 0.")
+    assert tags["alarm/kid-rising"].startswith("kid-rising: At kimg 0.")
 
 
 def test_a_finished_run_is_not_trained_again_but_goes_on_from_its_last_snapshot_whatever_the_best(

@@ -77,7 +77,7 @@ def test_a_log_without_what_the_monitor_measures_raises_no_alarm(params: Params)
 def test_kid_that_stays_above_its_best(params: Params) -> None:
     rows = changed("monitor/kid", [0.373, 0.6, 0.7], since=120)
     assert only(rows, params).text == (
-        "kid-rising at kimg 160: KID is 0.7 and was 0.373 at kimg 120. G and D have lost their balance: D is too "
+        "kid-rising: At kimg 160 KID is 0.7; it was 0.373 at kimg 120. G and D have lost their balance: D is too "
         "steep. Raise loss.r1_gamma (now 0.01) 4 times, or halve train.g_lr and train.d_lr. The best snapshot so far, "
         "of kimg 120, is kept."
     )
@@ -87,6 +87,7 @@ def test_kid_that_stays_above_its_best(params: Params) -> None:
     ("values", "rises"),
     [
         ([0.373, 0.7, 0.25], False),  # one alone is chance
+        ([0.373, 0.373, 1.2], False),
         ([0.373, 0.56, 0.55], False),  # 1.5 times
         ([0.004, 0.02, 0.02], False),  # noise of a small sample, seen from a first KID of 1.083
         ([-0.002, 0.02, 0.02], False),
@@ -117,7 +118,7 @@ def test_a_rising_kid_of_a_d_that_is_sure_of_the_training_set_is_overfitting(
 def test_recall_that_is_lost(params: Params) -> None:
     rows = changed("monitor/recall", [0.134, 0.0, 0.0], since=120)
     assert only(rows, params).text == (
-        "recall-lost at kimg 160: Recall is 0 and was 0.13. G draws a few kinds of images, or none like the real ones. "
+        "recall-lost: At kimg 160 recall is 0; it was 0.13. G draws a few kinds of images, or none like the real ones. "
         "Raise loss.r1_gamma (now 0.01) 4 times, or halve train.g_lr. The best snapshot so far, of kimg 160, is kept."
     )
 
@@ -125,25 +126,27 @@ def test_recall_that_is_lost(params: Params) -> None:
 def test_recall_that_never_comes_is_an_alarm_after_half_of_the_run(params: Params) -> None:
     rows = changed("monitor/recall", [0.0] * 8, since=0)
     alarm = only(rows, params)
-    assert (alarm.kimg, alarm.seen, alarm.best_kimg) == (100, "Recall is still 0.", 80)
+    assert (alarm.kimg, alarm.seen, alarm.best_kimg) == (100, "At kimg 100 recall is still 0.", 80)
     assert alarms([row for row in rows if row["kimg"] < 100], params) == []
+    short = params.model_copy(update={"train": params.train.model_copy(update={"total_kimg": 40.0})})
+    assert alarms([row for row in rows if row["kimg"] <= 40], short) == []  # nobody can expect any
 
 
 def test_images_that_are_all_alike(params: Params) -> None:
     rows = changed("monitor/spread", [0.05], since=60)
     assert only(rows, params).text == (
-        "images-alike at kimg 60: The spread of generated images is 0.05 of the real images' and was 0.56. The modes "
+        "images-alike: At kimg 60 the spread of generated images is 0.05 of the real images'; it was 0.56. The modes "
         "of G have collapsed: images of all latents look alike. Halve train.g_lr (now 0.005), or raise loss.r1_gamma "
         "4 times. The best snapshot so far, of kimg 40, is kept."
     )
     still = only(changed("monitor/spread", [0.02] * 8, since=0), params)
-    assert (still.kimg, still.seen) == (80, "The spread of generated images is 0.02 of the real images'.")
+    assert (still.kimg, still.seen) == (80, "At kimg 80 the spread of generated images is 0.02 of the real images'.")
 
 
 def test_logits_that_run_apart(params: Params) -> None:
     rows = changed("logits/real", [8.0] * 3, since=128)
     assert only(rows, params).text == (
-        "logits-apart at kimg 136: D scores real images 8.13 above generated ones. D has won: it is sure of every "
+        "logits-apart: At kimg 136 D scores real images 8.13 above generated ones. D has won: it is sure of every "
         "image and G learns nothing more. Raise loss.r1_gamma (now 0.01) 4 times, or halve train.d_lr. The best "
         "snapshot so far, of kimg 120, is kept."
     )
@@ -153,7 +156,7 @@ def test_logits_that_run_apart(params: Params) -> None:
 def test_p_at_its_cap(params: Params, make_params: Make) -> None:
     rows = changed("augment/p", [0.8], since=12)
     assert only(rows, params).text == (
-        "p-at-cap at kimg 12: augment.p reached its cap augment.p_max = 0.8. D still recognises the training images. "
+        "p-at-cap: At kimg 12 augment.p reached its cap augment.p_max = 0.8. D still recognises the training images. "
         "Add images or raise loss.r1_gamma rather than the cap: above 0.8 augmentations leak."
     )
     assert alarms(changed("augment/p", [0.79], since=12), params) == []
