@@ -46,8 +46,8 @@ from stylegan.distributed import rank
 from stylegan.files import sha256_of, write_json
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import Extractor, load_extractor
-from stylegan.metrics.monitor import Monitor, choose_reals
 from stylegan.metrics.names import KID
+from stylegan.monitor import Monitor, choose_reals
 from stylegan.networks import Generator
 from stylegan.train import NonFiniteError, Tick, train
 

@@ -18,7 +18,7 @@ from pipelines.params import Params, load
 from stylegan.data import ImageDataset
 from stylegan.distributed import all_reduce_mean_, all_reduce_sum_, broadcast_, rank, world_size
 from stylegan.metrics.extractors import RandomExtractor
-from stylegan.metrics.monitor import Monitor
+from stylegan.monitor import Monitor
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.stats import Stats

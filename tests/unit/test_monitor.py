@@ -1,4 +1,4 @@
-"""stylegan.metrics.monitor: the numbers that snapshots are compared by, and that measuring leaves no trace."""
+"""stylegan.monitor: the numbers that snapshots are compared by, and that measuring leaves no trace."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +10,8 @@ from pipelines.params import Params
 from stylegan.data import ImageDataset
 from stylegan.metrics import kernel_distance, precision_recall
 from stylegan.metrics.extractors import RandomExtractor
-from stylegan.metrics.monitor import Monitor, choose_reals, spread
 from stylegan.metrics.sampling import draw_labels, draw_latents, generated_batches
+from stylegan.monitor import Monitor, choose_reals, spread
 from stylegan.networks import Generator
 
 Make = Callable[..., Params]
