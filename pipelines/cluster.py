@@ -54,9 +54,11 @@ def scaling(cluster: ClusterConfig) -> ScalingConfig:
     return ScalingConfig(num_workers=cluster.num_workers, use_gpu=cluster.use_gpu, resources_per_worker=resources)
 
 
-def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallback]) -> RunConfig:
-    """Where a training keeps its checkpoints, and how often it may fail; the same folder resumes.
+def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallback], lowest: str | None) -> RunConfig:
+    """Where a training keeps which checkpoints, and how often it may fail; the same folder resumes.
 
+    lowest: the number by which the best are kept; every report of a checkpoint has to hold it, or Ray takes that for
+    the best. The last is kept beside them. None keeps the last ones.
     folder is runs/<fingerprint>/checkpoints; a shared storage holds it as <storage_path>/<fingerprint>/checkpoints.
     """
     local, run = folder.parent.as_posix(), folder.parent.name
@@ -65,7 +67,9 @@ def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallbac
         name=folder.name,
         storage_path=storage,
         failure_config=FailureConfig(max_failures=cluster.max_failures, controller_failure_limit=cluster.max_failures),
-        checkpoint_config=CheckpointConfig(num_to_keep=NUM_TO_KEEP),
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=NUM_TO_KEEP, checkpoint_score_attribute=lowest, checkpoint_score_order="min"
+        ),
         callbacks=callbacks,
     )
 

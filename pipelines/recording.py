@@ -29,7 +29,7 @@ _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slas
 def record_training(journal: Journal, config: Config, archive_sha256: str, root: Path = ROOT) -> None:
     """Record what a run computes and from what, at its start or resume."""
     values = config.model_dump(mode="json")
-    fixed = ("prepare", "data", "generator", "discriminator", "augment", "loss", "train")
+    fixed = ("prepare", "data", "generator", "discriminator", "augment", "loss", "train", "monitor")
     journal.params(flatten({name: values[name] for name in fixed}))
     journal.dataset(Path(config.prepare.source).name, archive_sha256)
     journal.tags(source_tags(root) | {"archive_sha256": archive_sha256})
@@ -39,6 +39,11 @@ def record_training(journal: Journal, config: Config, archive_sha256: str, root:
 def record_tick(journal: Journal, nimg: int, values: Mapping[str, float], tracking: TrackingConfig) -> None:
     """Record one row of the training log, and the load of the machine if asked for."""
     journal.metrics(nimg, {**values, **(system_metrics() if tracking.system_metrics else {})})
+
+
+def record_export(journal: Journal, trained: Mapping[str, Any]) -> None:
+    """Record which snapshot became the generator (schema in pipelines/train.py)."""
+    journal.tags({"snapshot": trained["snapshot"], "snapshot_kimg": trained["cur_nimg"] / 1000})
 
 
 def record_evaluation(journal: Journal, results: Mapping[str, Any], params: Params) -> None:
@@ -94,6 +99,7 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
         journal.params(flatten({"generator": json.loads(file.metadata()["config"])}))
     journal.params(flatten(_locked_params(root / "dvc.lock")))
     journal.tags({"archive_sha256": trained["archive_sha256"]})
+    record_export(journal, trained)
     for row in read_ticks(root / "reports/ticks.csv"):
         journal.metrics(int(row["nimg"]), {name: value for name, value in row.items() if name not in ("nimg", "kimg")})
     journal.artifact(generator)

@@ -11,6 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from pipelines.alarms import alarms
 from pipelines.charts import frontier_chart, layer_chart, training_curves
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
@@ -50,7 +51,7 @@ def render(params: Params, root: Path) -> Path:
     facts = Facts(
         results=results,
         ticks=ticks,
-        alarms=(),
+        alarms=alarms(ticks, params),
         bands=compare_bands(params, G, dataset),
         config=params,
         num_images=len(dataset),

@@ -17,6 +17,7 @@ from ray.train import Checkpoint, UserCallback
 from rich.console import Console
 from rich.live import Live
 
+from pipelines.alarms import Alarm, alarms
 from pipelines.journal import Journal
 from pipelines.params import Params
 from pipelines.recording import record_tick
@@ -69,7 +70,7 @@ def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
     done = threading.Event()
     console = Console()
     view = Live(console=console, auto_refresh=False) if console.is_terminal else None
-    warned: set[str] = set()
+    told: set[str] = set()
     shown = 0
 
     def catch_up(fresh: bool) -> None:
@@ -79,7 +80,10 @@ def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
             _record(row, folder, journal, params, fresh)
             if fresh:
                 _show(row, params, view)
-                _warn(row, params, warned, console)
+        for alarm in alarms(rows, params) if len(rows) > shown else []:
+            if alarm.name not in told:
+                told.add(alarm.name)
+                _tell(alarm, journal, console, fresh)
         shown = len(rows)
 
     def loop() -> None:
@@ -127,11 +131,8 @@ def _show(row: Row, params: Params, view: Live | None) -> None:
         print(text, flush=True)
 
 
-def _warn(row: Row, params: Params, warned: set[str], console: Console) -> None:
-    at_cap = params.augment.mode == "ada" and row["augment/p"] >= params.augment.p_max
-    if at_cap and "p" not in warned:
-        warned.add("p")
-        console.print(
-            f"augment.p reached its cap augment.p_max = {params.augment.p_max} at kimg {row['kimg']:.1f}: D still "
-            "recognises the training set. More images or a higher loss.r1_gamma help; above 0.8 augmentations leak."
-        )
+def _tell(alarm: Alarm, journal: Journal, console: Console, fresh: bool) -> None:
+    """Record an alarm, and show it if it is not from before this process."""
+    journal.tags({f"alarm/{alarm.name}": alarm.text})
+    if fresh:
+        console.print(f"alarm {alarm.text}", highlight=False, soft_wrap=True)

@@ -4,24 +4,23 @@ The run's state lives in runs/<fingerprint>/, outside DVC's outputs: killed at a
 and a changed parameter is another run. models/train.json:
 
     fingerprint       name of the run: hash of the parameters, the archive, the networks it starts from and the code
-                      that decide its weights
+                      that decide its weights, and of the network that chooses its best snapshot
     archive_sha256    of data/archive.zip
     resume_from       null, or file, sha256 and report of the networks that training started from: every tensor loaded,
                       adapted, initialised or skipped, with the reason
-    cur_nimg          real images shown to D
+    snapshot          best or last: which one is the generator (monitor.export)
+    cur_nimg          real images shown to D until that snapshot
+    trained_nimg      real images shown to D until the end of the run
     seed              train.seed
 """
 
 import hashlib
-import json
 import os
 import resource
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ import ray.train
 import ray.train.torch
 import torch
 from filelock import FileLock, Timeout
-from ray.train import Checkpoint
+from ray.train import Result
 from ray.train.torch import TorchConfig, TorchTrainer
 
 import stylegan
@@ -37,27 +36,27 @@ from pipelines import cluster, ticks
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, fingerprint, load
 from pipelines.pretrained import pretrained_file, rehearse, start
-from pipelines.recording import record_training
+from pipelines.recording import record_export, record_training
+from pipelines.snapshots import GENERATOR, chosen, contributions, export, report, resume, spare_checkpoints
 from pipelines.tracking import publishing
-from stylegan.analysis import layer_contributions
-from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
+from stylegan.checkpoint import CheckpointError
 from stylegan.config import ConfigError, colour_problems
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.distributed import rank
-from stylegan.files import replacing, sha256_of, write_json
-from stylegan.generate import generate_images, styles
-from stylegan.images import grid, save_png
-from stylegan.state import TrainState
+from stylegan.files import sha256_of, write_json
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.extractors import Extractor, load_extractor
+from stylegan.metrics.names import KID
+from stylegan.monitor import Monitor, choose_reals
+from stylegan.networks import Generator
 from stylegan.train import NonFiniteError, Tick, train
 
-STATE, GENERATOR, ROW = "state.safetensors", "generator.safetensors", "tick.json"  # in every checkpoint
-SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train")
+SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train", "monitor")
 # The code that decides the weights; a change of it is a new run, as a changed parameter is.
 CODE = (
     "augment", "data/arrays.py", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks", "ops",
     "pyramid.py", "state.py", "train.py", "transfer.py",
 )  # fmt: skip
-NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
 
 
 class TrainError(RuntimeError):
@@ -74,13 +73,14 @@ def train_worker(job: dict[str, Any]) -> str | None:
     with generation(job["folder"]):
         dataset = open_dataset(job["archive"], params)
         state, _ = start(params, dataset, job["pretrained"], ray.train.torch.get_device())
+        monitored = monitoring(params, dataset, job["assets"], state.device)
         resume(state, dataset, job["spare_checkpoints"])
         clock, before = time.perf_counter(), state.cur_nimg
         try:
             for tick in train(state, dataset):
                 row = measure(tick, time.perf_counter() - clock, tick.cur_nimg - before)
                 if tick.is_snapshot:
-                    row |= contributions(state, dataset)
+                    row |= contributions(state, dataset) | monitored(state.G_ema)
                 report(state, dataset, row, is_snapshot=tick.is_snapshot)
                 clock, before = time.perf_counter(), tick.cur_nimg
         except NonFiniteError as error:
@@ -113,33 +113,30 @@ def open_dataset(archive: Path, params: Params) -> ImageDataset:
     return dataset
 
 
-def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Path]) -> None:
-    """Continue from the checkpoint that Ray registered, else from the newest that can be read, else stay fresh.
+def monitoring(
+    params: Params, dataset: ImageDataset, assets: Path, device: torch.device
+) -> Callable[[Generator], ticks.Row]:
+    """What measures the generator at a snapshot, on rank 0; its row is empty where nothing is measured"""
+    extractor = monitor_extractor(params, dataset, assets)
+    return (lambda G: {}) if extractor is None else Monitor.create(params, dataset, extractor.to(device)).measure
 
-    Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register.
+
+def monitor_extractor(params: Params, dataset: ImageDataset, assets: Path) -> Extractor | None:
+    """The network that sees what is measured while training; None where nothing is measured
+
+    Raises MetricError when there are too few images to measure with, FileNotFoundError where there are no weights.
     """
-    registered = ray.train.get_checkpoint()
-    if registered is not None:
-        with registered.as_directory() as folder:
-            load_checkpoint(state, Path(folder) / STATE)
-            row = json.loads((Path(folder) / ROW).read_text())
-        report(state, dataset, row, is_snapshot=False)  # registered twice, it would be deleted once
-        return
-    for spare in spare_checkpoints:
-        try:
-            row = json.loads((spare / ROW).read_text())
-            load_checkpoint(state, spare / STATE)
-        except (CheckpointError, FileNotFoundError, json.JSONDecodeError):
-            continue
-        report(state, dataset, row, is_snapshot=True)
-        return
-
-
-def report(state: TrainState, dataset: ImageDataset, row: ticks.Row, *, is_snapshot: bool) -> None:
-    """Tell Ray about a tick; every rank has to."""
-    with snapshot(state, dataset, row) if is_snapshot else nullcontext() as checkpoint:
-        name = f"nimg_{state.cur_nimg:09d}" if is_snapshot else None
-        ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
+    config = params.monitor
+    if config.num_images == 0:
+        return None
+    choose_reals(dataset, config, params.train.seed)
+    try:
+        return load_extractor(config.extractor, config.extractor_input_size, assets)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"monitor.extractor is {config.extractor}: {error} The same holds for monitor.extractor, and with "
+            "monitor.num_images 0 and monitor.export last nothing is measured while training."
+        ) from None
 
 
 def measure(tick: Tick, sec: float, nimg: int) -> ticks.Row:
@@ -149,42 +146,6 @@ def measure(tick: Tick, sec: float, nimg: int) -> ticks.Row:
     position = {"nimg": float(tick.cur_nimg), "kimg": tick.cur_nimg / 1000}
     speed = {"sec": sec, "sec_per_kimg": sec / nimg * 1000, "memory_gb": memory_gb}
     return position | speed | tick.stats
-
-
-def contributions(state: TrainState, dataset: ImageDataset) -> ticks.Row:
-    """Share of each resolution in the sample pictures, in per cent, for the row that is logged, which is rank 0's.
-
-    Nothing for an architecture that has no such shares.
-    """
-    if rank() != 0 or state.config.generator.architecture != "skip":
-        return {}
-    ws = styles(state.G_ema, range(NUM_SAMPLES), sample_labels(dataset))
-    shares = layer_contributions(state.G_ema, ws, batch_size=state.config.train.batch_gpu)
-    return {f"contribution/b{res}": share for res, share in shares.items()}
-
-
-def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
-    """Labels of the sample pictures  ->  [NUM_SAMPLES, c_dim]; None for an unconditional run"""
-    return dataset.labels(range(NUM_SAMPLES)) if dataset.c_dim else None
-
-
-@contextmanager
-def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterator[Checkpoint | None]:
-    """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
-    if rank() != 0:
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        save_checkpoint(state, folder / STATE)
-        save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
-        write_json(folder / ROW, row)
-        pictures = generate_images(
-            state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
-            c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
-        )  # fmt: skip
-        save_png(grid(pictures, columns=8), folder / ticks.SAMPLES)
-        yield Checkpoint.from_directory(folder)
 
 
 def code_digest() -> str:
@@ -198,10 +159,11 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def name_of(params: Params, archive_sha256: str, pretrained: Path | None) -> str:
-    """Name of a run: hash of everything that decides its weights"""
+def name_of(params: Params, archive_sha256: str, pretrained: Path | None, extractor: Extractor | None) -> str:
+    """Name of a run: hash of everything that decides its weights, and which of them are exported"""
     start_from = [] if pretrained is None else [sha256_of(pretrained)]
-    return fingerprint(params, archive_sha256, code_digest(), *start_from, sections=SECTIONS)
+    chosen_by = [] if extractor is None else [extractor.sha256]
+    return fingerprint(params, archive_sha256, code_digest(), *start_from, *chosen_by, sections=SECTIONS)
 
 
 @contextmanager
@@ -221,79 +183,71 @@ def exclusive(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def spare_checkpoints(folder: Path) -> list[Path]:
-    """Set aside a register of checkpoints that a kill cut short, and list what it lists no more, newest first."""
-    register = folder / "checkpoint_manager_snapshot.json"
-    found = sorted(folder.glob("nimg_*"), reverse=True)
-    if register.exists() and not _is_json(register):
-        register.unlink()
-        start = found[0].name if found else "the beginning"
-        print(f"{register}: cut short by a kill and removed; training goes on from {start}, if that can be read")
-    return [] if register.exists() else found
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text())
-    except ValueError:
-        return False
-    return True
-
-
 def run(params: Params, root: Path, state: Path) -> Path:
     """Train on the archive under `root` with the run's state under `state`, and return the run's folder.
 
     Raises TrainError, ArchiveError, and whatever ends Ray's workers more often than cluster.max_failures.
     """
     dataset = open_dataset(root / "data" / "archive.zip", params)
-    pretrained = pretrained_file(params, root)
-    name = name_of(params, dataset.digest, pretrained)
-    folder = state / name
+    pretrained, assets = pretrained_file(params, root), (root / "assets").absolute()
+    extractor = monitor_extractor(params, dataset, assets)
+    folder = state / name_of(params, dataset.digest, pretrained, extractor)
     transferred = rehearse(params, dataset, pretrained)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
         if transferred is not None:
             write_json(folder / "transfer.json", transferred)
             journal.artifact(folder / "transfer.json")
-        job = {
-            "params": params,
-            "archive": dataset.path.resolve(),
-            "pretrained": pretrained,
-            "folder": folder,
-            "spare_checkpoints": spare_checkpoints(folder / "checkpoints"),
-        }
         try:
-            with cluster.connect(params.cluster), ticks.following(folder, journal, params):
-                result = TorchTrainer(
-                    train_worker,
-                    train_loop_config=job,
-                    torch_config=TorchConfig(timeout_s=600),
-                    scaling_config=cluster.scaling(params.cluster),
-                    run_config=cluster.run_config(params.cluster, folder / "checkpoints", [ticks.TickLog(folder)]),
-                ).fit()
-                if result.return_value is not None:
-                    raise TrainError(result.return_value)
-                export(result.checkpoint, root)
+            snapshot, row = chosen(fit(params, dataset, pretrained, assets, journal), params.monitor)
+            export(snapshot, root)
         except BaseException:
             journal.status("FAILED")
             raise
-        trained = {"fingerprint": name, "archive_sha256": dataset.digest, "resume_from": transferred}
         rows = ticks.read(folder)
-        write_json(
-            root / "models" / "train.json",
-            trained | {"cur_nimg": round(rows[-1]["nimg"]), "seed": params.train.seed},
-        )
+        trained = {
+            "fingerprint": folder.name,
+            "archive_sha256": dataset.digest,
+            "resume_from": transferred,
+            "snapshot": params.monitor.export,
+            "cur_nimg": round(row["nimg"]),
+            "trained_nimg": round(rows[-1]["nimg"]),
+            "seed": params.train.seed,
+        }
+        write_json(root / "models" / "train.json", trained)
         ticks.write_csv(rows, root / "reports" / "ticks.csv")
+        record_export(journal, trained)
         journal.artifact(root / "models" / GENERATOR)
         journal.status("FINISHED")
     return folder
 
 
-def export(checkpoint: Checkpoint | None, root: Path) -> None:
-    """Copy the generator of the last checkpoint to models/."""
-    assert checkpoint is not None, "train() ends with a snapshot"
-    with checkpoint.as_directory() as folder, replacing(root / "models" / GENERATOR) as temporary:
-        shutil.copy(Path(folder) / GENERATOR, temporary)
+def fit(params: Params, dataset: ImageDataset, pretrained: Path | None, assets: Path, journal: Journal) -> Result:
+    """Train on Ray's workers until the end of the run, showing and recording its ticks.
+
+    Raises TrainError.
+    """
+    folder = journal.folder
+    job = {
+        "params": params,
+        "archive": dataset.path.resolve(),
+        "pretrained": pretrained,
+        "assets": assets,
+        "folder": folder,
+        "spare_checkpoints": spare_checkpoints(folder / "checkpoints"),
+    }
+    lowest = KID if params.monitor.num_images else None
+    with cluster.connect(params.cluster), ticks.following(folder, journal, params):
+        result = TorchTrainer(
+            train_worker,
+            train_loop_config=job,
+            torch_config=TorchConfig(timeout_s=600),
+            scaling_config=cluster.scaling(params.cluster),
+            run_config=cluster.run_config(params.cluster, folder / "checkpoints", [ticks.TickLog(folder)], lowest),
+        ).fit()
+    if result.return_value is not None:
+        raise TrainError(result.return_value)
+    return result
 
 
 def main() -> None:
@@ -304,5 +258,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ArchiveError, CheckpointError, ConfigError, FileNotFoundError, TrainError) as error:
+    except (ArchiveError, CheckpointError, ConfigError, FileNotFoundError, MetricError, TrainError) as error:
         sys.exit(f"train: {error}")

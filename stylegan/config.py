@@ -7,9 +7,9 @@ numbers. Does not import torch, so a typo is reported in a fraction of a second.
 import difflib
 import posixpath
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, Strict, field_validator, model_validator
 
 from stylegan.pyramid import Resolution, plain, pyramid, sides, spelt
 from stylegan.strict import ConfigError as ConfigError
@@ -35,20 +35,39 @@ EXTRACTOR_FILES = (".pt", ".onnx")
 EXTRACTOR_SIZES = {"inception": 299, "vgg16": 224}  # pixels; these networks resize images themselves
 
 
-def _extractor(value: str) -> str:
-    """The name of an extractor, or a file of the user's own below weights/"""
-    if value in EXTRACTORS:
+class _Measured(Section):
+    """What two sections say about the network that sees images as features."""
+
+    NAME: ClassVar[str]  # of the section
+    extractor: str  # random needs no download and is no FID
+    extractor_input_size: Annotated[int, Field(ge=8)]  # side of the square it sees, pixels; part of the metric
+
+    @field_validator("extractor")
+    @classmethod
+    def _is_known_or_in_weights(cls, value: str) -> str:
+        """The name of an extractor, or a file of the user's own below weights/"""
+        key = f"{cls.NAME}.extractor"
+        if value in EXTRACTORS:
+            return value
+        if not value.endswith(EXTRACTOR_FILES):
+            nearest = difflib.get_close_matches(value, EXTRACTORS, n=1, cutoff=0.5)
+            known = f"did you mean {nearest[0]}? It may also be" if nearest else f"expected {', '.join(EXTRACTORS)}, or"
+            raise ValueError(f"{key} is {value!r}; {known} a .pt or .onnx file in weights/.")
+        if posixpath.normpath(value).split("/")[0] != "weights":
+            raise ValueError(
+                f"{key} is {value!r}, outside weights/, where DVC would not notice that it changed. Copy it "
+                f"to weights/{posixpath.basename(value)} and set {key} to that."
+            )
         return value
-    if not value.endswith(EXTRACTOR_FILES):
-        nearest = difflib.get_close_matches(value, EXTRACTORS, n=1, cutoff=0.5)
-        known = f"did you mean {nearest[0]}? It may also be" if nearest else f"expected {', '.join(EXTRACTORS)}, or"
-        raise ValueError(f"evaluate.extractor is {value!r}; {known} a .pt or .onnx file in weights/.")
-    if posixpath.normpath(value).split("/")[0] != "weights":
-        raise ValueError(
-            f"evaluate.extractor is {value!r}, outside weights/, where DVC would not notice that it changed. Copy it "
-            f"to weights/{posixpath.basename(value)} and set evaluate.extractor to that."
-        )
-    return value
+
+    @model_validator(mode="after")
+    def _input_size_is_the_extractors(self) -> Self:
+        size, key = EXTRACTOR_SIZES.get(self.extractor, self.extractor_input_size), f"{self.NAME}.extractor_input_size"
+        if self.extractor_input_size != size:
+            raise ValueError(
+                f"{key} is {self.extractor_input_size}, but {self.extractor} sees {size} pixels. Set {key} to {size}."
+            )
+        return self
 
 
 def _resolution(value: object) -> Resolution:
@@ -192,17 +211,39 @@ class TrainConfig(Section):
     freeze_mapping: bool  # the mapping network of G does not learn
 
 
+class MonitorConfig(_Measured):
+    """What is measured at every snapshot of training, and which of them becomes the generator (stage `train`)."""
+
+    NAME = "monitor"
+    num_images: Annotated[int, Field(ge=0)]  # generated, and at most as many real ones; 0 measures nothing
+    pr_neighbors: Count
+    export: Literal["best", "last"]  # best: of the lowest KID
+
+    @model_validator(mode="after")
+    def _enough_is_measured(self) -> Self:
+        if self.num_images == 0 and self.export == "best":
+            raise ValueError(
+                "monitor.export is best, but monitor.num_images is 0, so no snapshot is measured. Set monitor.export "
+                "to last, or monitor.num_images to 500."
+            )
+        if 0 < self.num_images <= self.pr_neighbors:
+            raise ValueError(
+                f"monitor.pr_neighbors is {self.pr_neighbors}, but each of monitor.num_images = {self.num_images} has "
+                "fewer others. Lower monitor.pr_neighbors or raise monitor.num_images."
+            )
+        return self
+
+
 Metric: TypeAlias = Literal[
     "kid", "fid", "pr", "is", "memorization", "fid_infinity",
     "ppl2_wend", "ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend",
 ]  # fmt: skip
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(_Measured):
     """What is measured (stage `evaluate`)."""
 
-    extractor: Annotated[str, AfterValidator(_extractor)]  # random needs no download and is no FID
-    extractor_input_size: Annotated[int, Field(ge=8)]  # side of the square it sees, pixels; part of the metric
+    NAME = "evaluate"
     num_images: Annotated[int, Field(ge=2)]  # generated images per measurement
     batch_size: Count
     seed: Seed  # of latents, labels, noise and subsets, the same for every psi
@@ -218,16 +259,6 @@ class EvaluateConfig(Section):
     ppl_network: Literal["lpips_vgg16", "vgg16", "random"]  # random needs no download and is no LPIPS
     ppl_num_pairs: Annotated[int, Field(ge=2)]
     ppl_epsilon: Positive
-
-    @model_validator(mode="after")
-    def _input_size_is_the_extractors(self) -> Self:
-        size = EXTRACTOR_SIZES.get(self.extractor, self.extractor_input_size)
-        if self.extractor_input_size != size:
-            raise ValueError(
-                f"evaluate.extractor_input_size is {self.extractor_input_size}, but {self.extractor} sees {size} "
-                f"pixels. Set evaluate.extractor_input_size to {size}."
-            )
-        return self
 
     @model_validator(mode="after")
     def _a_distance_is_measured(self) -> Self:
@@ -274,6 +305,7 @@ class Config(Section):
     augment: AugmentConfig
     loss: LossConfig
     train: TrainConfig
+    monitor: MonitorConfig
     evaluate: EvaluateConfig
     render: RenderConfig
 

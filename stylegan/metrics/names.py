@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from stylegan.config import EvaluateConfig
 
 PUBLISHED_NUM_IMAGES = 50_000
+# Columns of the training log, in the rows of snapshots (stylegan/monitor.py).
+KID, PRECISION, RECALL, SPREAD = (f"monitor/{name}" for name in ("kid", "precision", "recall", "spread"))
 
 
 @dataclass(frozen=True)

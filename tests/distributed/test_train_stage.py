@@ -20,6 +20,7 @@ from pipelines import ticks, tracking
 from pipelines import train as stage
 from pipelines.cluster import connect
 from pipelines.params import Params
+from pipelines.snapshots import GENERATOR, STATE
 from pipelines.train import TrainError, run
 from stylegan.checkpoint import load_checkpoint, load_generator, load_networks
 from stylegan.files import sha256_of
@@ -36,9 +37,11 @@ pytestmark = [
 ]
 
 Make = Callable[..., Params]
-# Twenty ticks of two steps, with a snapshot every third: some ticks are replayed after most kills.
+# Twenty ticks of two steps, with a snapshot every third: some ticks are replayed after most kills. G learns so fast
+# that it soon gets worse.
 OVERRIDES = (
     "train.total_kimg=0.16", "train.tick_kimg=0.008", "train.snapshot_ticks=3", "augment.p=0.2", "augment.ada_kimg=0.2",
+    "train.g_lr=0.06", "train.d_lr=0.01",
 )  # fmt: skip
 EVERY_TICK = list(range(8, 161, 8))
 TIMING = {"sec", "sec_per_kimg", "memory_gb"}
@@ -100,6 +103,12 @@ def results(root: Path) -> list[dict[str, str]]:
     return [{name: cell for name, cell in row.items() if name not in TIMING} for row in table(root)]
 
 
+def best_of(root: Path) -> int:
+    """Position of the snapshot with the lowest KID"""
+    measured = [row for row in table(root) if row["monitor/kid"]]
+    return round(float(min(measured, key=lambda row: float(row["monitor/kid"]))["nimg"]))
+
+
 def folder_of(root: Path) -> Path:
     (folder,) = (root / "runs").iterdir()
     return folder
@@ -111,7 +120,9 @@ def test_stage_writes_generator_record_and_log(finished: Path) -> None:
         "fingerprint": folder.name,
         "archive_sha256": sha256_of(finished / "data" / "archive.zip"),
         "resume_from": None,
-        "cur_nimg": 160,
+        "snapshot": "best",
+        "cur_nimg": best_of(finished),
+        "trained_nimg": 160,
         "seed": 0,
     }
     G = load_generator(finished / "models" / "generator.safetensors")
@@ -121,22 +132,41 @@ def test_stage_writes_generator_record_and_log(finished: Path) -> None:
     snapshots = [24, 48, 72, 96, 120, 144, 160]
     assert sorted(path.stem for path in (folder / "samples").iterdir()) == [f"{nimg:09d}" for nimg in snapshots]
     assert [float(row["nimg"]) for row in table(finished) if row["contribution/b16"]] == snapshots
-    # Ray keeps two: a damaged newest one leaves another.
-    kept = sorted(path.name for path in (folder / "checkpoints").glob("nimg_*"))
-    assert kept == ["nimg_000000144", "nimg_000000160"]
     kinds = [json.loads(line)["kind"] for line in (folder / "tracking.jsonl").read_text().splitlines()]
     assert kinds.count("metrics") == len(EVERY_TICK)
     assert kinds.count("image") == len(snapshots)
     assert kinds[-1] == "status"
 
 
-def test_a_finished_run_is_not_trained_again(finished: Path, ray: None, params: Params) -> None:
+def test_the_best_snapshot_is_exported_and_kept_whole_beside_the_last(finished: Path) -> None:
+    best, checkpoints = best_of(finished), folder_of(finished) / "checkpoints"
+    assert best < 144, "the newest are kept in any case"
+    kept = sorted(int(path.name.removeprefix("nimg_")) for path in checkpoints.glob("nimg_*"))
+    assert {best, 160} <= {*kept}
+    # Ray keeps two of the best: a damaged one leaves another.
+    assert len(kept) == 3
+    exported = (finished / "models" / "generator.safetensors").read_bytes()
+    assert exported == (checkpoints / f"nimg_{best:09d}" / GENERATOR).read_bytes()
+    assert exported != (checkpoints / "nimg_000000160" / GENERATOR).read_bytes()
+    assert load_networks(checkpoints / f"nimg_{best:09d}" / STATE).G
+    records = [json.loads(line) for line in (folder_of(finished) / "tracking.jsonl").read_text().splitlines()]
+    tags = {name: value for record in records if record["kind"] == "tags" for name, value in record["values"].items()}
+    assert (tags["snapshot"], tags["snapshot_kimg"]) == ("best", best / 1000)
+    assert tags["alarm/kid-rising"].startswith("kid-rising: At kimg 0.")
+
+
+def test_a_finished_run_is_not_trained_again_but_goes_on_from_its_last_snapshot_whatever_the_best(
+    finished: Path, ray: None, params: Params
+) -> None:
     before, log = outputs(finished), folder_of(finished) / "ticks.jsonl"
     lines = log.read_text()
     (finished / "models" / "generator.safetensors").unlink()  # as DVC does before it runs a stage
     # A kill may come after Ray has registered a checkpoint and before its tick is logged.
     log.write_text("".join(lines.splitlines(keepends=True)[:-1]))
+    best = folder_of(finished) / "checkpoints" / f"nimg_{best_of(finished):09d}"
+    aside = (best / STATE).rename(best / "aside")  # to go on from it is an error now
     run(params, finished, finished / "runs")
+    aside.rename(best / STATE)
     assert outputs(finished) == before
     assert log.read_text() == lines
 
@@ -170,7 +200,7 @@ def test_a_changed_parameter_is_a_run_of_its_own_and_a_diverging_one_stops_with_
     (second,) = set((finished / "runs").iterdir()) - {first}
     state = TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
     newest = max((second / "checkpoints").glob("nimg_*"))
-    load_checkpoint(state, newest / stage.STATE)
+    load_checkpoint(state, newest / STATE)
     assert all(p.isfinite().all() for net in (state.G, state.D, state.G_ema) for p in net.parameters())
     assert f"{state.cur_nimg:09d}" == newest.name.removeprefix("nimg_")
     assert [row["nimg"] for row in ticks.read(second)] == list(range(4, state.cur_nimg + 1, 4))
@@ -184,9 +214,10 @@ def test_a_run_starts_from_networks_and_keeps_those_that_are_frozen(
     file = root / "pretrained" / "state.safetensors"
     file.parent.mkdir()
     name = json.loads((finished / "models" / "train.json").read_text())["fingerprint"]
-    file.write_bytes((finished / "runs" / name / "checkpoints" / "nimg_000000160" / stage.STATE).read_bytes())
+    file.write_bytes((finished / "runs" / name / "checkpoints" / "nimg_000000160" / STATE).read_bytes())
     overrides = ("train.resume_from=pretrained/state.safetensors", "train.freeze_g=2", "train.total_kimg=0.008")
-    folder = run(make_params(*OVERRIDES, *overrides, "generator.mapping_layers=3"), root, root / "runs")
+    slow = ("train.g_lr=0.0025", "generator.mapping_layers=3")
+    folder = run(make_params(*OVERRIDES, *overrides, *slow), root, root / "runs")
     record = json.loads((root / "models" / "train.json").read_text())["resume_from"]
     assert (record["file"], record["sha256"]) == ("pretrained/state.safetensors", sha256_of(file))
     assert json.loads((folder / "transfer.json").read_text()) == record
@@ -194,7 +225,7 @@ def test_a_run_starts_from_networks_and_keeps_those_that_are_frozen(
         record["report"]["entries"]
     )
     before = load_networks(file).G
-    (state,) = (folder / "checkpoints").glob(f"nimg_*/{stage.STATE}")
+    (state,) = (folder / "checkpoints").glob(f"nimg_*/{STATE}")
     after = load_networks(state).G
     assert torch.equal(after["synthesis.b4.const"], before["synthesis.b4.const"])
     assert torch.equal(after["synthesis.b4.conv1.weight"], before["synthesis.b4.conv1.weight"])

@@ -17,6 +17,9 @@ import yaml
 from pipelines.params import Params, load
 from stylegan.data import ImageDataset
 from stylegan.distributed import all_reduce_mean_, all_reduce_sum_, broadcast_, rank, world_size
+from stylegan.metrics.extractors import RandomExtractor
+from stylegan.monitor import Monitor
+from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.stats import Stats
 from stylegan.train import Trainer, train
@@ -43,6 +46,14 @@ def regularized(params: Params, share: slice) -> Result:
     return {name: param.grad for name, param in state.D.named_parameters() if param.grad is not None}
 
 
+def monitored(params: Params, G: Generator, archive: Path) -> dict[str, float]:
+    """The columns of the log at a snapshot of 10 images, which two ranks have to share unevenly"""
+    dataset = ImageDataset(archive, use_labels=False, xflip=False, split="train", max_images=None)
+    monitor = params.monitor.model_copy(update={"num_images": 10})
+    config = params.model_copy(update={"monitor": monitor})
+    return Monitor.create(config, dataset, RandomExtractor(input_size=16)).measure(G)
+
+
 def rank_main(folder: Path, params: Params) -> Result:
     """What one of two processes computes: state after two steps, ticks, gradients, reductions."""
     torch.manual_seed(rank())  # each begins with other numbers
@@ -54,6 +65,9 @@ def rank_main(folder: Path, params: Params) -> Result:
     result |= {f"G_ema.{name}": tensor for name, tensor in state.G_ema.state_dict().items()}
     result |= {"p": torch.tensor(state.p), "pl_mean": state.pl_mean}
     result |= {f"tick.{name}": torch.tensor(value) for name, value in tick.stats.items()}
+    measured = monitored(params, state.G_ema, folder / "archive.zip")
+    assert bool(measured) == (rank() == 0)
+    torch.save(measured, folder / f"measured{rank()}.pt")
     result |= {f"grad.{name}": grad for name, grad in regularized(params, slice(rank() * 2, rank() * 2 + 2)).items()}
 
     mine = torch.tensor([1.0, 2.0]) * (rank() + 1)
@@ -74,12 +88,16 @@ def overrides() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where both processes read and write"""
+    return tmp_path_factory.mktemp("two")
+
+
+@pytest.fixture(scope="module")
 def ranks(
-    overrides: tuple[str, ...], make_params: Callable[..., Params], tiny_archive: Path, repository: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> list[Result]:  # fmt: skip
+    overrides: tuple[str, ...], make_params: Callable[..., Params], tiny_archive: Path, repository: Path, folder: Path
+) -> list[Result]:
     """Results of both processes"""
-    folder = tmp_path_factory.mktemp("two")
     (folder / "archive.zip").write_bytes(tiny_archive.read_bytes())
     (folder / "params.yaml").write_text(yaml.safe_dump(make_params(*overrides).model_dump(mode="json")))
     environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
@@ -114,6 +132,18 @@ def test_averaged_gradients_are_those_of_one_process_with_both_shares(
         torch.testing.assert_close(ranks[0][f"grad.{name}"], grad, rtol=1e-5, atol=1e-7)  # fp32, halved before or after
     one_share = regularized(make_params(*overrides, "train.batch_size=2"), slice(0, 2))
     assert any(not torch.allclose(one_share[name], alone[name], rtol=1e-2) for name in alone)
+
+
+def test_two_ranks_measure_the_kid_of_one(
+    ranks: list[Result], folder: Path, overrides: tuple[str, ...], make_params: Callable[..., Params]
+) -> None:
+    params = make_params(*overrides)
+    G_ema = create(params).G_ema
+    weights = {name.removeprefix("G_ema."): value for name, value in ranks[0].items() if name.startswith("G_ema.")}
+    G_ema.load_state_dict(weights)
+    alone = monitored(params, G_ema, folder / "archive.zip")
+    assert torch.load(folder / "measured0.pt") == alone
+    assert alone["monitor/kid"] > 0
 
 
 def test_reductions(ranks: list[Result]) -> None:

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from pipelines.document import rewrite
 from pipelines.params import Params
+from pipelines.recording import read_ticks
 from pipelines.ticks import read
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
@@ -111,7 +112,7 @@ def killed_and_resumed(project: Project) -> str:
     return project.dvc("repro")
 
 
-def test_killed_and_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+def test_killed_and_resumed_run_ends_with_the_weights_and_measurements_of_an_uninterrupted_one(
     project: Project, killed_and_resumed: str, repository: Path, params: Params, tmp_path: Path
 ) -> None:
     other = Project(tmp_path, repository, params)
@@ -119,6 +120,17 @@ def test_killed_and_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     resumed, straight = (load_file(p.folder / "models" / "generator.safetensors") for p in (project, other))
     assert resumed.keys() == straight.keys()
     assert all((resumed[name] == straight[name]).all() for name in straight)
+    folders = (project.folder, other.folder)
+    first, second = ((folder / "models" / "train.json").read_text() for folder in folders)
+    assert first == second
+    first_log, second_log = (measured(folder / "reports" / "ticks.csv") for folder in folders)
+    assert first_log == second_log
+    assert len(first_log) == NUM_TICKS
+
+
+def measured(path: Path) -> list[dict[str, float]]:
+    """What the log says of its snapshots"""
+    return [{name: row[name] for name in row if name.startswith("monitor/")} for row in read_ticks(path)]
 
 
 def test_every_tick_is_recorded_once(project: Project, killed_and_resumed: str) -> None:

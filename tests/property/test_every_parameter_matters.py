@@ -117,6 +117,13 @@ RENDER = {
     "video_fps": ["render.video_fps=7"],
     "video_scale": ["render.video_scale=3"],
 }
+MONITOR = {
+    "extractor": ["monitor.extractor=efficientnet_lite0"],
+    "extractor_input_size": ["monitor.extractor_input_size=32"],
+    "num_images": ["monitor.num_images=12"],
+    "pr_neighbors": ["monitor.pr_neighbors=3"],
+    "export": ["monitor.export=last"],
+}
 EVALUATE = {
     "extractor": ["evaluate.extractor=efficientnet_lite0"],
     "extractor_input_size": ["evaluate.extractor_input_size=16"],
@@ -140,7 +147,8 @@ EVALUATE = {
 
 def test_every_parameter_is_examined(tiny_params: Params) -> None:
     examined = {*TRAINING}
-    for section, changes in (("prepare", PREPARE), ("data", DATA), ("render", RENDER), ("evaluate", EVALUATE)):
+    sections = {"prepare": PREPARE, "data": DATA, "monitor": MONITOR, "evaluate": EVALUATE, "render": RENDER}
+    for section, changes in sections.items():
         examined |= {f"{section}.{key}" for key in changes}
     examined |= {f"augment.multipliers.{name}" for name in MULTIPLIERS}
     examined |= {f"{section}.{key}" for section, key in ONLY_READ}
@@ -307,6 +315,31 @@ def measured(make_params: Make, tiny_archive: Path, G: Generator) -> Callable[..
 def test_evaluation_parameter_changes_the_numbers(key: str, measured: Callable[..., str]) -> None:
     *context, change = EVALUATE[key]
     assert measured(*context, change) != measured(*context)
+
+
+@pytest.mark.parametrize("key", MONITOR)
+def test_monitor_parameter_changes_the_columns_or_the_snapshot_that_becomes_the_generator(
+    key: str, make_params: Make, tiny_archive: Path, G: Generator
+) -> None:
+    from ray.train import Checkpoint, Result
+
+    from pipelines.snapshots import chosen
+    from pipelines.train import monitoring
+
+    dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
+    absent = tiny_archive.parent / "absent"
+    best, last = Checkpoint("/best"), Checkpoint("/last")
+    result = Result(metrics={}, checkpoint=last, error=None, path="", best_checkpoints=[(last, {}), (best, {})])
+
+    def decided(*overrides: str) -> str:
+        params = make_params(*overrides)
+        try:
+            measured = monitoring(params, dataset, absent, torch.device("cpu"))(G)
+        except FileNotFoundError as error:
+            return str(error)
+        return repr((measured, chosen(result, params.monitor)))
+
+    assert decided() != decided(*MONITOR[key])
 
 
 @pytest.mark.parametrize("key", RENDER)

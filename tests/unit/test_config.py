@@ -274,6 +274,33 @@ def test_an_extractor_is_a_known_network_or_a_file_that_dvc_watches(
 
 
 @pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["monitor.extractor=rndom"],
+            "monitor.extractor is 'rndom'; did you mean random? It may also be a .pt or .onnx file in weights/.",
+        ),
+        (
+            ["monitor.extractor=vgg16"],
+            "monitor.extractor_input_size is 16, but vgg16 sees 224 pixels. Set monitor.extractor_input_size to 224.",
+        ),
+        (
+            ["monitor.num_images=0"],
+            "monitor.export is best, but monitor.num_images is 0, so no snapshot is measured. Set monitor.export to "
+            "last, or monitor.num_images to 500.",
+        ),
+        (
+            ["monitor.num_images=3", "monitor.pr_neighbors=3"],
+            "monitor.pr_neighbors is 3, but each of monitor.num_images = 3 has fewer others. Lower "
+            "monitor.pr_neighbors or raise monitor.num_images.",
+        ),
+    ],
+)
+def test_the_monitor_names_its_own_parameters(make_params: Make, overrides: list[str], expected: str) -> None:
+    assert message(make_params, *overrides) == expected
+
+
+@pytest.mark.parametrize(
     "overrides",
     [
         ["evaluate.extractor=inception", "evaluate.extractor_input_size=299"],

@@ -100,7 +100,7 @@ def test_every_preset_is_valid_on_usual_numbers_of_gpus(base: Params, preset: st
 def test_every_preset_decides_everything_that_training_computes(base: Params, preset: str) -> None:
     kept = {path for path, choice in plan.resolve(preset, 256, 1, base).items() if choice.origin == "kept"}
     sections = {path.split(".")[0] for path in kept}
-    assert sections == {"prepare", "data", "train", "evaluate", "render", "cluster", "tracking"}
+    assert sections == {"prepare", "data", "train", "monitor", "evaluate", "render", "cluster", "tracking"}
     assert {path for path in kept if path.startswith("train.")} == {"train.seed"}
 
 

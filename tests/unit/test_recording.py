@@ -62,7 +62,7 @@ def test_training_records_what_decides_the_run_and_nothing_else(tmp_path: Path, 
     record_training(journal, tiny_params, "f" * 64, root=tmp_path)
     params = values_of(journal, "params")
     assert {name.partition(".")[0] for name in params} == {
-        "prepare", "data", "generator", "discriminator", "augment", "loss", "train"
+        "prepare", "data", "generator", "discriminator", "augment", "loss", "train", "monitor"
     }  # fmt: skip
     assert params["augment.multipliers.xflip"] == 1
     assert values_of(journal, "tags") == {"archive_sha256": "f" * 64}
@@ -148,7 +148,8 @@ def lay_out_outputs(root: Path, params: Params) -> None:
     torch.manual_seed(0)
     G = Generator(params.generator, img_resolution=16, img_channels=3, c_dim=0)
     save_generator(G, root / "models/generator.safetensors")
-    trained = {"fingerprint": "abc", "archive_sha256": "f" * 64, "cur_nimg": 3000, "seed": 0}
+    exported = {"snapshot": "best", "cur_nimg": 3000, "trained_nimg": 4000}
+    trained = {"fingerprint": "abc", "archive_sha256": "f" * 64, "seed": 0} | exported
     (root / "models/train.json").write_text(json.dumps(trained))
     (root / "reports").mkdir()
     (root / "reports/ticks.csv").write_text("kimg,nimg,loss/G\n1,1000,0.5\n3,3000,0.25\n")
@@ -164,6 +165,7 @@ def test_outputs_out_of_the_cache_are_recorded_once(tmp_path: Path, tiny_params:
     assert values_of(journal, "metrics") == {"loss/G@1000": 0.5, "loss/G@3000": 0.25}
     assert values_of(journal, "params")["generator.channel_base"] == tiny_params.generator.channel_base
     assert values_of(journal, "summary")["eval/kid_efflite0@3000"] == 0.02
+    assert values_of(journal, "tags").items() >= {"snapshot": "best", "snapshot_kimg": 3}.items()
     names = [record["name"] for record, _ in journal.read(0) if record["kind"] == "artifact"]
     assert names == ["generator.safetensors", "index.html", "metrics.json", "samples.png"]
     size = journal.path.stat().st_size

@@ -10,6 +10,7 @@ import torch
 from ray.train import Checkpoint
 
 from pipelines import ticks
+from pipelines.alarms import alarms
 from pipelines.journal import Journal
 from pipelines.params import Params
 from pipelines.ticks import TickLog, following, read, write_csv
@@ -94,16 +95,16 @@ def test_last_ticks_are_recorded_when_the_stage_fails(tmp_path: Path, make_param
     assert [record["step"] for record in records(journal, "metrics")] == [8]
 
 
-@pytest.mark.parametrize(("mode", "p", "warns"), [("ada", 0.8, True), ("ada", 0.79, False), ("fixed", 0.8, False)])
-def test_p_at_its_cap_is_said_once_with_advice(
-    mode: str, p: float, warns: bool, tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_alarm_is_recorded_and_shown_once_and_not_again_after_a_resume(
+    resumed: bool, tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params = make_params(f"augment.mode={mode}", "augment.p_max=0.8")
-    with following(tmp_path, Journal(tmp_path), params):
-        lines = [json.dumps(row(nimg, **{"augment/p": p})) + "\n" for nimg in (8.0, 16.0)]
+    params, journal = make_params("augment.mode=ada", "augment.p_max=0.8"), Journal(tmp_path)
+    lines = [json.dumps(row(nimg, **{"augment/p": 0.8})) + "\n" for nimg in (8.0, 16.0)]
+    if resumed:
         (tmp_path / "ticks.jsonl").write_text("".join(lines))
-    out = " ".join(capsys.readouterr().out.split())
-    assert out.count(
-        "augment.p reached its cap augment.p_max = 0.8 at kimg 0.0: D still recognises the training set. "
-        "More images or a higher loss.r1_gamma help; above 0.8 augmentations leak."
-    ) == int(warns)
+    with following(tmp_path, journal, params):
+        (tmp_path / "ticks.jsonl").write_text("".join([*lines, json.dumps(row(24.0)) + "\n"]))
+    (alarm,) = alarms([row(8.0, **{"augment/p": 0.8})], params)
+    assert [record["values"] for record in records(journal, "tags")] == [{"alarm/p-at-cap": alarm.text}]
+    assert capsys.readouterr().out.count(f"alarm {alarm.text}\n") == (0 if resumed else 1)

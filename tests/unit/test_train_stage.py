@@ -11,27 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ray.train import Checkpoint
+from ray.train import Checkpoint, Result
+from safetensors.torch import load_file
 
 import stylegan
 from pipelines import train as stage
 from pipelines.params import Params, fingerprint
-from pipelines.train import (
-    SECTIONS,
-    TrainError,
-    code_digest,
-    contributions,
-    exclusive,
-    measure,
-    resume,
-    snapshot,
-    spare_checkpoints,
-    train_worker,
-)
+from pipelines.snapshots import GENERATOR, STATE, chosen, contributions, resume, snapshot, spare_checkpoints
+from pipelines.train import SECTIONS, TrainError, code_digest, exclusive, measure, monitor_extractor, train_worker
 from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
 from stylegan.data.arrays import encode_array
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.extractors import RandomExtractor
 from stylegan.state import TrainState
 from stylegan.train import Tick
 
@@ -44,7 +37,16 @@ def name(params: Params, archive: str = "a", code: str = "c") -> str:
 
 @pytest.mark.parametrize(
     "change",
-    ["train.seed=1", "loss.r1_gamma=3.0", "augment.p=0.1", "data.xflip=true", "generator.w_dim=4", "train.g_lr=0.1"],
+    [
+        "train.seed=1",
+        "loss.r1_gamma=3.0",
+        "augment.p=0.1",
+        "data.xflip=true",
+        "generator.w_dim=4",
+        "train.g_lr=0.1",
+        "monitor.num_images=9",
+        "monitor.export=last",
+    ],
 )
 def test_a_changed_parameter_is_another_run(change: str, make_params: Make) -> None:
     assert name(make_params(change)) != name(make_params())
@@ -65,9 +67,9 @@ def test_other_networks_to_start_from_are_another_run(make_params: Make, tmp_pat
     names = set()
     for content in ("first", "second", "first"):
         file.write_text(content)
-        names.add(stage.name_of(params, "archive", file))
+        names.add(stage.name_of(params, "archive", file, None))
     assert len(names) == 2
-    assert stage.name_of(make_params(), "archive", None) == name(make_params(), "archive", code_digest())
+    assert stage.name_of(make_params(), "archive", None, None) == name(make_params(), "archive", code_digest())
 
 
 def test_digest_follows_the_code_that_decides_weights_and_no_other(
@@ -152,8 +154,8 @@ def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, 
         folder = Path(checkpoint.path)
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         assert names == {"state.safetensors", "generator.safetensors", "samples.png", "tick.json"}
-        assert load_generator(folder / stage.GENERATOR).c_dim == 2
-        assert read_class_names(folder / stage.GENERATOR) == ["circle", "square"]
+        assert load_generator(folder / GENERATOR).c_dim == 2
+        assert read_class_names(folder / GENERATOR) == ["circle", "square"]
         assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "loss/G": 0.1}
     assert not folder.exists()
 
@@ -169,31 +171,105 @@ def test_a_snapshot_of_a_skip_generator_logs_contributions_that_sum_to_100(
         assert contributions(create(make_params(f"generator.architecture={architecture}")), dataset) == {}
 
 
-def test_the_worker_reports_contributions_with_snapshots_only(
-    tiny_archive: Path,
-    tmp_path: Path,
+@pytest.fixture
+def work(
+    tiny_archive: Path, tmp_path: Path, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Params], None]:
+    """work(params): the whole life of a worker, alone"""
+    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
+    paths = {"archive": tiny_archive, "folder": tmp_path / "none", "assets": tmp_path, "pretrained": None}
+
+    def run(params: Params) -> None:
+        assert train_worker({"params": params, "spare_checkpoints": []} | paths) is None
+
+    return run
+
+
+def test_the_worker_reports_contributions_and_kid_with_snapshots_only(
+    work: Callable[[Params], None], make_params: Make, reports: list[dict[str, Any]]
+) -> None:
+    work(make_params("train.snapshot_ticks=3", "train.total_kimg=0.032", "train.tick_kimg=0.008"))
+    for column in ("contribution/b16", "monitor/kid", "monitor/precision", "monitor/recall", "monitor/spread"):
+        found = [(report["has_state"], column in report["row"]) for report in reports]
+        assert found == [(snapshot, snapshot) for snapshot, _ in found]
+        assert {True, False} == {snapshot for snapshot, _ in found}
+
+
+def test_what_is_measured_changes_no_bit_of_the_training(
+    work: Callable[[Params], None],
     make_params: Make,
     reports: list[dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    states: list[dict[str, torch.Tensor]],
 ) -> None:
-    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
-    params = make_params("train.snapshot_ticks=3", "train.total_kimg=0.032", "train.tick_kimg=0.008")
-    paths = {"archive": tiny_archive, "folder": tmp_path / "none", "pretrained": None, "spare_checkpoints": []}
-    job = {"params": params} | paths
-    assert train_worker(job) is None
-    found = [(report["has_state"], "contribution/b16" in report["row"]) for report in reports]
-    assert found == [(snapshot, snapshot) for snapshot, _ in found]
-    assert {True, False} == {snapshot for snapshot, _ in found}
+    for overrides in ([], ["monitor.num_images=5"], ["monitor.num_images=0", "monitor.export=last"]):
+        work(make_params("train.total_kimg=0.016", *overrides))
+    measured, otherwise, unmeasured = (states[start : start + 2] for start in (0, 2, 4))
+    for state, *others in zip(measured, otherwise, unmeasured, strict=True):
+        for other in others:
+            assert state.keys() == other.keys()
+            assert all(torch.equal(tensor, other[name]) for name, tensor in state.items())
+    rows = [report["row"] for report in reports]
+    assert [row.get("monitor/kid") for row in rows[4:]] == [None] * 2
+    assert len({row["monitor/kid"] for row in rows[:4]}) == 4
+
+
+@pytest.mark.parametrize(("export", "nimg"), [("best", 16), ("last", 24)])
+def test_the_parameters_choose_the_snapshot_that_becomes_the_generator(
+    export: str, nimg: int, make_params: Make, tmp_path: Path
+) -> None:
+    best, last = (Checkpoint.from_directory(tmp_path / name) for name in ("best", "last"))
+    rows = [{"nimg": 24.0, "monitor/kid": 0.3}, {"nimg": 16.0, "monitor/kid": 0.2}]
+    result = Result(
+        metrics=rows[0], checkpoint=last, error=None, path="", best_checkpoints=[(last, rows[0]), (best, rows[1])]
+    )
+    checkpoint, row = chosen(result, make_params(f"monitor.export={export}").monitor)
+    assert (checkpoint, row["nimg"]) == ({"best": best, "last": last}[export], nimg)
+
+
+def test_too_few_images_or_no_weights_to_measure_with_are_refused_before_anything_starts(
+    make_params: Make, dataset: ImageDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(MetricError) as caught:
+        monitor_extractor(make_params("monitor.num_images=50", "monitor.pr_neighbors=18"), dataset, tmp_path)
+    assert str(caught.value) == (
+        f"{dataset.path}: monitor.pr_neighbors is 18, but each of its 18 training images has fewer others. Lower "
+        "monitor.pr_neighbors, or set monitor.num_images to 0 and monitor.export to last."
+    )
+    with pytest.raises(FileNotFoundError) as missing:
+        monitor_extractor(make_params("monitor.extractor=efficientnet_lite0"), dataset, tmp_path)
+    assert str(missing.value).startswith(f"monitor.extractor is efficientnet_lite0: {tmp_path / 'efficientnet_lite0'}")
+    assert str(missing.value).endswith(
+        "The same holds for monitor.extractor, and with monitor.num_images 0 and monitor.export last nothing is "
+        "measured while training."
+    )
+    unmeasured = make_params("monitor.num_images=0", "monitor.export=last", "monitor.extractor=efficientnet_lite0")
+    assert monitor_extractor(unmeasured, dataset, tmp_path) is None
+
+
+def test_another_network_that_chooses_the_snapshot_is_another_run(make_params: Make) -> None:
+    params, extractor = make_params(), RandomExtractor(input_size=16)
+    name = stage.name_of(params, "a", None, extractor)
+    assert name == stage.name_of(params, "a", None, extractor)
+    extractor.sha256 = "another"
+    assert stage.name_of(params, "a", None, extractor) != name
 
 
 @pytest.fixture
-def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def states() -> list[dict[str, torch.Tensor]]:
+    """Tensors of every snapshot that a worker reported"""
+    return []
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch, states: list[dict[str, torch.Tensor]]) -> list[dict[str, Any]]:
     """What a worker told Ray, which has no checkpoint for it"""
     said: list[dict[str, Any]] = []
 
     def report(row: dict[str, float], checkpoint: Checkpoint | None, checkpoint_dir_name: str | None) -> None:
         files = [] if checkpoint is None else [path.name for path in Path(checkpoint.path).iterdir()]
-        said.append({"row": row, "name": checkpoint_dir_name, "has_state": stage.STATE in files})
+        said.append({"row": row, "name": checkpoint_dir_name, "has_state": STATE in files})
+        if checkpoint is not None:
+            states.append(load_file(Path(checkpoint.path) / STATE))
 
     monkeypatch.setattr("ray.train.report", report)
     monkeypatch.setattr("ray.train.get_checkpoint", lambda: None)
@@ -217,7 +293,7 @@ def test_without_a_register_the_newest_checkpoint_that_can_be_read_is_resumed_an
     for nimg in (8, 16):
         newest = keep(tmp_path, state, dataset, nimg)
     if damage == "missing":
-        (newest / stage.STATE).unlink()
+        (newest / STATE).unlink()
     else:
         content = (newest / damage).read_bytes()
         (newest / damage).write_bytes(content[: len(content) // 2])
@@ -225,6 +301,17 @@ def test_without_a_register_the_newest_checkpoint_that_can_be_read_is_resumed_an
     resume(fresh, dataset, spare_checkpoints(tmp_path))
     assert fresh.cur_nimg == 8
     assert reports == [{"row": {"nimg": 8}, "name": "nimg_000000008", "has_state": True}]
+
+
+def test_without_a_register_every_checkpoint_is_registered_again_and_the_newest_goes_on(
+    tmp_path: Path, tiny_params: Params, dataset: ImageDataset, reports: list[dict[str, Any]]
+) -> None:
+    for nimg in (8, 24, 16):  # the best, the last, and one more
+        keep(tmp_path, create(tiny_params), dataset, nimg)
+    fresh = create(tiny_params)
+    resume(fresh, dataset, spare_checkpoints(tmp_path))
+    assert fresh.cur_nimg == 24
+    assert [report["name"] for report in reports] == ["nimg_000000008", "nimg_000000016", "nimg_000000024"]
 
 
 def test_nothing_to_resume_stays_fresh(

@@ -1,0 +1,147 @@
+"""Early warnings of a training that collapses: what was seen, the likely cause, and what to try next.
+
+Pure rules over the rows of the tick log. An alarm names the first row that gave rise to it, so it stays the same
+however the run goes on. The thresholds are the language of the warnings, not parameters of a run.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from stylegan.config import Config
+from stylegan.metrics.names import KID, RECALL, SPREAD
+
+Row = Mapping[str, float]
+
+KID_RISE = 1.5  # times the best so far; runs that differ in nothing but rounding differ by as much at one moment
+KID_NOISE = 0.02  # share of the first snapshot's KID by which small samples move any KID
+SNAPSHOTS = 2  # in a row with a bad number: one alone may be chance
+EARLY, EARLY_KIMG = 0.5, 50  # share of the run, and length, in which a generator may have no variety yet
+SOME_RECALL = 0.02  # below, one image of a small sample makes all the difference
+LOW_SPREAD, SOME_SPREAD = 0.1, 0.3  # of the real images' spread
+LOGIT_GAP = 8.0  # D gives real images odds e^8 times those of generated ones: hardly any gradient is left for G
+GAP_TICKS = 3  # in a row
+R_T_SLACK = 0.1  # above augment.ada_target: D knows the training set by heart
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One warning."""
+
+    name: str
+    kimg: float  # when it was first true
+    seen: str
+    cause: str
+    remedy: str
+    best_kimg: float | None  # of the best snapshot until then; None while none was measured
+
+    @property
+    def text(self) -> str:
+        """All of it in one paragraph"""
+        kept = "" if self.best_kimg is None else f" The best snapshot so far, of kimg {self.best_kimg:.4g}, is kept."
+        return f"{self.name}: {self.seen} {self.cause} {self.remedy}{kept}"
+
+
+def alarms(rows: Sequence[Row], config: Config) -> list[Alarm]:
+    """Every alarm of a tick log, each at the first row that gives rise to it, oldest first"""
+    found = [alarm for rule in RULES for alarm in [rule(rows, config)] if alarm is not None]
+    return sorted(found, key=lambda alarm: alarm.kimg)
+
+
+def kid_rises(rows: Sequence[Row], config: Config) -> Alarm | None:
+    """KID stays well above its best."""
+    snapshots = [row for row in rows if KID in row]
+    for last in range(SNAPSHOTS, len(snapshots)):
+        before, recent = snapshots[: last + 1 - SNAPSHOTS], snapshots[last + 1 - SNAPSHOTS : last + 1]
+        best = best_of(before)
+        limit = KID_RISE * max(best[KID], 0) + KID_NOISE * abs(snapshots[0][KID])
+        if all(row[KID] > limit for row in recent):
+            seen = f"KID is {recent[-1][KID]:.3g}; it was {best[KID]:.3g} at kimg {best['kimg']:.4g}."
+            return _alarm("kid-rising", rows, recent[-1], seen, *_imbalance(recent[-1], config))
+    return None
+
+
+def _imbalance(row: Row, config: Config) -> tuple[str, str]:
+    """Cause and remedy of images that get worse"""
+    if row.get("augment/r_t", 0) <= config.augment.ada_target + R_T_SLACK:
+        remedy = f"Raise loss.r1_gamma (now {config.loss.r1_gamma:g}) 4 times, or halve train.g_lr and train.d_lr."
+        return "G and D have lost their balance: D is too steep.", remedy
+    cause = "D learns the training images by heart."
+    if config.augment.mode != "ada":
+        return cause, f"Set augment.mode (now {config.augment.mode}) to ada."
+    return cause, f"Add images, or raise loss.r1_gamma (now {config.loss.r1_gamma:g}) 4 times."
+
+
+def recall_is_lost(rows: Sequence[Row], config: Config) -> Alarm | None:
+    """No real image lies among the generated ones any more, or still."""
+    zeros = 0
+    for row, highest in _late(rows, RECALL, SOME_RECALL, config):
+        zeros = zeros + 1 if row[RECALL] == 0 else 0
+        if zeros == SNAPSHOTS:
+            seen = f"recall is 0; it was {highest:.2g}." if highest > 0 else "recall is still 0."
+            cause = "G draws a few kinds of images, or none like the real ones."
+            remedy = f"Raise loss.r1_gamma (now {config.loss.r1_gamma:g}) 4 times, or halve train.g_lr."
+            return _alarm("recall-lost", rows, row, seen, cause, remedy)
+    return None
+
+
+def images_are_alike(rows: Sequence[Row], config: Config) -> Alarm | None:
+    """Generated images differ much less from each other than real ones do."""
+    for row, highest in _late(rows, SPREAD, SOME_SPREAD, config):
+        if row[SPREAD] < LOW_SPREAD:
+            was = f"; it was {highest:.2g}" if highest > SOME_SPREAD else ""
+            seen = f"the spread of generated images is {row[SPREAD]:.2g} of the real images'{was}."
+            cause = "The modes of G have collapsed: images of all latents look alike."
+            remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise loss.r1_gamma 4 times."
+            return _alarm("images-alike", rows, row, seen, cause, remedy)
+    return None
+
+
+def _late(rows: Sequence[Row], column: str, enough: float, config: Config) -> Iterator[tuple[Row, float]]:
+    """Snapshots that should show variety: the run once had enough, or is past its beginning; and the highest before"""
+    highest, late = 0.0, max(EARLY * config.train.total_kimg, EARLY_KIMG)
+    for row in rows:
+        if column in row:
+            if highest > enough or row["kimg"] >= late:
+                yield row, highest
+            highest = max(highest, row[column])
+
+
+def logits_run_apart(rows: Sequence[Row], config: Config) -> Alarm | None:
+    """D is sure of everything."""
+    gaps = [row["logits/real"] - row["logits/gen"] if "logits/real" in row else 0.0 for row in rows]
+    for last in range(GAP_TICKS - 1, len(rows)):
+        if all(gap > LOGIT_GAP for gap in gaps[last + 1 - GAP_TICKS : last + 1]):
+            seen = f"D scores real images {gaps[last]:.3g} above generated ones."
+            cause = "D has won: it is sure of every image and G learns nothing more."
+            remedy = f"Raise loss.r1_gamma (now {config.loss.r1_gamma:g}) 4 times, or halve train.d_lr."
+            return _alarm("logits-apart", rows, rows[last], seen, cause, remedy)
+    return None
+
+
+def p_is_at_its_cap(rows: Sequence[Row], config: Config) -> Alarm | None:
+    """Augmentation can do no more against overfitting."""
+    augment = config.augment
+    if augment.mode != "ada" or augment.p_max == 0:
+        return None
+    for row in rows:
+        if row.get("augment/p", 0) >= augment.p_max:
+            seen = f"augment.p reached its cap augment.p_max = {augment.p_max:g}."
+            cause = "D still recognises the training images."
+            remedy = "Add images or raise loss.r1_gamma rather than the cap: above 0.8 augmentations leak."
+            return _alarm("p-at-cap", rows, row, seen, cause, remedy)
+    return None
+
+
+Rule = Callable[[Sequence[Row], Config], Alarm | None]
+RULES: tuple[Rule, ...] = (kid_rises, recall_is_lost, images_are_alike, logits_run_apart, p_is_at_its_cap)
+
+
+def best_of(rows: Sequence[Row]) -> Row:
+    """The row of the lowest KID, the last of equals, as Ray keeps it"""
+    return min(reversed([row for row in rows if KID in row]), key=lambda row: row[KID])
+
+
+def _alarm(name: str, rows: Sequence[Row], row: Row, seen: str, cause: str, remedy: str) -> Alarm:
+    until = [earlier for earlier in rows if KID in earlier and earlier["kimg"] <= row["kimg"]]
+    seen = f"At kimg {row['kimg']:.4g} {seen}"
+    return Alarm(name, row["kimg"], seen, cause, remedy, best_of(until)["kimg"] if until else None)

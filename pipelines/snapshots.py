@@ -1,0 +1,129 @@
+"""Snapshots of a training: what is in one, how Ray keeps them, and which one becomes the generator.
+
+Ray Train keeps the best ones and always the last, from which a run resumes.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import ray.train
+import torch
+from ray.train import Checkpoint, Result
+
+from pipelines import ticks
+from stylegan.analysis import layer_contributions
+from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
+from stylegan.config import MonitorConfig
+from stylegan.data import ImageDataset
+from stylegan.distributed import rank
+from stylegan.files import replacing, write_json
+from stylegan.generate import generate_images, styles
+from stylegan.images import grid, save_png
+from stylegan.state import TrainState
+
+STATE, GENERATOR, ROW = "state.safetensors", "generator.safetensors", "tick.json"  # in every checkpoint
+NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
+
+
+def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Path]) -> None:
+    """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
+
+    Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register; then
+    every checkpoint that can be read is registered again, for one of them may be the best.
+    """
+    registered = ray.train.get_checkpoint()
+    if registered is not None:
+        with registered.as_directory() as folder:
+            load_checkpoint(state, Path(folder) / STATE)
+            row = json.loads((Path(folder) / ROW).read_text())
+        report(state, dataset, row, is_snapshot=False)  # registered twice, it would be deleted once
+        return
+    for spare in reversed(spare_checkpoints):  # the last to be registered is the one to go on from
+        try:
+            row = json.loads((spare / ROW).read_text())
+            load_checkpoint(state, spare / STATE)
+        except (CheckpointError, FileNotFoundError, json.JSONDecodeError):
+            continue
+        report(state, dataset, row, is_snapshot=True)
+
+
+def report(state: TrainState, dataset: ImageDataset, row: ticks.Row, *, is_snapshot: bool) -> None:
+    """Tell Ray about a tick; every rank has to."""
+    with snapshot(state, dataset, row) if is_snapshot else nullcontext() as checkpoint:
+        name = f"nimg_{state.cur_nimg:09d}" if is_snapshot else None
+        ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
+
+
+def contributions(state: TrainState, dataset: ImageDataset) -> ticks.Row:
+    """Share of each resolution in the sample pictures, in per cent, for the row that is logged, which is rank 0's.
+
+    Nothing for an architecture that has no such shares.
+    """
+    if rank() != 0 or state.config.generator.architecture != "skip":
+        return {}
+    ws = styles(state.G_ema, range(NUM_SAMPLES), sample_labels(dataset))
+    shares = layer_contributions(state.G_ema, ws, batch_size=state.config.train.batch_gpu)
+    return {f"contribution/b{res}": share for res, share in shares.items()}
+
+
+def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
+    """Labels of the sample pictures  ->  [NUM_SAMPLES, c_dim]; None for an unconditional run"""
+    return dataset.labels(range(NUM_SAMPLES)) if dataset.c_dim else None
+
+
+@contextmanager
+def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterator[Checkpoint | None]:
+    """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
+    if rank() != 0:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_checkpoint(state, folder / STATE)
+        save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
+        write_json(folder / ROW, row)
+        pictures = generate_images(
+            state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
+            c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
+        )  # fmt: skip
+        save_png(grid(pictures, columns=8), folder / ticks.SAMPLES)
+        yield Checkpoint.from_directory(folder)
+
+
+def spare_checkpoints(folder: Path) -> list[Path]:
+    """Set aside a register of checkpoints that a kill cut short, and list what it lists no more, newest first."""
+    register = folder / "checkpoint_manager_snapshot.json"
+    found = sorted(folder.glob("nimg_*"), reverse=True)
+    if register.exists() and not _is_json(register):
+        register.unlink()
+        start = found[0].name if found else "the beginning"
+        print(f"{register}: cut short by a kill and removed; training goes on from {start}, if that can be read")
+    return [] if register.exists() else found
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text())
+    except ValueError:
+        return False
+    return True
+
+
+def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, ticks.Row]:
+    """The snapshot that becomes the generator, and its row of the log"""
+    if config.export == "best":
+        snapshot, row = result.best_checkpoints[-1]  # ascending
+    else:
+        snapshot, row = result.checkpoint, result.metrics
+    assert snapshot is not None, "train() ends with a snapshot"
+    return snapshot, row
+
+
+def export(checkpoint: Checkpoint, root: Path) -> None:
+    """Copy the generator of a snapshot to models/."""
+    with checkpoint.as_directory() as folder, replacing(root / "models" / GENERATOR) as temporary:
+        shutil.copy(Path(folder) / GENERATOR, temporary)

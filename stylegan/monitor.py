@@ -1,0 +1,94 @@
+"""How good a generator is while it trains: a cheap KID, precision and recall, always of the same latents and images.
+
+The work is shared over the ranks and the numbers are made on rank 0. Nothing of the training changes: neither the
+generator nor the global random state.
+N generated, M <= N real images, F features.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stylegan import images
+from stylegan.config import Config, MonitorConfig
+from stylegan.data import ImageDataset
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.extractors import Extractor
+from stylegan.metrics.kid import kernel_distance
+from stylegan.metrics.names import KID, PRECISION, RECALL, SPREAD
+from stylegan.metrics.precision_recall import precision_recall
+from stylegan.metrics.ranks import gather_rows, own_batches
+from stylegan.metrics.sampling import draw_labels, draw_latents, synthesize
+from stylegan.networks import Generator
+
+TINY = 1e-12  # keeps a set of equal images from dividing by zero
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Measures the generators of one run against a fixed random part of its training images."""
+
+    config: MonitorConfig
+    seed: int
+    batch_size: int
+    extractor: Extractor
+    c: Tensor  # [N, c_dim]
+    real: Tensor | None  # float32 [M, F] on rank 0
+
+    @classmethod
+    def create(cls, config: Config, dataset: ImageDataset, extractor: Extractor) -> Self:
+        """Extract the features of the real images, unmirrored, each rank its share.
+
+        Raises MetricError when there are too few of them.
+        """
+        monitor, seed, batch_size = config.monitor, config.train.seed, config.train.batch_gpu
+        rows = choose_reals(dataset, monitor, seed)
+        shares = own_batches(len(rows), batch_size)
+        real = features((dataset.batch(rows[share.start : share.stop])[0] for share in shares), extractor)
+        return cls(monitor, seed, batch_size, extractor, draw_labels(dataset, monitor.num_images, seed), real)
+
+    def measure(self, G: Generator) -> dict[str, float]:
+        """The numbers of G, untruncated, by the name of their column, on rank 0; nothing on the others.
+
+        KID is the unbiased squared MMD of both whole sets (of as many of each, if M < N).
+        """
+        latents = draw_latents(G, self.c, self.seed, self.batch_size)
+        shares = own_batches(len(latents), self.batch_size)
+        gen = features((images.to_uint8(synthesize(G, latents, rows, 1.0, None)) for rows in shares), self.extractor)
+        if gen is None or self.real is None:
+            return {}
+        kid = kernel_distance(self.real, gen, num_subsets=1, subset_size=len(gen), seed=self.seed)
+        precision, recall = precision_recall(self.real, gen, self.config.pr_neighbors)
+        share = spread(gen) / max(spread(self.real), TINY)
+        return {KID: kid, PRECISION: precision, RECALL: recall, SPREAD: share}
+
+
+def features(batches: Iterable[Tensor], extractor: Extractor) -> Tensor | None:
+    """Of every rank's batches of images, uint8 [n, C, H, W]  ->  float32 [N, F] on rank 0, None elsewhere"""
+    with torch.random.fork_rng(devices=[]):  # an extractor of the user's own may draw numbers
+        pieces = [extractor(img) for img in batches]
+    return gather_rows(pieces, dst=0)
+
+
+def choose_reals(dataset: ImageDataset, config: MonitorConfig, seed: int) -> NDArray[np.int64]:
+    """Indices of at most config.num_images random images, without repetitions and mirrored ones
+
+    Raises MetricError when they are too few to have neighbours.
+    """
+    count = len(dataset) // (2 if dataset.xflip else 1)
+    if count <= config.pr_neighbors:
+        raise MetricError(
+            f"{dataset.path}: monitor.pr_neighbors is {config.pr_neighbors}, but each of its {count} training images "
+            "has fewer others. Lower monitor.pr_neighbors, or set monitor.num_images to 0 and monitor.export to last."
+        )
+    return np.random.default_rng(seed).permutation(count)[: config.num_images]
+
+
+def spread(features: Tensor) -> float:
+    """Mean squared distance of features [N, F] from their mean; 0 when all images look alike"""
+    return float(features.double().var(dim=0, correction=0).sum())

@@ -1,0 +1,181 @@
+"""pipelines.alarms: each fires on the log it is about, says what to do, and stays silent on a healthy one."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from pipelines.alarms import Alarm, alarms, best_of
+from pipelines.params import Params
+
+Make = Callable[..., Params]
+Row = dict[str, float]
+Log = list[Row]
+
+# A run of 32 pixels that ended well (KID 0.25): kimg, KID, recall, spread, gap between D's logits, p.
+HEALTHY = (
+    (20, 1.083, 0.000, 0.388, 1.42, 0.06),
+    (40, 0.820, 0.012, 0.565, 1.04, 0.00),
+    (60, 1.024, 0.002, 0.656, 0.85, 0.00),
+    (80, 0.699, 0.016, 0.818, 0.60, 0.00),
+    (100, 0.711, 0.024, 1.006, 0.23, 0.00),
+    (120, 0.373, 0.134, 0.849, 0.23, 0.00),
+    (140, 0.379, 0.074, 0.896, 0.26, 0.00),
+    (160, 0.249, 0.180, 0.888, 0.27, 0.00),
+)
+
+
+@pytest.fixture
+def params(make_params: Make) -> Params:
+    return make_params(
+        "train.total_kimg=160", "augment.mode=ada", "augment.p_max=0.8", "augment.ada_target=0.6", "loss.r1_gamma=0.01",
+        "train.g_lr=0.005",
+    )  # fmt: skip
+
+
+def healthy() -> Log:
+    """Four ticks without a snapshot before each with one, as the default run has"""
+    rows = []
+    for kimg, kid, recall, spread, gap, p in HEALTHY:
+        for back in (16, 12, 8, 4, 0):
+            rows.append(
+                {
+                    "kimg": kimg - back,
+                    "augment/p": p,
+                    "augment/r_t": 0.4,
+                    "logits/real": gap / 2,
+                    "logits/gen": -gap / 2,
+                }
+            )
+        rows[-1] |= {"monitor/kid": kid, "monitor/recall": recall, "monitor/spread": spread}
+    return rows
+
+
+def changed(column: str, values: Sequence[float], *, since: float) -> Log:
+    """The healthy log with other values in the rows that have the column, from a position on"""
+    rows = healthy()
+    concerned = [row for row in rows if column in row and row["kimg"] >= since]
+    for row, value in zip(concerned, values, strict=False):
+        row[column] = value
+    return rows
+
+
+def only(rows: Log, params: Params) -> Alarm:
+    (alarm,) = alarms(rows, params)
+    return alarm
+
+
+def test_a_healthy_run_and_an_empty_log_raise_no_alarm(params: Params) -> None:
+    assert alarms(healthy(), params) == []
+    assert alarms([], params) == []
+
+
+def test_a_log_without_what_the_monitor_measures_raises_no_alarm(params: Params) -> None:
+    rows = [{"kimg": row["kimg"], "augment/p": 0.0} for row in healthy()]
+    assert alarms(rows, params) == []
+
+
+def test_kid_that_stays_above_its_best(params: Params) -> None:
+    rows = changed("monitor/kid", [0.373, 0.6, 0.7], since=120)
+    assert only(rows, params).text == (
+        "kid-rising: At kimg 160 KID is 0.7; it was 0.373 at kimg 120. G and D have lost their balance: D is too "
+        "steep. Raise loss.r1_gamma (now 0.01) 4 times, or halve train.g_lr and train.d_lr. The best snapshot so far, "
+        "of kimg 120, is kept."
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "rises"),
+    [
+        ([0.373, 0.7, 0.25], False),  # one alone is chance
+        ([0.373, 0.373, 1.2], False),
+        ([0.373, 0.56, 0.55], False),  # 1.5 times
+        ([0.004, 0.02, 0.02], False),  # noise of a small sample, seen from a first KID of 1.083
+        ([-0.002, 0.02, 0.02], False),
+        ([-0.002, 0.03, 0.03], True),
+    ],
+)
+def test_chance_and_small_differences_are_no_rise_of_kid(values: list[float], rises: bool, params: Params) -> None:
+    assert bool(alarms(changed("monitor/kid", values, since=120), params)) == rises
+
+
+@pytest.mark.parametrize(
+    ("mode", "advice"),
+    [
+        ("ada", "Add images, or raise loss.r1_gamma (now 0.01) 4 times."),
+        ("none", "Set augment.mode (now none) to ada."),
+    ],
+)
+def test_a_rising_kid_of_a_d_that_is_sure_of_the_training_set_is_overfitting(
+    mode: str, advice: str, params: Params
+) -> None:
+    rows = changed("monitor/kid", [0.373, 0.6, 0.7], since=120)
+    rows[-1]["augment/r_t"] = 0.71
+    overfit = params.model_copy(update={"augment": params.augment.model_copy(update={"mode": mode})})
+    alarm = only(rows, overfit)
+    assert (alarm.cause, alarm.remedy) == ("D learns the training images by heart.", advice)
+
+
+def test_recall_that_is_lost(params: Params) -> None:
+    rows = changed("monitor/recall", [0.134, 0.0, 0.0], since=120)
+    assert only(rows, params).text == (
+        "recall-lost: At kimg 160 recall is 0; it was 0.13. G draws a few kinds of images, or none like the real ones. "
+        "Raise loss.r1_gamma (now 0.01) 4 times, or halve train.g_lr. The best snapshot so far, of kimg 160, is kept."
+    )
+
+
+def test_recall_that_never_comes_is_an_alarm_after_half_of_the_run(params: Params) -> None:
+    rows = changed("monitor/recall", [0.0] * 8, since=0)
+    alarm = only(rows, params)
+    assert (alarm.kimg, alarm.seen, alarm.best_kimg) == (100, "At kimg 100 recall is still 0.", 80)
+    assert alarms([row for row in rows if row["kimg"] < 100], params) == []
+    short = params.model_copy(update={"train": params.train.model_copy(update={"total_kimg": 40.0})})
+    assert alarms([row for row in rows if row["kimg"] <= 40], short) == []  # nobody can expect any
+
+
+def test_images_that_are_all_alike(params: Params) -> None:
+    rows = changed("monitor/spread", [0.05], since=60)
+    assert only(rows, params).text == (
+        "images-alike: At kimg 60 the spread of generated images is 0.05 of the real images'; it was 0.56. The modes "
+        "of G have collapsed: images of all latents look alike. Halve train.g_lr (now 0.005), or raise loss.r1_gamma "
+        "4 times. The best snapshot so far, of kimg 40, is kept."
+    )
+    still = only(changed("monitor/spread", [0.02] * 8, since=0), params)
+    assert (still.kimg, still.seen) == (80, "At kimg 80 the spread of generated images is 0.02 of the real images'.")
+
+
+def test_logits_that_run_apart(params: Params) -> None:
+    rows = changed("logits/real", [8.0] * 3, since=128)
+    assert only(rows, params).text == (
+        "logits-apart: At kimg 136 D scores real images 8.13 above generated ones. D has won: it is sure of every "
+        "image and G learns nothing more. Raise loss.r1_gamma (now 0.01) 4 times, or halve train.d_lr. The best "
+        "snapshot so far, of kimg 120, is kept."
+    )
+    assert alarms(changed("logits/real", [8.0, 8.0, 0.1], since=128), params) == []
+
+
+def test_p_at_its_cap(params: Params, make_params: Make) -> None:
+    rows = changed("augment/p", [0.8], since=12)
+    assert only(rows, params).text == (
+        "p-at-cap: At kimg 12 augment.p reached its cap augment.p_max = 0.8. D still recognises the training images. "
+        "Add images or raise loss.r1_gamma rather than the cap: above 0.8 augmentations leak."
+    )
+    assert alarms(changed("augment/p", [0.79], since=12), params) == []
+    for other in (["augment.mode=fixed"], ["augment.p=0.0", "augment.p_max=0.0"]):
+        assert alarms(changed("augment/p", [0.8], since=12), make_params("train.total_kimg=160", *other)) == []
+
+
+def test_an_alarm_stays_what_it_was_however_the_run_goes_on(params: Params) -> None:
+    rows = changed("monitor/kid", [0.3, 0.9, 0.9, 0.9, 0.2, 0.1], since=60)
+    rows[30]["augment/p"] = 0.9
+    found = alarms(rows, params)
+    assert [(alarm.name, alarm.kimg) for alarm in found] == [("kid-rising", 100), ("p-at-cap", 124)]
+    for length in range(len(rows)):
+        seen = [alarm for alarm in found if alarm.kimg <= rows[length]["kimg"]]
+        assert alarms(rows[: length + 1], params) == seen
+
+
+def test_the_best_of_equal_snapshots_is_the_last_as_ray_keeps_it() -> None:
+    rows: Log = [
+        {"kimg": 4, "monitor/kid": 0.1}, {"kimg": 8}, {"kimg": 12, "monitor/kid": 0.1}, {"kimg": 16, "monitor/kid": 0.2}
+    ]  # fmt: skip
+    assert best_of(rows)["kimg"] == 12
