@@ -7,9 +7,9 @@ numbers. Does not import torch, so a typo is reported in a fraction of a second.
 import difflib
 import posixpath
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, Strict, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
 from stylegan.pyramid import Resolution, plain, pyramid, sides, spelt
 from stylegan.strict import ConfigError as ConfigError
@@ -21,6 +21,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+InputSize = Annotated[int, Field(ge=8)]  # side of the square that an extractor sees, pixels; part of the metric
 # YAML knows lists only, so a tuple of numbers is the one coercion.
 Floats = Annotated[tuple[float, ...], Strict(False)]
 Ints = Annotated[tuple[int, ...], Strict(False)]
@@ -35,39 +36,20 @@ EXTRACTOR_FILES = (".pt", ".onnx")
 EXTRACTOR_SIZES = {"inception": 299, "vgg16": 224}  # pixels; these networks resize images themselves
 
 
-class _Measured(Section):
-    """What two sections say about the network that sees images as features."""
-
-    NAME: ClassVar[str]  # of the section
-    extractor: str  # random needs no download and is no FID
-    extractor_input_size: Annotated[int, Field(ge=8)]  # side of the square it sees, pixels; part of the metric
-
-    @field_validator("extractor")
-    @classmethod
-    def _is_known_or_in_weights(cls, value: str) -> str:
-        """The name of an extractor, or a file of the user's own below weights/"""
-        key = f"{cls.NAME}.extractor"
-        if value in EXTRACTORS:
-            return value
-        if not value.endswith(EXTRACTOR_FILES):
-            nearest = difflib.get_close_matches(value, EXTRACTORS, n=1, cutoff=0.5)
-            known = f"did you mean {nearest[0]}? It may also be" if nearest else f"expected {', '.join(EXTRACTORS)}, or"
-            raise ValueError(f"{key} is {value!r}; {known} a .pt or .onnx file in weights/.")
-        if posixpath.normpath(value).split("/")[0] != "weights":
-            raise ValueError(
-                f"{key} is {value!r}, outside weights/, where DVC would not notice that it changed. Copy it "
-                f"to weights/{posixpath.basename(value)} and set {key} to that."
-            )
+def _extractor(value: str) -> str:
+    """The name of an extractor, or a file of the user's own below weights/"""
+    if value in EXTRACTORS:
         return value
-
-    @model_validator(mode="after")
-    def _input_size_is_the_extractors(self) -> Self:
-        size, key = EXTRACTOR_SIZES.get(self.extractor, self.extractor_input_size), f"{self.NAME}.extractor_input_size"
-        if self.extractor_input_size != size:
-            raise ValueError(
-                f"{key} is {self.extractor_input_size}, but {self.extractor} sees {size} pixels. Set {key} to {size}."
-            )
-        return self
+    if not value.endswith(EXTRACTOR_FILES):
+        nearest = difflib.get_close_matches(value, EXTRACTORS, n=1, cutoff=0.5)
+        known = f"did you mean {nearest[0]}? It may also be" if nearest else f"expected {', '.join(EXTRACTORS)}, or"
+        raise ValueError(f"evaluate.extractor is {value!r}; {known} a .pt or .onnx file in weights/.")
+    if posixpath.normpath(value).split("/")[0] != "weights":
+        raise ValueError(
+            f"evaluate.extractor is {value!r}, outside weights/, where DVC would not notice that it changed. Copy it "
+            f"to weights/{posixpath.basename(value)} and set evaluate.extractor to that."
+        )
+    return value
 
 
 def _resolution(value: object) -> Resolution:
@@ -211,10 +193,12 @@ class TrainConfig(Section):
     freeze_mapping: bool  # the mapping network of G does not learn
 
 
-class MonitorConfig(_Measured):
+class MonitorConfig(Section):
     """What is measured at every snapshot of training, and which of them becomes the generator (stage `train`)."""
 
-    NAME = "monitor"
+    # Only what `make repro` brings: another file in weights/ must not be a reason to train again.
+    extractor: Literal["efficientnet_lite0", "random"]
+    extractor_input_size: InputSize
     num_images: Annotated[int, Field(ge=0)]  # generated, and at most as many real ones; 0 measures nothing
     pr_neighbors: Count
     export: Literal["best", "last"]  # best: of the lowest KID
@@ -240,10 +224,11 @@ Metric: TypeAlias = Literal[
 ]  # fmt: skip
 
 
-class EvaluateConfig(_Measured):
+class EvaluateConfig(Section):
     """What is measured (stage `evaluate`)."""
 
-    NAME = "evaluate"
+    extractor: Annotated[str, AfterValidator(_extractor)]  # random needs no download and is no FID
+    extractor_input_size: InputSize
     num_images: Annotated[int, Field(ge=2)]  # generated images per measurement
     batch_size: Count
     seed: Seed  # of latents, labels, noise and subsets, the same for every psi
@@ -259,6 +244,16 @@ class EvaluateConfig(_Measured):
     ppl_network: Literal["lpips_vgg16", "vgg16", "random"]  # random needs no download and is no LPIPS
     ppl_num_pairs: Annotated[int, Field(ge=2)]
     ppl_epsilon: Positive
+
+    @model_validator(mode="after")
+    def _input_size_is_the_extractors(self) -> Self:
+        size = EXTRACTOR_SIZES.get(self.extractor, self.extractor_input_size)
+        if self.extractor_input_size != size:
+            raise ValueError(
+                f"evaluate.extractor_input_size is {self.extractor_input_size}, but {self.extractor} sees {size} "
+                f"pixels. Set evaluate.extractor_input_size to {size}."
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_distance_is_measured(self) -> Self:

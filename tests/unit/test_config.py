@@ -277,12 +277,8 @@ def test_an_extractor_is_a_known_network_or_a_file_that_dvc_watches(
     ("overrides", "expected"),
     [
         (
-            ["monitor.extractor=rndom"],
-            "monitor.extractor is 'rndom'; did you mean random? It may also be a .pt or .onnx file in weights/.",
-        ),
-        (
-            ["monitor.extractor=vgg16"],
-            "monitor.extractor_input_size is 16, but vgg16 sees 224 pixels. Set monitor.extractor_input_size to 224.",
+            ["monitor.extractor=inception"],
+            "monitor.extractor is 'inception': input should be 'efficientnet_lite0' or 'random'",
         ),
         (
             ["monitor.num_images=0"],
