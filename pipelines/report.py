@@ -4,11 +4,12 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jinja2
 
 from pipelines import frontier, verdict
+from pipelines.alarms import Alarm
 from pipelines.charts import contributions, frontier_chart, layer_chart, training_curves
 from pipelines.measures import name_of, short
 from pipelines.readings import readings
@@ -16,19 +17,6 @@ from stylegan.config import Config
 
 TEMPLATE = Path(__file__).with_name("report.html")
 NUM_CLASSES = 20  # shown, the worst ones; the others are in reports/metrics.json
-
-
-class Alarm(Protocol):
-    """A sign that training went wrong."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def seen(self) -> str: ...
-    @property
-    def cause(self) -> str: ...
-    @property
-    def remedy(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -155,7 +143,7 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
         ("Data", f"{config.prepare.source}: {facts.num_images} training images, {size}"),
         ("Archive sha256", results["archive_sha256"]),
         ("Generator sha256", results["generator_sha256"]),
-        ("Trained on", trained_on(results["cur_nimg"], config.train.seed)),
+        ("Trained on", trained_on(results["cur_nimg"], facts.ticks, config)),
         ("Training time", duration(training_seconds(facts.ticks))),
         ("Run", facts.fingerprint),
         ("Git commit", facts.commit or "not in a git repository"),
@@ -166,9 +154,11 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def trained_on(cur_nimg: int | None, seed: int) -> str:
-    """How much training a network has seen; one from elsewhere need not say"""
-    return "unknown" if cur_nimg is None else f"{cur_nimg / 1000:g} kimg (thousand images shown), seed {seed}"
+def trained_on(cur_nimg: int, ticks: Sequence[Mapping[str, float]], config: Config) -> str:
+    """How many images D was shown, and in which snapshot the generator is"""
+    kimg = ticks[-1]["kimg"]
+    chosen = f"; the generator is its {config.monitor.export} snapshot, of kimg {cur_nimg / 1000:g}"
+    return f"{kimg:g} kimg (thousand images shown), seed {config.train.seed}{chosen}"
 
 
 def training_seconds(ticks: Sequence[Mapping[str, float]]) -> float:

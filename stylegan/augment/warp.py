@@ -21,8 +21,8 @@ SYM6 = (
 TAPS = len(SYM6)
 BORDER = TAPS // 4  # pixels beyond the image that the filters read
 
-# Up to this side in pixels, padding and 12-tap filters are cheaper as products with their matrices (docs/log.md);
-# beyond it the matrices' zeros cost more than they save.
+# Up to about this side in pixels, padding and 12-tap filters are cheaper as products with their matrices: measured at
+# 32 (docs/log.md), counted in operations elsewhere. Beyond it the matrices' zeros cost more than they save.
 DENSE_SIZE = 128
 
 
@@ -97,6 +97,7 @@ def _crop_downsample(images: Tensor, crop: int) -> Tensor:
 
 
 @lru_cache(maxsize=256)  # margins differ from batch to batch, but mostly reach the whole image
+@torch.inference_mode(mode=False)  # kept for later calls, which may want gradients
 def _upsampling(size: int, before: int, after: int) -> Tensor:
     """Matrix that mirrors the margins of a row and doubles its density  -> [size, 2 (before + size + after)]"""
     rows = F.pad(torch.eye(size)[None, None], (before, after, 0, 0), mode="reflect")
@@ -105,6 +106,7 @@ def _upsampling(size: int, before: int, after: int) -> Tensor:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(mode=False)
 def _downsampling(size: int, crop: int) -> Tensor:
     """Matrix that halves the density of a row without its outer pixels  -> [size, size / 2 - crop]"""
     rows, pad = torch.eye(size)[None, None], (*_downsampling_pad(crop), 0, 0)

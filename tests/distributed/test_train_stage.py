@@ -2,19 +2,13 @@
 
 import csv
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from pipelines import ticks, tracking
 from pipelines import train as stage
@@ -233,44 +227,3 @@ def test_a_run_starts_from_networks_and_keeps_those_that_are_frozen(
     assert 0 < moved.max() < 0.02  # two steps of about 0.002 from where it was
     records = [json.loads(line) for line in (folder / "tracking.jsonl").read_text().splitlines()]
     assert "transfer.json" in {record["name"] for record in records if record["kind"] == "artifact"}
-
-
-class Stage:
-    """The command as DVC would start it, in a process group of its own"""
-
-    def __init__(self, root: Path, environment: dict[str, str]) -> None:
-        self.root, self.environment = root, environment
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        with (self.root / "output.txt").open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.train", "train.total_kimg=0.16"], cwd=self.root,
-                env=self.environment, start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        return self.process
-
-    def kill(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
-
-@pytest.fixture
-def command(make_root: Callable[[], Path], params: Params, repository: Path) -> Iterator[Stage]:
-    root = make_root()
-    values = params.model_dump(mode="json")
-    values["train"]["total_kimg"] = 1000  # overridden on the command line
-    (root / "params.yaml").write_text(yaml.safe_dump(values))
-    stage = Stage(root, os.environ | {"DVC_ROOT": str(root), "PYTHONPATH": str(repository)})
-    yield stage
-    stage.kill()
-
-
-def wait_for(condition: Callable[[], bool], command: Stage) -> None:
-    deadline = time.monotonic() + 150
-    while not condition():
-        assert command.process is not None
-        assert command.process.poll() is None, (command.root / "output.txt").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -271,9 +271,13 @@ def test_of_many_classes_the_worst_are_shown() -> None:
     assert worst_classes(None) == []
 
 
-def test_a_network_from_elsewhere_need_not_say_how_long_it_was_trained() -> None:
-    assert trained_on(None, 3) == "unknown"
-    assert trained_on(1500, 3) == "1.5 kimg (thousand images shown), seed 3"
+def test_the_page_says_how_long_was_trained_and_which_snapshot_it_is(make_params: Callable[..., Params]) -> None:
+    ticks = [{"kimg": 1.0}, {"kimg": 2.0}]
+    found = [trained_on(1500, ticks, make_params(f"monitor.export={export}")) for export in ("best", "last")]
+    assert found == [
+        f"2 kimg (thousand images shown), seed 0; the generator is its {export} snapshot, of kimg 1.5"
+        for export in ("best", "last")
+    ]
 
 
 def test_every_parameter_that_decides_the_result_is_listed(page: Outline, tiny_params: Params) -> None:
