@@ -80,6 +80,18 @@ def test_the_headline_alone_gets_intervals_and_details_at_psi_1(tiny_params: Par
     assert full.details.per_class is None  # no labels
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU")
+def test_a_gpu_measures_what_the_processor_measures(tiny_params: Params, tiny_archive: Path) -> None:
+    dataset, found = train_split(tiny_archive), []
+    for device in ("cpu", "cuda"):
+        evaluator = make_evaluator(tiny_params.evaluate, dataset, tiny_archive).to(device)
+        sweep = Sweep("generator", generator(tiny_params).to(device), (1.0,))
+        found.append(measured_here(evaluator, [sweep], dataset)[0])
+    assert found[0].numbers == pytest.approx(found[1].numbers, rel=1e-3)  # single pixels may round to a neighbour
+    assert found[0].intervals.keys() == found[1].intervals.keys()
+
+
 def test_held_out_images_are_the_yardstick_of_memorisation(tiny_params: Params, tiny_archive: Path) -> None:
     dataset = train_split(tiny_archive)
     evaluator = make_evaluator(tiny_params.evaluate, dataset, tiny_archive)
