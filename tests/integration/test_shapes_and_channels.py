@@ -92,7 +92,7 @@ def test_the_whole_way(
     evaluator = make_evaluator(params.evaluate, dataset, tmp_path)
     measured, _floor = measured_here(evaluator, [Sweep("generator", G, (1.0,))], dataset)
     assert all(np.isfinite(value) for value in measured.numbers.values())
-    pictures = draw_pictures(params, G, dataset, tmp_path)
+    pictures = draw_pictures(params, G, dataset, tmp_path, neighbors=None)
     assert pictures.samples.startswith(b"\x89PNG")
     with Image.open(tmp_path / "samples.png") as sheet:
         assert (sheet.size, sheet.mode) == ((4 * size[1], 2 * size[0]), "RGB")

@@ -350,7 +350,7 @@ def test_render_parameter_changes_the_pictures(
 
     dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
     before, after = (
-        repr(draw_pictures(make_params("render.video_scale=2", *change), G, dataset, tmp_path))
+        repr(draw_pictures(make_params("render.video_scale=2", *change), G, dataset, tmp_path, neighbors=None))
         for change in ([], RENDER[key])
     )
     assert before != after
