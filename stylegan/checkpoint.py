@@ -207,7 +207,8 @@ def _read(path: Path, *kinds: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         expected = " or ".join(repr(kind) for kind in kinds)
         raise CheckpointError(
             f"{path}: holds {sorted(header) or 'no metadata'} of version {header.get('version')}, expected "
-            f"{expected} of version {VERSION}. A training checkpoint is not a generator file and the other way round."
+            f"{expected} of version {VERSION}. "
+            "A generator can be drawn from a training checkpoint, but training cannot go on from a generator."
         )
     return tensors, {key: json.loads(value) for key, value in header.items() if key != "version"}
 

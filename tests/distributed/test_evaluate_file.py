@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from pipelines import evaluate_file
 from pipelines.evaluation import EvaluationError, open_dataset
@@ -87,17 +86,6 @@ def test_official_network_is_measured_on_a_folder_and_recorded(
     assert {"params", "dataset", "summary", "tags", "artifact", "status"} == {record["kind"] for record in records}
     (bookmark,) = journal.parent.glob("tracking/published-*.json")  # the server has all of it
     assert json.loads(bookmark.read_text())["offset"] == journal.stat().st_size
-
-
-def test_networks_of_training_checkpoints_are_read(tiny_params: Params, tmp_path: Path) -> None:
-    from stylegan.checkpoint import load_generator, save_checkpoint
-    from stylegan.state import TrainState
-
-    state = TrainState.create(tiny_params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
-    state.G_ema.mapping.w_avg.fill_(3)
-    save_checkpoint(state, tmp_path / "state.safetensors")
-    found = load_generator(tmp_path / "state.safetensors").state_dict()
-    assert all(torch.equal(tensor, found[name]) for name, tensor in state.G_ema.state_dict().items())
 
 
 def test_open_dataset_reads_the_train_split(tiny_params: Params, tiny_archive: Path) -> None:
