@@ -13,6 +13,7 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from pipelines import versions
 from pipelines.params import ClusterConfig
 
 J = TypeVar("J")
@@ -29,20 +30,29 @@ _ENVIRONMENT = {
 
 @contextmanager
 def connect(cluster: ClusterConfig) -> Iterator[None]:
-    """Make Ray available: join cluster.address, or start Ray on this machine and stop it at the end.
+    """Make Ray available: join a cluster, or start Ray on this machine and stop it at the end.
 
-    Inside another `connect` it does nothing, so everything in a process shares one cluster.
+    cluster.address names the cluster; when that is null, the environment's RAY_ADDRESS; when both are missing, Ray is
+    started here. Inside another `connect` it does nothing, so everything in a process shares one cluster.
+    Raises ClusterError when no cluster answers at the address, or its nodes run other versions or other code.
     """
     if ray.is_initialized():
         yield
         return
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
     # A machine with fewer cores than asked for runs the same computation, only slower.
     cores = max(os.cpu_count() or 1, cluster.num_workers * cluster.cpus_per_worker)
-    num_cpus = cores if cluster.address is None else None
-    ray.init(address=cluster.address or "local", num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR)
+    num_cpus = cores if address == "local" else None
+    versions.reach(address)
     try:
+        ray.init(address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
+        raise versions.refused(address, error) from error
+    try:
+        if address != "local":
+            versions.check()
         yield
     finally:
         ray.shutdown()

@@ -1,0 +1,62 @@
+"""Run the pipeline on a cluster, from its head: check it, `dvc repro ARGUMENTS`, publish to MLflow.
+
+    ray submit infra/ray/on-prem.yaml pipelines/submit.py -- ARGUMENTS
+    ray job submit -- python /mnt/stylegan/project/pipelines/submit.py ARGUMENTS       survives a lost connection
+
+and the entrypoint of infra/kuberay/rayjob.yaml. `ray submit` copies this file away from its project and runs the copy, so it
+imports nothing of the project. Given again after any failure, the same command goes on where the last one stopped.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+def project() -> Path:
+    """The work tree: $STYLEGAN_PROJECT, which infra/ray/setup.sh sets, else where this file lies. Exits without one."""
+    folder = Path(os.environ.get("STYLEGAN_PROJECT") or Path(__file__).resolve().parent.parent)
+    if not (folder / "dvc.yaml").exists():
+        sys.exit(
+            f"submit: {folder}: no dvc.yaml there. Set STYLEGAN_PROJECT to the folder of the project on this machine; "
+            "`ray up infra/ray/on-prem.yaml` does."
+        )
+    return folder
+
+
+def environment() -> dict[str, str]:
+    """Stages start `python`, which has to be this one, and join the cluster that this machine is part of."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    quiet = {"DVC_NO_ANALYTICS": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONUNBUFFERED": "1"}
+    return {"RAY_ADDRESS": "auto"} | os.environ | quiet | {"PATH": path}
+
+
+def run(folder: Path, *module: str) -> int:
+    """`python -m MODULE...` in the project, its output streamed  ->  exit status"""
+    return subprocess.run([sys.executable, "-m", *module], cwd=folder, env=environment(), check=False).returncode
+
+
+def has_git(folder: Path) -> bool:
+    """Whether git works here; an image holds no repository, and git refuses one that belongs to another user"""
+    question = ["git", "-C", str(folder), "rev-parse", "--git-dir"]
+    return shutil.which("git") is not None and subprocess.run(question, check=False, capture_output=True).returncode == 0
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status: that of the check, else of `dvc repro`."""
+    folder = project()
+    if not has_git(folder):
+        run(folder, "dvc", "config", "--quiet", "--local", "core.no_scm", "true")
+    if status := run(folder, "pipelines.versions"):
+        return status
+    status = run(folder, "dvc", "repro", *arguments)
+    if run(folder, "pipelines.tracking", "publish"):  # what a failed run measured is published too
+        print("Not everything reached the tracking server; nothing is lost, the next run sends it.", file=sys.stderr)
+    if status == 0:
+        print(f"Report: {folder}/reports/index.html on this machine. `make fetch-report` brings it to yours.")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""What the nodes of a cluster run: Python, torch, Ray and this code. Nodes that differ are refused before they train.
+
+    python -m pipelines.versions    connect as a stage would, and list the nodes
+"""
+
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from stylegan.config import ConfigError
+
+HERE = "this process"
+REACH_SEC = 10.0
+ANSWER_SEC = 120.0  # starting a process on each node
+PACKAGES = ("pipelines", "stylegan")
+
+Versions = dict[str, str]
+
+
+class ClusterError(ConfigError):
+    """The cluster that cluster.address or RAY_ADDRESS names cannot run this; the message says what to do."""
+
+
+def reach(address: str) -> None:
+    """Try host:port for some seconds; ray.init would try for ever. Raises ClusterError when nothing listens there."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_SEC).close()
+    except (OSError, ValueError) as error:
+        raise refused(address, error) from error
+
+
+def refused(address: str, error: Exception) -> ClusterError:
+    """Why a cluster could not be joined, and where its address came from"""
+    reason = str(error).strip().splitlines()[0].rstrip(".")
+    return ClusterError(
+        f"{address}: cannot join that Ray cluster: {reason}. The address is cluster.address of params.yaml, or else "
+        "RAY_ADDRESS: host:port, or auto on a machine of the cluster. Without both, Ray starts on this machine."
+    )
+
+
+def check() -> dict[str, Versions]:
+    """Versions of this process and of every node of the connected cluster, by address.
+
+    Raises ClusterError that names nodes and versions when they differ, or a node that does not answer.
+    """
+    found = {HERE: _probe()(PACKAGES)} | of_nodes()
+    problems = differences(found)
+    if problems:
+        raise ClusterError(
+            "the nodes of the cluster do not run the same:\n"
+            + "\n".join(f"  {problem}" for problem in problems)
+            + "\nInstall constraints.txt and the same code on every node; `ray up` with the cluster's file does both."
+        )
+    return found
+
+
+def of_nodes() -> dict[str, Versions]:
+    """Versions of every node alive, by address. Raises ClusterError for a node that does not answer."""
+    probe = ray.remote(num_cpus=0, max_retries=0)(_probe())
+    asked = {}
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        asked[_name(node, asked)] = probe.options(scheduling_strategy=there).remote(PACKAGES)
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_SEC)
+    found = {}
+    for name, reference in asked.items():
+        try:
+            found[name] = ray.get(reference, timeout=0)
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            raise ClusterError(
+                f"{name}: the node is in the cluster but runs nothing ({type(error).__name__}). Look at its Ray log, or "
+                "run `ray up` with the cluster's file, which starts Ray there again."
+            ) from error
+    return found
+
+
+def differences(found: Mapping[str, Versions]) -> list[str]:
+    """One line for each node whose versions are not those of this process"""
+    here = found[HERE]
+    return [
+        f"{name}: " + ", ".join(f"{what} {version} (here {here[what]})" for what, version in unequal.items())
+        for name, versions in found.items()
+        if (unequal := {what: version for what, version in versions.items() if version != here[what]})
+    ]
+
+
+def _probe() -> Any:
+    """The function that a node runs. Defined in a function, it travels as code: a node need not have this module."""
+
+    def probe(packages: tuple[str, ...]) -> dict[str, str]:
+        import hashlib
+        import importlib.metadata
+        import importlib.util
+        import platform
+        from pathlib import Path
+
+        versions = {"Python": ".".join(platform.python_version_tuple()[:2])}
+        for name in ("torch", "ray"):
+            try:
+                # The local part tells the build: a head without a GPU may have +cpu beside workers with +cu130.
+                versions[name] = importlib.metadata.version(name).partition("+")[0]
+            except importlib.metadata.PackageNotFoundError:
+                versions[name] = "missing"
+        for name in packages:
+            spec = importlib.util.find_spec(name)
+            if spec is None or spec.origin is None:
+                versions[name] = "missing"
+                continue
+            folder, digest = Path(spec.origin).parent, hashlib.sha256()
+            for file in sorted(folder.rglob("*.py")):
+                digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+            versions[name] = digest.hexdigest()[:8]
+        return versions
+
+    return probe
+
+
+def _name(node: Mapping[str, Any], taken: Mapping[str, object]) -> str:
+    """Address of a node; nodes that share a machine are told apart by their id"""
+    address = str(node["NodeManagerAddress"])
+    return f"{address} ({node['NodeID'][:8]})" if address in taken else address
+
+
+def main() -> None:
+    """Connect, check, and print a line for each node."""
+    from pipelines.cluster import connect  # it imports this module
+    from pipelines.params import load
+
+    with connect(load(overrides=sys.argv[1:]).cluster):
+        for name, versions in check().items():
+            print(f"{name}: " + ", ".join(f"{what} {version}" for what, version in versions.items()))
+        resources = ray.cluster_resources()
+        print(f"together: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ConfigError, FileNotFoundError) as error:
+        sys.exit(f"cluster: {error}")
