@@ -3,12 +3,14 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 ARGS ?=
+CLUSTER ?= infra/ray/on-prem.yaml
+SHARED := /mnt/stylegan
 
 INSTALLED := .venv/installed
 # Stages start `python`: it has to be the environment's. Not exported to all rules, because $(PYTHON) must stay outside it.
 ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLOW_DISABLE_TELEMETRY=true &&
 
-.PHONY: help repro stop test lint ui bench weights-standard clean
+.PHONY: help repro stop test lint ui bench weights-standard fetch-report clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -37,6 +39,13 @@ bench: $(INSTALLED) ## time one training step on this machine
 
 weights-standard: $(INSTALLED) ## download the networks of published metrics (Inception, VGG16) into weights/
 	@$(ACTIVATE) python -m pipelines.weights_standard
+
+# No environment is built for it: `ray up` needed one already.
+fetch-report: ## bring reports/, models/ and dvc.lock from the head of CLUSTER=infra/ray/on-prem.yaml
+	@mkdir -p reports models
+	@$(ACTIVATE) for name in reports/ models/ dvc.lock; do \
+		ray rsync-down $(CLUSTER) $(SHARED)/project/$$name $$name || exit 1; done
+	@echo "Report: $(CURDIR)/reports/index.html (open it in a browser)."
 
 clean: ## remove what `make repro` restores from DVC's cache; run state, recorded runs and the environment stay
 	rm -rf assets data models reports .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

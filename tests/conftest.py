@@ -95,6 +95,15 @@ TINY = (
 )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes unless it is asked for: `-m cluster`, or a test by its name."""
+    asked = "cluster" in config.option.markexpr or any("::" in argument for argument in config.args)
+    left_out = [] if asked else [item for item in items if item.get_closest_marker("cluster")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the checkout."""
