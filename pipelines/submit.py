@@ -3,8 +3,8 @@
     ray submit infra/ray/on-prem.yaml pipelines/submit.py -- ARGUMENTS
     ray job submit -- python /mnt/stylegan/project/pipelines/submit.py ARGUMENTS       survives a lost connection
 
-and the entrypoint of infra/kuberay/rayjob.yaml. `ray submit` copies this file away from its project and runs the copy, so it
-imports nothing of the project. Given again after any failure, the same command goes on where the last one stopped.
+and the entrypoint of infra/kuberay/rayjob.yaml. `ray submit` copies this file away from its project and runs the copy,
+so it imports nothing of the project. Given again after a failure, the same command goes on where the last one stopped.
 """
 
 import os
@@ -39,8 +39,10 @@ def run(folder: Path, *module: str) -> int:
 
 def has_git(folder: Path) -> bool:
     """Whether git works here; an image holds no repository, and git refuses one that belongs to another user"""
+    if not shutil.which("git"):
+        return False
     question = ["git", "-C", str(folder), "rev-parse", "--git-dir"]
-    return shutil.which("git") is not None and subprocess.run(question, check=False, capture_output=True).returncode == 0
+    return subprocess.run(question, check=False, capture_output=True).returncode == 0
 
 
 def main(arguments: list[str]) -> int:

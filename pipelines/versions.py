@@ -1,6 +1,6 @@
 """What the nodes of a cluster run: Python, torch, Ray and this code. Nodes that differ are refused before they train.
 
-    python -m pipelines.versions    connect as a stage would, and list the nodes
+`python -m pipelines.versions` connects as a stage would and lists the nodes.
 """
 
 import socket
@@ -64,7 +64,7 @@ def check() -> dict[str, Versions]:
 def of_nodes() -> dict[str, Versions]:
     """Versions of every node alive, by address. Raises ClusterError for a node that does not answer."""
     probe = ray.remote(num_cpus=0, max_retries=0)(_probe())
-    asked = {}
+    asked: dict[str, Any] = {}
     for node in (node for node in ray.nodes() if node["Alive"]):
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         asked[_name(node, asked)] = probe.options(scheduling_strategy=there).remote(PACKAGES)
@@ -75,8 +75,8 @@ def of_nodes() -> dict[str, Versions]:
             found[name] = ray.get(reference, timeout=0)
         except (ray.exceptions.RayError, TimeoutError) as error:
             raise ClusterError(
-                f"{name}: the node is in the cluster but runs nothing ({type(error).__name__}). Look at its Ray log, or "
-                "run `ray up` with the cluster's file, which starts Ray there again."
+                f"{name}: the node is in the cluster but runs nothing ({type(error).__name__}). Look at its Ray log, "
+                "or run `ray up` with the cluster's file, which starts Ray there again."
             ) from error
     return found
 

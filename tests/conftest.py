@@ -1,5 +1,6 @@
 """Fixtures every test may use: the parameters of a tiny real run (16 x 16 images, at most 4 channels in a layer)."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import settings
 
 from pipelines.params import Params, load
+
+os.environ.pop("RAY_ADDRESS", None)  # no test may run on somebody's cluster
 
 # The same examples on every machine and day, and no failure because a machine is busy.
 settings.register_profile("suite", derandomize=True, deadline=None)

@@ -1,7 +1,7 @@
 """Machines for the tests: Linux namespaces on this one, each with an address, processes, a home and an sshd of its own.
 
-A host sees the file system of this machine except /tmp/ray, /dev/shm, its home, /etc/hosts and what `shared` names. All hosts
-hang on one bridge that lives in a namespace of its own, so the network of this machine is not touched. Needs root.
+A host sees the files of this machine but for /tmp/ray, /dev/shm, /etc/hosts, /etc/passwd and the shared folder. All
+hosts hang on one bridge in a namespace of its own, so the network of this machine is not touched. Needs root.
 """
 
 import contextlib

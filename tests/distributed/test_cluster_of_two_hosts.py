@@ -1,4 +1,4 @@
-"""The commands of docs/clusters.md on two machines with an address and a home each: `ray up`, `ray submit`, power cut, report.
+"""The commands of docs/clusters.md on two machines with an address and a home each, one of which loses its power.
 
 Ray, ssh, rsync, DVC and MLflow are the real ones; only the machines are namespaces of this one.
 """
@@ -94,9 +94,7 @@ def trainers(host: Host) -> int:
     return sum("RayTrainWorker" in line for line in host.commands())
 
 
-def write_project(
-    folder: Path, repository: Path, params: Params, hosts: list[Host]
-) -> None:
+def write_project(folder: Path, repository: Path, params: Params, hosts: list[Host]) -> None:
     """The user's checkout: code, tiny parameters, stand-ins for networks, and on-prem.yaml with the lab's addresses"""
     for name in PROJECT:
         source, target = repository / name, folder / name
@@ -133,8 +131,9 @@ def cluster(
     shared, folder = tmp_path_factory.mktemp("shared"), tmp_path_factory.mktemp("checkout")
     write_pictures(shared / "images", 24, size=16)
     params = make_params(
-        f"prepare.source={SHARED}/images", "prepare.holdout_fraction=0.25", f"train.total_kimg={0.008 * NUM_TICKS}",
-        "train.batch_gpu=2", "train.snapshot_ticks=3", "cluster.num_workers=2", f"cluster.storage_path={SHARED}/storage",
+        f"prepare.source={SHARED}/images", "prepare.holdout_fraction=0.25", "train.batch_gpu=2",
+        "train.snapshot_ticks=3", f"train.total_kimg={0.008 * NUM_TICKS}", "cluster.num_workers=2",
+        f"cluster.storage_path={SHARED}/storage",
     )  # fmt: skip
     lab = Lab(tmp_path_factory.mktemp("lab"), 3, shared)
     try:

@@ -88,7 +88,8 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_make_alone_lists_every_command(repository: Path) -> None:
     listed = re.findall(r"^  make ([\w-]+) +\S", make(repository).stdout, re.MULTILINE)
-    assert listed == ["help", "repro", "stop", "test", "lint", "ui", "bench", "weights-standard", "clean"]
+    commands = ["help", "repro", "stop", "test", "lint", "ui", "bench", "weights-standard", "fetch-report", "clean"]
+    assert listed == commands
 
 
 @pytest.mark.parametrize(
