@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The tracking server: runs in PostgreSQL, artifacts in an S3-compatible store, users by basic authentication.
 #
-# Everything comes from the environment, and nothing secret has a default:
-#   POSTGRES_HOST POSTGRES_DB POSTGRES_USER POSTGRES_PASSWORD
+# Everything comes from the environment, and nothing secret has a default. HOST and PORT say where to listen.
+#   POSTGRES_HOST (or host:port) POSTGRES_DB POSTGRES_USER POSTGRES_PASSWORD
 #   MLFLOW_ARTIFACTS_DESTINATION   s3://bucket/folder; the bucket is made when it is missing
 #   MLFLOW_S3_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 #   MLFLOW_AUTH_ADMIN_USERNAME MLFLOW_AUTH_ADMIN_PASSWORD     of the first user; made at the first start
@@ -23,7 +23,7 @@ import os
 from urllib.parse import quote
 
 user, password = (quote(os.environ[f"POSTGRES_{name}"], safe="") for name in ("USER", "PASSWORD"))
-print(f"postgresql://{user}:{password}@{os.environ['POSTGRES_HOST']}:5432/{os.environ['POSTGRES_DB']}")
+print(f"postgresql://{user}:{password}@{os.environ['POSTGRES_HOST']}/{os.environ['POSTGRES_DB']}")
 PYTHON
 )
 export MLFLOW_BACKEND_STORE_URI
@@ -48,5 +48,5 @@ PYTHON
 
 tls=()
 [ -z "${TLS_CERT:-}" ] || tls=(--uvicorn-opts "--ssl-certfile=$TLS_CERT --ssl-keyfile=$TLS_KEY")
-exec mlflow server --host "${HOST:-0.0.0.0}" --port 5000 --workers 2 --app-name basic-auth \
+exec python -m mlflow server --host "${HOST:-0.0.0.0}" --port "${PORT:-5000}" --workers 2 --app-name basic-auth \
     --artifacts-destination "$MLFLOW_ARTIFACTS_DESTINATION" "${tls[@]}"
