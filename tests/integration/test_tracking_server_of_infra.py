@@ -1,4 +1,4 @@
-"""infra/mlflow/serve.sh with a real PostgreSQL and a real object store, as compose.yaml and kubernetes.yaml wire them."""
+"""infra/mlflow/serve.sh with a real PostgreSQL and a real object store, wired as compose.yaml and kubernetes.yaml do."""
 
 import os
 import shutil
@@ -90,8 +90,8 @@ def postgres(launch: Launch) -> Iterator[int]:
                 shutil.chown(path, *user.values())
         options = ["--username=mlflow", f"--pwfile={folder}/password", "--auth=scram-sha-256"]
         subprocess.run(
-            [str(POSTGRES[-1] / "initdb"), "-D", f"{folder}/data", *options], check=True, cwd="/", stdout=subprocess.DEVNULL,
-            **user,
+            [str(POSTGRES[-1] / "initdb"), "-D", f"{folder}/data", *options], check=True, cwd="/",
+            stdout=subprocess.DEVNULL, **user,
         )  # type: ignore[call-overload]  # fmt: skip
         server = launch(
             str(POSTGRES[-1] / "postgres"), "-D", f"{folder}/data", "-p", str(port), "-k", name, "-h", "127.0.0.1",
@@ -149,7 +149,8 @@ def test_runs_lie_in_postgresql_pictures_in_the_store_and_strangers_outside(
     )  # fmt: skip
     port = free_port()
     environment = {
-        "HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOST": "127.0.0.1", "PORT": str(port),
+        "HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOST": "127.0.0.1", "PORT": str(port),
         "POSTGRES_HOST": f"127.0.0.1:{postgres}", "POSTGRES_DB": "mlflow", "POSTGRES_USER": "mlflow",
         "POSTGRES_PASSWORD": PASSWORD, "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow/artifacts",
         "MLFLOW_S3_ENDPOINT_URL": store, "AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-test",
@@ -173,7 +174,8 @@ def test_runs_lie_in_postgresql_pictures_in_the_store_and_strangers_outside(
     assert caught.value.code == 401
     caught.value.close()
     for name, value in {
-        "TRACKING_USERNAME": "ada", "TRACKING_PASSWORD": "twelve-and-more", "TRACKING_SERVER_CERT_PATH": str(certificate),
+        "TRACKING_USERNAME": "ada", "TRACKING_PASSWORD": "twelve-and-more",
+        "TRACKING_SERVER_CERT_PATH": str(certificate),
     }.items():  # fmt: skip
         monkeypatch.setenv(f"MLFLOW_{name}", value)
     journal = Journal(tmp_path / "runs/abc")
