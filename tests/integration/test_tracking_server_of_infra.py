@@ -1,4 +1,4 @@
-"""infra/mlflow/serve.sh with a real PostgreSQL and a real object store, wired as compose.yaml and kubernetes.yaml do."""
+"""infra/mlflow/serve.sh with a real PostgreSQL and a real object store, as in compose.yaml and kubernetes.yaml."""
 
 import os
 import shutil
