@@ -26,11 +26,11 @@ def test_results_have_the_order_of_their_tasks() -> None:
 def test_a_task_that_cannot_be_done_is_named_after_the_others_were_tried() -> None:
     tried: list[str] = []
 
-    def fail() -> int:
+    def fail() -> None:
         raise MetricError("no images")
 
     with pytest.raises(MetricError) as caught:
-        in_turn({"psi 0.5": fail, "psi 1": lambda: len(tried), "floor": lambda: tried.append("floor") or 0})
+        in_turn({"psi 0.5": fail, "floor": lambda: tried.append("floor")})
     assert str(caught.value) == "psi 0.5: no images"
     assert tried == ["floor"]
 
