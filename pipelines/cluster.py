@@ -13,7 +13,7 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines import versions
+from pipelines import store, versions
 from pipelines.params import ClusterConfig
 
 J = TypeVar("J")
@@ -45,9 +45,15 @@ def connect(cluster: ClusterConfig) -> Iterator[None]:
     # A machine with fewer cores than asked for runs the same computation, only slower.
     cores = max(os.cpu_count() or 1, cluster.num_workers * cluster.cpus_per_worker)
     num_cpus = cores if address == "local" else None
+    # Workers of a Ray that starts here inherit the environment; elsewhere they know no credentials but these.
+    abroad = address != "local" and cluster.storage_path is not None
+    runtime_env = {"env_vars": store.credentials()} if abroad else None
     versions.reach(address)
     try:
-        ray.init(address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
+            runtime_env=runtime_env,
+        )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
         raise versions.refused(address, error) from error
     try:
@@ -71,11 +77,11 @@ def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallbac
     the best. The last is kept beside them. None keeps the last ones.
     folder is runs/<fingerprint>/checkpoints; a shared storage holds it as <storage_path>/<fingerprint>/checkpoints.
     """
-    local, run = folder.parent.as_posix(), folder.parent.name
-    storage = local if cluster.storage_path is None else f"{cluster.storage_path.rstrip('/')}/{run}"
+    storage, filesystem = store.for_ray(run_state(cluster, folder.parent))
     return RunConfig(
         name=folder.name,
         storage_path=storage,
+        storage_filesystem=filesystem,
         failure_config=FailureConfig(max_failures=cluster.max_failures, controller_failure_limit=cluster.max_failures),
         checkpoint_config=CheckpointConfig(
             num_to_keep=NUM_TO_KEEP, checkpoint_score_attribute=lowest, checkpoint_score_order="min"
@@ -84,12 +90,18 @@ def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallbac
     )
 
 
+def run_state(cluster: ClusterConfig, folder: Path) -> str:
+    """Where the workers keep a run whose folder here is runs/<fingerprint>: a path or URL"""
+    return folder.as_posix() if cluster.storage_path is None else store.join(cluster.storage_path, folder.name)
+
+
 def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, name: str) -> R:
     """worker(job) on a group of workers as a training has it, and the result of rank 0
 
     A worker that dies is replaced, and all begin again, up to cluster.max_failures times.
     """
-    with scratch_storage(cluster) as storage:
+    with scratch_storage(cluster) as url:
+        storage, filesystem = store.for_ray(url)
         result = TorchTrainer(
             lambda job: worker(job["job"]),
             train_loop_config={"job": job},
@@ -98,6 +110,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
             run_config=RunConfig(
                 name=name,
                 storage_path=storage,
+                storage_filesystem=filesystem,
                 failure_config=FailureConfig(
                     max_failures=cluster.max_failures, controller_failure_limit=cluster.max_failures
                 ),
@@ -111,7 +124,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
 def scratch_storage(cluster: ClusterConfig) -> Iterator[str]:
     """Where Ray keeps its notes on a group: the storage that every node sees, or a folder that is removed after it."""
     if cluster.storage_path is not None:
-        yield cluster.storage_path
+        yield store.join(cluster.storage_path)
         return
     with tempfile.TemporaryDirectory() as folder:
         yield folder

@@ -36,6 +36,7 @@ from pipelines.evaluation import EvaluationError, Subject, measure, open_dataset
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.recording import record_evaluation
+from pipelines.store import StoreError
 from pipelines.tracking import publishing
 from stylegan.checkpoint import load_generator
 from stylegan.files import sha256_of
@@ -94,5 +95,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (EvaluationError, FileNotFoundError, ValueError) as error:  # every error of ours is one of these
+    except (EvaluationError, FileNotFoundError, StoreError, ValueError) as error:  # every error of ours is one of these
         sys.exit(f"evaluate: {error}")

@@ -11,6 +11,7 @@ import torch
 from pipelines.cluster import on_workers
 from pipelines.params import ClusterConfig
 from pipelines.progress import counting
+from pipelines.sharing import Shared, share, told
 from stylegan.config import EvaluateConfig
 from stylegan.data import ImageDataset
 from stylegan.data.dataset import Split
@@ -34,7 +35,8 @@ class Job:
 
     evaluator: Evaluator
     sweeps: list[Sweep]
-    datasets: dict[Split, ImageDataset]  # the first is compared with
+    archive: Shared
+    datasets: dict[Split, ImageDataset]  # of the archive; the first is compared with
     known: dict[Split, Statistics]  # of data sets that need not be looked at again
     num_threads: int
     counter: Any  # the actor that counts images
@@ -54,6 +56,9 @@ def measure_worker(job: Job) -> Outcome | None:
     torch.set_num_threads(job.num_threads)
     device = ray.train.torch.get_device()
     evaluator, seen = job.evaluator.to(device), _Seen(job.counter)
+    archive = job.archive.here()
+    for dataset in job.datasets.values():
+        dataset.path = archive
     fresh = {
         split: evaluator.statistics(dataset, seen.track)
         for split, dataset in job.datasets.items()
@@ -113,8 +118,9 @@ def measure_on_cluster(
     loaded = {split: cache.load(split, features=evaluator.keeps_features) for split in datasets}
     known = {split: found for split, found in loaded.items() if found is not None}
     total = sum(map(evaluator.images_of, sweeps)) + sum(len(d) for split, d in datasets.items() if split not in known)
-    with counting(total, "measuring") as counter:
-        job = Job(evaluator, sweeps, datasets, known, cluster.cpus_per_worker, counter)
+    archive = share(dataset.path.resolve(), dataset.digest, cluster)
+    with counting(total, "measuring") as counter, told():
+        job = Job(evaluator, sweeps, archive, datasets, known, cluster.cpus_per_worker, counter)
         outcome: Outcome = on_workers(measure_worker, job, cluster, "evaluate")
     if outcome.problem is not None:
         raise MetricError(outcome.problem)

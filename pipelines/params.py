@@ -39,6 +39,7 @@ class ClusterConfig(Section):
     use_gpu: bool
     max_failures: Annotated[int, Field(ge=0)]
     storage_path: str | None
+    cache_path: str | None
 
 
 class TrackingConfig(Section):

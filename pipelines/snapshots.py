@@ -4,7 +4,7 @@ Ray Train keeps the best ones and always the last, from which a run resumes.
 """
 
 import json
-import shutil
+import posixpath
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,24 +12,26 @@ from pathlib import Path
 
 import ray.train
 import torch
+from pyarrow.fs import FileSelector, FileSystem
 from ray.train import Checkpoint, Result
 
-from pipelines import ticks
+from pipelines import store, ticks
 from stylegan.analysis import layer_contributions
 from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
 from stylegan.config import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
-from stylegan.files import replacing, write_json
+from stylegan.files import write_json
 from stylegan.generate import generate_images, styles
 from stylegan.images import grid, save_png
 from stylegan.state import TrainState
 
+REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
 STATE, GENERATOR, ROW = "state.safetensors", "generator.safetensors", "tick.json"  # in every checkpoint
 NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
 
 
-def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Path]) -> None:
+def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint]) -> None:
     """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
 
     Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register; then
@@ -44,8 +46,9 @@ def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Pat
         return
     for spare in reversed(spare_checkpoints):  # the last to be registered is the one to go on from
         try:
-            row = json.loads((spare / ROW).read_text())
-            load_checkpoint(state, spare / STATE)
+            with spare.as_directory() as folder:
+                row = json.loads((Path(folder) / ROW).read_text())
+                load_checkpoint(state, Path(folder) / STATE)
         except (CheckpointError, FileNotFoundError, json.JSONDecodeError):
             continue
         report(state, dataset, row, is_snapshot=True)
@@ -94,20 +97,31 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
         yield Checkpoint.from_directory(folder)
 
 
-def spare_checkpoints(folder: Path) -> list[Path]:
-    """Set aside a register of checkpoints that a kill cut short, and list what it lists no more, newest first."""
-    register = folder / "checkpoint_manager_snapshot.json"
-    found = sorted(folder.glob("nimg_*"), reverse=True)
-    if register.exists() and not _is_json(register):
-        register.unlink()
-        start = found[0].name if found else "the beginning"
-        print(f"{register}: cut short by a kill and removed; training goes on from {start}, if that can be read")
-    return [] if register.exists() else found
+def spare_checkpoints(url: str) -> list[Checkpoint]:
+    """Set aside a register of checkpoints that a kill cut short, and list what it lists no more, newest first.
+
+    url: of the folder that holds them, here or on a store. Raises StoreError.
+    """
+    with store.explained(url):
+        fs, folder = store.filesystem(url)
+        entries = {
+            posixpath.basename(entry.path) for entry in fs.get_file_info(FileSelector(folder, allow_not_found=True))
+        }
+        names = sorted((name for name in entries if name.startswith("nimg_")), reverse=True)
+        register = posixpath.join(folder, REGISTER)
+        if REGISTER in entries:
+            if _is_json(fs, register):
+                return []
+            fs.delete_file(register)
+            start = names[0] if names else "the beginning"
+            print(f"{register}: cut short by a kill and removed; training goes on from {start}, if that can be read")
+    return [Checkpoint(posixpath.join(folder, name), fs) for name in names]
 
 
-def _is_json(path: Path) -> bool:
+def _is_json(fs: FileSystem, path: str) -> bool:
     try:
-        json.loads(path.read_text())
+        with fs.open_input_file(path) as file:
+            json.loads(file.read())
     except ValueError:
         return False
     return True
@@ -125,5 +139,4 @@ def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, ticks.Row
 
 def export(checkpoint: Checkpoint, root: Path) -> None:
     """Copy the generator of a snapshot to models/."""
-    with checkpoint.as_directory() as folder, replacing(root / "models" / GENERATOR) as temporary:
-        shutil.copy(Path(folder) / GENERATOR, temporary)
+    store.copy_out(checkpoint, GENERATOR, root / "models" / GENERATOR)

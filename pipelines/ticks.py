@@ -1,12 +1,13 @@
 """The tick log of a run: written where Ray controls it, followed where the stage runs.
 
 One JSON object a line. A tick that is replayed after a resume is not written twice, so the log of a run that was killed
-and resumed has the same ticks as that of an uninterrupted one.
+and resumed has the same ticks as that of an uninterrupted one. A store holds a copy, for a run that is resumed from
+another machine.
 """
 
 import csv
 import json
-import shutil
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +18,16 @@ from ray.train import Checkpoint, UserCallback
 from rich.console import Console
 from rich.live import Live
 
+from pipelines import store
 from pipelines.alarms import Alarm, alarms
 from pipelines.journal import Journal
 from pipelines.params import Params
 from pipelines.recording import record_tick
 from stylegan.files import replacing
 
+logger = logging.getLogger(__name__)
+
+LOG = "ticks.jsonl"
 SAMPLES = "samples.png"  # in every snapshot
 POLL_SEC = 0.5
 
@@ -30,28 +35,44 @@ Row = dict[str, float]
 
 
 class TickLog(UserCallback):
-    """Appends rank 0's report to ticks.jsonl, and keeps the pictures of each snapshot."""
+    """Appends rank 0's report to ticks.jsonl, and keeps the pictures of each snapshot.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    url: of the run on a store, which gets a copy of the log; None without a store.
+    """
+
+    def __init__(self, folder: Path, url: str | None) -> None:
+        self.folder, self.url = folder, url
 
     def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
         row = metrics[0]
         if checkpoint is not None:
-            samples = self.folder / "samples" / f"{row['nimg']:09.0f}.png"
-            samples.parent.mkdir(parents=True, exist_ok=True)
-            with checkpoint.as_directory() as snapshot, replacing(samples) as temporary:
-                shutil.copy(Path(snapshot) / SAMPLES, temporary)
+            store.copy_out(checkpoint, SAMPLES, self.folder / "samples" / f"{row['nimg']:09.0f}.png")
         rows = read(self.folder)
         if not rows or row["nimg"] > rows[-1]["nimg"]:
-            with replacing(self.folder / "ticks.jsonl") as temporary:
+            with replacing(self.folder / LOG) as temporary:
                 temporary.write_text("".join(json.dumps(line) + "\n" for line in [*rows, row]))
+        if self.url is not None:
+            try:
+                store.upload(self.folder / LOG, store.join(self.url, LOG))
+            except store.StoreError as error:  # the next tick sends the whole log again
+                logger.warning("copy of the tick log: %s", error)
 
 
 def read(folder: Path) -> list[Row]:
     """Ticks of a run so far, oldest first"""
-    path = folder / "ticks.jsonl"
+    path = folder / LOG
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def restore(folder: Path, url: str) -> None:
+    """Take the log from the store where it is ahead of the one here: the run was trained on another machine.
+
+    Raises StoreError.
+    """
+    content = store.read(store.join(url, LOG))
+    if content is not None and content.count(b"\n") > len(read(folder)):
+        with replacing(folder / LOG) as temporary:
+            temporary.write_bytes(content)
 
 
 def write_csv(rows: list[Row], path: Path) -> None:

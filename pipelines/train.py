@@ -32,12 +32,13 @@ from ray.train import Result
 from ray.train.torch import TorchConfig, TorchTrainer
 
 import stylegan
-from pipelines import cluster, ticks
+from pipelines import cluster, sharing, store, ticks
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, fingerprint, load
 from pipelines.pretrained import pretrained_file, rehearse, start
 from pipelines.recording import record_export, record_training
 from pipelines.snapshots import GENERATOR, chosen, contributions, export, report, resume, spare_checkpoints
+from pipelines.store import StoreError
 from pipelines.tracking import publishing
 from stylegan.checkpoint import CheckpointError
 from stylegan.config import ConfigError, colour_problems
@@ -45,7 +46,7 @@ from stylegan.data import ArchiveError, ImageDataset
 from stylegan.distributed import rank
 from stylegan.files import sha256_of, write_json
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.extractors import Extractor, load_extractor
+from stylegan.metrics.extractors import EFFICIENTNET_FILE, Extractor, load_extractor
 from stylegan.metrics.names import KID
 from stylegan.monitor import Monitor, choose_reals
 from stylegan.networks import Generator
@@ -71,9 +72,10 @@ def train_worker(job: dict[str, Any]) -> str | None:
     params: Params = job["params"]
     torch.set_num_threads(params.cluster.cpus_per_worker)
     with generation(job["folder"]):
-        dataset = open_dataset(job["archive"], params)
-        state, _ = start(params, dataset, job["pretrained"], ray.train.torch.get_device())
-        monitored = monitoring(params, dataset, job["assets"], state.device)
+        files = {name: file.here() for name, file in job["files"].items()}
+        dataset = open_dataset(files["archive"], params)
+        state, _ = start(params, dataset, files.get("pretrained"), ray.train.torch.get_device())
+        monitored = monitoring(params, dataset, files.get("weights", Path()).parent, state.device)
         resume(state, dataset, job["spare_checkpoints"])
         clock, before = time.perf_counter(), state.cur_nimg
         try:
@@ -222,28 +224,44 @@ def run(params: Params, root: Path, state: Path) -> Path:
     return folder
 
 
+def shared_files(
+    params: Params, dataset: ImageDataset, pretrained: Path | None, assets: Path
+) -> dict[str, sharing.Shared]:
+    """What workers read by path. Raises StoreError."""
+    files = {"archive": sharing.share(dataset.path.resolve(), dataset.digest, params.cluster)}
+    if pretrained is not None:
+        files["pretrained"] = sharing.share(pretrained, sha256_of(pretrained), params.cluster)
+    if params.monitor.num_images and params.monitor.extractor == "efficientnet_lite0":
+        weights = assets / EFFICIENTNET_FILE
+        files["weights"] = sharing.share(weights, sha256_of(weights), params.cluster)
+    return files
+
+
 def fit(params: Params, dataset: ImageDataset, pretrained: Path | None, assets: Path, journal: Journal) -> Result:
     """Train on Ray's workers until the end of the run, showing and recording its ticks.
 
-    Raises TrainError.
+    Raises TrainError, StoreError.
     """
-    folder = journal.folder
+    folder, on_store = journal.folder, params.cluster.storage_path is not None
+    state = cluster.run_state(params.cluster, folder)
+    if on_store:
+        ticks.restore(folder, state)
     job = {
         "params": params,
-        "archive": dataset.path.resolve(),
-        "pretrained": pretrained,
-        "assets": assets,
+        "files": shared_files(params, dataset, pretrained, assets),
         "folder": folder,
-        "spare_checkpoints": spare_checkpoints(folder / "checkpoints"),
+        "spare_checkpoints": spare_checkpoints(store.join(state, "checkpoints")),
     }
     lowest = KID if params.monitor.num_images else None
-    with cluster.connect(params.cluster), ticks.following(folder, journal, params):
+    callbacks = [ticks.TickLog(folder, state if on_store else None)]
+    with cluster.connect(params.cluster), ticks.following(folder, journal, params), sharing.told():
+        sharing.refuse_unshared(state)
         result = TorchTrainer(
             train_worker,
             train_loop_config=job,
             torch_config=TorchConfig(timeout_s=600),
             scaling_config=cluster.scaling(params.cluster),
-            run_config=cluster.run_config(params.cluster, folder / "checkpoints", [ticks.TickLog(folder)], lowest),
+            run_config=cluster.run_config(params.cluster, folder / "checkpoints", callbacks, lowest),
         ).fit()
     if result.return_value is not None:
         raise TrainError(result.return_value)
@@ -258,5 +276,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ArchiveError, CheckpointError, ConfigError, FileNotFoundError, MetricError, TrainError) as error:
+    except (
+        ArchiveError, CheckpointError, ConfigError, FileNotFoundError, MetricError, StoreError, TrainError,
+    ) as error:  # fmt: skip
         sys.exit(f"train: {error}")

@@ -93,6 +93,7 @@ TINY = (
     "cluster.cpus_per_worker=1",
     "cluster.use_gpu=false",
     "cluster.storage_path=null",
+    "cluster.cache_path=null",
     "tracking.uri=null",
     "tracking.system_metrics=false",
 )

@@ -25,7 +25,7 @@ def row(nimg: float, **values: float) -> dict[str, float]:
 
 
 def report(folder: Path, nimg: float, checkpoint: Checkpoint | None = None) -> None:
-    TickLog(folder).after_report(None, [row(nimg), row(-1.0)], checkpoint)  # of two ranks the first counts
+    TickLog(folder, None).after_report(None, [row(nimg), row(-1.0)], checkpoint)  # of two ranks the first counts
 
 
 def test_ticks_are_kept_in_order(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import stylegan
 from pipelines import train as stage
 from pipelines.params import Params, fingerprint
 from pipelines.snapshots import GENERATOR, STATE, chosen, contributions, resume, snapshot, spare_checkpoints
+from pipelines.sharing import Shared
 from pipelines.train import SECTIONS, TrainError, code_digest, exclusive, measure, monitor_extractor, train_worker
 from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.config import ConfigError
@@ -116,7 +117,7 @@ def checkpoints(tmp_path: Path) -> Path:
 
 def test_a_whole_register_is_left_to_ray(checkpoints: Path) -> None:
     (checkpoints / "checkpoint_manager_snapshot.json").write_text("{}")
-    assert spare_checkpoints(checkpoints) == []
+    assert spare_checkpoints(str(checkpoints)) == []
     assert (checkpoints / "checkpoint_manager_snapshot.json").exists()
 
 
@@ -125,12 +126,15 @@ def test_a_register_cut_short_is_set_aside_and_checkpoints_are_tried_newest_firs
     content: str, checkpoints: Path
 ) -> None:
     (checkpoints / "checkpoint_manager_snapshot.json").write_text(content)
-    assert [folder.name for folder in spare_checkpoints(checkpoints)] == ["nimg_000000016", "nimg_000000008"]
+    assert [Path(spare.path).name for spare in spare_checkpoints(str(checkpoints))] == [
+        "nimg_000000016",
+        "nimg_000000008",
+    ]
     assert not (checkpoints / "checkpoint_manager_snapshot.json").exists()
 
 
 def test_a_fresh_run_has_no_checkpoints(tmp_path: Path) -> None:
-    assert spare_checkpoints(tmp_path / "none") == []
+    assert spare_checkpoints(str(tmp_path / "none")) == []
 
 
 def test_a_row_holds_position_speed_memory_and_statistics() -> None:
@@ -177,10 +181,10 @@ def work(
 ) -> Callable[[Params], None]:
     """work(params): the whole life of a worker, alone"""
     monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
-    paths = {"archive": tiny_archive, "folder": tmp_path / "none", "assets": tmp_path, "pretrained": None}
+    job = {"files": {"archive": Shared(tiny_archive, "", None, None)}, "folder": tmp_path / "none"}
 
     def run(params: Params) -> None:
-        assert train_worker({"params": params, "spare_checkpoints": []} | paths) is None
+        assert train_worker({"params": params, "spare_checkpoints": []} | job) is None
 
     return run
 
@@ -298,7 +302,7 @@ def test_without_a_register_the_newest_checkpoint_that_can_be_read_is_resumed_an
         content = (newest / damage).read_bytes()
         (newest / damage).write_bytes(content[: len(content) // 2])
     fresh = create(tiny_params)
-    resume(fresh, dataset, spare_checkpoints(tmp_path))
+    resume(fresh, dataset, spare_checkpoints(str(tmp_path)))
     assert fresh.cur_nimg == 8
     assert reports == [{"row": {"nimg": 8}, "name": "nimg_000000008", "has_state": True}]
 
@@ -309,7 +313,7 @@ def test_without_a_register_every_checkpoint_is_registered_again_and_the_newest_
     for nimg in (8, 24, 16):  # the best, the last, and one more
         keep(tmp_path, create(tiny_params), dataset, nimg)
     fresh = create(tiny_params)
-    resume(fresh, dataset, spare_checkpoints(tmp_path))
+    resume(fresh, dataset, spare_checkpoints(str(tmp_path)))
     assert fresh.cur_nimg == 24
     assert [report["name"] for report in reports] == ["nimg_000000008", "nimg_000000016", "nimg_000000024"]
 
@@ -318,7 +322,7 @@ def test_nothing_to_resume_stays_fresh(
     tmp_path: Path, tiny_params: Params, dataset: ImageDataset, reports: list[dict[str, Any]]
 ) -> None:
     state = create(tiny_params)
-    resume(state, dataset, spare_checkpoints(tmp_path))
+    resume(state, dataset, spare_checkpoints(str(tmp_path)))
     assert (state.cur_nimg, reports) == (0, [])
 
 

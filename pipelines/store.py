@@ -1,0 +1,163 @@
+"""The store of a cluster: a shared folder or an object store that every node reaches, named by a URL.
+
+    <cluster.storage_path>/<fingerprint>/           a run: Ray's checkpoints, and a copy of the tick log
+    <cluster.storage_path>/files/<sha256>/<name>    what workers read (pipelines.sharing)
+
+pyarrow opens the URLs, as it does for Ray Train: both understand the same ones (s3://, gs://, file://, a plain path),
+with the same credentials, and nothing more has to be installed. fsspec opens what pyarrow does not know.
+"""
+
+import errno
+import json
+import os
+import posixpath
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+from pyarrow import ArrowInvalid
+from pyarrow.fs import FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem, copy_files
+from ray.train import Checkpoint
+
+from stylegan.files import replacing
+
+CREDENTIALS = ("AWS_", "GOOGLE_")  # how variables begin that open a store
+
+# What the libraries say -> what to do about it.
+_REMEDIES = (
+    (
+        r"NO_SUCH_BUCKET|Bucket .* not found|bucket does not exist",
+        "there is no such bucket. Create it, or correct the name in cluster.storage_path.",
+    ),
+    (
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|TOKEN|UNRECOGNIZED_CLIENT|Forbidden|40[13]\b|"
+        r"PermissionDenied|Unauthenticated",
+        "the store refuses the credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (gs://: "
+        "GOOGLE_APPLICATION_CREDENTIALS) where training is started, to a user who may list, read, write and delete.",
+    ),
+    (
+        r"NETWORK_CONNECTION|curlCode|resolve host|onnection|timed out",
+        "the store cannot be reached. Look whether it runs and whether AWS_ENDPOINT_URL, or endpoint_override in "
+        "cluster.storage_path, names it; training goes on from the last checkpoint when it is started again.",
+    ),
+)
+
+
+class StoreError(RuntimeError):
+    """The store, or a file in it, cannot be used; the message says what to do."""
+
+
+def filesystem(url: str) -> tuple[FileSystem, str]:
+    """What opens a URL, and the path there
+
+    Raises StoreError for a URL that nothing here opens.
+    """
+    try:
+        return FileSystem.from_uri(url)
+    except ArrowInvalid as error:
+        if "Unrecognized filesystem type" not in str(error):
+            raise StoreError(f"{shown(url)}: {error}. Correct cluster.storage_path.") from None
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise StoreError(
+            f"{shown(url)}: {error}. Set cluster.storage_path to a folder, s3://, gs://, or another URL that fsspec "
+            "knows."
+        ) from None
+    return PyFileSystem(FSSpecHandler(fs)), path
+
+
+def for_ray(url: str) -> tuple[str, FileSystem | None]:
+    """storage_path and storage_filesystem as Ray Train takes them: it opens by itself what pyarrow knows"""
+    with explained(url):
+        fs, path = filesystem(url)
+    return (path, fs) if isinstance(fs, PyFileSystem) else (url, None)
+
+
+def join(url: str, *parts: str) -> str:
+    """URL of something below another; a query such as ?endpoint_override=host:port stays behind the path
+
+    A plain path becomes absolute, for workers have another working directory.
+    """
+    if "://" not in url:
+        return Path(url).expanduser().absolute().joinpath(*parts).as_posix()
+    base, mark, query = url.partition("?")
+    return "/".join([base.rstrip("/"), *parts]) + mark + query
+
+
+def shown(url: str) -> str:
+    """The URL without a password that may stand in it"""
+    return re.sub(r"(?<=//)[^/@?]*(?=@)|(?<=secret_key=)[^&]*", "***", url)
+
+
+def read(url: str) -> bytes | None:
+    """Content of a small file; None where there is none. Raises StoreError."""
+    with explained(url):
+        fs, path = filesystem(url)
+        if fs.get_file_info(path).type != FileType.File:
+            return None
+        with fs.open_input_file(path) as file:
+            content: bytes = file.read()
+            return content
+
+
+def upload(path: Path, url: str) -> None:
+    """Write a file to a URL, over what is there. Raises StoreError."""
+    with explained(url):
+        write(path, *filesystem(url))
+
+
+def copy_out(checkpoint: Checkpoint, name: str, path: Path) -> None:
+    """Write one file of a checkpoint to a local path, without the others; they may be far away and large."""
+    source = posixpath.join(checkpoint.path, name)
+    with explained(source), replacing(path) as temporary:
+        copy_files(
+            source, str(temporary), source_filesystem=checkpoint.filesystem, destination_filesystem=LocalFileSystem()
+        )
+
+
+def write(path: Path, fs: FileSystem, target: str) -> None:
+    """Upload a file. Object stores show it when it is whole; in a folder it is written beside and renamed."""
+    if isinstance(fs, LocalFileSystem):
+        with replacing(Path(target)) as temporary:
+            shutil.copyfile(path, temporary)
+    else:
+        fs.create_dir(posixpath.dirname(target), recursive=True)
+        copy_files(str(path), target, source_filesystem=LocalFileSystem(), destination_filesystem=fs, use_threads=False)
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn what a filesystem raises into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{shown(url)}: {_remedy(url, error)}") from error
+
+
+def _remedy(url: str, error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"no space left on {socket.gethostname()}. Set cluster.cache_path to a larger disk."
+    for pattern, remedy in _REMEDIES:
+        if re.search(pattern, str(error)):
+            return remedy
+    if isinstance(error, FileNotFoundError):
+        return (
+            f"{socket.gethostname()} does not see it. If cluster.storage_path is a folder, mount it on every node; "
+            "start training again, which puts the file there if it is gone."
+        )
+    return str(error)
+
+
+def credentials() -> dict[str, str]:
+    """Variables of this process that open a store, for workers elsewhere
+
+    Not those that `ray job submit` was given: they reach the workers anyway, and Ray refuses them twice.
+    """
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    given = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: value for name, value in os.environ.items() if name.startswith(CREDENTIALS) and name not in given}
