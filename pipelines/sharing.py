@@ -148,13 +148,14 @@ def cache_folder(cache_path: str | None) -> Path:
 
 
 def refuse_unshared(url: str) -> None:
-    """Ask every node that can train whether it sees a local folder as this process does; Ray Train would not notice.
+    """Ask every other node that can train whether it sees a local folder as this process does; Ray Train would not notice.
 
     Raises StoreError.
     """
     fs, folder = filesystem(url)
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    if not isinstance(fs, LocalFileSystem) or len(nodes) < 2:
+    here = ray.get_runtime_context().get_node_id()
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU") and node["NodeID"] != here]
+    if not isinstance(fs, LocalFileSystem) or not nodes:
         return
     probe = Path(folder) / f".seen-{uuid.uuid4().hex}"
     probe.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ _REMEDIES = (
         "there is no such bucket. Create it, or correct the name in cluster.storage_path.",
     ),
     (
-        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|TOKEN|UNRECOGNIZED_CLIENT|Forbidden|40[13]\b|"
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|TOKEN|UNRECOGNIZED_CLIENT|Forbidden|HTTP status 40[13]|"
         r"PermissionDenied|Unauthenticated",
         "the store refuses the credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (gs://: "
         "GOOGLE_APPLICATION_CREDENTIALS) where training is started, to a user who may list, read, write and delete.",

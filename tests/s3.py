@@ -1,0 +1,72 @@
+"""A real S3 server in a process of its own, which lets one user in."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import boto3
+
+BUCKET = "lab"
+START_SEC = 60.0
+
+
+@contextmanager
+def serve() -> Iterator[dict[str, str]]:
+    """A server with an empty bucket  ->  the environment of its one user"""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    host, _, port = address.partition(":")
+    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
+    try:
+        _wait(f"http://{address}/moto-api/", server)
+        yield _one_user(f"http://{address}")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_SEC
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            assert server.poll() is None, "the S3 server ended"
+            assert time.monotonic() < deadline, "the S3 server does not answer"
+            time.sleep(0.1)
+
+
+def _one_user(url: str) -> dict[str, str]:
+    """Make the bucket and a user, and refuse everybody else from now on."""
+    anybody = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1", "endpoint_url": url}
+    boto3.client("s3", **anybody).create_bucket(Bucket=BUCKET)
+    iam = boto3.client("iam", **anybody)
+    iam.create_user(UserName="user")
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam.put_user_policy(UserName="user", PolicyName="everything", PolicyDocument=json.dumps(everything))
+    key = iam.create_access_key(UserName="user")["AccessKey"]
+    headers = {"Content-Type": "text/plain"}
+    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset-auth", b"0", headers), timeout=5).close()
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": f"{host_of(url)},{os.environ.get('NO_PROXY', '')}",
+    }
+
+
+def host_of(url: str) -> str:
+    return url.removeprefix("http://").partition(":")[0]
