@@ -154,14 +154,15 @@ def refuse_unshared(url: str) -> None:
     """
     fs, folder = filesystem(url)
     here = ray.get_runtime_context().get_node_id()
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU") and node["NodeID"] != here]
-    if not isinstance(fs, LocalFileSystem) or not nodes:
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    others = [node for node in nodes if node["NodeID"] != here]
+    if not isinstance(fs, LocalFileSystem) or not others:
         return
     probe = Path(folder) / f".seen-{uuid.uuid4().hex}"
     probe.parent.mkdir(parents=True, exist_ok=True)
     probe.touch()
     try:
-        blind = _blind(nodes, probe)
+        blind = _blind(others, probe)
     finally:
         probe.unlink()
     if blind:

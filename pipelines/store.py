@@ -34,8 +34,8 @@ _REMEDIES = (
         "there is no such bucket. Create it, or correct the name in cluster.storage_path.",
     ),
     (
-        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|TOKEN|UNRECOGNIZED_CLIENT|Forbidden|HTTP status 40[13]|"
-        r"PermissionDenied|Unauthenticated",
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|TOKEN|UNRECOGNIZED_CLIENT|"
+        r"Forbidden|HTTP status 40[13]|PermissionDenied|Unauthenticated",
         "the store refuses the credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (gs://: "
         "GOOGLE_APPLICATION_CREDENTIALS) where training is started, to a user who may list, read, write and delete.",
     ),
@@ -57,7 +57,8 @@ def filesystem(url: str) -> tuple[FileSystem, str]:
     Raises StoreError for a URL that nothing here opens.
     """
     try:
-        return FileSystem.from_uri(url)
+        opened: tuple[FileSystem, str] = FileSystem.from_uri(url)
+        return opened
     except ArrowInvalid as error:
         if "Unrecognized filesystem type" not in str(error):
             raise StoreError(f"{shown(url)}: {error}. Correct cluster.storage_path.") from None

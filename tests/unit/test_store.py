@@ -78,7 +78,7 @@ def test_a_url_that_nothing_opens_is_refused(url: str, message: str) -> None:
 
 
 def test_a_full_disk_is_named_with_the_parameter_that_moves_the_copies() -> None:
-    with pytest.raises(StoreError, match=r"no space left on .*\. Set cluster\.cache_path to a larger disk\."):  # noqa: PT012, SIM117
+    with pytest.raises(StoreError, match=r"no space left on .*\. Set cluster\.cache_path to a larger disk\."):  # noqa: SIM117
         with store.explained("s3://lab/x"):
             raise OSError(28, "No space left on device")
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 import stylegan
 from pipelines import train as stage
 from pipelines.params import Params, fingerprint
-from pipelines.snapshots import GENERATOR, STATE, chosen, contributions, resume, snapshot, spare_checkpoints
 from pipelines.sharing import Shared
+from pipelines.snapshots import GENERATOR, STATE, chosen, contributions, resume, snapshot, spare_checkpoints
 from pipelines.train import SECTIONS, TrainError, code_digest, exclusive, measure, monitor_extractor, train_worker
 from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.config import ConfigError
