@@ -19,7 +19,6 @@ from typing import Any
 import ray
 from filelock import FileLock
 from pyarrow.fs import FileType, LocalFileSystem
-from ray.train import WorkerGroupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.params import ClusterConfig
@@ -148,9 +147,9 @@ def cache_folder(cache_path: str | None) -> Path:
 
 
 def refuse_unshared(url: str) -> None:
-    """Ask every other node that can train whether it sees a local folder as this process does; Ray Train would not notice.
+    """Ask every other node that can train whether it sees a local folder as this process does.
 
-    Raises StoreError.
+    Ray Train would not notice: files would lie on the node of rank 0. Raises StoreError.
     """
     fs, folder = filesystem(url)
     here = ray.get_runtime_context().get_node_id()
@@ -185,6 +184,8 @@ def _blind(nodes: list[dict[str, Any]], probe: Path) -> list[str]:
 @contextmanager
 def told() -> Iterator[None]:
     """Raise a worker's StoreError as it is, without the pages that Ray wraps it in."""
+    from ray.train import WorkerGroupError  # takes seconds to import
+
     try:
         yield
     except WorkerGroupError as error:

@@ -17,13 +17,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fsspec
 from pyarrow import ArrowInvalid
 from pyarrow.fs import FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem, copy_files
-from ray.train import Checkpoint
 
 from stylegan.files import replacing
+
+if TYPE_CHECKING:
+    from ray.train import Checkpoint  # takes seconds to import
 
 CREDENTIALS = ("AWS_", "GOOGLE_")  # how variables begin that open a store
 
@@ -112,7 +115,7 @@ def upload(path: Path, url: str) -> None:
         write(path, *filesystem(url))
 
 
-def copy_out(checkpoint: Checkpoint, name: str, path: Path) -> None:
+def copy_out(checkpoint: "Checkpoint", name: str, path: Path) -> None:
     """Write one file of a checkpoint to a local path, without the others; they may be far away and large."""
     source = posixpath.join(checkpoint.path, name)
     with explained(source), replacing(path) as temporary:

@@ -1,7 +1,6 @@
 """A real S3 server in a process of its own, which lets one user in."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import boto3
 
@@ -50,12 +49,13 @@ def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
 def _one_user(url: str) -> dict[str, str]:
     """Make the bucket and a user, and refuse everybody else from now on."""
     anybody = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1", "endpoint_url": url}
-    boto3.client("s3", **anybody).create_bucket(Bucket=BUCKET)
-    iam = boto3.client("iam", **anybody)
-    iam.create_user(UserName="user")
-    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    iam.put_user_policy(UserName="user", PolicyName="everything", PolicyDocument=json.dumps(everything))
-    key = iam.create_access_key(UserName="user")["AccessKey"]
+    with closing(boto3.client("s3", **anybody)) as client:
+        client.create_bucket(Bucket=BUCKET)
+    with closing(boto3.client("iam", **anybody)) as iam:
+        iam.create_user(UserName="user")
+        everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        iam.put_user_policy(UserName="user", PolicyName="everything", PolicyDocument=json.dumps(everything))
+        key = iam.create_access_key(UserName="user")["AccessKey"]
     headers = {"Content-Type": "text/plain"}
     urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset-auth", b"0", headers), timeout=5).close()
     return {
@@ -64,9 +64,4 @@ def _one_user(url: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": f"{host_of(url)},{os.environ.get('NO_PROXY', '')}",
     }
-
-
-def host_of(url: str) -> str:
-    return url.removeprefix("http://").partition(":")[0]
