@@ -27,9 +27,16 @@ def all_reduce_sum_(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def all_reduce_mean_(tensor: Tensor) -> Tensor:
-    """Mean over ranks, in place"""
-    return all_reduce_sum_(tensor).div_(world_size()) if world_size() > 1 else tensor
+def all_reduce_mean_(tensor: Tensor, num_ranks: int | None = None) -> Tensor:
+    """Mean over the first num_ranks ranks, all unless given, in place; the others give zeros"""
+    return all_reduce_sum_(tensor).div_(num_ranks or world_size()) if world_size() > 1 else tensor
+
+
+def dealt(count: int) -> range:
+    """This rank's part of 0 .. count-1, in one piece; the first ranks have one more where it does not come out even"""
+    each, left = divmod(count, world_size())
+    start = rank() * each + min(rank(), left)
+    return range(start, start + each + (rank() < left))
 
 
 @torch.no_grad()

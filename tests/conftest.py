@@ -92,6 +92,7 @@ TINY = (
     "cluster.num_workers=1",
     "cluster.cpus_per_worker=1",
     "cluster.use_gpu=false",
+    "cluster.collective_timeout_sec=600",
     "cluster.storage_path=null",
     "tracking.uri=null",
     "tracking.system_metrics=false",
