@@ -39,13 +39,13 @@ def connect(cluster: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for name, value in (_ENVIRONMENT | _watch(cluster)).items():
-        os.environ.setdefault(name, value)
-    address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
-    # A machine with fewer cores than asked for runs the same computation, only slower.
     address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
     for name, value in (_ENVIRONMENT | _watch(cluster, address)).items():
         os.environ.setdefault(name, value)
+    # A machine with fewer cores than asked for runs the same computation, only slower.
+    cores = max(os.cpu_count() or 1, cluster.max_workers * cluster.cpus_per_worker)
+    num_cpus = cores if address == "local" else None
+    versions.reach(address)
     try:
         ray.init(address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address

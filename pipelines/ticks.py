@@ -8,6 +8,7 @@ import csv
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,23 +21,30 @@ from rich.live import Live
 from pipelines.alarms import Alarm, alarms
 from pipelines.journal import Journal
 from pipelines.params import Params
+from pipelines.ranks import Row as Row
+from pipelines.ranks import merged, nodes, slow_rank, spoken
 from pipelines.recording import record_tick
 from stylegan.files import replacing
 
 SAMPLES = "samples.png"  # in every snapshot
+LEAVING = "leaving"  # begins the names of checkpoints that are no snapshots
+NODES = "nodes.json"  # of the ranks at the last tick
+FAILURES = "failures.jsonl"  # one failure of a worker a line
 POLL_SEC = 0.5
-
-Row = dict[str, float]
 
 
 class TickLog(UserCallback):
-    """Appends rank 0's report to ticks.jsonl, and keeps the pictures of each snapshot."""
+    """Appends a row of the ranks' reports to ticks.jsonl, keeps the pictures of each snapshot, and notes failures."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
-        row = metrics[0]
+        if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
+            return  # its tick has been reported
+        row = merged(metrics)
+        if found := nodes(metrics):
+            (self.folder / NODES).write_text(json.dumps(found))
         if checkpoint is not None:
             samples = self.folder / "samples" / f"{row['nimg']:09.0f}.png"
             samples.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +55,11 @@ class TickLog(UserCallback):
             with replacing(self.folder / "ticks.jsonl") as temporary:
                 temporary.write_text("".join(json.dumps(line) + "\n" for line in [*rows, row]))
 
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        with (self.folder / FAILURES).open("a") as file:
+            for rank, error in sorted(worker_exceptions.items()):
+                file.write(json.dumps({"rank": rank, "time": time.time(), "error": spoken(rank, error)}) + "\n")
+
 
 def read(folder: Path) -> list[Row]:
     """Ticks of a run so far, oldest first"""
@@ -54,12 +67,25 @@ def read(folder: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def read_failures(folder: Path) -> list[str]:
+    """Failures of workers so far, oldest first"""
+    path = folder / FAILURES
+    return [json.loads(line)["error"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def read_nodes(folder: Path) -> list[str]:
+    """Node of each rank at the last tick"""
+    path = folder / NODES
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
 def write_csv(rows: list[Row], path: Path) -> None:
     """Write the log as a table; a statistic that a tick lacks leaves its cell empty."""
     first = ["nimg", "kimg", "sec", "sec_per_kimg", "memory_gb"]
-    names = [*first, *sorted({name for row in rows for name in row} - set(first))]
+    found = {name for row in rows for name in row if not name.startswith("system/")}  # which is for the tracker
+    names = [*first, *sorted(found - set(first))]
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -71,16 +97,21 @@ def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
     console = Console()
     view = Live(console=console, auto_refresh=False) if console.is_terminal else None
     told: set[str] = set()
-    shown = 0
+    shown = failed = 0
 
     def catch_up(fresh: bool) -> None:
-        nonlocal shown
+        nonlocal shown, failed
+        failures = read_failures(folder)
+        for failure in failures[failed:] if fresh else []:
+            console.print(f"{failure}\nTraining goes on from the last snapshot.", highlight=False, soft_wrap=True)
+        failed = len(failures)
         rows = read(folder)
         for row in rows[shown:]:
             _record(row, folder, journal, params, fresh)
             if fresh:
                 _show(row, params, view)
-        for alarm in alarms(rows, params) if len(rows) > shown else []:
+        slow = slow_rank(rows, read_nodes(folder))
+        for alarm in [*alarms(rows, params), *([] if slow is None else [slow])] if len(rows) > shown else []:
             if alarm.name not in told:
                 told.add(alarm.name)
                 _tell(alarm, journal, console, fresh)

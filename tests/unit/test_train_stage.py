@@ -133,9 +133,11 @@ def test_a_fresh_run_has_no_checkpoints(tmp_path: Path) -> None:
     assert spare_checkpoints(tmp_path / "none") == []
 
 
-def test_a_row_holds_position_speed_memory_and_statistics() -> None:
-    row = measure(Tick(1, 4000, {"loss/G": 0.5}, is_snapshot=False, is_last=False), sec=3.0, nimg=2000)
+def test_a_row_holds_position_speed_memory_and_statistics(tiny_params: Params) -> None:
+    job = {"params": tiny_params, "driver_node": None}
+    row = measure(Tick(1, 4000, {"loss/G": 0.5}, is_snapshot=False, is_last=False), sec=3.0, nimg=2000, job=job)
     assert row.pop("memory_gb") > 0
+    assert row.pop("own")["busy_sec_per_kimg"] <= 1.5
     assert row == {"nimg": 4000, "kimg": 4, "sec": 3, "sec_per_kimg": 1.5, "loss/G": 0.5}
 
 
@@ -180,7 +182,7 @@ def work(
     paths = {"archive": tiny_archive, "folder": tmp_path / "none", "assets": tmp_path, "pretrained": None}
 
     def run(params: Params) -> None:
-        assert train_worker({"params": params, "spare_checkpoints": []} | paths) is None
+        assert train_worker({"params": params, "spare_checkpoints": [], "driver_node": None} | paths) is None
 
     return run
 
@@ -273,6 +275,7 @@ def reports(monkeypatch: pytest.MonkeyPatch, states: list[dict[str, torch.Tensor
 
     monkeypatch.setattr("ray.train.report", report)
     monkeypatch.setattr("ray.train.get_checkpoint", lambda: None)
+    monkeypatch.setattr("ray.train.get_preemption_info", lambda: None)
     return said
 
 
