@@ -117,7 +117,13 @@ def spoken(rank: int, error: Exception) -> str:
     """One line on what ended a worker: its own words, or Ray's on a process that said nothing more"""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     own_words = [line[line.index("rank ") :] for line in lines if re.search(r"rank \d+ of \d+ on ", line)]
-    return own_words[-1] if own_words else f"rank {rank}: {' '.join(lines)}"
+    if own_words:
+        return own_words[-1]
+    text = " ".join(lines)
+    place = re.search(r"node_ip='([^']+)', pid=(\d+)", text)
+    detail = re.search(r"Worker exit detail: (.+?)(?: Some common causes|$)", text)
+    where = f" on {place[1]}, process {place[2]}" if place else ""
+    return f"rank {rank}{where}: {detail[1] if detail else lines[0]}"
 
 
 def nodes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -126,7 +132,7 @@ def nodes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def slow_rank(rows: Sequence[Mapping[str, float]], nodes: Sequence[str]) -> Alarm | None:
-    """One rank keeps all others waiting, at the end of the log; nodes are those of the ranks now."""
+    """One rank of several nodes keeps all others waiting, at the end of the log; nodes are those of the ranks now."""
     recent = rows[-SLOW_TICKS:]
     found = {row.get("ranks/slowest") for row in recent}
     slow = [
@@ -134,7 +140,7 @@ def slow_rank(rows: Sequence[Mapping[str, float]], nodes: Sequence[str]) -> Alar
         for row in recent
         if "ranks/slowest" in row
     ]
-    if len(found) > 1 or len(slow) < SLOW_TICKS or not all(slow):
+    if len({*nodes}) < 2 or len(found) > 1 or len(slow) < SLOW_TICKS or not all(slow):
         return None
     last, number = recent[-1], round(recent[-1]["ranks/slowest"])
     node = nodes[number] if number < len(nodes) else "an unknown node"

@@ -41,7 +41,16 @@ def test_the_error_of_a_worker_names_rank_and_node() -> None:
 def test_failures_are_noted_in_the_words_of_the_worker_or_of_ray(tmp_path: Any) -> None:
     wrapped = "Traceback:\n  line\npipelines.ranks.WorkerError: rank 1 of 2 on 10.0.0.7, process 12: RuntimeError: x\n"
     assert spoken(1, Exception(wrapped)) == "rank 1 of 2 on 10.0.0.7, process 12: RuntimeError: x"
-    assert spoken(0, Exception("The actor died.\n  pid: 7")) == "rank 0: The actor died. pid: 7"
+    ray = (
+        "A worker health check failed.\nWorker info: Worker(actor=x, metadata=ActorMetadata(hostname='vm', node_ip="
+        "'10.0.0.7', pid=12, ))\nThe actor is dead. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker "
+        "unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the OOM killer"
+    )
+    found = spoken(0, Exception(ray))
+    assert found == (
+        "rank 0 on 10.0.0.7, process 12: Worker unexpectedly exits with a connection error code 2. End of file."
+    )
+    assert spoken(0, Exception("The actor died.\n  pid: 7")) == "rank 0: The actor died."
     assert spoken(3, ValueError()) == "rank 3: ValueError"
     TickLog(tmp_path).after_exception(None, {1: Exception("b"), 0: Exception("a")})
     TickLog(tmp_path).after_exception(None, {2: Exception("c")})
@@ -94,3 +103,7 @@ def test_a_rank_that_keeps_the_others_waiting_is_named_with_its_node_and_a_remed
 )
 def test_short_small_or_changing_differences_are_no_alarm(busy: list[tuple[float, ...]]) -> None:
     assert slow_rank(rows(*busy), ["n0", "n1"]) is None
+
+
+def test_on_one_machine_no_node_is_slow() -> None:
+    assert slow_rank(rows(*[(2.0, 3.3)] * SLOW_TICKS), ["n0", "n0"]) is None
