@@ -1,6 +1,6 @@
 """Real signals to real processes: the run goes on by itself, or by the same command, and ends as an undisturbed one.
 
-Each takes about a minute, so they run when asked for: `pytest --faults tests/distributed/test_faults.py`.
+Each takes about a minute, so they run when asked for: `pytest -m faults`.
 """
 
 import json
