@@ -103,7 +103,7 @@ def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
         nonlocal shown, failed
         failures = read_failures(folder)
         for failure in failures[failed:] if fresh else []:
-            console.print(f"{failure}\nTraining goes on from the last snapshot.", highlight=False, soft_wrap=True)
+            console.print(f"{failure}\nTraining goes on from the last snapshot.", markup=False, soft_wrap=True)
         failed = len(failures)
         rows = read(folder)
         for row in rows[shown:]:
