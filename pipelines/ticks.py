@@ -44,7 +44,8 @@ class TickLog(UserCallback):
             return  # its tick has been reported
         row = merged(metrics)
         if found := nodes(metrics):
-            (self.folder / NODES).write_text(json.dumps(found))
+            with replacing(self.folder / NODES) as temporary:
+                temporary.write_text(json.dumps(found))
         if checkpoint is not None:
             samples = self.folder / "samples" / f"{row['nimg']:09.0f}.png"
             samples.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,8 @@ def read(folder: Path) -> list[Row]:
 def read_failures(folder: Path) -> list[str]:
     """Failures of workers so far, oldest first"""
     path = folder / FAILURES
-    return [json.loads(line)["error"] for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line)["error"] for line in lines if line.endswith("\n")]
 
 
 def read_nodes(folder: Path) -> list[str]:

@@ -26,7 +26,9 @@ pytestmark = [
     pytest.mark.timeout(600),
     # ray.shutdown does not wait for the processes that it ends.
     pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    # Ray 2.60 leaves sockets, and a killed run its log, to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed (file|.socket):ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 TRAIN = [sys.executable, "-m", "pipelines.train"]
@@ -188,7 +190,7 @@ def test_a_node_that_is_called_back(
 
 
 def test_fewer_workers_and_more_again(cluster: Cluster, make: Callable[..., tuple[Project, Running]]) -> None:
-    project, process = make(f"cluster.address={cluster.address}", "cluster.num_workers=[1, 2]", "train.total_kimg=6.4")
+    project, process = make(f"cluster.address={cluster.address}", "cluster.num_workers=[1, 2]", "train.total_kimg=4.8")
 
     def count() -> int:
         return len(ticks.read_nodes(project.run()))
@@ -205,7 +207,7 @@ def test_fewer_workers_and_more_again(cluster: Cluster, make: Callable[..., tupl
     assert process.poll() is None, "grown too late to show anything"
     assert finish(project, process, LIMIT_SEC) == 0
     rows = ticks.read(project.run())
-    assert [row["nimg"] for row in rows] == [16.0 * (index + 1) for index in range(400)]
+    assert [row["nimg"] for row in rows] == [16.0 * (index + 1) for index in range(300)]
     assert {row.get("ranks/count", 1) for row in rows} == {1, 2}
     records = [json.loads(line) for line in (project.run() / "tracking.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if record["kind"] == "metrics"] == [row["nimg"] for row in rows]
