@@ -20,10 +20,10 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 HOURS_SEC = 24 * 3600  # that a rank may wait for another, which computes what cannot be shared
+RESIZE_SEC = 60.0  # between looks for nodes to grow by; growing costs the ticks since the last snapshot
 NUM_TO_KEEP = 2  # checkpoints: a damaged newest one leaves another
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the time that one report takes; 2 s unless told otherwise
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output draws boxes at any verbosity
 }
 
@@ -39,11 +39,11 @@ def connect(cluster: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    for name, value in (_ENVIRONMENT | _watch(cluster, address)).items():
+        os.environ.setdefault(name, value)
     # A machine with fewer cores than asked for runs the same computation, only slower.
-    cores = max(os.cpu_count() or 1, cluster.num_workers * cluster.cpus_per_worker)
+    cores = max(os.cpu_count() or 1, cluster.max_workers * cluster.cpus_per_worker)
     num_cpus = cores if address == "local" else None
     # Workers of a Ray that starts here inherit the environment; elsewhere they know no credentials but these.
     abroad = address != "local" and cluster.storage_path is not None
@@ -64,10 +64,24 @@ def connect(cluster: ClusterConfig) -> Iterator[None]:
         ray.shutdown()
 
 
+def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:
+    """How Ray Train watches the workers: one that answers no more is dead, and nodes of a cluster may be called back"""
+    return {
+        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(cluster.collective_timeout_sec),
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0" if address == "local" else "1",
+        "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # 5 unless told otherwise, of the 30 that some clouds leave
+    }
+
+
 def scaling(cluster: ClusterConfig) -> ScalingConfig:
-    """The workers of a training and what each reserves"""
+    """The workers of a training, or the fewest and most of them, and what each reserves"""
     resources = {"CPU": float(cluster.cpus_per_worker)} | ({"GPU": 1.0} if cluster.use_gpu else {})
-    return ScalingConfig(num_workers=cluster.num_workers, use_gpu=cluster.use_gpu, resources_per_worker=resources)
+    return ScalingConfig(
+        num_workers=cluster.num_workers,
+        use_gpu=cluster.use_gpu,
+        resources_per_worker=resources,
+        elastic_resize_monitor_interval_s=RESIZE_SEC,
+    )
 
 
 def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallback], lowest: str | None) -> RunConfig:

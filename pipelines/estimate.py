@@ -139,7 +139,7 @@ def largest_pass(params: Params) -> int:
 
 def gpu_counts(params: Params) -> list[int]:
     """Rows of the table"""
-    return scaling.counts(params.train.batch_size, smallest_share(params), params.cluster.num_workers)
+    return scaling.counts(params.train.batch_size, smallest_share(params), params.cluster.max_workers)
 
 
 def work_of(params: Params, g_bytes: float, d_bytes: float) -> Work:
@@ -178,7 +178,7 @@ def table(options: argparse.Namespace, params: Params, model: Model, memories: d
     result = Table(box=SIMPLE, pad_edge=False)
     for header in headers:
         result.add_column(header, justify="right")
-    asked = params.cluster.num_workers
+    asked = params.cluster.max_workers
     for gpus in gpu_counts(params):
         speed = model.sec_per_kimg(gpus)
         hours, passes = scaling.hours_for(params.train.total_kimg, speed), model.work.passes(gpus)
@@ -193,7 +193,7 @@ def table(options: argparse.Namespace, params: Params, model: Model, memories: d
 
 def sentences(options: argparse.Namespace, params: Params, model: Model) -> Iterator[str]:
     """What the plan's own number of GPUs can do, where more stop helping, and what is assumed"""
-    gpus, total = params.cluster.num_workers, params.train.total_kimg
+    gpus, total = params.cluster.max_workers, params.train.total_kimg
     speed = model.sec_per_kimg(gpus)
     hours, kimg = scaling.hours_for(total, speed), scaling.kimg_in(options.hours, speed)
     cost = "" if options.price is None else f" and cost {_money(options.price, hours * gpus)}"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from stylegan.config import Config, ConfigError, Count, Section, batch_problems, parse
+from stylegan.config import Config, ConfigError, Count, Section, parse, worker_problems
 
 # DVC points to the user's repository even when it works in a temporary clone; run state belongs there.
 ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))
@@ -30,16 +30,33 @@ class _OnceLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _num_workers(value: object) -> int | tuple[int, int]:
+    """One number, or [fewest, most]"""
+    bounds = value if isinstance(value, list | tuple) else (value, value)
+    if len(bounds) != 2 or not all(type(bound) is int for bound in bounds) or not 1 <= bounds[0] <= bounds[1]:
+        raise ValueError(
+            f"cluster.num_workers is {value!r}; expected a number of processes, or [fewest, most] to go on with fewer "
+            "when a node is lost."
+        )
+    return bounds[0] if bounds[0] == bounds[1] else (bounds[0], bounds[1])
+
+
 class ClusterConfig(Section):
     """Where training and evaluation run; never what they compute."""
 
     address: str | None
-    num_workers: Count
+    num_workers: Annotated[int | tuple[int, int], BeforeValidator(_num_workers)]  # or fewest and most
     cpus_per_worker: Count
     use_gpu: bool
     max_failures: Annotated[int, Field(ge=0)]
+    collective_timeout_sec: Count  # that ranks wait for one that hangs
     storage_path: str | None
     cache_path: str | None
+
+    @property
+    def max_workers(self) -> int:
+        """Workers while every node is there"""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
 
 class TrackingConfig(Section):
@@ -58,7 +75,7 @@ class Params(Config):
 
     @model_validator(mode="after")
     def _workers_share_the_batch(self) -> Self:
-        problems = list(batch_problems(self, self.cluster.num_workers))
+        problems = list(worker_problems(self.train, self.cluster.max_workers))
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -4,11 +4,13 @@ Ray Train keeps the best ones and always the last, from which a run resumes.
 """
 
 import json
+import math
 import posixpath
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import ray.train
 import torch
@@ -16,6 +18,7 @@ from pyarrow.fs import FileSelector, FileSystem
 from ray.train import Checkpoint, Result
 
 from pipelines import store, ticks
+from pipelines.ranks import OWN
 from stylegan.analysis import layer_contributions
 from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
 from stylegan.config import MonitorConfig
@@ -24,6 +27,7 @@ from stylegan.distributed import rank
 from stylegan.files import write_json
 from stylegan.generate import generate_images, styles
 from stylegan.images import grid, save_png
+from stylegan.metrics.names import KID
 from stylegan.state import TrainState
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
@@ -61,6 +65,20 @@ def report(state: TrainState, dataset: ImageDataset, row: ticks.Row, *, is_snaps
         ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
 
 
+def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str, Any]) -> bool:
+    """Save a checkpoint beside the run's snapshots if a node will be taken away, and say so; every rank has to ask.
+
+    It is never the best: a run that was interrupted exports what an uninterrupted one does.
+    """
+    if ray.train.get_preemption_info() is None:
+        return False
+    state.gather_signs()
+    with snapshot(state, dataset, row) as checkpoint:
+        name = f"{ticks.LEAVING}_{state.cur_nimg:09d}"
+        ray.train.report(row | {KID: math.inf}, checkpoint=checkpoint, checkpoint_dir_name=name)
+    return True
+
+
 def contributions(state: TrainState, dataset: ImageDataset) -> ticks.Row:
     """Share of each resolution in the sample pictures, in per cent, for the row that is logged, which is rank 0's.
 
@@ -88,7 +106,7 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
         folder = Path(name)
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
-        write_json(folder / ROW, row)
+        write_json(folder / ROW, {name: value for name, value in row.items() if name != OWN})
         pictures = generate_images(
             state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
             c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,

@@ -9,6 +9,7 @@ import csv
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from pipelines import store
 from pipelines.alarms import Alarm, alarms
 from pipelines.journal import Journal
 from pipelines.params import Params
+from pipelines.ranks import Row as Row
+from pipelines.ranks import merged, nodes, slow_rank, spoken
 from pipelines.recording import record_tick
 from stylegan.files import replacing
 
@@ -29,13 +32,14 @@ logger = logging.getLogger(__name__)
 
 LOG = "ticks.jsonl"
 SAMPLES = "samples.png"  # in every snapshot
+LEAVING = "leaving"  # begins the names of checkpoints that are no snapshots
+NODES = "nodes.json"  # of the ranks at the last tick
+FAILURES = "failures.jsonl"  # one failure of a worker a line
 POLL_SEC = 0.5
-
-Row = dict[str, float]
 
 
 class TickLog(UserCallback):
-    """Appends rank 0's report to ticks.jsonl, and keeps the pictures of each snapshot.
+    """Appends a row of the ranks' reports to ticks.jsonl, keeps the pictures of each snapshot, and notes failures.
 
     url: of the run on a store, which gets a copy of the log; None without a store.
     """
@@ -44,7 +48,12 @@ class TickLog(UserCallback):
         self.folder, self.url = folder, url
 
     def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
-        row = metrics[0]
+        if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
+            return  # its tick has been reported
+        row = merged(metrics)
+        if found := nodes(metrics):
+            with replacing(self.folder / NODES) as temporary:
+                temporary.write_text(json.dumps(found))
         if checkpoint is not None:
             store.copy_out(checkpoint, SAMPLES, self.folder / "samples" / f"{row['nimg']:09.0f}.png")
         rows = read(self.folder)
@@ -56,6 +65,11 @@ class TickLog(UserCallback):
                 store.upload(self.folder / LOG, store.join(self.url, LOG))
             except store.StoreError as error:  # the next tick sends the whole log again
                 logger.warning("copy of the tick log: %s", error)
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        with (self.folder / FAILURES).open("a") as file:
+            for rank, error in sorted(worker_exceptions.items()):
+                file.write(json.dumps({"rank": rank, "time": time.time(), "error": spoken(rank, error)}) + "\n")
 
 
 def read(folder: Path) -> list[Row]:
@@ -75,12 +89,26 @@ def restore(folder: Path, url: str) -> None:
             temporary.write_bytes(content)
 
 
+def read_failures(folder: Path) -> list[str]:
+    """Failures of workers so far, oldest first"""
+    path = folder / FAILURES
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line)["error"] for line in lines if line.endswith("\n")]
+
+
+def read_nodes(folder: Path) -> list[str]:
+    """Node of each rank at the last tick"""
+    path = folder / NODES
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
 def write_csv(rows: list[Row], path: Path) -> None:
     """Write the log as a table; a statistic that a tick lacks leaves its cell empty."""
     first = ["nimg", "kimg", "sec", "sec_per_kimg", "memory_gb"]
-    names = [*first, *sorted({name for row in rows for name in row} - set(first))]
+    found = {name for row in rows for name in row if not name.startswith("system/")}  # which is for the tracker
+    names = [*first, *sorted(found - set(first))]
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -92,16 +120,21 @@ def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
     console = Console()
     view = Live(console=console, auto_refresh=False) if console.is_terminal else None
     told: set[str] = set()
-    shown = 0
+    shown = failed = 0
 
     def catch_up(fresh: bool) -> None:
-        nonlocal shown
+        nonlocal shown, failed
+        failures = read_failures(folder)
+        for failure in failures[failed:] if fresh else []:
+            console.print(f"{failure}\nTraining goes on from the last snapshot.", markup=False, soft_wrap=True)
+        failed = len(failures)
         rows = read(folder)
         for row in rows[shown:]:
             _record(row, folder, journal, params, fresh)
             if fresh:
                 _show(row, params, view)
-        for alarm in alarms(rows, params) if len(rows) > shown else []:
+        slow = slow_rank(rows, read_nodes(folder))
+        for alarm in [*alarms(rows, params), *([] if slow is None else [slow])] if len(rows) > shown else []:
             if alarm.name not in told:
                 told.add(alarm.name)
                 _tell(alarm, journal, console, fresh)

@@ -16,7 +16,6 @@ and a changed parameter is another run. models/train.json:
 
 import hashlib
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,8 +35,18 @@ from pipelines import cluster, sharing, store, ticks
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, fingerprint, load
 from pipelines.pretrained import pretrained_file, rehearse, start
+from pipelines.ranks import OWN, here, memory_gb, named, own
 from pipelines.recording import record_export, record_training
-from pipelines.snapshots import GENERATOR, chosen, contributions, export, report, resume, spare_checkpoints
+from pipelines.snapshots import (
+    GENERATOR,
+    chosen,
+    contributions,
+    export,
+    report,
+    resume,
+    save_if_called_back,
+    spare_checkpoints,
+)
 from pipelines.store import StoreError
 from pipelines.tracking import publishing
 from stylegan.checkpoint import CheckpointError
@@ -71,19 +80,20 @@ def train_worker(job: dict[str, Any]) -> str | None:
     """
     params: Params = job["params"]
     torch.set_num_threads(params.cluster.cpus_per_worker)
-    with generation(job["folder"]):
+    with named(), generation(job["folder"]):
         files = {name: file.here() for name, file in job["files"].items()}
         dataset = open_dataset(files["archive"], params)
         state, _ = start(params, dataset, files.get("pretrained"), ray.train.torch.get_device())
         monitored = monitoring(params, dataset, files.get("weights", Path()).parent, state.device)
         resume(state, dataset, job["spare_checkpoints"])
-        clock, before = time.perf_counter(), state.cur_nimg
+        clock, before, saved = time.perf_counter(), state.cur_nimg, False
         try:
             for tick in train(state, dataset):
-                row = measure(tick, time.perf_counter() - clock, tick.cur_nimg - before)
+                row = measure(tick, time.perf_counter() - clock, tick.cur_nimg - before, job)
                 if tick.is_snapshot:
                     row |= contributions(state, dataset) | monitored(state.G_ema)
                 report(state, dataset, row, is_snapshot=tick.is_snapshot)
+                saved = saved or save_if_called_back(state, dataset, row)
                 clock, before = time.perf_counter(), tick.cur_nimg
         except NonFiniteError as error:
             return str(error)
@@ -141,13 +151,12 @@ def monitor_extractor(params: Params, dataset: ImageDataset, assets: Path) -> Ex
         ) from None
 
 
-def measure(tick: Tick, sec: float, nimg: int) -> ticks.Row:
-    """One row of the tick log"""
-    rss_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    memory_gb = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else rss_gb
-    position = {"nimg": float(tick.cur_nimg), "kimg": tick.cur_nimg / 1000}
-    speed = {"sec": sec, "sec_per_kimg": sec / nimg * 1000, "memory_gb": memory_gb}
-    return position | speed | tick.stats
+def measure(tick: Tick, sec: float, nimg: int, job: dict[str, Any]) -> dict[str, Any]:
+    """What this rank reports of a tick: a row of the log, and what is its own"""
+    train = job["params"].train
+    row = {"nimg": float(tick.cur_nimg), "kimg": tick.cur_nimg / 1000}
+    row |= {"sec": sec, "sec_per_kimg": sec / nimg * 1000, "memory_gb": memory_gb()}
+    return row | tick.stats | {OWN: own(sec, nimg, train.batch_size // train.batch_gpu, job["driver_node"])}
 
 
 def code_digest() -> str:
@@ -251,6 +260,7 @@ def fit(params: Params, dataset: ImageDataset, pretrained: Path | None, assets: 
         "files": shared_files(params, dataset, pretrained, assets),
         "folder": folder,
         "spare_checkpoints": spare_checkpoints(store.join(state, "checkpoints")),
+        "driver_node": here() if params.tracking.system_metrics else None,
     }
     lowest = KID if params.monitor.num_images else None
     callbacks = [ticks.TickLog(folder, state if on_store else None)]
@@ -259,7 +269,7 @@ def fit(params: Params, dataset: ImageDataset, pretrained: Path | None, assets: 
         result = TorchTrainer(
             train_worker,
             train_loop_config=job,
-            torch_config=TorchConfig(timeout_s=600),
+            torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
             scaling_config=cluster.scaling(params.cluster),
             run_config=cluster.run_config(params.cluster, folder / "checkpoints", callbacks, lowest),
         ).fit()

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from stylegan.config import GeneratorConfig, parse
+from stylegan.distributed import rank
 from stylegan.files import replacing
 from stylegan.networks import Discriminator, Generator
 from stylegan.state import TrainState
@@ -57,6 +58,8 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
     for prefix, optimizer in (("opt_g", state.opt_g), ("opt_d", state.opt_d)):
         optimizer.state.clear()
         optimizer.state.update(moments[prefix])
+    if rank() != 0:  # the file holds those of all ranks
+        state.signs.zero_()
     state.cur_nimg, state.p = meta["state"]["cur_nimg"], meta["state"]["p"]
 
 

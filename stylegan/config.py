@@ -306,21 +306,19 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _values_fit_together(self) -> Self:
-        problems = [*batch_problems(self, num_workers=1), *_network_problems(self), *_measurement_problems(self)]
+        problems = [*batch_problems(self), *_network_problems(self), *_measurement_problems(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
 
-def batch_problems(config: Config, num_workers: int) -> Iterator[str]:
-    """What keeps batch_size = num_workers x rounds x batch_gpu from suiting the layers that need whole groups."""
+def batch_problems(config: Config) -> Iterator[str]:
+    """What keeps a batch of whole micro-batches of batch_gpu from suiting the layers that need whole groups."""
     batch_size, batch_gpu = config.train.batch_size, config.train.batch_gpu
-    chunk = num_workers * batch_gpu
-    if batch_size % chunk:
+    if batch_size % batch_gpu:
         yield (
-            f"train.batch_size is {batch_size}, not a multiple of {num_workers} worker(s) x train.batch_gpu "
-            f"{batch_gpu} = {chunk}. Set train.batch_size to {max(batch_size // chunk, 1) * chunk}, "
-            "or change train.batch_gpu."
+            f"train.batch_size is {batch_size}, not a multiple of train.batch_gpu {batch_gpu}. "
+            f"Set train.batch_size to {max(batch_size // batch_gpu, 1) * batch_gpu}, or change train.batch_gpu."
         )
     group = min(config.discriminator.mbstd_group_size, batch_gpu)
     if batch_gpu % group:
@@ -332,6 +330,20 @@ def batch_problems(config: Config, num_workers: int) -> Iterator[str]:
         yield (
             f"train.batch_gpu is {batch_gpu}, below loss.pl_batch_shrink {config.loss.pl_batch_shrink}: path length "
             f"would see no image. Set loss.pl_batch_shrink to at most {batch_gpu}, or loss.pl_weight to 0."
+        )
+
+
+def worker_problems(train: TrainConfig, max_workers: int) -> Iterator[str]:
+    """Any number of workers shares the micro-batches of a step, as long as each has one."""
+    pieces = train.batch_size // train.batch_gpu
+    if 0 < pieces < max_workers:
+        fits = max(train.batch_size // max_workers, 1)
+        while train.batch_size % fits:
+            fits -= 1
+        yield (
+            f"cluster.num_workers is {max_workers}, but a batch of {train.batch_size} has {pieces} piece(s) of "
+            f"train.batch_gpu {train.batch_gpu}. Set cluster.num_workers to at most {pieces}, or train.batch_gpu to "
+            f"at most {fits}."
         )
 
 

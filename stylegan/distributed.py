@@ -1,5 +1,6 @@
 """The two questions distributed code asks, and what ranks tell each other; all no-ops when alone."""
 
+import time
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -8,6 +9,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+# Of every all-reduce since waited_sec() was asked: seconds, or two events that a GPU passes before and after it.
+_waits: list[float | tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
 
 def rank() -> int:
@@ -22,14 +26,38 @@ def world_size() -> int:
 
 def all_reduce_sum_(tensor: Tensor) -> Tensor:
     """Sum over ranks, in place"""
-    if world_size() > 1:
+    if world_size() > 1 and tensor.is_cuda:  # the processor does not wait, and must not
+        before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        before.record()
         dist.all_reduce(tensor)
+        after.record()
+        _waits.append((before, after))
+    elif world_size() > 1:
+        start = time.perf_counter()
+        dist.all_reduce(tensor)
+        _waits.append(time.perf_counter() - start)
     return tensor
 
 
-def all_reduce_mean_(tensor: Tensor) -> Tensor:
-    """Mean over ranks, in place"""
-    return all_reduce_sum_(tensor).div_(world_size()) if world_size() > 1 else tensor
+def waited_sec() -> float:
+    """Seconds in all_reduce_sum_ since the last call: the sums themselves, and waiting for slower ranks"""
+    if _waits and not isinstance(_waits[-1], float):
+        _waits[-1][1].synchronize()
+    total = sum(wait if isinstance(wait, float) else wait[0].elapsed_time(wait[1]) / 1000 for wait in _waits)
+    _waits.clear()
+    return total
+
+
+def all_reduce_mean_(tensor: Tensor, num_ranks: int | None = None) -> Tensor:
+    """Mean over the first num_ranks ranks, all unless given, in place; the others give zeros"""
+    return all_reduce_sum_(tensor).div_(num_ranks or world_size()) if world_size() > 1 else tensor
+
+
+def dealt(count: int) -> range:
+    """This rank's part of 0 .. count-1, in one piece; the first ranks have one more where it does not come out even"""
+    each, left = divmod(count, world_size())
+    start = rank() * each + min(rank(), left)
+    return range(start, start + each + (rank() < left))
 
 
 @torch.no_grad()

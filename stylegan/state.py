@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stylegan.augment import adjust_p
 from stylegan.config import Config, ConfigError, TrainConfig
-from stylegan.distributed import all_reduce_sum_, broadcast_
+from stylegan.distributed import all_reduce_sum_, broadcast_, rank
 from stylegan.networks import Discriminator, Generator
 from stylegan.pyramid import Resolution
 
@@ -42,7 +42,7 @@ class TrainState:
     opt_g: torch.optim.Adam
     opt_d: torch.optim.Adam
     p: float  # augmentation probability
-    signs: Tensor  # [2] sum and count of sign(D(real)) on this rank since p was adjusted
+    signs: Tensor  # [2] sum and count of sign(D(real)) on this rank since p was adjusted; in a file, on all ranks
     pl_mean: Tensor  # [] running mean of path lengths
     cur_nimg: int  # real images seen by all ranks
 
@@ -96,6 +96,11 @@ class TrainState:
                 self.p, total / max(count, 1), target=augment.ada_target, nimg=nimg,
                 ada_kimg=augment.ada_kimg, p_max=augment.p_max,
             )  # fmt: skip
+
+    def gather_signs(self) -> None:
+        """Move the signs of all ranks to rank 0, which saves the state; the sum, and so p, stays what it was."""
+        total = all_reduce_sum_(self.signs.clone())
+        self.signs.copy_(total if rank() == 0 else torch.zeros_like(total))
 
     @torch.no_grad()
     def _update_ema(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stylegan import images, loss
 from stylegan.augment import AugmentPipe
 from stylegan.data import ImageDataset, InfiniteSampler
-from stylegan.distributed import all_reduce_mean_, rank, world_size
+from stylegan.distributed import all_reduce_mean_, dealt, rank, world_size
 from stylegan.state import TrainState, seed_at
 from stylegan.stats import Stats
 
@@ -43,7 +43,10 @@ class Trainer:
         self.state, self.config, self.draw_c = state, state.config, draw_c
         self.augment = AugmentPipe(self.config.augment.multipliers).to(state.device)
         self.stats = Stats(state.device)
-        self.rounds = self.config.train.batch_size // (world_size() * self.config.train.batch_gpu)
+        # The batch in micro-batches of batch_gpu, the same whatever the number of ranks; each rank has one or more.
+        self.num_micro_batches = self.config.train.batch_size // self.config.train.batch_gpu
+        self.own = dealt(self.num_micro_batches)
+        self.num_busy = world_size()  # ranks that have a micro-batch in the present round
         # First step and phase whose gradients were not finite, packed into one number; -1 while all is well.
         # It stays on the device, so that checking costs no synchronisation.
         self.failure = torch.tensor(-1, dtype=torch.int64, device=state.device)
@@ -51,7 +54,7 @@ class Trainer:
     def step(self, real_img: Tensor, real_c: Tensor) -> None:
         """One batch: G, path length every g_reg_interval, D, R1 every d_reg_interval, then EMA and ADA.
 
-        real_img [N, C, H, W] in [-1, 1] and real_c [N, c_dim] are this rank's share of the batch.
+        real_img [N, C, H, W] in [-1, 1] and real_c [N, c_dim] are this rank's share of the batch: micro-batches `own`.
         """
         state, config = self.state, self.config
         torch.manual_seed(seed_at(config.train.seed, rank(), state.cur_nimg))
@@ -67,24 +70,26 @@ class Trainer:
     def update_g(self) -> None:
         """Make D believe in generated images."""
         with self.phase("Gmain"):
-            for _ in range(self.rounds):
+            for _ in self.rounds():
                 gen_img, c, _ = self.generate(self.config.train.batch_gpu)
                 gen_logits = self.discriminate(gen_img, c)
                 g_loss = loss.generator_loss(gen_logits)
                 self.stats.add("loss/G", g_loss)
-                (g_loss.mean() / self.rounds).backward()
+                (g_loss.mean() / self.mean_rounds).backward()
+            self.sit_out()
 
     def regularize_g(self) -> None:
         """Equal steps in w make equal steps in the image."""
         with self.phase("Greg"):
-            for _ in range(self.rounds):
+            for _ in self.rounds():
                 n = self.config.train.batch_gpu // self.config.loss.pl_batch_shrink
                 gen_img, _, ws = self.generate(n, along_ws=True)
                 penalty, pl_mean = loss.path_length_penalty(gen_img, ws, self.state.pl_mean, self.config.loss.pl_decay)
-                self.state.pl_mean = all_reduce_mean_(pl_mean)
+                self.state.pl_mean = all_reduce_mean_(pl_mean, self.num_busy)
                 self.stats.add("loss/pl_penalty", penalty)
                 weight = self.config.loss.pl_weight * self.config.loss.g_reg_interval
-                (penalty.mean() * (weight / self.rounds)).backward()
+                (penalty.mean() * (weight / self.mean_rounds)).backward()
+            self.sit_out(with_pl_mean=True)
 
     def update_d(self, real_img: Tensor, real_c: Tensor) -> None:
         """Tell real images from generated ones."""
@@ -94,12 +99,13 @@ class Trainer:
                     gen_img, gen_c, _ = self.generate(len(img))
                 gen_logits = self.discriminate(gen_img, gen_c)
                 gen_loss = loss.discriminator_gen_loss(gen_logits)
-                (gen_loss.mean() / self.rounds).backward()
+                (gen_loss.mean() / self.mean_rounds).backward()
                 real_logits = self.discriminate_real(img, c)
                 real_loss = loss.discriminator_real_loss(real_logits)
-                (real_loss.mean() / self.rounds).backward()
+                (real_loss.mean() / self.mean_rounds).backward()
                 self.stats.add("logits/gen", gen_logits)
                 self.stats.add("loss/D", gen_loss + real_loss)
+            self.sit_out()
 
     def regularize_d(self, real_img: Tensor, real_c: Tensor) -> None:
         """Keep D's gradient small at real images."""
@@ -109,7 +115,7 @@ class Trainer:
                 penalty = loss.r1_penalty(self.discriminate_real(img, c), img)
                 self.stats.add("loss/r1_penalty", penalty)
                 weight = self.config.loss.r1_gamma / 2 * self.config.loss.d_reg_interval
-                (penalty.mean() * (weight / self.rounds)).backward()
+                (penalty.mean() * (weight / self.mean_rounds)).backward()
 
     def generate(self, n: int, *, along_ws: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Images of n random latents with style mixing  -> img [N, C, H, W], c [N, c_dim], ws [N, L, w_dim]
@@ -119,7 +125,7 @@ class Trainer:
         G = self.state.G
         z, c = torch.randn(n, G.z_dim, device=self.state.device), self.draw_c(n)
         ws = G.mapping(z, c)
-        G.mapping.track_w_avg(ws, self.config.generator.w_avg_beta)
+        G.mapping.track_w_avg(ws, self.config.generator.w_avg_beta, self.num_busy)
         if torch.rand([]).item() < self.config.loss.style_mixing_prob and G.num_ws > 1:
             cutoff = int(torch.randint(1, G.num_ws, []))
             other = G.mapping(torch.randn_like(z), c)
@@ -144,9 +150,33 @@ class Trainer:
         self.stats.add("augment/r_t", signs)
         return logits
 
+    @property
+    def mean_rounds(self) -> float:
+        """Micro-batches of a rank on average: divided by it, the mean of all ranks' sums is the mean of the batch."""
+        return self.num_micro_batches / world_size()
+
+    def rounds(self) -> Iterator[int]:
+        """Number this rank's micro-batches, and note how many ranks have one at the same time."""
+        for number in range(len(self.own)):
+            self.num_busy = min(world_size(), self.num_micro_batches - number * world_size())
+            yield number
+
+    def sit_out(self, *, with_pl_mean: bool = False) -> None:
+        """On a rank with one micro-batch less than the first: learn what the others reduce in their last round."""
+        if len(self.own) * world_size() >= self.num_micro_batches:
+            return
+        self.num_busy = self.num_micro_batches % world_size()
+        G = self.state.G
+        none = torch.empty(0, G.num_ws, self.config.generator.w_dim, device=self.state.device)
+        G.mapping.track_w_avg(none, self.config.generator.w_avg_beta, self.num_busy)
+        if with_pl_mean:
+            self.state.pl_mean = all_reduce_mean_(torch.zeros_like(self.state.pl_mean), self.num_busy)
+
     def micro_batches(self, img: Tensor, c: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Pieces of batch_gpu images"""
-        yield from zip(img.split(self.config.train.batch_gpu), c.split(self.config.train.batch_gpu), strict=True)
+        pieces = zip(img.split(self.config.train.batch_gpu), c.split(self.config.train.batch_gpu), strict=True)
+        for _, piece in zip(self.rounds(), pieces, strict=True):
+            yield piece
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -200,10 +230,10 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[Tick]:
     config = state.config.train
     sampler = InfiniteSampler(len(dataset), config.seed)
     trainer = Trainer(state, _label_source(dataset, state.device))
-    share = config.batch_size // world_size()
+    first, share = trainer.own.start * config.batch_gpu, len(trainer.own) * config.batch_gpu
     total_nimg, tick_nimg = round(config.total_kimg * 1000), round(config.tick_kimg * 1000)
     while state.cur_nimg < total_nimg:
-        img, c = dataset.batch(sampler.take(state.cur_nimg + rank() * share, share))
+        img, c = dataset.batch(sampler.take(state.cur_nimg + first, share))
         ticks_before = state.cur_nimg // tick_nimg
         trainer.step(images.to_float(img.to(state.device)), c.to(state.device))
         is_last = state.cur_nimg >= total_nimg
@@ -211,7 +241,10 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[Tick]:
         if index > ticks_before or is_last:
             trainer.check_finite()
             stats = trainer.stats.pop_means() | {"augment/p": state.p}
-            yield Tick(index, state.cur_nimg, stats, is_last or index % config.snapshot_ticks == 0, is_last)
+            is_snapshot = is_last or index % config.snapshot_ticks == 0
+            if is_snapshot:
+                state.gather_signs()
+            yield Tick(index, state.cur_nimg, stats, is_snapshot, is_last)
 
 
 def _label_source(dataset: ImageDataset, device: torch.device) -> DrawLabels:

@@ -92,6 +92,7 @@ TINY = (
     "cluster.num_workers=1",
     "cluster.cpus_per_worker=1",
     "cluster.use_gpu=false",
+    "cluster.collective_timeout_sec=600",
     "cluster.storage_path=null",
     "cluster.cache_path=null",
     "tracking.uri=null",
@@ -99,10 +100,15 @@ TINY = (
 )
 
 
+ASKED_FOR = ("cluster", "faults")  # markers of tests that take minutes
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes unless it is asked for: `-m cluster`, or a test by its name."""
-    asked = "cluster" in config.option.markexpr or any("::" in argument for argument in config.args)
-    left_out = [] if asked else [item for item in items if item.get_closest_marker("cluster")]
+    """Leave out what takes minutes unless it is asked for: `-m cluster`, `-m faults`, or a test by its name."""
+    if any("::" in argument for argument in config.args):
+        return
+    unwanted = {marker for marker in ASKED_FOR if marker not in config.option.markexpr}
+    left_out = [item for item in items if unwanted & {marker.name for marker in item.iter_markers()}]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

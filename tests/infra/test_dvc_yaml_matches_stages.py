@@ -24,8 +24,8 @@ HOW_TO_RUN = {"cluster", "tracking"}
 # Decides where things run, what is recorded, how parameters are read and files written: not what is computed.
 PLUMBING = {
     "pipelines.cluster", "pipelines.evaluate_file", "pipelines.journal", "pipelines.params", "pipelines.progress",
-    "pipelines.recording", "pipelines.sharing", "pipelines.store", "pipelines.tracking", "pipelines.ui",
-    "stylegan.config", "stylegan.files", "stylegan.strict",
+    "pipelines.ranks", "pipelines.recording", "pipelines.sharing", "pipelines.store", "pipelines.tracking",
+    "pipelines.ui", "stylegan.config", "stylegan.files", "stylegan.strict",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {"assets": {"requirements-assets.txt"}, "render": {"pipelines/report.html"}}

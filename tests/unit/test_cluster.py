@@ -7,6 +7,7 @@ import pytest
 
 from pipelines import cluster
 from pipelines.params import ClusterConfig, Params
+from stylegan.config import ConfigError
 
 Make = Callable[..., Params]
 
@@ -20,6 +21,21 @@ def config(make_params: Make) -> ClusterConfig:
 def test_every_worker_reserves_its_cores(config: ClusterConfig) -> None:
     scaling = cluster.scaling(config)
     assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (2, False, {"CPU": 3.0})
+
+
+def test_fewest_and_most_workers_are_elastic_and_one_number_is_not(make_params: Make) -> None:
+    config = make_params("cluster.num_workers=[1, 4]", "train.batch_gpu=1", "discriminator.mbstd_group_size=1",
+                         "loss.pl_batch_shrink=1").cluster  # fmt: skip
+    scaling = cluster.scaling(config)
+    assert (scaling.min_workers, scaling.max_workers, config.max_workers) == (1, 4, 4)
+    assert scaling.elastic_resize_monitor_interval_s == cluster.RESIZE_SEC
+    assert make_params("cluster.num_workers=[1, 1]").cluster.num_workers == 1
+
+
+@pytest.mark.parametrize("bad", ["0", "[2, 1]", "[0, 2]", "[1, 2, 3]", "1.5", "all", "true"])
+def test_other_numbers_of_workers_are_refused(bad: str, make_params: Make) -> None:
+    with pytest.raises(ConfigError, match=r"cluster.num_workers is .*; expected a number of processes, or \[fewest"):
+        make_params(f"cluster.num_workers={bad}")
 
 
 def test_a_worker_with_a_gpu_reserves_one(config: ClusterConfig) -> None:

@@ -115,13 +115,18 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
     [
         (
             ["train.batch_size=10", "train.batch_gpu=4"],
-            "train.batch_size is 10, not a multiple of 1 worker(s) x train.batch_gpu 4 = 4. "
+            "train.batch_size is 10, not a multiple of train.batch_gpu 4. "
             "Set train.batch_size to 8, or change train.batch_gpu.",
         ),
         (
             ["train.batch_size=8", "train.batch_gpu=4", "cluster.num_workers=3"],
-            "train.batch_size is 8, not a multiple of 3 worker(s) x train.batch_gpu 4 = 12. "
-            "Set train.batch_size to 12, or change train.batch_gpu.",
+            "cluster.num_workers is 3, but a batch of 8 has 2 piece(s) of train.batch_gpu 4. "
+            "Set cluster.num_workers to at most 2, or train.batch_gpu to at most 2.",
+        ),
+        (
+            ["train.batch_size=12", "train.batch_gpu=6", "cluster.num_workers=[1, 7]"],
+            "cluster.num_workers is 7, but a batch of 12 has 2 piece(s) of train.batch_gpu 6. "
+            "Set cluster.num_workers to at most 2, or train.batch_gpu to at most 1.",
         ),
         (
             ["train.batch_size=6", "train.batch_gpu=6", "discriminator.mbstd_group_size=4"],
@@ -218,6 +223,8 @@ def test_values_that_do_not_fit_together_come_with_a_remedy(
     "overrides",
     [
         ["train.batch_size=12", "train.batch_gpu=2", "cluster.num_workers=3"],
+        ["train.batch_size=12", "train.batch_gpu=2", "cluster.num_workers=5"],  # one worker has two pieces, four one
+        ["train.batch_size=8", "train.batch_gpu=2", "cluster.num_workers=[1, 4]"],
         ["train.batch_size=3", "train.batch_gpu=3", "discriminator.mbstd_group_size=4"],  # the group is the whole batch
         ["train.batch_gpu=1", "loss.pl_batch_shrink=2", "loss.pl_weight=0"],
         ["augment.mode=none", "augment.multipliers.imgfilter=1"],

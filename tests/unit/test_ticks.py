@@ -108,3 +108,14 @@ def test_an_alarm_is_recorded_and_shown_once_and_not_again_after_a_resume(
     (alarm,) = alarms([row(8.0, **{"augment/p": 0.8})], params)
     assert [record["values"] for record in records(journal, "tags")] == [{"alarm/p-at-cap": alarm.text}]
     assert capsys.readouterr().out.count(f"alarm {alarm.text}\n") == (0 if resumed else 1)
+
+
+def test_a_failure_of_a_worker_is_shown_as_it_is_and_not_again_after_a_resume(
+    tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = "rank 0 of 2 on 10.0.0.7, process 12: RuntimeError: [/gloo/tcp.cc:78] Timed out"
+    for _ in range(2):
+        with following(tmp_path, Journal(tmp_path), make_params()):
+            if not ticks.read_failures(tmp_path):
+                TickLog(tmp_path, None).after_exception(None, {0: RuntimeError(error)})
+    assert capsys.readouterr().out == f"{error}\nTraining goes on from the last snapshot.\n"

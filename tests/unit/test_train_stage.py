@@ -137,9 +137,11 @@ def test_a_fresh_run_has_no_checkpoints(tmp_path: Path) -> None:
     assert spare_checkpoints(str(tmp_path / "none")) == []
 
 
-def test_a_row_holds_position_speed_memory_and_statistics() -> None:
-    row = measure(Tick(1, 4000, {"loss/G": 0.5}, is_snapshot=False, is_last=False), sec=3.0, nimg=2000)
+def test_a_row_holds_position_speed_memory_and_statistics(tiny_params: Params) -> None:
+    job = {"params": tiny_params, "driver_node": None}
+    row = measure(Tick(1, 4000, {"loss/G": 0.5}, is_snapshot=False, is_last=False), sec=3.0, nimg=2000, job=job)
     assert row.pop("memory_gb") > 0
+    assert row.pop("own")["busy_sec_per_kimg"] <= 1.5
     assert row == {"nimg": 4000, "kimg": 4, "sec": 3, "sec_per_kimg": 1.5, "loss/G": 0.5}
 
 
@@ -184,7 +186,7 @@ def work(
     job = {"files": {"archive": Shared(tiny_archive, "", None, None)}, "folder": tmp_path / "none"}
 
     def run(params: Params) -> None:
-        assert train_worker({"params": params, "spare_checkpoints": []} | job) is None
+        assert train_worker({"params": params, "spare_checkpoints": [], "driver_node": None} | job) is None
 
     return run
 
@@ -277,6 +279,7 @@ def reports(monkeypatch: pytest.MonkeyPatch, states: list[dict[str, torch.Tensor
 
     monkeypatch.setattr("ray.train.report", report)
     monkeypatch.setattr("ray.train.get_checkpoint", lambda: None)
+    monkeypatch.setattr("ray.train.get_preemption_info", lambda: None)
     return said
 
 

@@ -1,0 +1,253 @@
+"""SIGKILL at random moments: of a worker, of the trainer's driver, of dvc; every run has to end as an undisturbed one.
+
+    python -m benchmarks.faults [--kills 30] [--seed 0] [--kinds worker,driver,dvc]
+
+A tiny run of two processes in a folder of its own. It is hit again and again, and the same command is given until it
+ends; then the next one starts from nothing, until all kills are spent. Nothing outside of the folder is touched.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from safetensors.numpy import load_file
+
+from pipelines import ticks
+from pipelines.journal import Journal
+from pipelines.params import load
+from pipelines.prepare import prepare
+from tests.conftest import TINY
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+KINDS = ("worker", "driver", "dvc")
+CODE = ("pipelines", "stylegan", "pretrained/README.md", "dvc.yaml", ".dvc/config", ".dvcignore", "weights/README.md")
+STAND_INS = ("assets/efficientnet_lite0.safetensors",)  # that the random extractor does not read
+# Sixty ticks of two steps, a snapshot every fourth; p is adjusted every third step, so that snapshots hold signs.
+RUN = (
+    "train.batch_size=8", "train.batch_gpu=4", "train.tick_kimg=0.016", "train.total_kimg=0.96",
+    "train.snapshot_ticks=4", "augment.p=0.2", "augment.ada_interval=3", "augment.ada_kimg=1", "cluster.num_workers=2",
+    "cluster.max_failures=20", "monitor.num_images=4",
+)  # fmt: skip
+TIMING = ("sec", "sec_per_kimg", "memory_gb")
+PAUSE_SEC = 1.0  # before a command that was refused is given again
+
+
+@dataclass
+class Project:
+    """A folder with the train stage and its inputs, as `prepare` leaves them."""
+
+    folder: Path
+    overrides: tuple[str, ...] = ()
+    command: list[str] = field(
+        default_factory=lambda: [sys.executable, "-m", "dvc", "repro", "--single-item", "--force", "train"]
+    )
+
+    def __post_init__(self) -> None:
+        from PIL import Image
+
+        for name in CODE:
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+            copy(REPOSITORY / name, target)
+        for name in STAND_INS:
+            (self.folder / name).parent.mkdir(parents=True)
+            (self.folder / name).write_text("a stand-in")
+        images = self.folder / "images"
+        images.mkdir()
+        for number in range(24):
+            pixels = random.Random(number).randbytes(16 * 16 * 3)
+            Image.frombytes("RGB", (16, 16), pixels).save(images / f"{number}.png")
+        overrides = [*TINY, *RUN, f"prepare.source={images}", *self.overrides]
+        params = load(REPOSITORY / "params.yaml", overrides)
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+        data = self.folder / "data"
+        prepare(params.prepare, data / "archive.zip", data / "manifest.json", earth=self.folder / "none.jpg", workers=1)
+        subprocess.run(["git", "init", "-q"], cwd=self.folder, check=True)
+
+    def start(self) -> "subprocess.Popen[str]":
+        """Give the command, in a session of its own"""
+        environment = os.environ | {
+            "DVC_NO_ANALYTICS": "true",
+            "DVC_ROOT": str(self.folder),
+            "DVC_SITE_CACHE_DIR": str(self.folder / ".site"),
+            "MLFLOW_TRACKING_URI": "",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.folder),
+        }
+        log = (self.folder / "log.txt").open("a")
+        return subprocess.Popen(
+            self.command, cwd=self.folder, env=environment, start_new_session=True, text=True,
+            stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def run(self) -> Path:
+        """Folder of the only run. Raises ValueError when there is none."""
+        (folder,) = (lock.parent for lock in self.folder.glob("runs/*/driver.lock"))
+        return folder
+
+    def driver(self) -> psutil.Process | None:
+        """The process that trains"""
+        try:
+            process = psutil.Process(int((self.run() / "pid").read_text()))
+            return process if process.status() != psutil.STATUS_ZOMBIE and _trains(process) else None
+        except (ValueError, FileNotFoundError, psutil.NoSuchProcess):
+            return None
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that the driver's Ray has for training, in the order of their start"""
+        driver = self.driver()
+        try:
+            children = [] if driver is None else driver.children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return sorted((child for child in children if _is_worker(child)), key=lambda process: process.pid)
+
+    def forget(self) -> None:
+        """Remove the run and what it made."""
+        for name in ("runs", "models", "reports"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def outcome(self) -> dict[str, Any]:
+        """All that has to be equal: state, generator, numbers of every tick, and the steps that the tracker has"""
+        run = self.run()
+        (state,) = (run / "checkpoints").glob(f"nimg_{round(1000 * float(self.total_kimg())):09d}/state.safetensors")
+        generator = self.folder / "models" / "generator.safetensors"
+        rows = [
+            {name: value for name, value in row.items() if name not in TIMING and not name.startswith("ranks/")}
+            for row in ticks.read(run)
+        ]
+        records = [json.loads(line) for line in Journal(run).path.read_text().splitlines()]
+        steps = [record["step"] for record in records if record["kind"] == "metrics"]
+        return {
+            **{file.name: digest(file) for file in (state, generator)},
+            "train.json": (self.folder / "models" / "train.json").read_text(),
+            "ticks": hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest(),
+            "num_ticks": len(rows),
+            "steps": steps,
+        }
+
+    def total_kimg(self) -> float:
+        return load(self.folder / "params.yaml").train.total_kimg
+
+
+def digest(file: Path) -> str:
+    """sha256 over the tensors of a file; the parameters beside them also say where it ran"""
+    found = hashlib.sha256()
+    for name, tensor in sorted(load_file(file).items()):
+        found.update(name.encode() + tensor.tobytes())
+    return found.hexdigest()
+
+
+def _trains(process: psutil.Process) -> bool:
+    return any("pipelines.train" in part for part in process.cmdline())
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "RayTrainWorker" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def finish(project: Project, process: "subprocess.Popen[str]", limit_sec: float) -> int:
+    """Give the same command until it succeeds, and return how often. Raises TimeoutError with the end of its output."""
+    deadline, count = time.monotonic() + limit_sec, 0
+    while process.wait(max(deadline - time.monotonic(), 0)) != 0:
+        if time.monotonic() > deadline:
+            raise TimeoutError((project.folder / "log.txt").read_text()[-3000:])
+        time.sleep(PAUSE_SEC)
+        process, count = project.start(), count + 1
+    return count
+
+
+def hit(project: Project, process: "subprocess.Popen[str]", kind: str, delay_sec: float) -> bool:
+    """SIGKILL after delay_sec from now; False when the command ended before it came to that"""
+    end = time.monotonic() + delay_sec
+    while process.poll() is None:
+        targets = {
+            "worker": project.workers,
+            "driver": lambda: [driver] if (driver := project.driver()) else [],
+            "dvc": lambda: [psutil.Process(process.pid)],
+        }[kind]
+        if time.monotonic() >= end and (found := targets()):
+            found[-1].kill()
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def main() -> None:
+    """Command line"""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--limit", type=float, default=300, metavar="SEC", help="of one run after its last kill")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="faults") as folder:
+        project = Project(Path(folder))
+        start = time.monotonic()
+        finish(project, project.start(), given.limit)
+        undisturbed, span = project.outcome(), time.monotonic() - start
+        print(f"undisturbed: {undisturbed['num_ticks']} ticks in {span:.0f} s", flush=True)
+        same = all_hits(project, undisturbed, span, given)
+    print("\nkind     kills   ended with the same state, ticks and recorded steps")
+    for kind in given.kinds.split(","):
+        kills = same[kind, True] + same[kind, False]
+        print(f"{kind:8} {kills:5}   {same[kind, True]} of {kills}")
+    failed = sum(count for (_, good), count in same.items() if not good)
+    total = sum(same.values())
+    print(f"all      {total:5}   {total - failed} of {total}; {time.monotonic() - start:.0f} s in all")
+    sys.exit(1 if failed else 0)
+
+
+def all_hits(
+    project: Project, undisturbed: dict[str, Any], span: float, given: argparse.Namespace
+) -> "Counter[tuple[str, bool]]":
+    """Kills by kind and by whether their run ended as the undisturbed one"""
+    draw, kinds = random.Random(given.seed), given.kinds.split(",")
+    result: Counter[tuple[str, bool]] = Counter()
+    while (spent := sum(result.values())) < given.kills:
+        project.forget()
+        hits: list[str] = []
+        start, process = time.monotonic(), project.start()
+        while spent + len(hits) < given.kills:
+            kind = kinds[(spent + len(hits)) % len(kinds)]
+            if not hit(project, process, kind, draw.uniform(0, span)):
+                if process.returncode == 0:
+                    break
+                time.sleep(PAUSE_SEC)  # refused, while the trainer of a killed dvc is at work
+                process = project.start()
+                continue
+            hits.append(kind)
+            if kind != "worker":
+                process.wait()
+                process = project.start()
+        again = finish(project, process, given.limit)
+        good = project.outcome() == undisturbed
+        result.update((kind, good) for kind in hits)
+        told = "as the undisturbed run" if good else f"OTHERWISE: {project.outcome()} for {undisturbed}"
+        seconds = time.monotonic() - start
+        print(f"{', '.join(hits) or 'no kill'}: ended {told}, {seconds:.0f} s, {again} more start(s)", flush=True)
+    return result
+
+
+if __name__ == "__main__":
+    # As Ctrl-C: end the run's processes with this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    main()
