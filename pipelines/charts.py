@@ -14,7 +14,7 @@ from pipelines.measures import Row, metric_names, name_of
 Ticks = Sequence[Mapping[str, float]]
 
 # Okabe and Ito's colours: told apart by colour-blind readers, visible on white and on black.
-_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 _LIGHT = {"ink": "#1f2328", "faint": "#d0d7de", "paper": "#ffffff"}
 _DARK = {"ink": "#e6edf3", "faint": "#3d444d", "paper": "#161b22"}
 
@@ -52,7 +52,7 @@ def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> by
         for axis, (title, names, unit) in zip(axes, panels, strict=False):
             _curves(axis, ticks, names)
             if "augment/r_t" in names and ada_target is not None:
-                axis.axhline(ada_target, color=_COLOURS[4], linestyle="--", linewidth=1, label="target of r_t")
+                axis.axhline(ada_target, color=COLOURS[4], linestyle="--", linewidth=1, label="target of r_t")
             axis.set_title(title)
             axis.set(xlabel="kimg", ylabel=unit)
             if len(axis.get_lines()) > 1:
@@ -60,7 +60,7 @@ def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> by
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
 
-    return _png(draw, (11, 2.9 * -(-len(panels) // 3)), dark=dark)
+    return png(draw, (11, 2.9 * -(-len(panels) // 3)), dark=dark)
 
 
 def contributions(ticks: Ticks) -> tuple[list[float], dict[int, list[float]]]:
@@ -98,7 +98,7 @@ def layer_chart(ticks: Ticks, bands: Mapping[str, Mapping[int, float]], *, dark:
         handles, labels = side.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc="outside right center", title="block")
 
-    return _png(draw, (8.5, 3.4) if len(kimg) > 1 else (4.5, 3.4), dark=dark)
+    return png(draw, (8.5, 3.4) if len(kimg) > 1 else (4.5, 3.4), dark=dark)
 
 
 def frontier_chart(rows: Sequence[Row], floor: Row, recommended_psi: float, *, dark: bool) -> bytes:
@@ -122,12 +122,12 @@ def frontier_chart(rows: Sequence[Row], floor: Row, recommended_psi: float, *, d
         for axis in axes[len(names) :]:
             axis.set_visible(False)
         for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
-            _band(axis, rows, name, _COLOURS[index % len(_COLOURS)])
+            _band(axis, rows, name, COLOURS[index % len(COLOURS)])
             if index + num_columns >= len(names):
                 axis.tick_params(labelbottom=True)  # also above an empty place of the last row
                 axis.set_xlabel("psi")
 
-    return _png(draw, (11 if precision and recall else 6.5, height), dark=dark)
+    return png(draw, (11 if precision and recall else 6.5, height), dark=dark)
 
 
 def _trade(axis: Axes, rows: Sequence[Row], floor: Row, names: tuple[str, str], recommended_psi: float) -> None:
@@ -138,15 +138,15 @@ def _trade(axis: Axes, rows: Sequence[Row], floor: Row, names: tuple[str, str], 
     for row in rows:
         found = row.get("intervals", {})
         if x_name in found and y_name in found:
-            axis.plot(found[x_name], [row[y_name]] * 2, color=_COLOURS[0], alpha=0.3)
-            axis.plot([row[x_name]] * 2, found[y_name], color=_COLOURS[0], alpha=0.3)
-    axis.plot(x, y, "o-", color=_COLOURS[0], markersize=5)
+            axis.plot(found[x_name], [row[y_name]] * 2, color=COLOURS[0], alpha=0.3)
+            axis.plot([row[x_name]] * 2, found[y_name], color=COLOURS[0], alpha=0.3)
+    axis.plot(x, y, "o-", color=COLOURS[0], markersize=5)
     for row in rows:
         point = (row[x_name], row[y_name])
         if row["psi"] != recommended_psi:
             axis.annotate(f"psi {row['psi']:g}", point, (9, 7), textcoords="offset points")
             continue
-        axis.plot(*point, "o", color=_COLOURS[1], markersize=13, markerfacecolor="none", markeredgewidth=2)
+        axis.plot(*point, "o", color=COLOURS[1], markersize=13, markerfacecolor="none", markeredgewidth=2)
         last = point[0] == max(x)  # whose long label needs the room at its left, below the curve
         axis.annotate(f"psi {row['psi']:g}, recommended", point, (-10, -17) if last else (9, 7), weight="bold",
                       textcoords="offset points", ha="right" if last else "left")  # fmt: skip
@@ -164,11 +164,11 @@ def _real_images(
     where = axis
     if far:  # upper right, where only a curve that comes near real images could be
         where = axis.inset_axes((0.64, 0.64, 0.34, 0.34))
-        where.plot(*curve, "-", color=_COLOURS[0], linewidth=2)
+        where.plot(*curve, "-", color=COLOURS[0], linewidth=2)
         where.set(xlim=(0, 1.05), ylim=(0, 1.05), xticks=[0, 1], yticks=[0, 1])
         where.tick_params(labelsize=7)
         axis.set_ylim(top=axis.get_ylim()[0] + 1.3 * (axis.get_ylim()[1] - axis.get_ylim()[0]))
-    where.plot(*real, "*", color=_COLOURS[4], markersize=13)
+    where.plot(*real, "*", color=COLOURS[4], markersize=13)
     where.annotate("real images", real, (-9, -4), textcoords="offset points", ha="right", fontsize=8)
 
 
@@ -189,13 +189,14 @@ def _stack(axis: Axes, position: int, values: Sequence[float], names: Sequence[i
 
 
 def _curves(axis: Axes, ticks: Ticks, names: Sequence[str]) -> None:
-    for name, colour in zip(names, _COLOURS, strict=False):
+    for name, colour in zip(names, COLOURS, strict=False):
         points = [(tick["kimg"], tick[name]) for tick in ticks if name in tick]
         marker = "o" if name.startswith(MONITOR) else ""  # of snapshots only: few points, or one
         axis.plot(*zip(*points, strict=True), color=colour, linewidth=1.4, marker=marker, markersize=4, label=name)
 
 
-def _png(draw: Callable[[Figure], None], size: tuple[float, float], *, dark: bool) -> bytes:
+def png(draw: Callable[[Figure], None], size: tuple[float, float], *, dark: bool) -> bytes:
+    """What `draw` draws, on a page of `size` inches"""
     theme = _DARK if dark else _LIGHT
     style: dict[Any, Any] = {
         "figure.facecolor": theme["paper"], "axes.facecolor": theme["paper"], "axes.edgecolor": theme["faint"],

@@ -75,11 +75,10 @@ def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:
 
 def scaling(cluster: ClusterConfig) -> ScalingConfig:
     """The workers of a training, or the fewest and most of them, and what each reserves"""
-    resources = {"CPU": float(cluster.cpus_per_worker)} | ({"GPU": 1.0} if cluster.use_gpu else {})
     return ScalingConfig(
         num_workers=cluster.num_workers,
         use_gpu=cluster.use_gpu,
-        resources_per_worker=resources,
+        resources_per_worker=cluster.resources,
         elastic_resize_monitor_interval_s=RESIZE_SEC,
     )
 

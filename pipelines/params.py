@@ -8,12 +8,12 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from stylegan.config import Config, ConfigError, Count, Section, parse, worker_problems
+from stylegan.config import Config, ConfigError, Count, NonNegative, Positive, Section, Seed, parse, worker_problems
 
 # DVC points to the user's repository even when it works in a temporary clone; run state belongs there.
 ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))
@@ -58,6 +58,11 @@ class ClusterConfig(Section):
         """Workers while every node is there"""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
+    @property
+    def resources(self) -> dict[str, float]:
+        """What each worker reserves"""
+        return {"CPU": float(self.cpus_per_worker)} | ({"GPU": 1.0} if self.use_gpu else {})
+
 
 class TrackingConfig(Section):
     """Where runs are recorded."""
@@ -67,11 +72,39 @@ class TrackingConfig(Section):
     system_metrics: bool
 
 
+class Axis(Section):
+    """One parameter of a sweep and the values it takes."""
+
+    parameter: str  # dotted, such as augment.ada_target
+    draw: Literal["grid", "choice", "uniform", "loguniform"]
+    values: Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]  # those to take; of the last two [low, high]
+
+
+class SweepConfig(Section):
+    """What a sweep tries (`make sweep`), and how it shares the machine; no stage of the main chain reads it."""
+
+    space: Annotated[tuple[Axis, ...], Strict(False), Field(min_length=1)]
+    searcher: Literal["grid", "random", "optuna"]
+    num_trials: Count  # of random and optuna; a grid has as many as it has combinations
+    seed: Seed  # of what the searcher draws
+    total_kimg: Positive  # of each trial, in place of train.total_kimg
+    scheduler: Literal["none", "asha", "pbt"]
+    asha_grace_kimg: Positive
+    asha_reduction_factor: Annotated[float, Field(gt=1)]
+    pbt_interval_kimg: Positive
+    pbt_quantile: Annotated[float, Field(gt=0, le=0.5)]
+    max_concurrent_trials: Count
+    workers_per_trial: Count
+    cpus_per_worker: Positive  # may be a fraction
+    gpus_per_worker: NonNegative  # may be a fraction; 0 leaves GPUs alone
+
+
 class Params(Config):
     """The whole of params.yaml."""
 
     cluster: ClusterConfig
     tracking: TrackingConfig
+    sweep: SweepConfig
 
     @model_validator(mode="after")
     def _workers_share_the_batch(self) -> Self:

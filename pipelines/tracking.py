@@ -217,6 +217,13 @@ def initialise(uri: str, experiment: str, root: Path = ROOT) -> tuple["MlflowCli
     return client, found.experiment_id
 
 
+def find_experiment(tracking: TrackingConfig, root: Path = ROOT) -> str:
+    """Id of the experiment, which is made if need be. Raises TrackingError when the server cannot be reached."""
+    uri = tracking_uri(tracking, root)
+    with _reaching(uri):
+        return initialise(uri, tracking.experiment, root)[1]
+
+
 @contextlib.contextmanager
 def publishing(journal: Journal, tracking: TrackingConfig, root: Path = ROOT) -> Iterator[None]:
     """Publish in the background while the block runs, and once more at its end.
@@ -280,7 +287,8 @@ def publish_everything(params: Params, root: Path = ROOT) -> int:
     """Record what lies in the work tree, send every journal, and return how many could not be sent."""
     record_outputs(root, params)
     failures = 0
-    for path in sorted((root / "runs").glob("*/tracking.jsonl")):
+    runs = root / "runs"
+    for path in sorted([*runs.glob("*/tracking.jsonl"), *runs.glob("*/points/*/tracking.jsonl")]):
         publisher = Publisher(Journal(path.parent), params.tracking, root)
         try:
             print(f"run {path.parent.name}: {publisher.publish()} new records sent to {shown(publisher.uri)}")
@@ -303,9 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         params = load(ROOT / "params.yaml")
         if options.command == "publish":
             return min(publish_everything(params), 1)
-        uri = tracking_uri(params.tracking)
-        with _reaching(uri):
-            _, experiment_id = initialise(uri, params.tracking.experiment)
+        uri, experiment_id = tracking_uri(params.tracking), find_experiment(params.tracking)
         if uri.startswith("http"):
             ui.show(ui.comparison(uri, experiment_id), browser=not options.no_browser)
             return 0

@@ -18,7 +18,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import ray.train
 import ray.train.torch
 import torch
 from filelock import FileLock, Timeout
-from ray.train import Result
+from ray.train import Checkpoint, Result, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
 import stylegan
@@ -194,15 +194,25 @@ def exclusive(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def run(params: Params, root: Path, state: Path) -> Path:
+def run_folder(params: Params, root: Path, state: Path) -> Path:
+    """Where the state of a run lives, below `state`"""
+    dataset = open_dataset(root / "data" / "archive.zip", params)
+    extractor = monitor_extractor(params, dataset, (root / "assets").absolute())
+    return state / name_of(params, dataset.digest, pretrained_file(params, root), extractor)
+
+
+def run(
+    params: Params, root: Path, state: Path, out: Path | None = None, callbacks: Sequence[UserCallback] = ()
+) -> Path:
     """Train on the archive under `root` with the run's state under `state`, and return the run's folder.
 
+    What the stage promises goes below `out`, without it below `root`.
     Raises TrainError, ArchiveError, and whatever ends Ray's workers more often than cluster.max_failures.
     """
     dataset = open_dataset(root / "data" / "archive.zip", params)
     pretrained, assets = pretrained_file(params, root), (root / "assets").absolute()
     extractor = monitor_extractor(params, dataset, assets)
-    folder = state / name_of(params, dataset.digest, pretrained, extractor)
+    folder, out = state / name_of(params, dataset.digest, pretrained, extractor), out or root
     transferred = rehearse(params, dataset, pretrained)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
@@ -210,8 +220,8 @@ def run(params: Params, root: Path, state: Path) -> Path:
             write_json(folder / "transfer.json", transferred)
             journal.artifact(folder / "transfer.json")
         try:
-            snapshot, row = chosen(fit(params, dataset, pretrained, assets, journal), params.monitor)
-            export(snapshot, root)
+            snapshot, row = chosen(fit(params, dataset, pretrained, assets, journal, callbacks), params.monitor)
+            export(snapshot, out)
         except BaseException:
             journal.status("FAILED")
             raise
@@ -225,10 +235,10 @@ def run(params: Params, root: Path, state: Path) -> Path:
             "trained_nimg": round(rows[-1]["nimg"]),
             "seed": params.train.seed,
         }
-        write_json(root / "models" / "train.json", trained)
-        ticks.write_csv(rows, root / "reports" / "ticks.csv")
+        write_json(out / "models" / "train.json", trained)
+        ticks.write_csv(rows, out / "reports" / "ticks.csv")
         record_export(journal, trained)
-        journal.artifact(root / "models" / GENERATOR)
+        journal.artifact(out / "models" / GENERATOR)
         journal.status("FINISHED")
     return folder
 
@@ -246,9 +256,13 @@ def shared_files(
     return files
 
 
-def fit(params: Params, dataset: ImageDataset, pretrained: Path | None, assets: Path, journal: Journal) -> Result:
+def fit(
+    params: Params, dataset: ImageDataset, pretrained: Path | None, assets: Path, journal: Journal,
+    callbacks: Sequence[UserCallback] = (), start_from: Sequence[Checkpoint] = (),
+) -> Result:  # fmt: skip
     """Train on Ray's workers until the end of the run, showing and recording its ticks.
 
+    start_from: another run's checkpoint, if any, with which a run that has none begins.
     Raises TrainError, StoreError.
     """
     folder, on_store = journal.folder, params.cluster.storage_path is not None
@@ -259,11 +273,11 @@ def fit(params: Params, dataset: ImageDataset, pretrained: Path | None, assets: 
         "params": params,
         "files": shared_files(params, dataset, pretrained, assets),
         "folder": folder,
-        "spare_checkpoints": spare_checkpoints(store.join(state, "checkpoints")),
+        "spare_checkpoints": spare_checkpoints(store.join(state, "checkpoints")) or list(start_from),
         "driver_node": here() if params.tracking.system_metrics else None,
     }
     lowest = KID if params.monitor.num_images else None
-    callbacks = [ticks.TickLog(folder, state if on_store else None)]
+    log = ticks.TickLog(folder, state if on_store else None)
     with cluster.connect(params.cluster), ticks.following(folder, journal, params), sharing.told():
         sharing.refuse_unshared(state)
         result = TorchTrainer(
@@ -271,7 +285,7 @@ def fit(params: Params, dataset: ImageDataset, pretrained: Path | None, assets: 
             train_loop_config=job,
             torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
             scaling_config=cluster.scaling(params.cluster),
-            run_config=cluster.run_config(params.cluster, folder / "checkpoints", callbacks, lowest),
+            run_config=cluster.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
         ).fit()
     if result.return_value is not None:
         raise TrainError(result.return_value)

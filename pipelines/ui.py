@@ -9,6 +9,7 @@ import urllib.request
 import webbrowser
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import quote
 
 START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
 
@@ -21,6 +22,12 @@ def comparison(server: str, experiment_id: str) -> str:
     return (
         f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART&workflowType=machine_learning"
     )
+
+
+def of_sweep(server: str, experiment_id: str, sweep: str, record: str) -> str:
+    """Address of the page that compares the runs of a sweep: its trials, or the psi of each ("trial", "psi")"""
+    wanted = quote(f"tags.sweep = '{sweep}' and tags.sweep_record = '{record}'", safe="")
+    return f"{comparison(server, experiment_id)}&searchFilter={wanted}"
 
 
 def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: Path) -> int:

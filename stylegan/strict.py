@@ -5,8 +5,8 @@ Knows pydantic and no parameter; `config.py` names those.
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -41,9 +41,7 @@ def _explain(model: type[Section], problem: ErrorDetails) -> Iterator[str]:
     path, value = ".".join(str(part) for part in problem["loc"]), problem["input"]
     if problem["type"] == "extra_forbidden":
         known = _names_at(model, problem["loc"][:-1])
-        nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known keys: {', '.join(sorted(known))}"
-        yield f"{path} is not a parameter; {hint}"
+        yield f"{path} is not a parameter; {close_to(str(problem['loc'][-1]), known)}"
     elif problem["type"] == "missing":
         yield f"{path} is missing; every parameter has its value in this file"
     elif problem["type"] == "value_error":
@@ -54,9 +52,18 @@ def _explain(model: type[Section], problem: ErrorDetails) -> Iterator[str]:
         yield f"{path} is {value!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
 
 
+def close_to(name: str, known: Sequence[str]) -> str:
+    """ "did you mean p_max?", or the known names"""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]}?" if nearest else f"known keys: {', '.join(sorted(known))}"
+
+
 def _names_at(model: type[Section], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
-        annotation = model.model_fields[str(part)].annotation
+        if isinstance(part, int):  # an item of a list, whose model was found with the list
+            continue
+        annotation = model.model_fields[part].annotation
+        annotation = next(iter(get_args(annotation)), annotation)
         assert isinstance(annotation, type)
         assert issubclass(annotation, Section)
         model = annotation

@@ -21,6 +21,7 @@ from stylegan.train import train
 
 STAGES = ("assets", "prepare", "train", "evaluate", "render")
 HOW_TO_RUN = {"cluster", "tracking"}
+OWN_PIPELINE = {"sweep"}  # of sweep/dvc.yaml
 # Decides where things run, what is recorded, how parameters are read and files written: not what is computed.
 PLUMBING = {
     "pipelines.cluster", "pipelines.evaluate_file", "pipelines.journal", "pipelines.params", "pipelines.progress",

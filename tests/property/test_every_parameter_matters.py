@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.params import ClusterConfig, Params, TrackingConfig
+from pipelines.params import ClusterConfig, Params, SweepConfig, TrackingConfig
 from pipelines.plan import leaves
 from pipelines.prepare import prepare
 from pipelines.pretrained import pretrained_file, start
@@ -356,11 +356,11 @@ def test_render_parameter_changes_the_pictures(
     assert before != after
 
 
-# cluster, tracking: the code has to read them.
+# cluster, tracking, sweep: the code has to read them.
 
 ONLY_READ = [
     (section, key)
-    for section, model in (("cluster", ClusterConfig), ("tracking", TrackingConfig))
+    for section, model in (("cluster", ClusterConfig), ("tracking", TrackingConfig), ("sweep", SweepConfig))
     for key in model.model_fields
 ]
 

@@ -1,0 +1,274 @@
+"""`make sweep`: Ray Tune over parameters of training, every trained generator measured at every psi -> reports/sweep/.
+
+    python -m pipelines.sweep --kimg 200 --gpus 8 sweep.scheduler=asha
+
+Runs what the section `sweep` of params.yaml says. Killed at any moment, the same command goes on: finished trials are
+found again, unfinished ones resume, stopped ones stay stopped. A trial that fails is reported and ends nothing; the
+same command tries it again. What is written: see pipelines/sweep_report.py.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search import Searcher
+
+from pipelines import cluster, space, sweep_report, tracking, ui
+from pipelines.journal import Journal
+from pipelines.params import ROOT, Axis, Params, SweepConfig, load
+from pipelines.sweep_report import Found
+from pipelines.tracking import publishing
+from pipelines.train import TrainError, exclusive, open_dataset
+from pipelines.trial import Job, train_trial
+from stylegan.config import ConfigError
+from stylegan.files import write_json
+
+_MEBIBYTE = 2**20
+OPTUNA = "optuna==5.0.0"
+FACTORS = (1.2, 0.8)  # by one of which pbt multiplies a number (Jaderberg et al. 2017, App. A.1)
+
+
+class SweepError(RuntimeError):
+    """The sweep has no result; the message says what to do."""
+
+
+def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]:
+    """Run or go on with the sweep that `params` says, write its reports, and return its trials in their order.
+
+    Raises ConfigError before anything is trained, SweepError when no trial was measured.
+    """
+    space.check(params)
+    drawn = space.drawn_before(params.sweep)
+    trials = [space.of_trial(params, values) for values in drawn or [{}]]
+    archive = root / "data" / "archive.zip"
+    job = Job(params, root.absolute(), state.absolute(), space.name_of(params, open_dataset(archive, params).digest))
+    announce(params, job.name, len(drawn) if drawn else params.sweep.num_trials)
+    with exclusive(state / "sweeps" / job.name), cluster.connect(trials[0].cluster):
+        found = run_trials(job, drawn)
+    for trial in found:
+        conclude(trial, job)
+    if not any(trial.content for trial in found):
+        raise SweepError(f"no trial was measured. The first said: {found[0].problem or 'nothing'}")
+    sweep_report.write(found, params, reports)
+    return found
+
+
+def run_trials(job: Job, drawn: list[space.Drawn] | None) -> list[Found]:
+    """Every trial, run by Tune  ->  what became of each"""
+    config = job.params.sweep
+    ledger = Ledger(job)
+    searcher = None if drawn else optuna_searcher(config, ledger.drawn())
+    random.seed(config.seed)  # what pbt copies and changes
+    np.random.seed(config.seed)
+    with cluster.scratch_storage(job.params.cluster) as storage:
+        results = tune.Tuner(
+            # Empty resources are refused; the workers reserve what they need.
+            tune.with_resources(tune.with_parameters(train_trial, job=job), {"CPU": 0, "memory": _MEBIBYTE}),
+            param_space={"drawn": tune.grid_search(drawn) if drawn else domains(config)},
+            tune_config=tune.TuneConfig(
+                num_samples=1 if drawn else config.num_trials,
+                max_concurrent_trials=config.max_concurrent_trials,
+                scheduler=scheduler(config),
+                search_alg=searcher,
+                reuse_actors=False,  # a trial that is stopped or paused still has its workers
+            ),
+            run_config=tune.RunConfig(name="tune", storage_path=storage, callbacks=[ledger], verbose=0),
+        ).fit()
+    return [found_of(result, job) for result in results]
+
+
+def scheduler(config: SweepConfig) -> TrialScheduler | None:
+    """What stops or changes trials; they are judged by the KID of their snapshots"""
+    if config.scheduler == "asha":
+        return ASHAScheduler(
+            time_attr="rung_nimg",
+            metric="kid",
+            mode="min",
+            max_t=round(config.total_kimg * 1000),
+            grace_period=round(config.asha_grace_kimg * 1000),
+            reduction_factor=config.asha_reduction_factor,
+        )
+    if config.scheduler == "pbt":
+        return PopulationBasedTraining(
+            time_attr="rung_nimg",
+            metric="kid",
+            mode="min",
+            perturbation_interval=round(config.pbt_interval_kimg * 1000),
+            quantile_fraction=config.pbt_quantile,
+            hyperparam_mutations={"drawn": {axis.parameter: mutation(axis) for axis in space.trained_axes(config)}},
+            perturbation_factors=FACTORS,
+            custom_explore_fn=lambda drawn: within(drawn, config),
+            require_attrs=False,  # the end of a trial is no occasion
+            synch=True,
+        )
+    return None
+
+
+def mutation(axis: Axis) -> Any:
+    """What pbt changes a value to: a neighbour in a list, or something in the range"""
+    return list(axis.values) if axis.draw in ("grid", "choice") else domain(axis)
+
+
+def within(config: Mapping[str, Any], sweep: SweepConfig) -> dict[str, Any]:
+    """A changed configuration with its numbers inside the ranges of the space"""
+    drawn = dict(config["drawn"])
+    for axis in space.trained_axes(sweep):
+        if axis.draw in ("uniform", "loguniform"):
+            low, high = axis.values
+            drawn[axis.parameter] = space.rounded(min(max(drawn[axis.parameter], low), high))
+    return {**config, "drawn": drawn}
+
+
+def domains(config: SweepConfig) -> dict[str, Any]:
+    """The space as Tune spells it"""
+    return {axis.parameter: domain(axis) for axis in space.trained_axes(config)}
+
+
+def domain(axis: Axis) -> Any:
+    """One axis as Tune spells it"""
+    if axis.draw in ("grid", "choice"):
+        return tune.choice(list(axis.values))
+    return (tune.loguniform if axis.draw == "loguniform" else tune.uniform)(*axis.values)
+
+
+def optuna_searcher(config: SweepConfig, before: Sequence[space.Drawn]) -> Searcher:
+    """Optuna's TPE; what an earlier attempt drew is drawn again first.
+
+    Raises ConfigError where Optuna is not installed.
+    """
+    try:
+        import optuna
+        from ray.tune.search.optuna import OptunaSearch
+    except ImportError:
+        raise ConfigError(
+            f"sweep.searcher is optuna, which is not installed. Run `pip install {OPTUNA}`, or set sweep.searcher to "
+            "random."
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    points = [{f"drawn/{name}": value for name, value in drawn.items()} for drawn in before]
+    return OptunaSearch(
+        metric="distance",
+        mode="min",
+        sampler=optuna.samplers.TPESampler(seed=config.seed),
+        points_to_evaluate=points or None,
+    )
+
+
+class Ledger(tune.Callback):  # type: ignore[misc]
+    """Keeps what has been drawn and which trials were stopped, and tells of each."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.path = job, job.state / "sweeps" / job.name / "drawn.json"
+
+    def drawn(self) -> list[space.Drawn]:
+        """What trials took, in the order in which they began"""
+        return list(json.loads(self.path.read_text())) if self.path.exists() else []
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        drawn = dict(trial.config["drawn"])
+        print(f"trial {space.described(drawn)}: begins or goes on", flush=True)
+        if drawn not in (before := self.drawn()):
+            write_json(self.path, [*before, drawn])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "rung_nimg" in result:
+            place = f"kimg {result['nimg'] / 1000:g}, KID {result['kid']:.4g}"
+            print(f"trial {space.described(trial.config['drawn'])}: {place}", flush=True)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        last = trial.last_result or {}
+        finished = self.job.state / str(last.get("run")) / "models" / "train.json"
+        stopped = "rung_nimg" in last and not finished.exists()
+        if stopped:
+            mark = self.job.stopped(last["run"])
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        ending = f"stopped at kimg {last['nimg'] / 1000:g}" if stopped else "measured"
+        print(f"trial {space.described(trial.config['drawn'])}: {ending}", flush=True)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        print(f"trial {space.described(trial.config['drawn'])}: failed, the others go on", flush=True)
+
+
+def found_of(result: Any, job: Job) -> Found:
+    """What became of a trial, from Tune's result and the run's folder"""
+    drawn, metrics = dict(result.config["drawn"]), result.metrics or {}
+    name = str(metrics.get("run", ""))
+    problem = None if result.error is None else reason(result.error)
+    folder = job.state / name
+    contents = sorted(folder.glob("evaluations/*/metrics.json"), key=os.path.getmtime) if name else []
+    content = json.loads(contents[-1].read_text()) if contents and problem is None else None
+    stopped = problem is None and content is None
+    status = "failed" if problem else "stopped" if stopped else "measured"
+    return Found(drawn, name, status, metrics.get("nimg", 0) / 1000, metrics.get("kid"), content, problem)
+
+
+def reason(error: BaseException) -> str:
+    """The last line of an error that came through Ray, which is the one that says what to do"""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
+
+
+def conclude(trial: Found, job: Job) -> None:
+    """Close the record of a trial whose process could not do that, because it was ended."""
+    if not trial.run or trial.status == "measured":
+        return
+    journal = Journal(job.state / trial.run)
+    with publishing(journal, job.params.tracking):
+        journal.tags({"sweep_outcome": trial.problem or f"stopped at kimg {trial.kimg:g}"})
+        journal.status("FAILED" if trial.problem else "FINISHED")
+
+
+def announce(params: Params, name: str, num_trials: int) -> None:
+    """Say what begins and where to watch it."""
+    psis = ", ".join(f"{psi:g}" for psi in space.psis(params))
+    print(f"sweep {name}: {num_trials} trials of {params.sweep.total_kimg:g} kimg, each measured at psi {psis}")
+    try:
+        uri = tracking.tracking_uri(params.tracking)
+        server = uri if uri.startswith("http") else "http://127.0.0.1:5000"
+        experiment_id = tracking.find_experiment(params.tracking)
+    except tracking.TrackingError as error:
+        print(f"MLflow: {error}. Runs are kept and sent later.", flush=True)
+        return
+    before = "" if uri.startswith("http") else " (after `make ui`)"
+    print(f"trials{before}: {ui.of_sweep(server, experiment_id, name, 'trial')}")
+    print(f"each psi{before}: {ui.of_sweep(server, experiment_id, name, 'psi')}", flush=True)
+
+
+def scaled(options: argparse.Namespace) -> list[str]:
+    """Overrides that --kimg and --gpus stand for"""
+    found = [] if options.kimg is None else [f"sweep.total_kimg={options.kimg}"]
+    if options.gpus is not None:
+        found += [f"sweep.max_concurrent_trials={options.gpus}", "sweep.gpus_per_worker=1.0"]
+        found += ["sweep.cpus_per_worker=1.0"]
+    return [*found, *options.overrides]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.sweep", description="Try parameters and compare.")
+    parser.add_argument("--kimg", type=float, help="of each trial (sweep.total_kimg)")
+    parser.add_argument("--gpus", type=int, help="one trial on each of so many GPUs")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    params = load(overrides=scaled(parser.parse_args(arguments)))
+    reports = Path.cwd() / "reports" / "sweep"
+    found = sweep(params, Path.cwd(), ROOT / "runs", reports)
+    print(sweep_report.summary(found))
+    print(f"table, plots and best.yaml: {reports}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ConfigError, FileNotFoundError, SweepError, TrainError, ValueError) as error:
+        sys.exit(f"sweep: {error}")

@@ -1,0 +1,231 @@
+"""One trial of a sweep: an ordinary run (runs/<fingerprint>/), trained as by the stage `train`, measured at every psi.
+
+It runs in a process that reserves nothing; the workers that it starts hold its share of the machine. A finished trial
+is found again by its fingerprint, an unfinished one resumes. The record of each (trial, psi) lies in
+runs/<fingerprint>/points/.
+
+With population based training (Jaderberg et al. 2017) a trial is a chain of segments, each the training of one
+interval with one set of values, begun with the whole state of its own trial or of a better one:
+runs/<fingerprint>/segments/<hash of the values and of what it begins with>/, so that it too is found again.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from ray import tune
+from ray.train import Checkpoint, Result
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from pipelines import evaluation, ticks
+from pipelines.journal import Journal
+from pipelines.measures import Row, distance_of, metric_names
+from pipelines.params import Params, fingerprint
+from pipelines.pretrained import pretrained_file
+from pipelines.recording import record_evaluation, record_export, record_training
+from pipelines.snapshots import GENERATOR, export
+from pipelines.space import Drawn, described, of_trial
+from pipelines.tracking import publishing
+from pipelines.train import SECTIONS, code_digest, exclusive, fit, open_dataset, run, run_folder
+from stylegan.checkpoint import load_generator
+from stylegan.files import sha256_of, write_json
+from stylegan.metrics.names import KID
+
+PREDECESSOR_SEC = 120.0  # that the processes of a killed sweep may outlive it
+POINTER = "pointer.json"  # what Tune keeps as a checkpoint: where the state lies
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a sweep share."""
+
+    params: Params
+    root: Path  # of archive, weights and pretrained networks
+    state: Path  # runs/
+    name: str  # of the sweep
+
+    def stopped(self, run_name: str) -> Path:
+        """The mark of a trial that the scheduler has ended before its time"""
+        return self.state / "sweeps" / self.name / "stopped" / run_name
+
+
+class Rungs(TuneReportCallback):  # type: ignore[misc]
+    """Tells Tune the KID of every snapshot but the last, whose number is that of the whole trial."""
+
+    def __init__(self, run_name: str, total_nimg: int) -> None:
+        super().__init__()
+        self.run_name, self.total_nimg = run_name, total_nimg
+
+    def after_report(self, run_context: Any, metrics: list[ticks.Row], checkpoint: Checkpoint | None) -> None:
+        if checkpoint is not None and metrics[0]["nimg"] < self.total_nimg and KID in metrics[0]:
+            super().after_report(run_context, [rung(self.run_name, metrics[0])], None)
+
+
+def rung(run_name: str, row: ticks.Row) -> dict[str, Any]:
+    """What a scheduler and a searcher learn of a snapshot; the end of a trial has no rung_nimg"""
+    nimg = round(row["nimg"])
+    return {"run": run_name, "nimg": nimg, "rung_nimg": nimg, "kid": row[KID], "distance": row[KID]}
+
+
+def train_trial(config: Mapping[str, Any], job: Job) -> None:
+    """A whole trial, in a process of Tune; its last report is its end."""
+    params = of_trial(job.params, drawn := dict(config["drawn"]))
+    begin = _member if params.sweep.scheduler == "pbt" else _ordinary
+    folder = begin(params, drawn, job)
+    if folder is None:
+        return
+    content = _measured(params, folder, job)
+    _record(params, drawn, content, folder, job)
+    _tell_rungs(folder, params)
+    best = min(row[distance_of(row)] for row in content["truncation"])
+    nimg = _trained(folder)["trained_nimg"]
+    tune.report({"run": folder.name, "nimg": nimg, "kid": best, "distance": best})
+
+
+def _ordinary(params: Params, drawn: Drawn, job: Job) -> Path | None:
+    """Train, or find the finished run; None for one that the scheduler has stopped"""
+    folder = run_folder(params, job.root, job.state)
+    _await_predecessor(folder)
+    if (folder / "models" / "train.json").exists():
+        return folder
+    _tell_rungs(folder, params)
+    if job.stopped(folder.name).exists():
+        return None
+    _tag(Journal(folder), drawn, job)
+    callback = Rungs(folder.name, round(params.train.total_kimg * 1000))
+    return run(params, job.root, job.state, out=folder, callbacks=[callback])
+
+
+def _tell_rungs(folder: Path, params: Params) -> None:
+    """Tell what a scheduler, which knows nothing of an earlier attempt, compares other trials with."""
+    for row in ticks.read(folder):
+        if KID in row and row["nimg"] < params.train.total_kimg * 1000:
+            tune.report(rung(folder.name, row))
+
+
+def _member(params: Params, drawn: Drawn, job: Job) -> Path:
+    """Train a member of a population from where its checkpoint points to"""
+    number = int(tune.get_context().get_trial_id().rpartition("_")[2])  # the same in every attempt
+    folder = job.state / fingerprint(params.sweep, job.name, str(number), sections=())
+    nimg, start_from = _pointed_to()
+    total, interval = round(params.train.total_kimg * 1000), round(params.sweep.pbt_interval_kimg * 1000)
+    _await_predecessor(folder)
+    row: ticks.Row = {}
+    with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
+        dataset = open_dataset(job.root / "data" / "archive.zip", params)
+        record_training(journal, params, dataset.digest)
+        _tag(journal, drawn, job)
+        while nimg < total:
+            nimg = min((nimg // interval + 1) * interval, total)
+            row, start_from = _segment(params, nimg, start_from, journal, job)
+            numbers = {name: float(value) for name, value in drawn.items() if isinstance(value, int | float)}
+            journal.metrics(nimg, {f"pbt/{name}": value for name, value in numbers.items()})
+            if nimg < total:
+                with tempfile.TemporaryDirectory() as pointer:
+                    write_json(Path(pointer) / POINTER, {"nimg": nimg, "path": str(start_from)})
+                    checkpoint = tune.Checkpoint.from_directory(pointer)
+                    tune.report(rung(folder.name, row) | {"rung_nimg": nimg}, checkpoint=checkpoint)
+        export(Checkpoint(str(start_from)), folder)
+        _write_trained(params, dataset.digest, row, folder, journal)
+    return folder
+
+
+def _pointed_to() -> tuple[int, Path | None]:
+    """Position and folder of the state to go on from; 0 and None at the beginning"""
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
+        return 0, None
+    with checkpoint.as_directory() as folder:
+        pointer = json.loads((Path(folder) / POINTER).read_text())
+    return int(pointer["nimg"]), Path(pointer["path"])
+
+
+def _segment(
+    params: Params, end_nimg: int, start_from: Path | None, journal: Journal, job: Job
+) -> tuple[ticks.Row, Path]:
+    """Train until end_nimg, or find that done, and return the last row and checkpoint."""
+    train = params.train.model_copy(update={"total_kimg": end_nimg / 1000})
+    params = params.model_copy(update={"train": train})
+    dataset = open_dataset(job.root / "data" / "archive.zip", params)
+    origin = "" if start_from is None else start_from.relative_to(job.state).as_posix()
+    name = fingerprint(params, dataset.digest, code_digest(), origin, sections=SECTIONS)
+    folder = journal.folder / "segments" / name
+    done = folder / "done.json"
+    if not done.exists():
+        _await_predecessor(folder)
+        pretrained, assets = pretrained_file(params, job.root), (job.root / "assets").absolute()
+        result: Result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from)
+        assert result.checkpoint is not None, "train() ends with a snapshot"
+        write_json(done, {"row": result.metrics, "checkpoint": result.checkpoint.path, "began_with": origin})
+    found = json.loads(done.read_text())
+    for row in ticks.read(folder):
+        journal.metrics(round(row["nimg"]), {key: row[key] for key in row if key not in ("nimg", "kimg")})
+    return found["row"], Path(found["checkpoint"])
+
+
+def _write_trained(params: Params, archive_sha256: str, row: ticks.Row, folder: Path, journal: Journal) -> None:
+    nimg = round(row["nimg"])
+    trained = {
+        "fingerprint": folder.name, "archive_sha256": archive_sha256, "resume_from": None, "snapshot": "last",
+        "cur_nimg": nimg, "trained_nimg": nimg, "seed": params.train.seed,
+    }  # fmt: skip
+    write_json(folder / "models" / "train.json", trained)
+    record_export(journal, trained)
+    journal.artifact(folder / "models" / GENERATOR)
+    journal.status("FINISHED")
+
+
+def _trained(folder: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((folder / "models" / "train.json").read_text())
+    return value
+
+
+def _await_predecessor(folder: Path) -> None:
+    """Wait until the same trial of a killed sweep is gone; it outlives it by some seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "driver.lock", timeout=PREDECESSOR_SEC):
+        pass
+
+
+def _measured(params: Params, folder: Path, job: Job) -> dict[str, Any]:
+    """Content of metrics.json (schema in pipelines/evaluate.py) of the run's generator, measured once"""
+    generator = folder / "models" / GENERATOR
+    digest, trained = sha256_of(generator), _trained(folder)
+    where = folder / "evaluations" / fingerprint(params, digest, sections=["evaluate"])
+    if not (where / "metrics.json").exists():
+        G = load_generator(generator)
+        dataset = evaluation.open_dataset(job.root / "data" / "archive.zip", G)
+        facts = {"generator_sha256": digest, "cur_nimg": trained["cur_nimg"]}
+        subject = evaluation.Subject(G, trained["seed"], facts)
+        where.mkdir(parents=True, exist_ok=True)
+        evaluation.measure(params, subject, dataset, job.root / "assets", job.state / "features", where)
+    value: dict[str, Any] = json.loads((where / "metrics.json").read_text())
+    return value
+
+
+def _tag(journal: Journal, drawn: Drawn, job: Job) -> None:
+    """Mark the run as a trial; a run may belong to several sweeps, and shows the last."""
+    journal.tags({"sweep": job.name, "sweep_record": "trial", "sweep_trial": described(drawn)})
+
+
+def _record(params: Params, drawn: Drawn, content: Mapping[str, Any], folder: Path, job: Job) -> None:
+    """Record the measurement with the run, and each psi as a run of its own, which parallel coordinates can show."""
+    journal = Journal(folder)
+    _tag(journal, drawn, job)
+    with publishing(journal, params.tracking):
+        record_evaluation(journal, content, params)
+    for row in content["truncation"]:
+        point = Journal(folder / "points" / f"{folder.name}-psi-{row['psi']:g}")
+        with publishing(point, params.tracking):
+            _record_point(point, row, drawn, content["cur_nimg"], job)
+
+
+def _record_point(point: Journal, row: Row, drawn: Drawn, nimg: int, job: Job) -> None:
+    point.params({**drawn, "psi": row["psi"]})
+    point.tags({"sweep": job.name, "sweep_record": "psi", "sweep_trial": described(drawn)})
+    point.summary(nimg, {f"eval/{metric}": row[metric] for metric in metric_names(row)})
+    point.status("FINISHED")
