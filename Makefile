@@ -10,7 +10,7 @@ INSTALLED := .venv/installed
 # Stages start `python`: it has to be the environment's. Not exported to all rules, because $(PYTHON) must stay outside it.
 ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLOW_DISABLE_TELEMETRY=true &&
 
-.PHONY: help repro stop test lint ui bench weights-standard fetch-report clean
+.PHONY: help repro sweep stop test lint ui bench weights-standard fetch-report clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -21,6 +21,11 @@ repro: $(INSTALLED) ## assets, prepare, train, evaluate, render, and the run in 
 	@$(ACTIVATE) python -m pipelines.tracking publish || \
 		echo "Not everything reached the tracking server; nothing is lost, the next 'make repro' sends it." >&2
 	@echo "Report: $(CURDIR)/reports/index.html (open it in a browser). Compare runs: make ui"
+
+# Arguments are for one sweep; what `make sweep` alone runs stands in params.yaml, so DVC knows when it is done.
+sweep: $(INSTALLED) ## try parameters of training and truncation, compare them in MLflow; ARGS="--kimg 200 --gpus 8"
+	@$(ACTIVATE) $(if $(ARGS),dvc repro prepare assets && python -m pipelines.sweep $(ARGS),dvc repro sweep/dvc.yaml)
+	@echo "Results: $(CURDIR)/reports/sweep/table.md. Compare trials: make ui"
 
 stop: $(INSTALLED) ## end what trains here, and Ray's processes that a killed trainer left; ARGS="--list" only shows them
 	@$(ACTIVATE) python -m pipelines.stop $(ARGS)

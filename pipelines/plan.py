@@ -2,6 +2,7 @@
 
     python -m pipelines.plan --preset auto --resolution 256 --gpus 2 --source photos train.total_kimg=5000
     python -m pipelines.plan --preset paper256 --gpus 8 --hours 24 --price 2.50 --reference a100
+    python -m pipelines.plan --from reports/sweep/best.yaml
 
 The only place that knows "auto": what it writes is plain numbers. Values that a preset does not decide keep what
 params.yaml says, and so do the comments.
@@ -24,6 +25,7 @@ from pipelines.document import rewrite, spelt
 from pipelines.params import Params, load, override
 from stylegan.config import ConfigError, PrepareConfig, parse
 from stylegan.pyramid import Resolution, plain, sides
+from stylegan.strict import close_to
 
 PRESETS = Path(__file__).parent / "presets"
 NAMES = ("auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar")
@@ -102,12 +104,33 @@ def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
     }
 
 
+def as_they_are(base: Params) -> Choices:
+    """Every value of params.yaml"""
+    return {path: Choice(value, "kept") for path, value in leaves(base.model_dump(mode="json"))}
+
+
+def file_choices(path: Path, base: Params) -> Choices:
+    """What a file of sections says, such as the best.yaml of a sweep.
+
+    Raises ConfigError for a file that holds no sections, or a name that is no parameter; FileNotFoundError.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"--from {path}: no such file. `make sweep` writes reports/sweep/best.yaml.")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ConfigError(f"--from {path}: holds {type(values).__name__}, expected sections such as `augment:`")
+    found, known = dict(leaves(values)), [*as_they_are(base)]
+    for name in found.keys() - set(known):
+        raise ConfigError(f"--from {path}: {name} is not a parameter; {close_to(name, known)}")
+    return {name: Choice(value, f"--from {path}") for name, value in found.items()}
+
+
 def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params) -> Choices:
     """Every value of params.yaml with its origin.
 
     Raises ConfigError for a resolution that the networks cannot make, or a batch that the GPUs cannot share.
     """
-    kept = {path: Choice(value, "kept") for path, value in leaves(base.model_dump(mode="json"))}
+    kept = as_they_are(base)
     chosen, reference_gpus = preset_choices(preset)
     choices = kept | chosen
     if resolution is not None:
@@ -204,7 +227,11 @@ def plan(options: argparse.Namespace, console: Console) -> None:
     Raises ConfigError, or FileExistsError rather than overwrite a file other than the one it started from.
     """
     base = load(options.base)
-    choices = resolve(options.preset, options.resolution, options.gpus, base)
+    choices = as_they_are(base)
+    if options.preset is not None:
+        choices = resolve(options.preset, options.resolution, options.gpus, base)
+    if options.values is not None:
+        choices |= file_choices(options.values, base)
     if options.source is not None:
         choices["prepare.source"] = Choice(source_of(options.source), "--source")
     if options.resume_from is not None:
@@ -249,11 +276,12 @@ def size(text: str) -> Resolution:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; exits with the message of whatever does not fit."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.plan", description=__doc__.split("\n")[0])
-    parser.add_argument("--preset", choices=NAMES, required=True)
+    parser.add_argument("--preset", choices=NAMES, help="needs --gpus")
+    parser.add_argument("--from", dest="values", type=Path, metavar="FILE", help="values over the preset: best.yaml")
     parser.add_argument(
         "--resolution", type=size, help="pixels, or height x width as 192x256; without it the preset's, or the base's"
     )
-    parser.add_argument("--gpus", type=int, required=True, help="0 plans for the processor")
+    parser.add_argument("--gpus", type=int, help="0 plans for the processor")
     parser.add_argument("--source", help="folder, .zip or data set file of images")
     parser.add_argument("--resume-from", metavar="FILE", help="networks in pretrained/ to start from")
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
@@ -262,7 +290,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)
-    if options.gpus < 0:
+    if options.preset is None and options.values is None:
+        parser.error("one of the arguments --preset and --from is required")
+    if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):
+        parser.error("--preset, which --resolution belongs to, and --gpus go together")
+    if options.gpus is not None and options.gpus < 0:
         parser.error(f"argument --gpus: is {options.gpus}; expected 0 or more")
     try:
         # Piped output has no width; 80 columns would fold the table.

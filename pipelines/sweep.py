@@ -23,7 +23,7 @@ from ray.tune.search import Searcher
 
 from pipelines import cluster, space, sweep_report, tracking, ui
 from pipelines.journal import Journal
-from pipelines.params import ROOT, Axis, Params, SweepConfig, load
+from pipelines.params import ROOT, Axis, Params, load
 from pipelines.sweep_report import Found
 from pipelines.tracking import publishing
 from pipelines.train import TrainError, exclusive, open_dataset
@@ -63,20 +63,19 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
 
 def run_trials(job: Job, drawn: list[space.Drawn] | None) -> list[Found]:
     """Every trial, run by Tune  ->  what became of each"""
-    config = job.params.sweep
-    ledger = Ledger(job)
-    searcher = None if drawn else optuna_searcher(config, ledger.drawn())
-    random.seed(config.seed)  # what pbt copies and changes
-    np.random.seed(config.seed)
-    with cluster.scratch_storage(job.params.cluster) as storage:
+    params, ledger = job.params, Ledger(job)
+    searcher = None if drawn else optuna_searcher(params, ledger.drawn())
+    random.seed(params.sweep.seed)  # what pbt copies and changes
+    np.random.seed(params.sweep.seed)
+    with cluster.scratch_storage(params.cluster) as storage:
         results = tune.Tuner(
             # Empty resources are refused; the workers reserve what they need.
             tune.with_resources(tune.with_parameters(train_trial, job=job), {"CPU": 0, "memory": _MEBIBYTE}),
-            param_space={"drawn": tune.grid_search(drawn) if drawn else domains(config)},
+            param_space={"drawn": tune.grid_search(drawn) if drawn else domains(params)},
             tune_config=tune.TuneConfig(
-                num_samples=1 if drawn else config.num_trials,
-                max_concurrent_trials=config.max_concurrent_trials,
-                scheduler=scheduler(config),
+                num_samples=1 if drawn else params.sweep.num_trials,
+                max_concurrent_trials=params.sweep.max_concurrent_trials,
+                scheduler=scheduler(params),
                 search_alg=searcher,
                 reuse_actors=False,  # a trial that is stopped or paused still has its workers
             ),
@@ -85,27 +84,29 @@ def run_trials(job: Job, drawn: list[space.Drawn] | None) -> list[Found]:
     return [found_of(result, job) for result in results]
 
 
-def scheduler(config: SweepConfig) -> TrialScheduler | None:
+def scheduler(params: Params) -> TrialScheduler | None:
     """What stops or changes trials; they are judged by the KID of their snapshots"""
-    if config.scheduler == "asha":
+    if params.sweep.scheduler == "asha":
         return ASHAScheduler(
             time_attr="rung_nimg",
             metric="kid",
             mode="min",
-            max_t=round(config.total_kimg * 1000),
-            grace_period=round(config.asha_grace_kimg * 1000),
-            reduction_factor=config.asha_reduction_factor,
+            max_t=round(params.sweep.total_kimg * 1000),
+            grace_period=round(params.sweep.asha_grace_kimg * 1000),
+            reduction_factor=params.sweep.asha_reduction_factor,
         )
-    if config.scheduler == "pbt":
+    if params.sweep.scheduler == "pbt":
         return PopulationBasedTraining(
             time_attr="rung_nimg",
             metric="kid",
             mode="min",
-            perturbation_interval=round(config.pbt_interval_kimg * 1000),
-            quantile_fraction=config.pbt_quantile,
-            hyperparam_mutations={"drawn": {axis.parameter: mutation(axis) for axis in space.trained_axes(config)}},
+            perturbation_interval=round(params.sweep.pbt_interval_kimg * 1000),
+            quantile_fraction=params.sweep.pbt_quantile,
+            hyperparam_mutations={
+                "drawn": {axis.parameter: mutation(axis) for axis in space.trained_axes(params.sweep)}
+            },
             perturbation_factors=FACTORS,
-            custom_explore_fn=lambda drawn: within(drawn, config),
+            custom_explore_fn=lambda drawn: within(drawn, params),
             require_attrs=False,  # the end of a trial is no occasion
             synch=True,
         )
@@ -117,19 +118,19 @@ def mutation(axis: Axis) -> Any:
     return list(axis.values) if axis.draw in ("grid", "choice") else domain(axis)
 
 
-def within(config: Mapping[str, Any], sweep: SweepConfig) -> dict[str, Any]:
+def within(config: Mapping[str, Any], params: Params) -> dict[str, Any]:
     """A changed configuration with its numbers inside the ranges of the space"""
     drawn = dict(config["drawn"])
-    for axis in space.trained_axes(sweep):
+    for axis in space.trained_axes(params.sweep):
         if axis.draw in ("uniform", "loguniform"):
             low, high = axis.values
             drawn[axis.parameter] = space.rounded(min(max(drawn[axis.parameter], low), high))
     return {**config, "drawn": drawn}
 
 
-def domains(config: SweepConfig) -> dict[str, Any]:
+def domains(params: Params) -> dict[str, Any]:
     """The space as Tune spells it"""
-    return {axis.parameter: domain(axis) for axis in space.trained_axes(config)}
+    return {axis.parameter: domain(axis) for axis in space.trained_axes(params.sweep)}
 
 
 def domain(axis: Axis) -> Any:
@@ -139,7 +140,7 @@ def domain(axis: Axis) -> Any:
     return (tune.loguniform if axis.draw == "loguniform" else tune.uniform)(*axis.values)
 
 
-def optuna_searcher(config: SweepConfig, before: Sequence[space.Drawn]) -> Searcher:
+def optuna_searcher(params: Params, before: Sequence[space.Drawn]) -> Searcher:
     """Optuna's TPE; what an earlier attempt drew is drawn again first.
 
     Raises ConfigError where Optuna is not installed.
@@ -157,7 +158,7 @@ def optuna_searcher(config: SweepConfig, before: Sequence[space.Drawn]) -> Searc
     return OptunaSearch(
         metric="distance",
         mode="min",
-        sampler=optuna.samplers.TPESampler(seed=config.seed),
+        sampler=optuna.samplers.TPESampler(seed=params.sweep.seed),
         points_to_evaluate=points or None,
     )
 

@@ -13,6 +13,7 @@ import yaml
 
 from pipelines.params import Params
 from pipelines.pretrained import FOLDER
+from pipelines.space import TRAINED
 from pipelines.train import SECTIONS
 from stylegan.config import Config
 from stylegan.data import ImageDataset
@@ -20,8 +21,8 @@ from stylegan.state import TrainState
 from stylegan.train import train
 
 STAGES = ("assets", "prepare", "train", "evaluate", "render")
+ALL = (*STAGES, "sweep")  # the last has a pipeline of its own, sweep/dvc.yaml
 HOW_TO_RUN = {"cluster", "tracking"}
-OWN_PIPELINE = {"sweep"}  # of sweep/dvc.yaml
 # Decides where things run, what is recorded, how parameters are read and files written: not what is computed.
 PLUMBING = {
     "pipelines.cluster", "pipelines.evaluate_file", "pipelines.journal", "pipelines.params", "pipelines.progress",
@@ -36,6 +37,14 @@ READ_BY_CODE = {"assets": {"requirements-assets.txt"}, "render": {"pipelines/rep
 def stages(repository: Path) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((repository / "dvc.yaml").read_text())
     return dict(content["stages"])
+
+
+@pytest.fixture(scope="module")
+def every(stages: dict[str, Any], repository: Path) -> dict[str, Any]:
+    """The stages of both pipelines"""
+    content: dict[str, Any] = yaml.safe_load((repository / "sweep" / "dvc.yaml").read_text())
+    assert all(stage["wdir"] == ".." for stage in content["stages"].values())
+    return stages | content["stages"]
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +85,20 @@ def test_stages_are_the_chain_in_order(stages: dict[str, Any]) -> None:
     assert tuple(stages) == STAGES
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_stage_is_a_module_with_a_main_of_its_name(name: str, stages: dict[str, Any]) -> None:
-    assert stages[name]["cmd"] == f"python -m pipelines.{name}"
+@pytest.mark.parametrize("name", ALL)
+def test_stage_is_a_module_with_a_main_of_its_name(name: str, every: dict[str, Any]) -> None:
+    assert every[name]["cmd"] == f"python -m pipelines.{name}"
     assert callable(importlib.import_module(f"pipelines.{name}").main)
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", ALL)
 def test_stage_reruns_when_code_that_it_imports_changes(
-    name: str, stages: dict[str, Any], graph: grimp.ImportGraph, repository: Path
+    name: str, every: dict[str, Any], graph: grimp.ImportGraph, repository: Path
 ) -> None:
     needed = {file_of(module, repository) for module in imported(name, graph)} | READ_BY_CODE.get(name, set())
     # A package's own file runs before its modules, but holds only names.
     needed = {file for file in needed if not file.endswith("__init__.py")}
-    listed = {file for file in code_deps(stages[name], repository) if not file.endswith("__init__.py")}
+    listed = {file for file in code_deps(every[name], repository) if not file.endswith("__init__.py")}
     assert sorted(listed) == sorted(needed)
 
 
@@ -125,7 +134,7 @@ def test_stage_reruns_when_a_section_that_it_reads_changes(
     read = sections_read(modules, repository) | (
         read_in_training(tiny_params, tiny_archive) if name == "train" else set()
     )
-    assert set(stages[name].get("params", [])) == read - HOW_TO_RUN
+    assert set(stages[name].get("params", [])) == read - HOW_TO_RUN - {"sweep"}
 
 
 class Recorder:
@@ -158,8 +167,15 @@ def test_no_stage_reruns_when_only_the_place_to_run_changes(stages: dict[str, An
         assert not HOW_TO_RUN & set(stage.get("params", []))
 
 
-def test_every_section_is_listed_by_a_stage_or_says_how_to_run(stages: dict[str, Any]) -> None:
-    listed = {section for stage in stages.values() for section in stage.get("params", [])}
+def test_the_sweep_reruns_when_what_it_varies_or_measures_changes(every: dict[str, Any]) -> None:
+    # Its code looks at all sections for the names of parameters; of the archive it reads the file.
+    assert set(every["sweep"]["params"]) == {*SECTIONS, "evaluate", "sweep"}
+    assert set(TRAINED) == set(SECTIONS)
+    assert {"data/archive.zip", "assets/efficientnet_lite0.safetensors", FOLDER} <= set(every["sweep"]["deps"])
+
+
+def test_every_section_is_listed_by_a_stage_or_says_how_to_run(every: dict[str, Any]) -> None:
+    listed = {section for stage in every.values() for section in stage.get("params", [])}
     assert listed | HOW_TO_RUN == set(Params.model_fields)
 
 
@@ -171,8 +187,8 @@ def test_networks_to_start_from_are_a_dependency_of_training(stages: dict[str, A
     assert FOLDER in stages["train"]["deps"]
 
 
-def test_generated_files_are_not_under_version_control(stages: dict[str, Any], repository: Path) -> None:
+def test_generated_files_are_not_under_version_control(every: dict[str, Any], repository: Path) -> None:
     ignored = (repository / ".gitignore").read_text().splitlines()
-    for stage in stages.values():
+    for stage in every.values():
         for out in stage.get("outs", []) + stage.get("metrics", []):
             assert f"/{out.split('/')[0]}/" in ignored

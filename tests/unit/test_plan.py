@@ -1,6 +1,7 @@
 """The planner computes the published sizes, fits them to the GPUs, and keeps what it does not decide."""
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def test_every_preset_is_valid_on_usual_numbers_of_gpus(base: Params, preset: st
 def test_every_preset_decides_everything_that_training_computes(base: Params, preset: str) -> None:
     kept = {path for path, choice in plan.resolve(preset, 256, 1, base).items() if choice.origin == "kept"}
     sections = {path.split(".")[0] for path in kept}
-    assert sections == {"prepare", "data", "train", "monitor", "evaluate", "render", "cluster", "tracking"}
+    assert sections == {"prepare", "data", "train", "monitor", "evaluate", "render", "cluster", "tracking", "sweep"}
     assert {path for path in kept if path.startswith("train.")} == {"train.seed"}
 
 
@@ -311,3 +312,48 @@ def test_an_official_file_has_to_be_imported_before_training_starts_from_it(
         "--resume-from pretrained/face.pkl: an official file. Run `python -m stylegan import pretrained/face.pkl "
         "pretrained/face.safetensors` and name pretrained/face.safetensors."
     )
+
+
+BEST = "# kid 0.3\naugment: {ada_target: 0.4}\nrender: {truncation_psi: 0.7}\n"
+
+
+def test_the_best_of_a_sweep_becomes_the_parameters_and_nothing_else_changes(base: Params, copy: Path) -> None:
+    best = copy.parent / "best.yaml"
+    best.write_text(BEST)
+    run(copy, "--from", str(best))
+    expected = base.model_dump(mode="json")
+    expected["augment"]["ada_target"], expected["render"]["truncation_psi"] = 0.4, 0.7
+    assert load(copy).model_dump(mode="json") == expected
+
+
+def test_the_best_of_a_sweep_goes_over_a_preset(base: Params, copy: Path) -> None:
+    best = copy.parent / "best.yaml"
+    best.write_text(BEST)
+    run(copy, "--preset", "paper256", "--gpus", "8", "--from", str(best))
+    expected = planned(base, "paper256", gpus=8).model_dump(mode="json")
+    expected["augment"]["ada_target"], expected["render"]["truncation_psi"] = 0.4, 0.7
+    assert load(copy).model_dump(mode="json") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "no such file. `make sweep` writes reports/sweep/best.yaml."),
+        ("- 1", "holds list, expected sections such as `augment:`"),
+        ("augment: {ada_targe: 0.4}", "augment.ada_targe is not a parameter; did you mean augment.ada_target?"),
+    ],
+)
+def test_a_file_of_values_that_cannot_be_used_is_refused(copy: Path, text: str | None, expected: str) -> None:
+    best, before = copy.parent / "best.yaml", copy.read_bytes()
+    if text is not None:
+        best.write_text(text)
+    with pytest.raises(SystemExit, match=re.escape(f"--from {best}: {expected}")):
+        run(copy, "--from", str(best))
+    assert copy.read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [[], ["--gpus", "2", "--from", "best.yaml"], ["--preset", "auto"]])
+def test_a_preset_goes_with_gpus_and_something_has_to_be_asked_for(copy: Path, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(copy, *arguments)
+    assert caught.value.code == 2
