@@ -9,7 +9,6 @@ same command tries it again. What is written: see pipelines/sweep_report.py.
 
 import argparse
 import json
-import os
 import random
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from pipelines.params import ROOT, Axis, Params, load
 from pipelines.sweep_report import Found
 from pipelines.tracking import publishing
 from pipelines.train import TrainError, exclusive, open_dataset
-from pipelines.trial import Job, train_trial
+from pipelines.trial import Job, member_number, train_trial
 from stylegan.config import ConfigError
 from stylegan.files import write_json
 
@@ -65,8 +64,6 @@ def run_trials(job: Job, drawn: list[space.Drawn] | None) -> list[Found]:
     """Every trial, run by Tune  ->  what became of each"""
     params, ledger = job.params, Ledger(job)
     searcher = None if drawn else optuna_searcher(params, ledger.drawn())
-    random.seed(params.sweep.seed)  # what pbt copies and changes
-    np.random.seed(params.sweep.seed)
     with cluster.scratch_storage(params.cluster) as storage:
         results = tune.Tuner(
             # Empty resources are refused; the workers reserve what they need.
@@ -96,7 +93,8 @@ def scheduler(params: Params) -> TrialScheduler | None:
             reduction_factor=params.sweep.asha_reduction_factor,
         )
     if params.sweep.scheduler == "pbt":
-        return PopulationBasedTraining(
+        return Population(
+            params.sweep.seed,
             time_attr="rung_nimg",
             metric="kid",
             mode="min",
@@ -111,6 +109,23 @@ def scheduler(params: Params) -> TrialScheduler | None:
             synch=True,
         )
     return None
+
+
+class Population(PopulationBasedTraining):  # type: ignore[misc]
+    """Decides by the seed, the member and its position alone, so that a sweep which was killed decides the same again.
+
+    Ray draws from the global generators, which others use in between; where it does is no public interface of Ray 2.60.
+    """
+
+    def __init__(self, seed: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._seed = seed
+
+    def _checkpoint_or_exploit(self, trial: Any, *others: Any) -> None:
+        numbers = [self._seed, member_number(trial.trial_id), self._trial_state[trial].last_train_time]
+        random.seed(repr(numbers))
+        np.random.seed(np.random.SeedSequence(numbers).generate_state(4))
+        super()._checkpoint_or_exploit(trial, *others)
 
 
 def mutation(axis: Axis) -> Any:
@@ -188,13 +203,11 @@ class Ledger(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
-        finished = self.job.state / str(last.get("run")) / "models" / "train.json"
-        stopped = "rung_nimg" in last and not finished.exists()
-        if stopped:
-            mark = self.job.stopped(last["run"])
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
-        ending = f"stopped at kimg {last['nimg'] / 1000:g}" if stopped else "measured"
+        is_stopped = "rung_nimg" in last and "evaluation" not in last
+        mark = self.job.stopped(str(last.get("run")))
+        if is_stopped and not mark.exists():
+            write_json(mark, {"nimg": last["nimg"], "kid": last["kid"]})
+        ending = "stopped" if is_stopped else "measured"
         print(f"trial {space.described(trial.config['drawn'])}: {ending}", flush=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -203,15 +216,16 @@ class Ledger(tune.Callback):  # type: ignore[misc]
 
 def found_of(result: Any, job: Job) -> Found:
     """What became of a trial, from Tune's result and the run's folder"""
-    drawn, metrics = dict(result.config["drawn"]), result.metrics or {}
-    name = str(metrics.get("run", ""))
+    drawn, metrics = dict(result.config["drawn"]), dict(result.metrics or {})
     problem = None if result.error is None else reason(result.error)
-    folder = job.state / name
-    contents = sorted(folder.glob("evaluations/*/metrics.json"), key=os.path.getmtime) if name else []
-    content = json.loads(contents[-1].read_text()) if contents and problem is None else None
-    stopped = problem is None and content is None
-    status = "failed" if problem else "stopped" if stopped else "measured"
-    return Found(drawn, name, status, metrics.get("nimg", 0) / 1000, metrics.get("kid"), content, problem)
+    name, evaluation = str(metrics.get("run", "")), metrics.get("evaluation")
+    if problem is None and evaluation is None:
+        metrics |= json.loads(job.stopped(name).read_text())
+    status = "failed" if problem else "measured" if evaluation else "stopped"
+    kimg, kid = metrics.get("nimg", 0) / 1000, metrics.get("kid")
+    path = job.state / name / "evaluations" / str(evaluation) / "metrics.json"
+    content = json.loads(path.read_text()) if status == "measured" else None
+    return Found(drawn, name, status, kimg, kid, content, problem)
 
 
 def reason(error: BaseException) -> str:

@@ -78,38 +78,48 @@ def train_trial(config: Mapping[str, Any], job: Job) -> None:
     folder = begin(params, drawn, job)
     if folder is None:
         return
-    content = _measured(params, folder, job)
+    evaluation = _evaluated(params, folder, job)
+    content = json.loads((evaluation / "metrics.json").read_text())
     _record(params, drawn, content, folder, job)
-    _tell_rungs(folder, params)
+    found = {"evaluation": evaluation.name}
+    _tell_rungs(folder, params, found)
     best = min(row[distance_of(row)] for row in content["truncation"])
     nimg = _trained(folder)["trained_nimg"]
-    tune.report({"run": folder.name, "nimg": nimg, "kid": best, "distance": best})
+    tune.report({"run": folder.name, "nimg": nimg, "kid": best, "distance": best, **found})
 
 
 def _ordinary(params: Params, drawn: Drawn, job: Job) -> Path | None:
     """Train, or find the finished run; None for one that the scheduler has stopped"""
     folder = run_folder(params, job.root, job.state)
     _await_predecessor(folder)
-    if (folder / "models" / "train.json").exists():
+    mark = job.stopped(folder.name)
+    if (folder / "models" / "train.json").exists() and not mark.exists():
         return folder
-    _tell_rungs(folder, params)
-    if job.stopped(folder.name).exists():
+    _tell_rungs(folder, params, {})
+    if mark.exists():
         return None
     _tag(Journal(folder), drawn, job)
     callback = Rungs(folder.name, round(params.train.total_kimg * 1000))
     return run(params, job.root, job.state, out=folder, callbacks=[callback])
 
 
-def _tell_rungs(folder: Path, params: Params) -> None:
+def _tell_rungs(folder: Path, params: Params, more: Mapping[str, str]) -> None:
     """Tell what a scheduler, which knows nothing of an earlier attempt, compares other trials with."""
+    if params.sweep.scheduler != "asha":
+        return
     for row in ticks.read(folder):
         if KID in row and row["nimg"] < params.train.total_kimg * 1000:
-            tune.report(rung(folder.name, row))
+            tune.report({**rung(folder.name, row), **more})
+
+
+def member_number(trial_id: str) -> int:
+    """Place of a trial of a grid among the others, the same in every attempt"""
+    return int(trial_id.rpartition("_")[2])
 
 
 def _member(params: Params, drawn: Drawn, job: Job) -> Path:
     """Train a member of a population from where its checkpoint points to"""
-    number = int(tune.get_context().get_trial_id().rpartition("_")[2])  # the same in every attempt
+    number = member_number(tune.get_context().get_trial_id())
     folder = job.state / fingerprint(params.sweep, job.name, str(number), sections=())
     nimg, start_from = _pointed_to()
     total, interval = round(params.train.total_kimg * 1000), round(params.sweep.pbt_interval_kimg * 1000)
@@ -191,8 +201,8 @@ def _await_predecessor(folder: Path) -> None:
         pass
 
 
-def _measured(params: Params, folder: Path, job: Job) -> dict[str, Any]:
-    """Content of metrics.json (schema in pipelines/evaluate.py) of the run's generator, measured once"""
+def _evaluated(params: Params, folder: Path, job: Job) -> Path:
+    """Folder with the reports (schema in pipelines/evaluate.py) on the run's generator, which is measured once"""
     generator = folder / "models" / GENERATOR
     digest, trained = sha256_of(generator), _trained(folder)
     where = folder / "evaluations" / fingerprint(params, digest, sections=["evaluate"])
@@ -203,8 +213,7 @@ def _measured(params: Params, folder: Path, job: Job) -> dict[str, Any]:
         subject = evaluation.Subject(G, trained["seed"], facts)
         where.mkdir(parents=True, exist_ok=True)
         evaluation.measure(params, subject, dataset, job.root / "assets", job.state / "features", where)
-    value: dict[str, Any] = json.loads((where / "metrics.json").read_text())
-    return value
+    return where
 
 
 def _tag(journal: Journal, drawn: Drawn, job: Job) -> None:
