@@ -147,14 +147,14 @@ def test_asha_stops_a_bad_trial_and_saves_its_compute(make_tree: Callable[..., T
 def test_members_of_a_population_go_on_from_the_state_of_better_ones(make_tree: Callable[..., Tree]) -> None:
     tree = make_tree(
         "sweep.space=[{parameter: loss.r1_gamma, draw: loguniform, values: [0.001, 10.0]}, "
-        "{parameter: augment.ada_target, draw: uniform, values: [0.2, 0.9]}]",
+        "{parameter: augment.ada_target, draw: uniform, values: [0.2, 0.9]}, " + PSI + "]",
         "sweep.searcher=random", "sweep.num_trials=2", "sweep.scheduler=pbt", "sweep.pbt_interval_kimg=0.032",
-        "sweep.pbt_quantile=0.5", "sweep.total_kimg=0.096",
+        "sweep.pbt_quantile=0.5", "sweep.total_kimg=0.064",
     )  # fmt: skip
     tree.sweep()
     table = tree.table()
     assert {row["status"] for row in table} == {"measured"}
-    assert {row["kimg"] for row in table} == {"0.096"}
+    assert {row["kimg"] for row in table} == {"0.064"}
     copied = [
         (done, origin)
         for done in (tree.folder / "runs").glob("*/segments/*/done.json")
