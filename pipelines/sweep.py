@@ -20,9 +20,10 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import Searcher
 
-from pipelines import cluster, space, sweep_report, tracking, ui
+from pipelines import cluster, space, store, sweep_report, tracking, ui
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Axis, Params, load
+from pipelines.store import StoreError
 from pipelines.sweep_report import Found
 from pipelines.tracking import publishing
 from pipelines.train import TrainError, exclusive, open_dataset
@@ -64,7 +65,8 @@ def run_trials(job: Job, drawn: list[space.Drawn] | None) -> list[Found]:
     """Every trial, run by Tune  ->  what became of each"""
     params, ledger = job.params, Ledger(job)
     searcher = None if drawn else optuna_searcher(params, ledger.drawn())
-    with cluster.scratch_storage(params.cluster) as storage:
+    with cluster.scratch_storage(params.cluster) as url:
+        storage, filesystem = store.for_ray(url)
         results = tune.Tuner(
             # Empty resources are refused; the workers reserve what they need.
             tune.with_resources(tune.with_parameters(train_trial, job=job), {"CPU": 0, "memory": _MEBIBYTE}),
@@ -76,7 +78,13 @@ def run_trials(job: Job, drawn: list[space.Drawn] | None) -> list[Found]:
                 search_alg=searcher,
                 reuse_actors=False,  # a trial that is stopped or paused still has its workers
             ),
-            run_config=tune.RunConfig(name="tune", storage_path=storage, callbacks=[ledger], verbose=0),
+            run_config=tune.RunConfig(
+                name=f"sweep-{job.name}",
+                storage_path=storage,
+                storage_filesystem=filesystem,
+                callbacks=[ledger],
+                verbose=0,
+            ),
         ).fit()
     return [found_of(result, job) for result in results]
 
@@ -285,5 +293,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ConfigError, FileNotFoundError, SweepError, TrainError, ValueError) as error:
+    except (FileNotFoundError, StoreError, SweepError, TrainError, ValueError) as error:
         sys.exit(f"sweep: {error}")

@@ -18,10 +18,10 @@ from typing import Any
 
 from filelock import FileLock
 from ray import tune
-from ray.train import Checkpoint, Result
+from ray.train import Checkpoint
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from pipelines import evaluation, ticks
+from pipelines import cluster, evaluation, store, ticks
 from pipelines.journal import Journal
 from pipelines.measures import Row, distance_of, metric_names
 from pipelines.params import Params, fingerprint
@@ -121,7 +121,7 @@ def _member(params: Params, drawn: Drawn, job: Job) -> Path:
     """Train a member of a population from where its checkpoint points to"""
     number = member_number(tune.get_context().get_trial_id())
     folder = job.state / fingerprint(params.sweep, job.name, str(number), sections=())
-    nimg, start_from = _pointed_to()
+    nimg, begin = _pointed_to()
     total, interval = round(params.train.total_kimg * 1000), round(params.sweep.pbt_interval_kimg * 1000)
     _await_predecessor(folder)
     row: ticks.Row = {}
@@ -131,50 +131,59 @@ def _member(params: Params, drawn: Drawn, job: Job) -> Path:
         _tag(journal, drawn, job)
         while nimg < total:
             nimg = min((nimg // interval + 1) * interval, total)
-            row, start_from = _segment(params, nimg, start_from, journal, job)
+            row, begin = _segment(params, nimg, begin, journal, job)
             numbers = {name: float(value) for name, value in drawn.items() if isinstance(value, int | float)}
             journal.metrics(nimg, {f"pbt/{name}": value for name, value in numbers.items()})
             if nimg < total:
                 with tempfile.TemporaryDirectory() as pointer:
-                    write_json(Path(pointer) / POINTER, {"nimg": nimg, "path": str(start_from)})
+                    write_json(Path(pointer) / POINTER, {"nimg": nimg, "url": begin})
                     checkpoint = tune.Checkpoint.from_directory(pointer)
                     tune.report(rung(folder.name, row) | {"rung_nimg": nimg}, checkpoint=checkpoint)
-        export(Checkpoint(str(start_from)), folder)
+        assert begin is not None, "a trial has at least one segment"
+        export(_checkpoint(begin), folder)
         _write_trained(params, dataset.digest, row, folder, journal)
     return folder
 
 
-def _pointed_to() -> tuple[int, Path | None]:
-    """Position and folder of the state to go on from; 0 and None at the beginning"""
+def _pointed_to() -> tuple[int, str | None]:
+    """Position and address of the state to go on from; 0 and None at the beginning"""
     checkpoint = tune.get_checkpoint()
     if checkpoint is None:
         return 0, None
     with checkpoint.as_directory() as folder:
         pointer = json.loads((Path(folder) / POINTER).read_text())
-    return int(pointer["nimg"]), Path(pointer["path"])
+    return int(pointer["nimg"]), str(pointer["url"])
 
 
-def _segment(
-    params: Params, end_nimg: int, start_from: Path | None, journal: Journal, job: Job
-) -> tuple[ticks.Row, Path]:
-    """Train until end_nimg, or find that done, and return the last row and checkpoint."""
+def _segment(params: Params, end_nimg: int, begin: str | None, journal: Journal, job: Job) -> tuple[ticks.Row, str]:
+    """Train until end_nimg, or find that done, and return the last row and the address of the last checkpoint."""
     train = params.train.model_copy(update={"total_kimg": end_nimg / 1000})
     params = params.model_copy(update={"train": train})
     dataset = open_dataset(job.root / "data" / "archive.zip", params)
-    origin = "" if start_from is None else start_from.relative_to(job.state).as_posix()
+    origin = (
+        "" if begin is None else "/".join(begin.partition("?")[0].split("/")[-3:])
+    )  # wherever the state of runs lies
     name = fingerprint(params, dataset.digest, code_digest(), origin, sections=SECTIONS)
     folder = journal.folder / "segments" / name
     done = folder / "done.json"
     if not done.exists():
         _await_predecessor(folder)
         pretrained, assets = pretrained_file(params, job.root), (job.root / "assets").absolute()
-        result: Result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from)
+        start_from = [] if begin is None else [_checkpoint(begin)]
+        result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from)
         assert result.checkpoint is not None, "train() ends with a snapshot"
-        write_json(done, {"row": result.metrics, "checkpoint": result.checkpoint.path, "began_with": origin})
+        state = cluster.run_state(params.cluster, folder)
+        url = store.join(state, "checkpoints", Path(result.checkpoint.path).name)
+        write_json(done, {"row": result.metrics, "checkpoint": url, "began_with": begin})
     found = json.loads(done.read_text())
     for row in ticks.read(folder):
         journal.metrics(round(row["nimg"]), {key: row[key] for key in row if key not in ("nimg", "kimg")})
-    return found["row"], Path(found["checkpoint"])
+    return found["row"], found["checkpoint"]
+
+
+def _checkpoint(url: str) -> Checkpoint:
+    fs, path = store.filesystem(url)
+    return Checkpoint(path, fs)
 
 
 def _write_trained(params: Params, archive_sha256: str, row: ticks.Row, folder: Path, journal: Journal) -> None:
