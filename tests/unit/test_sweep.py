@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipelines import sweep, sweep_charts, sweep_report, ui
+from pipelines import search, sweep, sweep_charts, sweep_report, ui
 from pipelines.params import Params, load
 from pipelines.sweep_report import Found
 from stylegan.config import ConfigError
@@ -123,9 +123,9 @@ def test_pbt_changes_values_within_their_ranges_only(make_params: Make) -> None:
         "sweep.space=[{parameter: augment.ada_target, draw: uniform, values: [0.2, 0.9]}, "
         "{parameter: augment.mode, draw: choice, values: [ada, none]}]"
     )
-    changed = sweep.within({"drawn": {"augment.ada_target": 1.08, "augment.mode": "ada"}}, params)
+    changed = search.within({"drawn": {"augment.ada_target": 1.08, "augment.mode": "ada"}}, params)
     assert changed == {"drawn": {"augment.ada_target": 0.9, "augment.mode": "ada"}}
-    changed = sweep.within({"drawn": {"augment.ada_target": 0.123456, "augment.mode": "ada"}}, params)
+    changed = search.within({"drawn": {"augment.ada_target": 0.123456, "augment.mode": "ada"}}, params)
     assert changed["drawn"]["augment.ada_target"] == 0.2
 
 
@@ -134,7 +134,7 @@ def test_schedulers_judge_by_kid_at_images_seen(make_params: Make, name: str) ->
     params = make_params(
         f"sweep.scheduler={name}", "sweep.space=[{parameter: augment.ada_target, draw: grid, values: [0.4, 0.8]}]"
     )
-    found = sweep.scheduler(params)
+    found = search.scheduler(params)
     assert (found is None) == (name == "none")
     if found is not None:
         assert (found._time_attr, found._metric, found._metric_op) == ("rung_nimg", "kid", -1)
@@ -143,7 +143,7 @@ def test_schedulers_judge_by_kid_at_images_seen(make_params: Make, name: str) ->
 def test_without_optuna_the_remedy_is_named(make_params: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError) as caught:
-        sweep.optuna_searcher(make_params(), [])
+        search.optuna_searcher(make_params(), [])
     assert str(caught.value) == (
         "sweep.searcher is optuna, which is not installed. Run `pip install optuna==5.0.0`, or set sweep.searcher to "
         "random."
@@ -155,8 +155,8 @@ def test_optuna_draws_again_what_it_drew_before_and_stays_in_the_ranges(make_par
     params = make_params(
         "sweep.space=[{parameter: augment.ada_target, draw: uniform, values: [0.2, 0.9]}]", "sweep.searcher=optuna"
     )
-    searcher = sweep.optuna_searcher(params, [{"augment.ada_target": 0.321}])
-    searcher.set_search_properties(None, None, {"drawn": sweep.domains(params)})
+    searcher = search.optuna_searcher(params, [{"augment.ada_target": 0.321}])
+    searcher.set_search_properties(None, None, {"drawn": search.domains(params)})
     drawn = [searcher.suggest(str(i))["drawn"]["augment.ada_target"] for i in range(3)]
     assert drawn[0] == 0.321
     assert all(0.2 <= value <= 0.9 for value in drawn)
