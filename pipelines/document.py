@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from stylegan.files import replacing
@@ -57,9 +57,11 @@ def spelt(value: Any) -> str:
 
 def _styled(value: Any) -> Any:
     if isinstance(value, list):
-        items = CommentedSeq(value)
+        items = CommentedSeq([_styled(item) for item in value])
         items.fa.set_flow_style()
         return items
+    if isinstance(value, Mapping):  # of a list, such as sweep.space
+        return CommentedMap({key: _styled(item) for key, item in value.items()})
     # PyYAML takes a bare `on` or `1_0` for something else than text, and quotes it.
     return SingleQuotedScalarString(value) if isinstance(value, str) and spelt(value).startswith("'") else value
 

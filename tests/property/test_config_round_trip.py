@@ -37,10 +37,16 @@ def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that the type of a parameter admits."""
     if "anyOf" in schema:
         return st.one_of([values_of(option) for option in schema["anyOf"]])
+    if "$ref" in schema:
+        return values_of(SCHEMA["$defs"][schema["$ref"].split("/")[-1]])
+    if "properties" in schema:
+        return st.fixed_dictionaries({key: values_of(value) for key, value in schema["properties"].items()})
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if "prefixItems" in schema:
         return st.tuples(*map(values_of, schema["prefixItems"])).map(list)
+    if "type" not in schema:  # whatever a plain value may be
+        return st.one_of([values_of({"type": kind}) for kind in ("null", "boolean", "integer", "number", "string")])
     kind = schema["type"]
     if kind == "array":
         return st.lists(values_of(schema["items"]), min_size=schema.get("minItems", 0), max_size=5)
