@@ -357,3 +357,10 @@ def test_a_preset_goes_with_gpus_and_something_has_to_be_asked_for(copy: Path, a
     with pytest.raises(SystemExit) as caught:
         run(copy, *arguments)
     assert caught.value.code == 2
+
+
+def test_a_list_of_mappings_reads_back_as_it_was_in_either_dialect_of_yaml() -> None:
+    value = [{"parameter": "on", "draw": "grid", "values": [1e-8, "no", "1_0", None]}]
+    text = rewritten("sweep:\n  space: [1]  # what is tried\n", {"sweep.space": value})
+    assert yaml.safe_load(text) == {"sweep": {"space": value}}
+    assert "# what is tried" in text
