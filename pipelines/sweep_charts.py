@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipelines.charts import COLOURS, png
-from pipelines.measures import kind_of, label_of, name_of
+from pipelines.measures import kind_of, label_of, name_of, short
 
 Rows = Sequence[Mapping[str, Any]]
 AXES = ("kid", "fid", "precision", "recall", "ppl")  # metrics that parallel coordinates show
@@ -110,7 +110,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.3g}" if _is_number(value) else str(value)
+    return short(float(value), 3) if _is_number(value) else str(value)
 
 
 def _psi_colours(rows: Rows) -> list[tuple[float, Any]]:
