@@ -15,7 +15,13 @@ import yaml
 
 from pipelines.params import Params
 
-pytestmark = [pytest.mark.distributed, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.distributed,
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    # MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
+]
 
 Make = Callable[..., Params]
 PSI = "{parameter: evaluate.truncation_psi, draw: grid, values: [0.5, 1.0]}"
