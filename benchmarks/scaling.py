@@ -39,7 +39,8 @@ WAIT_SEC = 240.0  # for a stage; longer says that it hangs
 # A batch that 1, 2 and 3 processes share in equal passes, and work that stays the same while p would move.
 OVERRIDES = (
     "train.batch_size=48", "train.batch_gpu=8", "augment.mode=fixed", "augment.p=0.2", "train.total_kimg=100000",
-    "train.snapshot_ticks=1000", "cluster.num_workers=1", "tracking.system_metrics=false",
+    "train.snapshot_ticks=1000", "monitor.num_images=0", "monitor.export=last", "cluster.num_workers=1",
+    "tracking.system_metrics=false",
 )  # fmt: skip
 
 
