@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,12 +30,13 @@ _ENVIRONMENT = {
 
 
 @contextmanager
-def connect(cluster: ClusterConfig) -> Iterator[None]:
+def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[None]:
     """Make Ray available: join a cluster, or start Ray on this machine and stop it at the end.
 
     cluster.address names the cluster; when that is null, the environment's RAY_ADDRESS; when both are missing, Ray is
     started here. Inside another `connect` it does nothing, so everything in a process shares one cluster.
-    Raises ClusterError when no cluster answers at the address, or its nodes run other versions or other code.
+    Raises ClusterError when no cluster answers at the address, or, with refuse_others, its nodes run other versions or
+    other code.
     """
     if ray.is_initialized():
         yield
@@ -57,7 +59,7 @@ def connect(cluster: ClusterConfig) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
         raise versions.refused(address, error) from error
     try:
-        if address != "local":
+        if address != "local" and refuse_others:
             versions.check()
         yield
     finally:
@@ -121,7 +123,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
             torch_config=TorchConfig(timeout_s=HOURS_SEC),
             scaling_config=scaling(cluster),
             run_config=RunConfig(
-                name=name,
+                name=f"{name}-{uuid.uuid4().hex[:12]}",  # the same name would be the same run, also of another process
                 storage_path=storage,
                 storage_filesystem=filesystem,
                 failure_config=FailureConfig(

@@ -6,7 +6,6 @@ Without an address the table has one row, this machine, and no Ray is started.
 import argparse
 import os
 import platform
-import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,9 +24,9 @@ from rich.table import Table
 from pipelines import cluster, ticks
 from pipelines.params import ROOT, ClusterConfig, load
 from pipelines.processes import run_folders, trainer_of
+from pipelines.versions import ClusterError
 
 ANSWER_SEC = 30.0  # a node that has no idle process starts one to answer
-KNOCK_SEC = 5.0
 PACKAGES = ("torch", "ray")
 
 
@@ -129,23 +128,12 @@ def spoken(sec: float) -> str:
     return f"{max(sec, 0):.0f} s"
 
 
-def knock(address: str) -> None:
-    """Raise ConnectionError when nobody listens at host:port; Ray alone would try for more than a minute."""
-    host, _, port = address.rpartition(":")
-    if host and "/" not in host and port.isdecimal():
-        try:
-            socket.create_connection((host, int(port)), timeout=KNOCK_SEC).close()
-        except OSError as error:
-            raise ConnectionError(error.strerror or "no answer") from None
-
-
 def show(config: ClusterConfig, runs: Path, console: Console) -> None:
-    """Print both tables. Raises ConnectionError when no cluster answers at the address."""
+    """Print both tables. Raises ClusterError when no cluster answers at the address."""
     if config.address is None:
         found = [this_machine()]
     else:
-        knock(config.address)
-        with cluster.connect(config):
+        with cluster.connect(config, refuse_others=False):  # a node that differs is what it should show
             found = nodes()
     console.print(node_table(found))
     for line in differences(found, facts()[1]):
@@ -154,13 +142,13 @@ def show(config: ClusterConfig, runs: Path, console: Console) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Command line; the address is --address, else RAY_ADDRESS, else cluster.address"""
+    """Command line; the address is --address, else cluster.address, else RAY_ADDRESS, as a stage takes it"""
     parser = argparse.ArgumentParser(prog="python -m pipelines.cluster status", description=__doc__.split("\n")[0])
-    parser.add_argument("--address", help="host:port, or auto; otherwise RAY_ADDRESS, otherwise cluster.address")
+    parser.add_argument("--address", help="host:port, or auto; otherwise cluster.address, otherwise RAY_ADDRESS")
     options = parser.parse_args(arguments)
     config = load(ROOT / "params.yaml").cluster
-    address = options.address or os.environ.get("RAY_ADDRESS") or config.address
+    address = options.address or config.address or os.environ.get("RAY_ADDRESS")
     try:
         show(config.model_copy(update={"address": address}), ROOT / "runs", Console())
-    except ConnectionError as error:
-        sys.exit(f"status: {address}: no Ray cluster answers there: {error}. `ray start --head` starts one.")
+    except ClusterError as error:
+        sys.exit(f"status: {error}")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipelines import cluster, status
 from pipelines.params import Params
-from pipelines.status import Node, differences, facts, knock, node_table, run_table, spoken
+from pipelines.status import Node, differences, facts, node_table, run_table, spoken
 from pipelines.train import exclusive
 
 TICK = {"nimg": 4000, "kimg": 4.0, "sec_per_kimg": 2.5}
@@ -89,27 +89,18 @@ def test_nobody_at_the_address_is_said_at_once(monkeypatch: pytest.MonkeyPatch) 
         address = f"127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(SystemExit) as caught:
             cluster.main(["status", "--address", address])
-    assert caught.value.code == (
-        f"status: {address}: no Ray cluster answers there: Connection refused. `ray start --head` starts one."
-    )
+    assert str(caught.value.code).startswith(f"status: {address}: cannot join that Ray cluster: [Errno 111] Connection")
 
 
-@pytest.mark.parametrize("address", ["auto", "ray://10.0.0.1:10001"])
-def test_addresses_that_only_ray_understands_are_left_to_it(address: str) -> None:
-    knock(address)
-
-
-@pytest.mark.parametrize("source", ["option", "environment", "params"])
-def test_the_address_is_the_option_or_the_environment_or_the_parameter(
+@pytest.mark.parametrize("source", ["option", "params", "environment"])
+def test_the_address_is_the_option_or_the_parameter_or_the_environment(
     source: str, monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params]
 ) -> None:
     asked: list[str | None] = []
-    params = make_params("cluster.address=params:1")
+    params = make_params("cluster.address=null" if source == "environment" else "cluster.address=params:1")
     monkeypatch.setattr(status, "load", lambda path: params)
     monkeypatch.setattr(status, "show", lambda config, runs, console: asked.append(config.address))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    if source != "params":
-        monkeypatch.setenv("RAY_ADDRESS", "environment:1")
+    monkeypatch.setenv("RAY_ADDRESS", "environment:1")
     status.main(["--address", "option:1"] if source == "option" else [])
     assert asked == [f"{source}:1"]
 
