@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stylegan.config import DiscriminatorConfig, GeneratorConfig
 from stylegan.loss import path_length_penalty, r1_penalty
 from stylegan.networks import Discriminator, Generator
+from stylegan.sections import DiscriminatorConfig, GeneratorConfig
 from stylegan.state import DTYPES
 
 

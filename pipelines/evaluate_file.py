@@ -15,10 +15,11 @@ from pipelines.prepare import EARTH, prepare
 from pipelines.recording import flatten, record_evaluation
 from pipelines.tracking import publishing
 from stylegan.commands.generators import load_any_generator
-from stylegan.config import PrepareConfig, parse
+from stylegan.config import parse
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of
 from stylegan.networks import Generator
+from stylegan.sections import PrepareConfig
 
 ARCHIVE = Path("data/archive.zip")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of images of so many channels

@@ -12,7 +12,6 @@ from pipelines.cluster import on_workers
 from pipelines.params import ClusterConfig
 from pipelines.progress import counting
 from pipelines.sharing import Shared, share, told
-from stylegan.config import EvaluateConfig
 from stylegan.data import ImageDataset
 from stylegan.data.dataset import Split
 from stylegan.distributed import rank
@@ -24,6 +23,7 @@ from stylegan.metrics.extractors import load_extractor
 from stylegan.metrics.lpips import load_lpips
 from stylegan.metrics.ppl import PROTOCOLS
 from stylegan.metrics.sampling import draw_labels
+from stylegan.sections import EvaluateConfig
 
 SPLIT: Split = "train"  # published FIDs compare with the images that were trained on
 HELD_OUT: Split = "holdout"

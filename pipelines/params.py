@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from stylegan.config import Config, ConfigError, Count, NonNegative, Positive, Section, Seed, parse, worker_problems
+from stylegan.config import Config, ConfigError, Section, parse, worker_problems
+from stylegan.sections import Count, NonNegative, Positive, Seed
 
 # DVC points to the user's repository even when it works in a temporary clone; run state belongs there.
 ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))

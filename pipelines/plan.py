@@ -23,8 +23,9 @@ from rich.table import Table
 from pipelines import estimate
 from pipelines.document import rewrite, spelt
 from pipelines.params import Params, load, override
-from stylegan.config import ConfigError, PrepareConfig, parse
+from stylegan.config import ConfigError, parse
 from stylegan.pyramid import Resolution, plain, sides
+from stylegan.sections import PrepareConfig
 from stylegan.strict import close_to
 
 PRESETS = Path(__file__).parent / "presets"

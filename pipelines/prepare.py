@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.assets import ASSETS
 from pipelines.params import load
 from pipelines.progress import track
-from stylegan.config import ConfigError, PrepareConfig
+from stylegan.config import ConfigError
 from stylegan.data.archive import (
     ArchiveError,
     Plan,
@@ -22,6 +22,7 @@ from stylegan.data.archive import (
 )
 from stylegan.data.sources import open_source
 from stylegan.files import write_json
+from stylegan.sections import PrepareConfig
 
 EARTH = ASSETS / "earth" / "bmng.jpg"
 ARCHIVE = Path("data/archive.zip")

@@ -21,13 +21,13 @@ from pipelines import store, ticks
 from pipelines.ranks import OWN
 from stylegan.analysis import layer_contributions
 from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
-from stylegan.config import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
 from stylegan.files import write_json
 from stylegan.generate import generate_images, styles
 from stylegan.images import grid, save_png
 from stylegan.metrics.names import KID
+from stylegan.sections import MonitorConfig
 from stylegan.state import TrainState
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints

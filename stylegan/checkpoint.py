@@ -14,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from stylegan.config import GeneratorConfig, parse
+from stylegan.config import parse
 from stylegan.distributed import rank
 from stylegan.files import replacing
 from stylegan.networks import Discriminator, Generator
+from stylegan.sections import GeneratorConfig
 from stylegan.state import TrainState
 
 VERSION = 1

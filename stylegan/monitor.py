@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stylegan import images
-from stylegan.config import Config, MonitorConfig
+from stylegan.config import Config
 from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import Extractor
@@ -25,6 +25,7 @@ from stylegan.metrics.precision_recall import precision_recall
 from stylegan.metrics.ranks import gather_rows, own_batches
 from stylegan.metrics.sampling import draw_labels, draw_latents, synthesize
 from stylegan.networks import Generator
+from stylegan.sections import MonitorConfig
 
 TINY = 1e-12  # keeps a set of equal images from dividing by zero
 

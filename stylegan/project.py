@@ -17,13 +17,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call
 
-from stylegan.config import Count, NonNegative, Positive, Probability
 from stylegan.images import MODES, to_float
 from stylegan.metrics.lpips import Lpips
 from stylegan.metrics.ppl import lpips_input
 from stylegan.metrics.sampling import batches
 from stylegan.networks import Generator
 from stylegan.pyramid import sides
+from stylegan.sections import Count, NonNegative, Positive, Probability
 from stylegan.strict import Section
 
 # Independent streams of random numbers.

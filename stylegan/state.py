@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.augment import adjust_p
-from stylegan.config import Config, ConfigError, TrainConfig
+from stylegan.config import Config, ConfigError
 from stylegan.distributed import all_reduce_sum_, broadcast_, rank
 from stylegan.networks import Discriminator, Generator
 from stylegan.pyramid import Resolution
+from stylegan.sections import TrainConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

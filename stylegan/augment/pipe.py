@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from stylegan.augment import transforms as T
 from stylegan.augment.warp import warp
-from stylegan.config import ConfigError, MultipliersConfig
+from stylegan.config import ConfigError
+from stylegan.sections import MultipliersConfig
 
 # Orthogonal wavelet of Daubechies, as in PyWavelets: the filter bank is built from it.
 SYM2 = (-0.12940952255126034, 0.2241438680420134, 0.8365163037378079, 0.48296291314453416)

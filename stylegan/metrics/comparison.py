@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from stylegan.config import EvaluateConfig
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.bootstrap import Interval, kernel_interval, membership_intervals
 from stylegan.metrics.extractors import Classifier, Extractor
@@ -22,6 +21,7 @@ from stylegan.metrics.names import MetricNames
 from stylegan.metrics.per_class import ClassDistance
 from stylegan.metrics.precision_recall import membership
 from stylegan.metrics.ranks import gather_rows
+from stylegan.sections import EvaluateConfig
 
 # Metrics that need every feature; a Frechet distance is content with moments, whose memory does not grow with N.
 OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity", "memorization"})

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from stylegan import images
-from stylegan.config import EvaluateConfig
 from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.comparison import OF_FEATURES, Collector, Comparison, Details, Measured, Statistics, summarise
@@ -28,6 +27,7 @@ from stylegan.metrics.ppl import PROTOCOLS, path_lengths, perceptual_path_length
 from stylegan.metrics.ranks import gather_rows, in_turn, own_batches, turn_of
 from stylegan.metrics.sampling import draw_noise, draw_w, synthesize_w
 from stylegan.networks import Generator
+from stylegan.sections import EvaluateConfig
 from stylegan.state import creation_seed
 
 # Passes batches on, and counts for how many images each of their rows stands: a progress bar.

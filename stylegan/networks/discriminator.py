@@ -8,7 +8,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stylegan.config import DiscriminatorConfig
 from stylegan.networks.layers import (
     RESAMPLE_TAPS,
     Conv2dLayer,
@@ -20,6 +19,7 @@ from stylegan.networks.layers import (
 )
 from stylegan.ops import downsample2d, setup_filter
 from stylegan.pyramid import Resolution, plain, pyramid
+from stylegan.sections import DiscriminatorConfig
 
 
 def minibatch_std(x: Tensor, group_size: int, num_channels: int) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from stylegan.config import GeneratorConfig
 from stylegan.networks.layers import (
     RESAMPLE_TAPS,
     Conv2dLayer,
@@ -22,6 +21,7 @@ from stylegan.networks.layers import (
 from stylegan.ops import bias_act, modulated_conv2d, setup_filter, upsample2d
 from stylegan.ops.bias_act import GAIN
 from stylegan.pyramid import Pyramid, Resolution, plain, pyramid
+from stylegan.sections import GeneratorConfig
 
 NoiseMode = Literal["random", "const", "none"]
 HALF_DTYPES = (torch.bfloat16, torch.float16)

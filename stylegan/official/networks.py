@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from stylegan.augment import AugmentPipe
-from stylegan.config import ConfigError, DiscriminatorConfig, GeneratorConfig, MultipliersConfig
+from stylegan.config import ConfigError
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.layers import channels_at
 from stylegan.official.errors import OfficialFileError, printable
 from stylegan.official.records import Module, TensorRecord, Weights, as_dict
 from stylegan.official.settings import Settings, Shape
+from stylegan.sections import DiscriminatorConfig, GeneratorConfig, MultipliersConfig
 
 MAX_MODULES = 5000  # official networks have below 200
 MAX_DEPTH = 8

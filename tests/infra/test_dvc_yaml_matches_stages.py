@@ -27,7 +27,7 @@ HOW_TO_RUN = {"cluster", "tracking"}
 PLUMBING = {
     "pipelines.cluster", "pipelines.evaluate_file", "pipelines.journal", "pipelines.params", "pipelines.progress",
     "pipelines.ranks", "pipelines.recording", "pipelines.sharing", "pipelines.store", "pipelines.tracking",
-    "pipelines.ui", "stylegan.config", "stylegan.files", "stylegan.strict",
+    "pipelines.ui", "stylegan.config", "stylegan.files", "stylegan.sections", "stylegan.strict",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {"assets": {"requirements-assets.txt"}, "render": {"pipelines/report.html"}}

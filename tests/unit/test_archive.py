@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from pipelines.params import Params
-from stylegan.config import PrepareConfig
 from stylegan.data import ImageDataset
 from stylegan.data.archive import (
     ArchiveError,
@@ -28,6 +27,7 @@ from stylegan.data.archive import (
 from stylegan.data.arrays import decode_array
 from stylegan.data.sources import open_source
 from stylegan.data.transforms import check_image, convert_image
+from stylegan.sections import PrepareConfig
 
 Make = Callable[..., Params]
 

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.params import Params
-from stylegan.config import ConfigError, PrepareConfig, TrainConfig, parse
+from stylegan.config import ConfigError, parse
+from stylegan.sections import PrepareConfig, TrainConfig
 
 Make = Callable[..., Params]
 

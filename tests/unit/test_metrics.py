@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan.config import EvaluateConfig
 from stylegan.images import to_uint8
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.cache import StatisticsCache
@@ -29,6 +28,7 @@ from stylegan.metrics.sampling import (
     synthesize,
 )
 from stylegan.networks import Generator, truncate
+from stylegan.sections import EvaluateConfig
 
 WEND = PROTOCOLS["ppl2_wend"]
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan.config import GeneratorConfig
 from stylegan.generate import generate_images, styles
 from stylegan.images import to_float
 from stylegan.metrics.lpips import Lpips, load_lpips
@@ -25,6 +24,7 @@ from stylegan.project import (
     synthesize,
     w_statistics,
 )
+from stylegan.sections import GeneratorConfig
 from stylegan.strict import parse
 
 SHORT = {

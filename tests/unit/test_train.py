@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.config import MultipliersConfig
 from stylegan.data import ImageDataset
 from stylegan.loss import r1_penalty
 from stylegan.networks import Generator
+from stylegan.sections import MultipliersConfig
 from stylegan.state import TrainState
 from stylegan.train import NonFiniteError, Trainer, train
 
