@@ -89,11 +89,11 @@ class Project:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder),
         }
-        log = (self.folder / "log.txt").open("a")
-        return subprocess.Popen(
-            self.command, cwd=self.folder, env=environment, start_new_session=True, text=True,
-            stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        with (self.folder / "log.txt").open("a") as log:
+            return subprocess.Popen(
+                self.command, cwd=self.folder, env=environment, start_new_session=True, text=True,
+                stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     def run(self) -> Path:
         """Folder of the only run. Raises ValueError when there is none."""

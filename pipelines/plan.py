@@ -90,19 +90,28 @@ def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
     """The preset's batch on this many workers: batch_gpu, and groups that divide it."""
     workers = max(gpus, 1)
     batch, group = choices["train.batch_size"].value, choices["discriminator.mbstd_group_size"]
-    batch_gpu = batch // max(reference_gpus, workers)
-    rounds = batch // (workers * batch_gpu)
+    batch_gpu = micro_batch(batch, batch // max(reference_gpus, workers), workers, group.value)
+    rounds = -(-batch // batch_gpu // workers)
     steps = f", {rounds} forward passes a step" if rounds > 1 else ""
+    if rounds * batch_gpu * workers > batch:
+        steps += f", {rounds * batch_gpu} images on the busiest of {workers} GPUs"
     fitting = max(size for size in range(1, group.value + 1) if batch_gpu % size == 0)
     largest = Choice(fitting, f"largest up to {group.value} that divides batch_gpu")
     shrink = choices["loss.pl_batch_shrink"]
     return {
-        "train.batch_gpu": Choice(batch_gpu, f"batch_size / {max(reference_gpus, workers)} GPUs{steps}"),
+        "train.batch_gpu": Choice(batch_gpu, f"batch_size / {batch // batch_gpu} pieces{steps}"),
         "discriminator.mbstd_group_size": group if fitting == group.value else largest,
         "loss.pl_batch_shrink": shrink if batch_gpu >= shrink.value else Choice(batch_gpu, "at most batch_gpu"),
         "cluster.num_workers": Choice(workers, "one per GPU" if gpus else "no GPU: one process"),
         "cluster.use_gpu": Choice(gpus > 0, f"--gpus {gpus}"),
     }
+
+
+def micro_batch(batch: int, largest: int, workers: int, group: int) -> int:
+    """batch_gpu up to `largest`: of whole groups if one fits, then the least work for the busiest worker"""
+    sizes = [size for size in range(1, largest + 1) if batch % size == 0]
+    whole = [size for size in sizes if size % group == 0] or sizes
+    return min(whole, key=lambda size: (-(-batch // size // workers) * size, -size))
 
 
 def as_they_are(base: Params) -> Choices:
@@ -129,7 +138,7 @@ def file_choices(path: Path, base: Params) -> Choices:
 def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params) -> Choices:
     """Every value of params.yaml with its origin.
 
-    Raises ConfigError for a resolution that the networks cannot make, or a batch that the GPUs cannot share.
+    Raises ConfigError for a resolution that the networks cannot make, or a batch smaller than the number of GPUs.
     """
     kept = as_they_are(base)
     chosen, reference_gpus = preset_choices(preset)
@@ -140,11 +149,10 @@ def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params)
     if preset == "auto":
         choices |= auto_choices(max(sides(choices["prepare.resolution"].value)), max(gpus, 1))
     batch = choices["train.batch_size"].value
-    if batch % max(gpus, 1):
-        fits = max(count for count in range(1, gpus) if batch % count == 0)
+    if batch < gpus:
         raise ConfigError(
-            f"preset {preset} has a batch of {batch} images, which {gpus} GPUs cannot share evenly. Use --gpus {fits}, "
-            "or --preset auto, which sizes the batch for the GPUs."
+            f"preset {preset} has a batch of {batch} images, fewer than {gpus} GPUs. Use --gpus {batch}, or --preset "
+            "auto, which sizes the batch for the GPUs."
         )
     return choices | fitted(choices, reference_gpus or max(gpus, 1), gpus)
 

@@ -14,19 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 from filelock import FileLock
 from pyarrow.fs import FileType, LocalFileSystem
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipelines import nodes
 from pipelines.params import ClusterConfig
 from pipelines.store import StoreError, explained, filesystem, join, shown, write
 from stylegan.files import sha256_of, write_json
 
 PIECE_BYTES = 16 * 2**20  # of a download: what a kill can cost
-ANSWER_SEC = 30.0  # a node that has no idle process starts one to answer
 
 
 @dataclass(frozen=True)
@@ -153,32 +151,22 @@ def refuse_unshared(url: str) -> None:
     """
     fs, folder = filesystem(url)
     here = ray.get_runtime_context().get_node_id()
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    others = [node for node in nodes if node["NodeID"] != here]
+    others = [node for node in nodes.alive() if node["Resources"].get("CPU") and node["NodeID"] != here]
     if not isinstance(fs, LocalFileSystem) or not others:
         return
     probe = Path(folder) / f".seen-{uuid.uuid4().hex}"
     probe.parent.mkdir(parents=True, exist_ok=True)
     probe.touch()
     try:
-        blind = _blind(others, probe)
+        answers = nodes.ask(others, os.path.exists, str(probe))
     finally:
         probe.unlink()
-    if blind:
+    # One that does not answer is refused elsewhere, or left out by Ray.
+    if blind := [node["NodeManagerAddress"] for node, sees in zip(others, answers, strict=True) if sees is False]:
         raise StoreError(
             f"{folder}: {', '.join(blind)} does not see what this machine writes there, so a run could not go on when "
             "its first worker moves. Set cluster.storage_path to a folder that is mounted on every node, or to s3://..."
         )
-
-
-def _blind(nodes: list[dict[str, Any]], probe: Path) -> list[str]:
-    """Addresses of nodes that answer, and do not see the file"""
-    asked = {}
-    for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        asked[ray.remote(num_cpus=0, scheduling_strategy=there)(os.path.exists).remote(str(probe))] = node
-    done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SEC)
-    return sorted(asked[answer]["NodeManagerAddress"] for answer in done if not ray.get(answer))
 
 
 @contextmanager

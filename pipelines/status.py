@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,17 +16,17 @@ from typing import Any
 
 import psutil
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from pipelines import cluster, ticks
+from pipelines.nodes import alive, ask
 from pipelines.params import ROOT, ClusterConfig, load
 from pipelines.processes import run_folders, trainer_of
-from pipelines.versions import ClusterError
+from pipelines.versions import HERE, ClusterError, differences
 
-ANSWER_SEC = 30.0  # a node that has no idle process starts one to answer
+ANSWER_SEC = 30.0  # a person waits
 PACKAGES = ("torch", "ray")
 
 
@@ -62,7 +62,7 @@ def nodes() -> list[Node]:
     from ray._private.state import available_resources_per_node
 
     listed = sorted(ray.nodes(), key=lambda node: str(node["NodeManagerAddress"]))
-    answers, free = _answers([node["NodeID"] for node in listed if node["Alive"]]), available_resources_per_node()
+    answers, free = _answers(), available_resources_per_node()
     result = []
     for node in listed:
         memory_gb, versions = answers.get(node["NodeID"], (None, {}))
@@ -72,14 +72,11 @@ def nodes() -> list[Node]:
     return result
 
 
-def _answers(node_ids: list[str]) -> dict[str, Any]:
-    """facts() of each node that answers in time"""
-    asked = {}
-    for node_id in node_ids:
-        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        asked[ray.remote(num_cpus=0, scheduling_strategy=there)(facts).remote()] = node_id
-    done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SEC)
-    return {asked[reference]: ray.get(reference) for reference in done}
+def _answers() -> dict[str, Any]:
+    """facts() of each node that answers in time, by its id"""
+    nodes = alive()
+    answers = zip(nodes, ask(nodes, facts, limit_sec=ANSWER_SEC), strict=True)
+    return {node["NodeID"]: answer for node, answer in answers if not isinstance(answer, Exception)}
 
 
 def node_table(found: Sequence[Node]) -> Table:
@@ -96,15 +93,11 @@ def node_table(found: Sequence[Node]) -> Table:
     return result
 
 
-def differences(found: Sequence[Node], here: dict[str, str]) -> Iterator[str]:
-    """A sentence for each version that is not the one on this machine"""
-    for node in found:
-        for name, number in node.versions.items():
-            if number != here[name]:
-                yield (
-                    f"{node.address}: {name} is {number}, here it is {here[name]}. Results and messages between nodes "
-                    "need the same: install constraints.txt there."
-                )
+def warning(found: Sequence[Node], here: dict[str, str]) -> str:
+    """Versions that are not those of this machine, and the remedy; empty when there are none"""
+    if lines := differences({HERE: here} | {node.address: node.versions for node in found}):
+        lines.append("Results and messages between nodes need the same: install constraints.txt there.")
+    return "\n".join(lines)
 
 
 def run_table(runs: Path, now: float) -> Table:
@@ -136,8 +129,8 @@ def show(config: ClusterConfig, runs: Path, console: Console) -> None:
         with cluster.connect(config, refuse_others=False):  # a node that differs is what it should show
             found = nodes()
     console.print(node_table(found))
-    for line in differences(found, facts()[1]):
-        console.print(line)
+    if text := warning(found, facts()[1]):
+        console.print(text)
     console.print(run_table(runs, time.time()) if run_folders(runs) else f"{runs}: no runs yet.")
 
 

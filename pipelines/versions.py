@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipelines.nodes import alive, ask
 from stylegan.config import ConfigError
 
 HERE = "this process"
 REACH_SEC = 10.0
-ANSWER_SEC = 120.0  # starting a process on each node
 PACKAGES = ("pipelines", "stylegan")
 
 Versions = dict[str, str]
@@ -63,21 +62,16 @@ def check() -> dict[str, Versions]:
 
 def of_nodes() -> dict[str, Versions]:
     """Versions of every node alive, by address. Raises ClusterError for a node that does not answer."""
-    probe = ray.remote(num_cpus=0, max_retries=0)(_probe())
-    asked: dict[str, Any] = {}
-    for node in (node for node in ray.nodes() if node["Alive"]):
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        asked[_name(node, asked)] = probe.options(scheduling_strategy=there).remote(PACKAGES)
-    ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_SEC)
-    found = {}
-    for name, reference in asked.items():
-        try:
-            found[name] = ray.get(reference, timeout=0)
-        except (ray.exceptions.RayError, TimeoutError) as error:
+    found: dict[str, Versions] = {}
+    nodes = alive()
+    for node, answer in zip(nodes, ask(nodes, _probe(), PACKAGES), strict=True):
+        name = _name(node, found)
+        if isinstance(answer, Exception):
             raise ClusterError(
-                f"{name}: the node is in the cluster but runs nothing ({type(error).__name__}). Look at its Ray log, "
+                f"{name}: the node is in the cluster but runs nothing ({type(answer).__name__}). Look at its Ray log, "
                 "or run `ray up` with the cluster's file, which starts Ray there again."
-            ) from error
+            ) from answer
+        found[name] = answer
     return found
 
 

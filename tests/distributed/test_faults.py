@@ -24,11 +24,6 @@ pytestmark = [
     pytest.mark.faults,
     pytest.mark.distributed,
     pytest.mark.timeout(600),
-    # ray.shutdown does not wait for the processes that it ends.
-    pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning"),
-    # Ray 2.60 leaves sockets, and a killed run its log, to the garbage collector.
-    pytest.mark.filterwarnings("ignore:unclosed (file|.socket):ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 TRAIN = [sys.executable, "-m", "pipelines.train"]

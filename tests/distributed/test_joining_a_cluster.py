@@ -14,9 +14,6 @@ from pipelines.versions import HERE, ClusterError
 
 pytestmark = [
     pytest.mark.distributed,
-    # Ray does not wait for the processes that it ends, nor close their logs.
-    pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 
 

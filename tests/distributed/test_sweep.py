@@ -19,8 +19,6 @@ pytestmark = [
     pytest.mark.distributed,
     pytest.mark.cluster,
     pytest.mark.timeout(900),
-    # MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
 ]
 
 Make = Callable[..., Params]

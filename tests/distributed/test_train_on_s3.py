@@ -32,10 +32,6 @@ from tests.s3 import serve
 pytestmark = [
     pytest.mark.distributed,
     pytest.mark.cluster,
-    # MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
-    # ray.shutdown does not wait for the processes that it ends.
-    pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning"),
 ]
 
 Make = Callable[..., Params]

@@ -22,12 +22,6 @@ from stylegan.state import TrainState
 
 pytestmark = [
     pytest.mark.distributed,
-    # MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
-    # Ray 2.60 itself sets options that it deprecates.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-    # ray.shutdown does not wait for the processes that it ends.
-    pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning"),
 ]
 
 Make = Callable[..., Params]

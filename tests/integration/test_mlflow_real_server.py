@@ -19,8 +19,6 @@ from stylegan.images import encode_png
 
 pytestmark = [
     pytest.mark.slow,
-    # MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
 ]
 
 STEPS = range(1000, 6000, 1000)

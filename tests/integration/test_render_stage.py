@@ -19,8 +19,6 @@ from tests.evaluation_results import evaluation_results
 
 pytestmark = [
     pytest.mark.slow,
-    # MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
 ]
 
 NUMBERS = {"kid_x": 0.1, "recall_x": 0.5}

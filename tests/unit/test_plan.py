@@ -110,7 +110,22 @@ def test_fewer_gpus_accumulate_over_the_same_batch(base: Params) -> None:
         params = planned(base, "paper256", gpus=gpus)
         assert (params.train.batch_size, params.train.batch_gpu, params.cluster.num_workers) == (64, 8, gpus)
     reason = plan.resolve("paper256", None, 2, base)["train.batch_gpu"].origin
-    assert reason == "batch_size / 8 GPUs, 4 forward passes a step"
+    assert reason == "batch_size / 8 pieces, 4 forward passes a step"
+
+
+@pytest.mark.parametrize("preset", ["stylegan2", "paper256", "cifar"])
+@pytest.mark.parametrize("gpus", [3, 5, 6, 7, 12, 20])
+def test_any_number_of_gpus_shares_a_published_batch(base: Params, preset: str, gpus: int) -> None:
+    params = planned(base, preset, gpus=gpus)  # the checks of Params among them
+    pieces = params.train.batch_size // params.train.batch_gpu
+    assert params.train.batch_size == planned(base, preset, gpus=1).train.batch_size
+    assert pieces >= gpus == params.cluster.num_workers
+
+
+def test_uneven_shares_are_told(base: Params) -> None:
+    choice = plan.resolve("paper256", None, 3, base)["train.batch_gpu"]
+    origin = "batch_size / 8 pieces, 3 forward passes a step, 24 images on the busiest of 3 GPUs"
+    assert choice == plan.Choice(8, origin)
 
 
 def test_more_gpus_take_smaller_shares_and_groups(base: Params) -> None:
@@ -214,9 +229,9 @@ def test_table_shows_what_was_there_and_why_it_changes(base: Params) -> None:
     ("arguments", "expected"),
     [
         (
-            ["--preset", "paper256", "--gpus", "3"],
-            "preset paper256 has a batch of 64 images, which 3 GPUs cannot share evenly. Use --gpus 2, "
-            "or --preset auto, which sizes the batch for the GPUs.",
+            ["--preset", "paper256", "--gpus", "65"],
+            "preset paper256 has a batch of 64 images, fewer than 65 GPUs. Use --gpus 64, or --preset auto, which "
+            "sizes the batch for the GPUs.",
         ),
         (
             ["--preset", "auto", "--resolution", "100", "--gpus", "1"],

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipelines import cluster, status
 from pipelines.params import Params
-from pipelines.status import Node, differences, facts, node_table, run_table, spoken
+from pipelines.status import Node, facts, node_table, run_table, spoken, warning
 from pipelines.train import exclusive
 
 TICK = {"nimg": 4000, "kimg": 4.0, "sec_per_kimg": 2.5}
@@ -65,10 +65,10 @@ def test_nodes_show_what_is_reserved_and_what_is_there() -> None:
 
 def test_another_version_is_named_with_the_remedy() -> None:
     node = Node("10.0.0.2", True, (0.0, 1.0), (0.0, 0.0), None, {"torch": "2.12.0", "ray": "2.60.0"})
-    assert list(differences([node], {"torch": "2.13.0", "ray": "2.60.0"})) == [
-        "10.0.0.2: torch is 2.12.0, here it is 2.13.0. Results and messages between nodes need the same: install "
-        "constraints.txt there."
-    ]
+    assert warning([node], {"torch": "2.13.0", "ray": "2.60.0"}) == (
+        "10.0.0.2: torch 2.12.0 (here 2.13.0)\n"
+        "Results and messages between nodes need the same: install constraints.txt there."
+    )
 
 
 def test_without_an_address_it_shows_this_machine_and_starts_no_ray(

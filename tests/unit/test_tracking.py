@@ -20,9 +20,6 @@ from pipelines.tracking import Publisher, TrackingError, initialise, publish_eve
 from stylegan.config import ConfigError
 from stylegan.images import encode_png
 
-# MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
-
 PIXEL = encode_png(torch.zeros(3, 1, 1, dtype=torch.uint8))
 
 
