@@ -1,9 +1,11 @@
-"""SIGKILL at random moments: of a worker, of the trainer's driver, of dvc; every run has to end as an undisturbed one.
+"""SIGKILL at random moments: of a worker, the trainer's driver, dvc, a node; every run has to end as an undisturbed one.
 
     python -m benchmarks.faults [--kills 30] [--seed 0] [--kinds worker,driver,dvc]
+    python -m benchmarks.faults --kinds node --kills 6
 
 A tiny run of two processes in a folder of its own. It is hit again and again, and the same command is given until it
-ends; then the next one starts from nothing, until all kills are spent. Nothing outside of the folder is touched.
+ends; then the next one starts from nothing, until all kills are spent. Nothing outside of the folder is touched. A node
+is the raylet of one of three, on a Ray cluster of its own, with all that it started; another one joins in its place.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from typing import Any
 
 import psutil
 import yaml
+from ray.cluster_utils import Cluster
 from safetensors.numpy import load_file
 
 from pipelines import ticks
@@ -46,6 +49,24 @@ TIMING = ("sec", "sec_per_kimg", "memory_gb")
 PAUSE_SEC = 1.0  # before a command that was refused is given again
 
 
+def start_cluster(num_nodes: int) -> Cluster:
+    """A Ray cluster on this machine: a head without a core, and nodes of one core each, in this environment"""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(num_nodes):
+        cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    return cluster
+
+
+def busy_node(cluster: Cluster) -> Any:
+    """A node that has a worker of the training, or None"""
+    for node in list(cluster.worker_nodes):
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        if any(_is_worker(child) for child in raylet.children(recursive=True)):
+            return node
+    return None
+
+
 @dataclass
 class Project:
     """A folder with the train stage and its inputs, as `prepare` leaves them."""
@@ -55,6 +76,7 @@ class Project:
     command: list[str] = field(
         default_factory=lambda: [sys.executable, "-m", "dvc", "repro", "--single-item", "--force", "train"]
     )
+    cluster: Cluster | None = None  # that `overrides` name
 
     def __post_init__(self) -> None:
         from PIL import Image
@@ -116,6 +138,24 @@ class Project:
         except psutil.NoSuchProcess:
             return []
         return sorted((child for child in children if _is_worker(child)), key=lambda process: process.pid)
+
+    def strike(self, kind: str, process: "subprocess.Popen[str]") -> bool:
+        """SIGKILL what there is of a kind; False when there is nothing yet"""
+        if kind == "node":
+            node = None if self.cluster is None else busy_node(self.cluster)
+            if node is not None:
+                self.cluster.remove_node(node, allow_graceful=False)
+                self.cluster.add_node(num_cpus=1)
+            return node is not None
+        driver = self.driver()
+        targets = {
+            "worker": self.workers(),
+            "driver": [] if driver is None else [driver],
+            "dvc": [psutil.Process(process.pid)],
+        }[kind]
+        if targets:
+            targets[-1].kill()
+        return bool(targets)
 
     def forget(self) -> None:
         """Remove the run and what it made."""
@@ -179,16 +219,17 @@ def hit(project: Project, process: "subprocess.Popen[str]", kind: str, delay_sec
     """SIGKILL after delay_sec from now; False when the command ended before it came to that"""
     end = time.monotonic() + delay_sec
     while process.poll() is None:
-        targets = {
-            "worker": project.workers,
-            "driver": lambda: [driver] if (driver := project.driver()) else [],
-            "dvc": lambda: [psutil.Process(process.pid)],
-        }[kind]
-        if time.monotonic() >= end and (found := targets()):
-            found[-1].kill()
+        if time.monotonic() >= end and project.strike(kind, process):
             return True
         time.sleep(0.1)
     return False
+
+
+def on_cluster(folder: Path) -> Project:
+    """A project on a cluster of its own, which ends with this process"""
+    os.environ |= {"PYTHONPATH": str(folder), "MLFLOW_TRACKING_URI": ""}  # environments of workers are their node's
+    cluster = start_cluster(num_nodes=3)
+    return Project(folder, (f"cluster.address={cluster.address}",), cluster=cluster)
 
 
 def main() -> None:
@@ -199,8 +240,10 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--limit", type=float, default=300, metavar="SEC", help="of one run after its last kill")
     given = parser.parse_args()
+    if "node" in given.kinds and given.kinds != "node":
+        parser.error("--kinds: a node is killed on a cluster, the others on this machine; give node alone")
     with tempfile.TemporaryDirectory(prefix="faults") as folder:
-        project = Project(Path(folder))
+        project = on_cluster(Path(folder)) if given.kinds == "node" else Project(Path(folder))
         start = time.monotonic()
         finish(project, project.start(), given.limit)
         undisturbed, span = project.outcome(), time.monotonic() - start
@@ -235,7 +278,7 @@ def all_hits(
                 process = project.start()
                 continue
             hits.append(kind)
-            if kind != "worker":
+            if kind in ("driver", "dvc"):
                 process.wait()
                 process = project.start()
         again = finish(project, process, given.limit)

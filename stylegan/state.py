@@ -18,9 +18,14 @@ from stylegan.sections import TrainConfig
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def seed_at(seed: int, rank: int, cur_nimg: int) -> int:
-    """Seed of the step at cur_nimg: randomness is a function of position, so resume needs no saved generator."""
-    return int(np.random.SeedSequence((seed, rank, cur_nimg)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def seed_at(seed: int, cur_nimg: int, phase: int, micro_batch: int) -> int:
+    """Seed of a micro-batch of a phase of the step at cur_nimg.
+
+    Randomness is a function of position, so resume needs no saved generator, and whichever rank has the micro-batch
+    draws the same.
+    """
+    sequence = np.random.SeedSequence((seed, cur_nimg, phase, micro_batch))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def creation_seed(seed: int) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stylegan import images, loss
 from stylegan.augment import AugmentPipe
 from stylegan.data import ImageDataset, InfiniteSampler
-from stylegan.distributed import all_reduce_mean_, dealt, rank, world_size
+from stylegan.distributed import all_reduce_mean_, dealt, world_size
 from stylegan.state import TrainState, seed_at
 from stylegan.stats import Stats
 
@@ -46,7 +46,8 @@ class Trainer:
         # The batch in micro-batches of batch_gpu, the same whatever the number of ranks; each rank has one or more.
         self.num_micro_batches = self.config.train.batch_size // self.config.train.batch_gpu
         self.own = dealt(self.num_micro_batches)
-        self.num_busy = world_size()  # ranks that have a micro-batch in the present round
+        self.phase_name = ""
+        self.means: dict[str, Tensor] = {}  # of the phase, over this rank's micro-batches, then over the batch
         # First step and phase whose gradients were not finite, packed into one number; -1 while all is well.
         # It stays on the device, so that checking costs no synchronisation.
         self.failure = torch.tensor(-1, dtype=torch.int64, device=state.device)
@@ -57,7 +58,6 @@ class Trainer:
         real_img [N, C, H, W] in [-1, 1] and real_c [N, c_dim] are this rank's share of the batch: micro-batches `own`.
         """
         state, config = self.state, self.config
-        torch.manual_seed(seed_at(config.train.seed, rank(), state.cur_nimg))
         state.G.train()
         self.update_g()
         if config.loss.pl_weight > 0 and state.batch_idx % config.loss.g_reg_interval == 0:
@@ -76,7 +76,6 @@ class Trainer:
                 g_loss = loss.generator_loss(gen_logits)
                 self.stats.add("loss/G", g_loss)
                 (g_loss.mean() / self.mean_rounds).backward()
-            self.sit_out()
 
     def regularize_g(self) -> None:
         """Equal steps in w make equal steps in the image."""
@@ -85,11 +84,10 @@ class Trainer:
                 n = self.config.train.batch_gpu // self.config.loss.pl_batch_shrink
                 gen_img, _, ws = self.generate(n, along_ws=True)
                 penalty, pl_mean = loss.path_length_penalty(gen_img, ws, self.state.pl_mean, self.config.loss.pl_decay)
-                self.state.pl_mean = all_reduce_mean_(pl_mean, self.num_busy)
+                self.add_to_mean("pl_mean", pl_mean)
                 self.stats.add("loss/pl_penalty", penalty)
                 weight = self.config.loss.pl_weight * self.config.loss.g_reg_interval
                 (penalty.mean() * (weight / self.mean_rounds)).backward()
-            self.sit_out(with_pl_mean=True)
 
     def update_d(self, real_img: Tensor, real_c: Tensor) -> None:
         """Tell real images from generated ones."""
@@ -105,7 +103,6 @@ class Trainer:
                 (real_loss.mean() / self.mean_rounds).backward()
                 self.stats.add("logits/gen", gen_logits)
                 self.stats.add("loss/D", gen_loss + real_loss)
-            self.sit_out()
 
     def regularize_d(self, real_img: Tensor, real_c: Tensor) -> None:
         """Keep D's gradient small at real images."""
@@ -125,7 +122,7 @@ class Trainer:
         G = self.state.G
         z, c = torch.randn(n, G.z_dim, device=self.state.device), self.draw_c(n)
         ws = G.mapping(z, c)
-        G.mapping.track_w_avg(ws, self.config.generator.w_avg_beta, self.num_busy)
+        self.add_to_mean("w", ws[:, 0].detach().mean(dim=0))
         if torch.rand([]).item() < self.config.loss.style_mixing_prob and G.num_ws > 1:
             cutoff = int(torch.randint(1, G.num_ws, []))
             other = G.mapping(torch.randn_like(z), c)
@@ -156,21 +153,15 @@ class Trainer:
         return self.num_micro_batches / world_size()
 
     def rounds(self) -> Iterator[int]:
-        """Number this rank's micro-batches, and note how many ranks have one at the same time."""
-        for number in range(len(self.own)):
-            self.num_busy = min(world_size(), self.num_micro_batches - number * world_size())
+        """Number this rank's micro-batches, and begin the random numbers of each."""
+        phase = PHASES.index(self.phase_name)
+        for number in self.own:
+            torch.manual_seed(seed_at(self.config.train.seed, self.state.cur_nimg, phase, number))
             yield number
 
-    def sit_out(self, *, with_pl_mean: bool = False) -> None:
-        """On a rank with one micro-batch less than the first: learn what the others reduce in their last round."""
-        if len(self.own) * world_size() >= self.num_micro_batches:
-            return
-        self.num_busy = self.num_micro_batches % world_size()
-        G = self.state.G
-        none = torch.empty(0, G.num_ws, self.config.generator.w_dim, device=self.state.device)
-        G.mapping.track_w_avg(none, self.config.generator.w_avg_beta, self.num_busy)
-        if with_pl_mean:
-            self.state.pl_mean = all_reduce_mean_(torch.zeros_like(self.state.pl_mean), self.num_busy)
+    def add_to_mean(self, name: str, value: Tensor) -> None:
+        """Collect a micro-batch's mean of something that training tracks."""
+        self.means[name] = value / self.mean_rounds + self.means.get(name, 0)
 
     def micro_batches(self, img: Tensor, c: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Pieces of batch_gpu images"""
@@ -180,7 +171,11 @@ class Trainer:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Collect gradients of what learns in the phase, average them over ranks, check them, take one step."""
+        """Collect gradients of what learns in the phase, average them over ranks, check them, take one step.
+
+        What is tracked beside them, the means of w and of path lengths, travels in the same all-reduce.
+        """
+        self.phase_name, self.means = name, {}
         optimizer = self.state.opt_g if name.startswith("G") else self.state.opt_d
         learning: list[nn.Parameter] = optimizer.param_groups[0]["params"]
         _require_grad(learning, True)
@@ -189,13 +184,20 @@ class Trainer:
         _require_grad(learning, False)
         grads = [param.grad for param in learning if param.grad is not None]
         if world_size() > 1:
-            _average_over_ranks(grads)
+            _average_over_ranks([*grads, *self.means.values()])
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         position = self.state.batch_idx * len(PHASES) + PHASES.index(name)
         failed_now = (self.failure < 0) & ~norm.isfinite()
         self.failure = torch.where(failed_now, position, self.failure)
         self.stats.add(f"grad_norm/{name}", norm)
         optimizer.step()
+        self._track()
+
+    def _track(self) -> None:
+        if "w" in self.means:
+            self.state.G.mapping.track_w_avg(self.means["w"], self.config.generator.w_avg_beta)
+        if "pl_mean" in self.means:
+            self.state.pl_mean = self.means["pl_mean"]
 
     def check_finite(self) -> None:
         """Raise NonFiniteError that names the first phase and kimg whose gradients were not finite."""
@@ -215,11 +217,11 @@ def _require_grad(params: list[nn.Parameter], learns: bool) -> None:
         param.requires_grad_(learns)
 
 
-def _average_over_ranks(grads: list[Tensor]) -> None:
-    """One flat all-reduce: DDP's hooks handle four phases with double backward worst."""
-    flat = all_reduce_mean_(torch.cat([grad.flatten() for grad in grads]))
-    for grad, piece in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
-        grad.copy_(piece.view_as(grad))
+def _average_over_ranks(tensors: list[Tensor]) -> None:
+    """One flat all-reduce, in place: DDP's hooks handle four phases with double backward worst."""
+    flat = all_reduce_mean_(torch.cat([tensor.flatten() for tensor in tensors]))
+    for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(piece.view_as(tensor))
 
 
 def train(state: TrainState, dataset: ImageDataset) -> Iterator[Tick]:

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan.distributed import all_reduce_mean_
 from stylegan.ops import bias_act, conv2d_resample, setup_filter
 from stylegan.ops.bias_act import GAIN, Activation
 
@@ -133,10 +132,6 @@ class MappingNetwork(nn.Module):
         return x[:, None].expand(-1, self.num_ws, -1) if self.num_ws else x
 
     @torch.no_grad()
-    def track_w_avg(self, ws: Tensor, beta: float, num_ranks: int | None = None) -> None:
-        """w_avg <- beta w_avg + (1 - beta) mean w, over the images of the first num_ranks ranks, all unless given
-
-        The others have none, ws [0, L, w_dim], and only learn the mean.
-        """
-        mean = ws[:, 0].mean(dim=0) if len(ws) else torch.zeros_like(self.w_avg)
-        self.w_avg.lerp_(all_reduce_mean_(mean, num_ranks), 1 - beta)
+    def track_w_avg(self, w_mean: Tensor, beta: float) -> None:
+        """w_avg <- beta w_avg + (1 - beta) w_mean, the mean of a batch  [w_dim]"""
+        self.w_avg.lerp_(w_mean, 1 - beta)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from benchmarks.faults import Project, finish
+from benchmarks.faults import Project, busy_node, finish, start_cluster
 from pipelines import ticks
 
 pytestmark = [
@@ -122,21 +122,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "project"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "15")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
-    yield cluster
+    yield (cluster := start_cluster(num_nodes=2))
     cluster.shutdown()
-
-
-def busy_node(cluster: Cluster) -> Any:
-    """A node that has a worker of the training"""
-    for node in list(cluster.worker_nodes):
-        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        if any("RayTrainWorker" in " ".join(child.cmdline()) for child in raylet.children(recursive=True)):
-            return node
-    raise AssertionError("no worker anywhere")
 
 
 def test_loss_of_a_node_with_a_spare_one(

@@ -16,10 +16,13 @@ def create(params: Params) -> TrainState:
     return TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
 
 
-def test_seed_is_a_function_of_run_rank_and_position() -> None:
-    assert seed_at(1, 2, 3) == seed_at(1, 2, 3)
-    seeds = {seed_at(seed, rank, nimg) for seed in range(4) for rank in range(4) for nimg in range(0, 64, 4)}
-    assert len(seeds) == 256
+def test_seed_is_a_function_of_run_position_phase_and_micro_batch() -> None:
+    assert seed_at(1, 2, 3, 4) == seed_at(1, 2, 3, 4)
+    seeds = {
+        seed_at(seed, nimg, phase, micro_batch)
+        for seed in range(4) for nimg in range(0, 64, 4) for phase in range(4) for micro_batch in range(4)
+    }  # fmt: skip
+    assert len(seeds) == 1024
     assert all(0 <= seed < 2**63 for seed in seeds)  # what torch.manual_seed takes
 
 
@@ -37,11 +40,11 @@ def test_fresh_states_of_one_seed_are_equal_and_of_two_seeds_differ(make_params:
 def test_first_weights_are_not_drawn_from_the_stream_of_the_first_step(make_params: Make) -> None:
     """NumPy pads short entropies with zeros, so a creation seed made of fewer numbers would be that of step 0."""
     creation = {creation_seed(seed) for seed in range(20)}
-    steps = {seed_at(seed, rank, nimg) for seed in range(20) for rank in range(3) for nimg in (0, 1, 4, 2**32)}
+    steps = {seed_at(seed, nimg, 0, number) for seed in range(20) for number in range(3) for nimg in (0, 1, 4, 2**32)}
     assert len(creation) == 20
     assert not creation & steps
     const = create(make_params()).G.synthesis.b4.const.flatten()  # the first weights to be drawn
-    torch.manual_seed(seed_at(0, 0, 0))
+    torch.manual_seed(seed_at(0, 0, 0, 0))
     assert not torch.equal(const, torch.randn(const.shape))
 
 
