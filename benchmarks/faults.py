@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: of a worker, the trainer's driver, dvc, a node; every run has to end as an undisturbed one.
+"""SIGKILL at random moments of a worker, the driver, dvc, a node; every run has to end as an undisturbed one.
 
     python -m benchmarks.faults [--kills 30] [--seed 0] [--kinds worker,driver,dvc]
     python -m benchmarks.faults --kinds node --kills 6
