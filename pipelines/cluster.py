@@ -123,7 +123,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
             torch_config=TorchConfig(timeout_s=HOURS_SEC),
             scaling_config=scaling(cluster),
             run_config=RunConfig(
-                name=f"{name}-{uuid.uuid4().hex[:12]}",  # the same name would be the same run, also of another process
+                name=name,
                 storage_path=storage,
                 storage_filesystem=filesystem,
                 failure_config=FailureConfig(
@@ -137,12 +137,16 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
 
 @contextmanager
 def scratch_storage(cluster: ClusterConfig) -> Iterator[str]:
-    """Where Ray keeps its notes on a group: the storage that every node sees, or a folder that is removed after it."""
-    if cluster.storage_path is not None:
-        yield store.join(cluster.storage_path)
+    """A folder for what Ray notes of a group, removed after it; where there is a storage, every node sees it"""
+    if cluster.storage_path is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
         return
-    with tempfile.TemporaryDirectory() as folder:
-        yield folder
+    url = store.join(cluster.storage_path, f"scratch-{uuid.uuid4().hex[:12]}")
+    try:
+        yield url
+    finally:
+        store.remove(url)
 
 
 def main(arguments: list[str]) -> None:

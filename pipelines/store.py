@@ -115,6 +115,14 @@ def upload(path: Path, url: str) -> None:
         write(path, *filesystem(url))
 
 
+def remove(url: str) -> None:
+    """Delete a folder with all that is in it; it need not be there. Raises StoreError."""
+    with explained(url):
+        fs, path = filesystem(url)
+        if fs.get_file_info(path).type == FileType.Directory:
+            fs.delete_dir(path)
+
+
 def copy_out(checkpoint: "Checkpoint", name: str, path: Path) -> None:
     """Write one file of a checkpoint to a local path, without the others; they may be far away and large."""
     source = posixpath.join(checkpoint.path, name)

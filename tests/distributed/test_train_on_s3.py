@@ -14,11 +14,13 @@ import psutil
 import pytest
 import ray
 import torch
+from pyarrow.fs import FileSelector
 from ray.cluster_utils import Cluster
 
 from pipelines import store, tracking
 from pipelines import train as stage
 from pipelines.cluster import connect
+from pipelines.evaluate import evaluate
 from pipelines.params import Params
 from pipelines.snapshots import STATE
 from pipelines.store import StoreError
@@ -168,3 +170,10 @@ def test_a_run_on_s3_goes_on_from_another_machine_and_ends_as_an_uninterrupted_o
     # The worker read its own copy of the archive.
     sha256 = sha256_of(other / "data" / "archive.zip")
     assert sha256_of(tmp_path / "cache" / sha256 / "archive.zip") == sha256
+
+    # A node that sees no file of this machine measures the same, and leaves nothing on the store.
+    on_store = evaluate(params, other, tmp_path / "features")
+    here = params.model_copy(update={"cluster": make_params().cluster})
+    assert evaluate(here, other, tmp_path / "features here") == on_store
+    fs, bucket = store.filesystem("s3://lab/runs")
+    assert {Path(entry.path).name for entry in fs.get_file_info(FileSelector(bucket))} == {"files", folder.name}

@@ -102,6 +102,16 @@ def test_a_server_that_does_not_answer_is_told_from_one_that_refuses(url: str, m
         store.read(url)
 
 
+def test_a_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "note").write_bytes(CONTENT)
+    kept, gone = (f"{STORAGE}/{name}/note" for name in ("kept", "gone"))
+    for url in (kept, gone):
+        store.upload(tmp_path / "note", url)
+    store.remove(f"{STORAGE}/gone")
+    store.remove(f"{STORAGE}/absent")
+    assert (store.read(kept), store.read(gone)) == (CONTENT, None)
+
+
 def test_a_register_cut_short_is_set_aside_on_the_store_too(tmp_path: Path) -> None:
     folder = f"{STORAGE}/fingerprint/checkpoints"
     (tmp_path / "file").write_text("{}")
