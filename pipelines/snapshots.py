@@ -72,7 +72,7 @@ def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str,
     """
     if ray.train.get_preemption_info() is None:
         return False
-    state.gather_signs()
+    state.gather_sums()
     with snapshot(state, dataset, row) as checkpoint:
         name = f"{ticks.LEAVING}_{state.cur_nimg:09d}"
         ray.train.report(row | {KID: math.inf}, checkpoint=checkpoint, checkpoint_dir_name=name)

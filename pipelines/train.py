@@ -113,16 +113,30 @@ def generation(folder: Path) -> Iterator[None]:
 def open_dataset(archive: Path, params: Params) -> ImageDataset:
     """The train split as the parameters ask for it
 
-    Raises ConfigError when its channels are not what the augmentations need.
+    Raises ConfigError when its channels or its split are not what the augmentations need.
     """
     data = params.data
     dataset = ImageDataset(
         archive, use_labels=data.use_labels, xflip=data.xflip, split="train", max_images=data.max_images
     )
     problems = list(colour_problems(params, dataset.channels))
+    if params.augment.mode == "ada_rv" and not has_holdout(dataset):
+        problems.append(
+            f"augment.mode is ada_rv, which compares training images with held-out ones, but {archive} holds none out. "
+            "Prepare it with a higher prepare.holdout_fraction, or set augment.mode to ada."
+        )
     if problems:
         raise ConfigError("\n".join(problems))
     return dataset
+
+
+def has_holdout(dataset: ImageDataset) -> bool:
+    """Whether the archive holds images out"""
+    try:
+        dataset.holdout()
+    except ArchiveError:
+        return False
+    return True
 
 
 def monitoring(

@@ -39,7 +39,7 @@ def save_checkpoint(state: TrainState, path: Path) -> None:
 
 @torch.no_grad()
 def load_checkpoint(state: TrainState, path: Path) -> None:
-    """Continue from a file, in place: networks, optimisers, p, signs, path length mean, position.
+    """Continue from a file, in place: networks, optimisers, p, the sums that move it, path length mean, position.
 
     Raises CheckpointError that names the first tensor that does not fit; the state is then as it was.
     """
@@ -60,7 +60,7 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
         optimizer.state.clear()
         optimizer.state.update(moments[prefix])
     if rank() != 0:  # the file holds those of all ranks
-        state.signs.zero_()
+        state.sums.zero_()
     state.cur_nimg, state.p = meta["state"]["cur_nimg"], meta["state"]["p"]
 
 
@@ -166,7 +166,7 @@ def _tensors(state: TrainState, moments: Mapping[str, Moments]) -> Iterator[tupl
         for name, param in net.named_parameters():
             for key, value in moments[prefix].get(param, {}).items():
                 yield f"{prefix}.{name}.{key}", value
-    yield "signs", state.signs
+    yield ("logit_sums" if state.config.augment.mode == "ada_rv" else "signs"), state.sums
     yield "pl_mean", state.pl_mean
 
 

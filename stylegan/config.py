@@ -120,10 +120,15 @@ def _network_problems(config: Config) -> Iterator[str]:
             f"augment.p starts at {augment.p}, above its cap augment.p_max = {augment.p_max}. "
             "Lower augment.p or raise augment.p_max."
         )
-    if augment.mode != "none" and augment.multipliers.imgfilter > 0 and shorter <= FILTER_MARGIN:
+    if augment.uses_p and augment.multipliers.imgfilter > 0 and shorter <= FILTER_MARGIN:
         yield (
             f"augment.multipliers.imgfilter is {augment.multipliers.imgfilter:g}, but its filters reach "
             f"{FILTER_MARGIN} pixels and images have {size}. Set it to 0, or prepare.resolution to 32 or more."
+        )
+    if augment.mode == "ada_rv" and config.prepare.holdout_fraction == 0:
+        yield (
+            "augment.mode is ada_rv, which compares training images with held-out ones, but prepare.holdout_fraction "
+            "is 0. Set prepare.holdout_fraction to 0.1, or augment.mode to ada."
         )
     if config.prepare.mode == "LA":
         yield from colour_problems(config, num_channels=2)
@@ -136,11 +141,20 @@ def _network_problems(config: Config) -> Iterator[str]:
 
 def colour_problems(config: Config, num_channels: int) -> Iterator[str]:
     """Colour transforms that images of so many channels do not take; known for sure once there is an archive"""
-    active = [name for name in COLOUR_TRANSFORMS if getattr(config.augment.multipliers, name) > 0]
-    if config.augment.mode != "none" and active and num_channels not in COLOUR_CHANNELS:
+    augment = config.augment
+    if num_channels in COLOUR_CHANNELS:
+        return
+    active = [name for name in COLOUR_TRANSFORMS if getattr(augment.multipliers, name) > 0]
+    if augment.uses_p and active:
         yield (
             f"augment.multipliers {', '.join(active)} change colours, which L, RGB and RGBA images have, but images of "
             f"{num_channels} channels do not. Set them to 0."
+        )
+    if augment.mode == "diffaugment" and "color" in augment.diffaugment:
+        others = ", ".join(name for name in augment.diffaugment if name != "color") or "translation, cutout"
+        yield (
+            "augment.diffaugment has color, which changes the colours of L, RGB and RGBA images, but images of "
+            f"{num_channels} channels have others. Set augment.diffaugment to [{others}]."
         )
 
 

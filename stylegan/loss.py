@@ -4,6 +4,9 @@ N batch, C channels, H W image, L = num_ws.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +28,38 @@ def discriminator_gen_loss(gen_logits: Tensor) -> Tensor:
     return F.softplus(gen_logits).squeeze(1)
 
 
+def wasserstein_generator_loss(gen_logits: Tensor) -> Tensor:
+    """-D(G(z)) (Gulrajani et al. 2017, Alg. 1)  [N, 1] -> [N]"""
+    return -gen_logits.squeeze(1)
+
+
+def wasserstein_real_loss(real_logits: Tensor, drift_weight: float) -> Tensor:
+    """-D(x) + drift_weight D(x)^2, which keeps D near zero (Karras et al. 2018, App. A.1)  [N, 1] -> [N]"""
+    logits = real_logits.squeeze(1)
+    return drift_weight * logits.square() - logits
+
+
+def wasserstein_gen_loss(gen_logits: Tensor) -> Tensor:
+    """D(G(z)) (Gulrajani et al. 2017, Alg. 1)  [N, 1] -> [N]"""
+    return gen_logits.squeeze(1)
+
+
+class Adversarial(NamedTuple):
+    """What G minimises, and the two terms of what D minimises, each [N, 1] -> [N]"""
+
+    generator: Callable[[Tensor], Tensor]
+    real: Callable[[Tensor], Tensor]
+    gen: Callable[[Tensor], Tensor]
+
+
+def adversarial(name: str, drift_weight: float) -> Adversarial:
+    """The losses that loss.adversarial names"""
+    if name == "wgan_gp":
+        real = partial(wasserstein_real_loss, drift_weight=drift_weight)
+        return Adversarial(wasserstein_generator_loss, real, wasserstein_gen_loss)
+    return Adversarial(generator_loss, discriminator_real_loss, discriminator_gen_loss)
+
+
 def r1_penalty(real_logits: Tensor, real_img: Tensor) -> Tensor:
     """Squared gradient norm of D at real images (Mescheder et al. 2018, Eq. 9)
 
@@ -32,6 +67,21 @@ def r1_penalty(real_logits: Tensor, real_img: Tensor) -> Tensor:
     """
     (grad,) = torch.autograd.grad(real_logits.sum(), real_img, create_graph=True)
     return grad.square().sum(dim=(1, 2, 3))
+
+
+def between(real_img: Tensor, gen_img: Tensor) -> Tensor:
+    """x + u (G(z) - x) with u from U(0, 1), one for each image (Gulrajani et al. 2017, Alg. 1)  [N, C, H, W]"""
+    u = torch.rand(len(real_img), 1, 1, 1, device=real_img.device)
+    return real_img.lerp(gen_img, u)
+
+
+def gradient_penalty(logits: Tensor, img: Tensor) -> Tensor:
+    """(|gradient of D| - 1)^2 (Gulrajani et al. 2017, Eq. 3)
+
+    logits [N, 1] computed from img [N, C, H, W] between real and generated ones -> [N]
+    """
+    (grad,) = torch.autograd.grad(logits.sum(), img, create_graph=True)
+    return (grad.flatten(1).norm(dim=1) - 1).square()
 
 
 def path_length_penalty(

@@ -139,27 +139,64 @@ class MultipliersConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Discriminator augmentation (Karras et al. 2020a, Sec. 3)."""
+    """Discriminator augmentation (Karras et al. 2020a, Sec. 3; diffaugment: Zhao et al. 2020)."""
 
-    mode: Literal["none", "fixed", "ada"]
+    mode: Literal["none", "fixed", "ada", "ada_rv", "diffaugment"]
     p: Probability  # the probability itself when fixed, its start when adaptive
     p_max: Probability  # leaks become likely above 0.8
-    ada_target: Annotated[float, Field(ge=-1, le=1)]  # of r_t = E[sign(D(real))]
+    ada_target: Annotated[float, Field(ge=-1, le=1)]  # of r_t = E[sign(D(real))], or of r_v where mode is ada_rv
     ada_interval: Count  # batches between adjustments
     ada_kimg: Positive  # kimg in which p can move by 1
     multipliers: MultipliersConfig
+    diffaugment: Annotated[
+        tuple[Literal["color", "translation", "cutout"], ...], Strict(False), Field(min_length=1)
+    ]  # operations of mode diffaugment
+
+    @model_validator(mode="after")
+    def _operations_are_in_order(self) -> Self:
+        ordered = [name for name in ("color", "translation", "cutout") if name in self.diffaugment]
+        if list(self.diffaugment) != ordered:
+            raise ValueError(
+                f"augment.diffaugment is {list(self.diffaugment)}; expected each operation once, and color before "
+                f"translation before cutout. Set it to [{', '.join(ordered)}]."
+            )
+        return self
+
+    @property
+    def adapts(self) -> bool:
+        """Whether p moves"""
+        return self.mode in ("ada", "ada_rv")
+
+    @property
+    def uses_p(self) -> bool:
+        """Whether images go through the transforms that `multipliers` weighs"""
+        return self.adapts or self.mode == "fixed"
 
 
 class LossConfig(Section):
-    """Non-saturating loss with lazy R1 and path length regularisation."""
+    """Adversarial loss with lazy regularisation of D and lazy path length regularisation of G."""
 
-    r1_gamma: NonNegative
+    adversarial: Literal["non_saturating", "wgan_gp"]
+    d_regularizer: Literal["r1", "gp"]
+    gp_weight: NonNegative  # of gp
+    drift_weight: NonNegative  # of D(real)^2 in wgan_gp
+    r1_gamma: NonNegative  # of r1
     d_reg_interval: Count  # batches
     pl_weight: NonNegative
     pl_batch_shrink: Count
     pl_decay: Probability
     g_reg_interval: Count  # batches
     style_mixing_prob: Probability
+
+    @property
+    def d_reg_weight(self) -> float:
+        """Factor of D's regulariser; 0 where there is none"""
+        return self.gp_weight if self.d_regularizer == "gp" else self.r1_gamma / 2
+
+    @property
+    def d_reg_name(self) -> str:
+        """The parameter that weighs D's regulariser"""
+        return "loss.gp_weight" if self.d_regularizer == "gp" else "loss.r1_gamma"
 
 
 class TrainConfig(Section):

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stylegan.augment import adjust_p
+from stylegan.augment import adjust_p, validation_ratio
 from stylegan.config import Config, ConfigError
 from stylegan.distributed import all_reduce_sum_, broadcast_, rank
 from stylegan.networks import Discriminator, Generator
 from stylegan.pyramid import Resolution
 from stylegan.sections import TrainConfig
+
+SOURCES = ("train", "holdout", "gen")  # of the logits that r_v compares
+LOGIT_UNIT = 2.0**-20  # logits are summed as whole numbers of it, so that no order of adding changes a bit
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -48,7 +51,9 @@ class TrainState:
     opt_g: torch.optim.Adam
     opt_d: torch.optim.Adam
     p: float  # augmentation probability
-    signs: Tensor  # [2] sum and count of sign(D(real)) on this rank since p was adjusted; in a file, on all ranks
+    # What r_t or r_v is made of, on this rank since p was adjusted; in a file, on all ranks. Sum and count of
+    # sign(D(real)) [2], or under ada_rv of the logits of each of SOURCES [3, 2].
+    sums: Tensor
     pl_mean: Tensor  # [] running mean of path lengths
     cur_nimg: int  # real images seen by all ranks
 
@@ -74,8 +79,8 @@ class TrainState:
             G_ema=copy.deepcopy(G).eval(),
             opt_g=_adam(learning_g(G, config.train), config, config.train.g_lr, config.loss.g_reg_interval),
             opt_d=_adam(learning_d(D, config.train), config, config.train.d_lr, config.loss.d_reg_interval),
-            p=0.0 if config.augment.mode == "none" else config.augment.p,
-            signs=torch.zeros(2, device=device),
+            p=config.augment.p if config.augment.uses_p else 0.0,
+            sums=_no_logits(device) if config.augment.mode == "ada_rv" else torch.zeros(2, device=device),
             pl_mean=torch.zeros([], device=device),
             cur_nimg=0,
         )
@@ -94,19 +99,34 @@ class TrainState:
         self._update_ema()
         self.cur_nimg += self.config.train.batch_size
         augment = self.config.augment
-        if augment.mode == "ada" and self.batch_idx % augment.ada_interval == 0:
-            total, count = all_reduce_sum_(self.signs.clone()).tolist()
-            self.signs.zero_()
+        if augment.adapts and self.batch_idx % augment.ada_interval == 0:
             nimg = augment.ada_interval * self.config.train.batch_size
             self.p = adjust_p(
-                self.p, total / max(count, 1), target=augment.ada_target, nimg=nimg,
+                self.p, self._overfitting(), target=augment.ada_target, nimg=nimg,
                 ada_kimg=augment.ada_kimg, p_max=augment.p_max,
             )  # fmt: skip
 
-    def gather_signs(self) -> None:
-        """Move the signs of all ranks to rank 0, which saves the state; the sum, and so p, stays what it was."""
-        total = all_reduce_sum_(self.signs.clone())
-        self.signs.copy_(total if rank() == 0 else torch.zeros_like(total))
+    def observe(self, source: str, logits: Tensor) -> None:
+        """Add to what steers p  [N, 1]: signs of training images, or under ada_rv the logits of any of SOURCES."""
+        if self.config.augment.mode == "ada_rv":
+            whole = (logits.detach().double() / LOGIT_UNIT).round()
+            self.sums[SOURCES.index(source)] += torch.stack([whole.sum(), torch.full_like(whole.sum(), whole.numel())])
+        elif source == "train":
+            signs = logits.detach().sign()
+            self.sums += torch.stack([signs.sum(), torch.full_like(signs.sum(), signs.numel())])
+
+    def _overfitting(self) -> float:
+        """r_t or r_v since the last call, equal on every rank"""
+        totals = all_reduce_sum_(self.sums.clone()).tolist()
+        self.sums.zero_()
+        if self.config.augment.mode == "ada_rv":
+            return validation_ratio(*(total / max(count, 1) for total, count in totals))
+        return float(totals[0] / max(totals[1], 1))
+
+    def gather_sums(self) -> None:
+        """Move the sums of all ranks to rank 0, which saves the state; the total, and so p, stays what it was."""
+        total = all_reduce_sum_(self.sums.clone())
+        self.sums.copy_(total if rank() == 0 else torch.zeros_like(total))
 
     @torch.no_grad()
     def _update_ema(self) -> None:
@@ -119,6 +139,10 @@ class TrainState:
         torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.parameters()), 1 - beta)
         for ema, buffer in zip(self.G_ema.buffers(), self.G.buffers(), strict=True):
             ema.copy_(buffer)
+
+
+def _no_logits(device: torch.device) -> Tensor:
+    return torch.zeros(len(SOURCES), 2, dtype=torch.float64, device=device)
 
 
 def learning_d(D: Discriminator, train: TrainConfig) -> list[nn.Parameter]:

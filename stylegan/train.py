@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from stylegan import images, loss
-from stylegan.augment import AugmentPipe
+from stylegan.augment import AugmentPipe, diffaugment, validation_ratio
 from stylegan.data import ImageDataset, InfiniteSampler
 from stylegan.distributed import all_reduce_mean_, dealt, world_size
 from stylegan.state import TrainState, seed_at
 from stylegan.stats import Stats
 
+Batch = tuple[Tensor, Tensor]  # images [N, C, H, W] in [-1, 1] and their labels [N, c_dim]
 DrawLabels = Callable[[int], Tensor]  # n -> labels of n images drawn at random from the data set [n, c_dim]
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 
@@ -42,6 +43,7 @@ class Trainer:
     def __init__(self, state: TrainState, draw_c: DrawLabels) -> None:
         self.state, self.config, self.draw_c = state, state.config, draw_c
         self.augment = AugmentPipe(self.config.augment.multipliers).to(state.device)
+        self.adversarial = loss.adversarial(self.config.loss.adversarial, self.config.loss.drift_weight)
         self.stats = Stats(state.device)
         # The batch in micro-batches of batch_gpu, the same whatever the number of ranks; each rank has one or more.
         self.num_micro_batches = self.config.train.batch_size // self.config.train.batch_gpu
@@ -52,18 +54,21 @@ class Trainer:
         # It stays on the device, so that checking costs no synchronisation.
         self.failure = torch.tensor(-1, dtype=torch.int64, device=state.device)
 
-    def step(self, real_img: Tensor, real_c: Tensor) -> None:
+    def step(self, real_img: Tensor, real_c: Tensor, held_out: Batch | None = None) -> None:
         """One batch: G, path length every g_reg_interval, D, R1 every d_reg_interval, then EMA and ADA.
 
         real_img [N, C, H, W] in [-1, 1] and real_c [N, c_dim] are this rank's share of the batch: micro-batches `own`.
+        held_out: as many images and labels of the hold-out split, which D scores without learning, for r_v
         """
         state, config = self.state, self.config
         state.G.train()
         self.update_g()
         if config.loss.pl_weight > 0 and state.batch_idx % config.loss.g_reg_interval == 0:
             self.regularize_g()
+        if held_out is not None:
+            self.validate_d(*held_out)
         self.update_d(real_img, real_c)
-        if config.loss.r1_gamma > 0 and state.batch_idx % config.loss.d_reg_interval == 0:
+        if config.loss.d_reg_weight > 0 and state.batch_idx % config.loss.d_reg_interval == 0:
             self.regularize_d(real_img, real_c)
         state.advance()
 
@@ -73,7 +78,7 @@ class Trainer:
             for _ in self.rounds():
                 gen_img, c, _ = self.generate(self.config.train.batch_gpu)
                 gen_logits = self.discriminate(gen_img, c)
-                g_loss = loss.generator_loss(gen_logits)
+                g_loss = self.adversarial.generator(gen_logits)
                 self.stats.add("loss/G", g_loss)
                 (g_loss.mean() / self.mean_rounds).backward()
 
@@ -96,23 +101,48 @@ class Trainer:
                 with torch.no_grad():
                     gen_img, gen_c, _ = self.generate(len(img))
                 gen_logits = self.discriminate(gen_img, gen_c)
-                gen_loss = loss.discriminator_gen_loss(gen_logits)
+                gen_loss = self.adversarial.gen(gen_logits)
                 (gen_loss.mean() / self.mean_rounds).backward()
                 real_logits = self.discriminate_real(img, c)
-                real_loss = loss.discriminator_real_loss(real_logits)
+                real_loss = self.adversarial.real(real_logits)
                 (real_loss.mean() / self.mean_rounds).backward()
+                self.state.observe("gen", gen_logits)
                 self.stats.add("logits/gen", gen_logits)
                 self.stats.add("loss/D", gen_loss + real_loss)
 
     def regularize_d(self, real_img: Tensor, real_c: Tensor) -> None:
-        """Keep D's gradient small at real images."""
+        """Keep D's gradient small at real images, or near 1 between real and generated ones."""
+        name = self.config.loss.d_regularizer
         with self.phase("Dreg"):
             for img, c in self.micro_batches(real_img, real_c):
-                img = img.detach().requires_grad_()
-                penalty = loss.r1_penalty(self.discriminate_real(img, c), img)
-                self.stats.add("loss/r1_penalty", penalty)
-                weight = self.config.loss.r1_gamma / 2 * self.config.loss.d_reg_interval
+                penalty = self.gradient_penalty(img, c) if name == "gp" else self.r1_penalty(img, c)
+                self.stats.add(f"loss/{name}_penalty", penalty)
+                weight = self.config.loss.d_reg_weight * self.config.loss.d_reg_interval
                 (penalty.mean() * (weight / self.mean_rounds)).backward()
+
+    def r1_penalty(self, img: Tensor, c: Tensor) -> Tensor:
+        """At real images before augmentation  [N, C, H, W], [N, c_dim] -> [N]"""
+        img = img.detach().requires_grad_()
+        return loss.r1_penalty(self.discriminate_real(img, c), img)
+
+    def gradient_penalty(self, img: Tensor, c: Tensor) -> Tensor:
+        """Between real images and generated ones of their labels, before augmentation  [N, C, H, W], [N, c_dim] -> [N]
+
+        No styles are mixed and w_avg does not follow, so ranks need not wait for each other here.
+        """
+        G = self.state.G
+        with torch.no_grad():
+            gen_img = G.synthesis(G.mapping(torch.randn(len(img), G.z_dim, device=img.device), c))
+        img = loss.between(img, gen_img).requires_grad_()
+        return loss.gradient_penalty(self.discriminate(img, c), img)
+
+    @torch.no_grad()
+    def validate_d(self, img: Tensor, c: Tensor) -> None:
+        """Score held-out images as real ones are scored  [N, C, H, W], [N, c_dim]"""
+        for held_img, held_c in self.micro_batches(img, c):
+            logits = self.discriminate(held_img, held_c)
+            self.state.observe("holdout", logits)
+            self.stats.add("logits/holdout", logits)
 
     def generate(self, n: int, *, along_ws: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Images of n random latents with style mixing  -> img [N, C, H, W], c [N, c_dim], ws [N, L, w_dim]
@@ -133,18 +163,19 @@ class Trainer:
 
     def discriminate(self, img: Tensor, c: Tensor) -> Tensor:
         """Logits of augmented images  [N, C, H, W], [N, c_dim] -> [N, 1]"""
-        if self.config.augment.mode != "none":
+        if self.config.augment.mode == "diffaugment":
+            img = diffaugment(img, self.config.augment.diffaugment)
+        elif self.config.augment.mode != "none":
             img = self.augment(img, self.state.p)
         logits: Tensor = self.state.D(img, c)
         return logits
 
     def discriminate_real(self, img: Tensor, c: Tensor) -> Tensor:
-        """As `discriminate`, and remember the signs that steer p."""
+        """As `discriminate`, and remember what steers p."""
         logits = self.discriminate(img, c)
-        signs = logits.detach().sign()
-        self.state.signs += torch.stack([signs.sum(), torch.full_like(signs.sum(), signs.numel())])
+        self.state.observe("train", logits)
         self.stats.add("logits/real", logits)
-        self.stats.add("augment/r_t", signs)
+        self.stats.add("augment/r_t", logits.sign())
         return logits
 
     @property
@@ -207,8 +238,8 @@ class Trainer:
             kimg = batch_idx * self.config.train.batch_size / 1000
             raise NonFiniteError(
                 f"the gradients of phase {PHASES[phase]} are not finite at kimg {kimg:.3f}. The last "
-                "checkpoint is good: lower train.g_lr / train.d_lr, raise loss.r1_gamma, or set train.precision to "
-                "fp32, and run again."
+                f"checkpoint is good: lower train.g_lr / train.d_lr, raise {self.config.loss.d_reg_name}, or set "
+                "train.precision to fp32, and run again."
             )
 
 
@@ -230,23 +261,43 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[Tick]:
     Raises NonFiniteError before it yields a tick whose state is spoilt.
     """
     config = state.config.train
-    sampler = InfiniteSampler(len(dataset), config.seed)
+    take, take_held_out = _image_source(dataset, config.seed, state.device), None
+    if state.config.augment.mode == "ada_rv":
+        take_held_out = _image_source(dataset.holdout(), config.seed, state.device)
     trainer = Trainer(state, _label_source(dataset, state.device))
     first, share = trainer.own.start * config.batch_gpu, len(trainer.own) * config.batch_gpu
     total_nimg, tick_nimg = round(config.total_kimg * 1000), round(config.tick_kimg * 1000)
     while state.cur_nimg < total_nimg:
-        img, c = dataset.batch(sampler.take(state.cur_nimg + first, share))
         ticks_before = state.cur_nimg // tick_nimg
-        trainer.step(images.to_float(img.to(state.device)), c.to(state.device))
+        position = state.cur_nimg + first
+        trainer.step(*take(position, share), take_held_out and take_held_out(position, share))
         is_last = state.cur_nimg >= total_nimg
         index = state.cur_nimg // tick_nimg
         if index > ticks_before or is_last:
             trainer.check_finite()
-            stats = trainer.stats.pop_means() | {"augment/p": state.p}
+            stats = _with_r_v(trainer.stats.pop_means()) | {"augment/p": state.p}
             is_snapshot = is_last or index % config.snapshot_ticks == 0
             if is_snapshot:
-                state.gather_signs()
+                state.gather_sums()
             yield Tick(index, state.cur_nimg, stats, is_snapshot, is_last)
+
+
+def _with_r_v(stats: dict[str, float]) -> dict[str, float]:
+    """What r_v was since the last tick, where held-out images were scored"""
+    if "logits/holdout" not in stats:
+        return stats
+    return stats | {"augment/r_v": validation_ratio(*(stats[f"logits/{name}"] for name in ("real", "holdout", "gen")))}
+
+
+def _image_source(dataset: ImageDataset, seed: int, device: torch.device) -> Callable[[int, int], Batch]:
+    """(position, count) -> the images that follow the position in the endless order of the seed, on the device"""
+    sampler = InfiniteSampler(len(dataset), seed)
+
+    def take(position: int, count: int) -> Batch:
+        img, c = dataset.batch(sampler.take(position, count))
+        return images.to_float(img.to(device)), c.to(device)
+
+    return take
 
 
 def _label_source(dataset: ImageDataset, device: torch.device) -> DrawLabels:

@@ -78,7 +78,7 @@ def transfer(state: TrainState, saved: Networks, policy: Policy) -> Report:
             "generator and prepare.resolution the values that it was trained with, or set train.resume_from to null."
         )
     p = None
-    if state.config.augment.mode == "ada" and saved.augment_p is not None:
+    if state.config.augment.adapts and saved.augment_p is not None:
         p = state.p = min(saved.augment_p, state.config.augment.p_max)
     return Report(source, entries, p)
 

@@ -1,6 +1,7 @@
-"""Discriminator augmentation: 18 transforms and the controller of their probability."""
+"""Discriminator augmentation: 18 transforms, the controller of their probability, and DiffAugment."""
 
-from stylegan.augment.ada import adjust_p
+from stylegan.augment.ada import adjust_p, validation_ratio
+from stylegan.augment.diffaugment import diffaugment
 from stylegan.augment.pipe import AugmentPipe
 
-__all__ = ["AugmentPipe", "adjust_p"]
+__all__ = ["AugmentPipe", "adjust_p", "diffaugment", "validation_ratio"]

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -51,6 +51,11 @@ class ImageDataset:
         self._labels: NDArray[Any] | None = None
         if use_labels:
             self._labels, self.c_dim = _label_table(self.path, index, self._names)
+
+    def holdout(self) -> Self:
+        """The images that the archive holds out, read as these are. Raises ArchiveError when there are none."""
+        use_labels = self._labels is not None
+        return type(self)(self.path, use_labels=use_labels, xflip=self.xflip, split="holdout", max_images=None)
 
     def __len__(self) -> int:
         return len(self._names) * (2 if self.xflip else 1)

@@ -70,5 +70,5 @@ def test_statistics_do_not_depend_on_the_micro_batch(make_params: Make, monkeypa
         net = trainer(make_params(*FIXED, f"train.batch_gpu={batch_gpu}"))
         same_latents(monkeypatch, net)
         net.update_d(REAL, torch.zeros(8, 0))
-        stats.append(net.stats.pop_means() | {"signs": net.state.signs[1].item()})
+        stats.append(net.stats.pop_means() | {"signs": net.state.sums[1].item()})
     assert stats[0] == pytest.approx(stats[1], rel=1e-5)  # fp32

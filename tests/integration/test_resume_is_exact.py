@@ -60,13 +60,13 @@ def test_stopped_and_resumed_equals_uninterrupted(
     params = make_params(*OVERRIDES)
     before = Run(params, tiny_archive)
     ticks = before.train(first)
-    assert (before.state.signs[1] > 0) == (first != 3)
+    assert (before.state.sums[1] > 0) == (first != 3)
     assert before.state.p > 0
     save_checkpoint(before.state, tmp_path / "state")
 
     after = Run(params, tiny_archive)
     load_checkpoint(after.state, tmp_path / "state")
-    assert torch.equal(after.state.signs, before.state.signs)
+    assert torch.equal(after.state.sums, before.state.sums)
     ticks += after.train(5 - first)
     save_checkpoint(after.state, tmp_path / "state")
     assert ticks == straight[0]

@@ -61,7 +61,10 @@ def test_nothing_has_a_default(tiny_params: Params) -> None:
         ("prepare.seed=-1", "prepare.seed is -1: input should be greater than or equal to 0"),
         ("train.g_lr=.nan", "train.g_lr is nan: input should be a finite number"),
         ("augment.p=1.5", "augment.p is 1.5: input should be less than or equal to 1"),
-        ("augment.mode=adda", "augment.mode is 'adda': input should be 'none', 'fixed' or 'ada'"),
+        (
+            "augment.mode=adda",
+            "augment.mode is 'adda': input should be 'none', 'fixed', 'ada', 'ada_rv' or 'diffaugment'",
+        ),
         (
             "render.psi_strip=[1.0]",
             "render.psi_strip is [1.0]: tuple should have at least 2 items after validation, not 1",

@@ -54,7 +54,7 @@ def test_fresh_state(make_params: Make) -> None:
     assert not state.G_ema.training
     assert not any(p.requires_grad for net in (state.G, state.D, state.G_ema) for p in net.parameters())
     assert (state.cur_nimg, state.batch_idx, state.pl_mean.item()) == (0, 0, 0)
-    assert state.signs.tolist() == [0, 0]
+    assert state.sums.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(("mode", "p"), [("none", 0.0), ("fixed", 0.3), ("ada", 0.3)])
@@ -131,7 +131,7 @@ def test_position_moves_by_a_batch(make_params: Make) -> None:
 
 
 def with_signs(state: TrainState, total: float, count: float) -> TrainState:
-    state.signs.copy_(torch.tensor([total, count]))
+    state.sums.copy_(torch.tensor([total, count]))
     return state
 
 
@@ -143,10 +143,10 @@ def test_p_moves_every_ada_interval_towards_the_target(total: float, p: float, m
     state = with_signs(create(make_params(*ADA)), total, 60)
     state.advance()
     assert state.p == 0.5
-    assert state.signs.tolist() == [total, 60]
+    assert state.sums.tolist() == [total, 60]
     state.advance()  # 2 batches of 4 images out of 80
     assert state.p == pytest.approx(p)
-    assert state.signs.tolist() == [0, 0]
+    assert state.sums.tolist() == [0, 0]
 
 
 def test_p_moves_one_unit_in_ada_kimg_of_images(make_params: Make) -> None:

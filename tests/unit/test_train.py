@@ -123,8 +123,8 @@ def test_signs_and_r_t_count_real_images_of_both_discriminator_phases(make_param
     net = trainer(make_params(*PLAIN))
     net.update_d(REAL, torch.zeros(4, 0))
     net.regularize_d(REAL, torch.zeros(4, 0))
-    assert net.state.signs[1] == 8
-    assert net.stats.pop_means()["augment/r_t"] == pytest.approx(net.state.signs[0].item() / 8)
+    assert net.state.sums[1] == 8
+    assert net.stats.pop_means()["augment/r_t"] == pytest.approx(net.state.sums[0].item() / 8)
 
 
 def test_mean_style_follows_every_pass_through_the_mapping_but_the_mixing_partners(make_params: Make) -> None:
