@@ -7,6 +7,7 @@ however the run goes on. The thresholds are the language of the warnings, not pa
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines.readings import heuristic
 from stylegan.config import Config
 from stylegan.metrics.names import KID, RECALL, SPREAD
 
@@ -20,7 +21,7 @@ SOME_RECALL = 0.02  # below, one image of a small sample makes all the differenc
 LOW_SPREAD, SOME_SPREAD = 0.1, 0.3  # of the real images' spread
 LOGIT_GAP = 8.0  # D gives real images odds e^8 times those of generated ones: hardly any gradient is left for G
 GAP_TICKS = 3  # in a row
-R_T_SLACK = 0.1  # above augment.ada_target: D knows the training set by heart
+R_T_SLACK = 0.1  # of r_t or r_v above augment.ada_target: D knows the training set by heart
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,19 @@ def kid_rises(rows: Sequence[Row], config: Config) -> Alarm | None:
 
 def _imbalance(row: Row, config: Config) -> tuple[str, str]:
     """Cause and remedy of images that get worse"""
-    if row.get("augment/r_t", 0) <= config.augment.ada_target + R_T_SLACK:
-        remedy = f"Raise loss.r1_gamma (now {config.loss.r1_gamma:g}) 4 times, or halve train.g_lr and train.d_lr."
+    if row.get(heuristic(config) or "", 0) <= config.augment.ada_target + R_T_SLACK:
+        remedy = f"Raise {_regularizer(config)} 4 times, or halve train.g_lr and train.d_lr."
         return "G and D have lost their balance: D is too steep.", remedy
     cause = "D learns the training images by heart."
-    if config.augment.mode != "ada":
+    if not config.augment.adapts:
         return cause, f"Set augment.mode (now {config.augment.mode}) to ada."
-    return cause, f"Add images, or raise loss.r1_gamma (now {config.loss.r1_gamma:g}) 4 times."
+    return cause, f"Add images, or raise {_regularizer(config)} 4 times."
+
+
+def _regularizer(config: Config) -> str:
+    """ "loss.r1_gamma (now 0.5)" """
+    loss = config.loss
+    return f"{loss.d_reg_name} (now {loss.gp_weight if loss.d_regularizer == 'gp' else loss.r1_gamma:g})"
 
 
 def recall_is_lost(rows: Sequence[Row], config: Config) -> Alarm | None:
@@ -79,7 +86,7 @@ def recall_is_lost(rows: Sequence[Row], config: Config) -> Alarm | None:
         if zeros == SNAPSHOTS:
             seen = f"recall is 0; it was {highest:.2g}." if highest > 0 else "recall is still 0."
             cause = "G draws a few kinds of images, or none like the real ones."
-            remedy = f"Raise loss.r1_gamma (now {config.loss.r1_gamma:g}) 4 times, or halve train.g_lr."
+            remedy = f"Raise {_regularizer(config)} 4 times, or halve train.g_lr."
             return _alarm("recall-lost", rows, row, seen, cause, remedy)
     return None
 
@@ -91,7 +98,7 @@ def images_are_alike(rows: Sequence[Row], config: Config) -> Alarm | None:
             was = f"; it was {highest:.2g}" if highest > SOME_SPREAD else ""
             seen = f"the spread of generated images is {row[SPREAD]:.2g} of the real images'{was}."
             cause = "The modes of G have collapsed: images of all latents look alike."
-            remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise loss.r1_gamma 4 times."
+            remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise {config.loss.d_reg_name} 4 times."
             return _alarm("images-alike", rows, row, seen, cause, remedy)
     return None
 
@@ -107,13 +114,15 @@ def _late(rows: Sequence[Row], column: str, enough: float, config: Config) -> It
 
 
 def logits_run_apart(rows: Sequence[Row], config: Config) -> Alarm | None:
-    """D is sure of everything."""
+    """D is sure of everything; not with WGAN-GP, where the gap is the distance that G shortens."""
+    if config.loss.adversarial == "wgan_gp":
+        return None
     gaps = [row["logits/real"] - row["logits/gen"] if "logits/real" in row else 0.0 for row in rows]
     for last in range(GAP_TICKS - 1, len(rows)):
         if all(gap > LOGIT_GAP for gap in gaps[last + 1 - GAP_TICKS : last + 1]):
             seen = f"D scores real images {gaps[last]:.3g} above generated ones."
             cause = "D has won: it is sure of every image and G learns nothing more."
-            remedy = f"Raise loss.r1_gamma (now {config.loss.r1_gamma:g}) 4 times, or halve train.d_lr."
+            remedy = f"Raise {_regularizer(config)} 4 times, or halve train.d_lr."
             return _alarm("logits-apart", rows, rows[last], seen, cause, remedy)
     return None
 
@@ -121,13 +130,13 @@ def logits_run_apart(rows: Sequence[Row], config: Config) -> Alarm | None:
 def p_is_at_its_cap(rows: Sequence[Row], config: Config) -> Alarm | None:
     """Augmentation can do no more against overfitting."""
     augment = config.augment
-    if augment.mode != "ada" or augment.p_max == 0:
+    if not augment.adapts or augment.p_max == 0:
         return None
     for row in rows:
         if row.get("augment/p", 0) >= augment.p_max:
             seen = f"augment.p reached its cap augment.p_max = {augment.p_max:g}."
             cause = "D still recognises the training images."
-            remedy = "Add images or raise loss.r1_gamma rather than the cap: above 0.8 augmentations leak."
+            remedy = f"Add images or raise {config.loss.d_reg_name} rather than the cap: above 0.8 augmentations leak."
             return _alarm("p-at-cap", rows, row, seen, cause, remedy)
     return None
 

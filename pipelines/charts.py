@@ -24,9 +24,10 @@ MONITOR = "monitor/"  # columns that only snapshots have
 # Panels of training.png: title, columns of the training log, unit.
 PANELS = (
     ("Losses", ("loss/G", "loss/D"), ""),
-    ("Scores of D", ("logits/real", "logits/gen"), "logits"),
-    ("Augmentation", ("augment/p", "augment/r_t"), ""),
+    ("Scores of D", ("logits/real", "logits/gen", "logits/holdout"), "logits"),
+    ("Augmentation", ("augment/p", "augment/r_t", "augment/r_v"), ""),
     ("R1 penalty", ("loss/r1_penalty",), ""),
+    ("Gradient penalty", ("loss/gp_penalty",), ""),
     ("Path length penalty", ("loss/pl_penalty",), ""),
     ("KID while training", ("monitor/kid",), ""),
     ("Precision and recall while training", ("monitor/precision", "monitor/recall"), ""),
@@ -52,7 +53,8 @@ def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> by
         for axis, (title, names, unit) in zip(axes, panels, strict=False):
             _curves(axis, ticks, names)
             if "augment/r_t" in names and ada_target is not None:
-                axis.axhline(ada_target, color=COLOURS[4], linestyle="--", linewidth=1, label="target of r_t")
+                label = "target of r_v" if "augment/r_v" in names else "target of r_t"
+                axis.axhline(ada_target, color=COLOURS[4], linestyle="--", linewidth=1, label=label)
             axis.set_title(title)
             axis.set(xlabel="kimg", ylabel=unit)
             if len(axis.get_lines()) > 1:

@@ -144,7 +144,7 @@ def gpu_counts(params: Params) -> list[int]:
 
 def work_of(params: Params, g_bytes: float, d_bytes: float) -> Work:
     """The step of these parameters; phases that are off have an infinite interval"""
-    loss, adaptive = params.loss, params.augment.mode == "ada"
+    loss, augment = params.loss, params.augment
     return scaling.work(
         batch_size=params.train.batch_size,
         batch_gpu=largest_pass(params),
@@ -152,8 +152,8 @@ def work_of(params: Params, g_bytes: float, d_bytes: float) -> Work:
         d_bytes=d_bytes,
         w_bytes=FLOAT * params.generator.w_dim,
         g_reg_interval=loss.g_reg_interval if loss.pl_weight > 0 else math.inf,
-        d_reg_interval=loss.d_reg_interval if loss.r1_gamma > 0 else math.inf,
-        ada_interval=params.augment.ada_interval if adaptive else math.inf,
+        d_reg_interval=loss.d_reg_interval if loss.d_reg_weight > 0 else math.inf,
+        ada_interval=augment.ada_interval if augment.adapts else math.inf,
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipelines.params import Params
 from stylegan import loss
-from stylegan.augment import AugmentPipe
+from stylegan.augment import AugmentPipe, diffaugment
 from stylegan.networks import Discriminator, Generator
 from stylegan.pyramid import sides
 from stylegan.state import DTYPES
@@ -75,7 +75,11 @@ def _phases(
     pipe = AugmentPipe(params.augment.multipliers).to(META)
 
     def logits(img: Tensor) -> Tensor:
-        out: Tensor = D(img if params.augment.mode == "none" else pipe(img, p=1.0), _labels(len(img)))
+        if params.augment.mode == "diffaugment":
+            img = diffaugment(img, params.augment.diffaugment)
+        elif params.augment.mode != "none":
+            img = pipe(img, p=1.0)
+        out: Tensor = D(img, _labels(len(img)))
         return out
 
     def ws_of(count: int) -> Tensor:
@@ -90,13 +94,14 @@ def _phases(
         penalty, _ = loss.path_length_penalty(G.synthesis(ws), ws, torch.zeros([], device=META), params.loss.pl_decay)
         return penalty
 
-    def r1() -> Tensor:
+    def penalty() -> Tensor:
         img = real_img().requires_grad_()
-        return loss.r1_penalty(logits(img), img)
+        penalty_of = loss.gradient_penalty if params.loss.d_regularizer == "gp" else loss.r1_penalty
+        return penalty_of(logits(img), img)
 
     phases = {"Gmain": lambda: logits(G.synthesis(ws_of(n))), "Dmain": lambda: logits(real_img())}
     phases |= {"Greg": path_length} if params.loss.pl_weight > 0 else {}
-    return phases | ({"Dreg": r1} if params.loss.r1_gamma > 0 else {})
+    return phases | ({"Dreg": penalty} if params.loss.d_reg_weight > 0 else {})
 
 
 def _labels(count: int) -> Tensor:

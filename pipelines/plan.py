@@ -223,11 +223,14 @@ def advice(params: Params) -> list[str]:
     g_count, d_count = parameter_counts(params)
     steps = round(params.train.total_kimg * 1000 / params.train.batch_size)
     gammas = ", ".join(f"{params.loss.r1_gamma * factor:.4g}" for factor in GAMMA_FACTORS)
-    return [
+    lines = [
         f"G has {g_count:,} parameters, D has {d_count:,} (without labels).",
         f"{params.train.total_kimg:g} kimg are {steps:,} steps of {params.train.batch_size} images.",
-        f"loss.r1_gamma decides most and no formula knows it: try {gammas} and keep the lowest KID or FID.",
     ]
+    if params.loss.d_regularizer == "r1":
+        best = f"try {gammas} and keep the lowest KID or FID."
+        lines.append(f"loss.r1_gamma decides most and no formula knows it: {best}")
+    return lines
 
 
 def plan(options: argparse.Namespace, console: Console) -> None:

@@ -17,18 +17,30 @@ def has(ticks: Ticks, *names: str) -> bool:
 def at_cap(ticks: Ticks, config: Config) -> bool:
     """Whether adaptive augmentation ended at its highest probability"""
     cap = AT_CAP * config.augment.p_max
-    return config.augment.mode == "ada" and has(ticks, "augment/p") and ticks[-1]["augment/p"] >= cap
+    return config.augment.adapts and has(ticks, "augment/p") and ticks[-1]["augment/p"] >= cap
+
+
+def heuristic(config: Config) -> str | None:
+    """The column of the training log that tells overfitting; None where nothing does"""
+    if config.augment.mode == "ada_rv":
+        return "augment/r_v"
+    # The scores of WGAN-GP have no zero between real and generated images, so their signs say nothing.
+    return "augment/r_t" if config.loss.adversarial == "non_saturating" else None
 
 
 def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:
     """One line for each panel of training.png: (title, what it shows)"""
     lines = [
-        ("Losses", _read_losses(ticks)),
+        ("Losses", _read_losses(ticks, config)),
         ("Scores of D", _read_scores(ticks)),
         ("Augmentation", _read_augmentation(ticks, config)),
         (
             "R1 penalty",
             _if(ticks, "loss/r1_penalty", "Squared gradient of D at real images; it should not rise forever."),
+        ),
+        (
+            "Gradient penalty",
+            _if(ticks, "loss/gp_penalty", "How far the gradient of D is from 1 between real and generated images."),
         ),
         (
             "Path length penalty",
@@ -45,10 +57,15 @@ def _if(ticks: Ticks, name: str, line: str) -> str:
     return line if any(name in tick for tick in ticks) else ""
 
 
-def _read_losses(ticks: Ticks) -> str:
+def _read_losses(ticks: Ticks, config: Config) -> str:
     if not has(ticks, "loss/G", "loss/D"):
         return ""
     last = ticks[-1]
+    if config.loss.adversarial == "wgan_gp":
+        return (
+            f"G {last['loss/G']:.2f}, D {last['loss/D']:.2f} at the end. Minus the loss of D estimates the distance "
+            "between real and generated images, which should shrink; the loss of G says little alone."
+        )
     # At equilibrium D is undecided, D(x) = 1/2: softplus(0) = 0.69 for G and twice that for D (Goodfellow et al. 2014).
     return (
         f"G {last['loss/G']:.2f}, D {last['loss/D']:.2f} at the end. They balance and need not fall; a D that cannot "
@@ -73,8 +90,11 @@ def _read_augmentation(ticks: Ticks, config: Config) -> str:
         return "Augmentation is off (augment.mode: none)."
     if config.augment.mode == "fixed":
         return f"Fixed at p = {p:.2f}."
+    if config.augment.mode == "diffaugment":
+        return f"Every image is augmented, without a p (augment.diffaugment: {', '.join(config.augment.diffaugment)})."
     state = "at its cap" if at_cap(ticks, config) else "below its cap"
-    return f"p ended at {p:.2f}, {state} of {cap:g}; it moves so that r_t meets {config.augment.ada_target:g}."
+    name = "r_v" if config.augment.mode == "ada_rv" else "r_t"
+    return f"p ended at {p:.2f}, {state} of {cap:g}; it moves so that {name} meets {config.augment.ada_target:g}."
 
 
 def _read_speed(ticks: Ticks) -> str:

@@ -104,8 +104,8 @@ def embedded(facts: Facts, pictures: Pictures) -> dict[str, Any]:
 
 
 def target(config: Config) -> float | None:
-    """The target of r_t, where augmentation adapts to it"""
-    return config.augment.ada_target if config.augment.mode == "ada" else None
+    """The target of r_t or r_v, where augmentation adapts to it"""
+    return config.augment.ada_target if config.augment.adapts else None
 
 
 def neighbor_lines(results: Mapping[str, Any]) -> dict[str, float | None] | None:

@@ -173,9 +173,10 @@ def _record(row: Row, folder: Path, journal: Journal, params: Params, fresh: boo
 
 def _show(row: Row, params: Params, view: Live | None) -> None:
     minutes, seconds = divmod(max(round((params.train.total_kimg - row["kimg"]) * row["sec_per_kimg"]), 0), 60)
+    r = "r_v" if "augment/r_v" in row else "r_t"
     text = (
         f"kimg {row['kimg']:.1f}/{params.train.total_kimg:g}  {minutes}m{seconds:02d}s left  "
-        f"{row['sec_per_kimg']:.2f} s/kimg  p {row['augment/p']:.3f}  r_t {row.get('augment/r_t', float('nan')):.2f}  "
+        f"{row['sec_per_kimg']:.2f} s/kimg  p {row['augment/p']:.3f}  {r} {row.get(f'augment/{r}', float('nan')):.2f}  "
         f"loss G {row.get('loss/G', float('nan')):.2f} D {row.get('loss/D', float('nan')):.2f}  "
         f"{row['memory_gb']:.2f} GB"
     )

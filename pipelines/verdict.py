@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pipelines.measures import DISTANCES, kind_of, label_of, short
-from pipelines.readings import Ticks, at_cap, has
+from pipelines.readings import Ticks, at_cap, has, heuristic
 from stylegan.config import Config
 
 Grade = Literal["good", "ok", "poor"]
@@ -145,7 +145,7 @@ def advice(judged: Sequence[Verdict], results: Mapping[str, Any], ticks: Ticks, 
     """What to try next, most useful first; every item names the measurement it rests on."""
     found = [
         _overfitting(ticks, config),
-        _memorized(judged),
+        _memorized(judged, config),
         _distance(judged, ticks, config),
         _variety(judged, config),
         _fidelity(judged),
@@ -158,11 +158,11 @@ def advice(judged: Sequence[Verdict], results: Mapping[str, Any], ticks: Ticks, 
 def _overfitting(ticks: Ticks, config: Config) -> Advice | None:
     if at_cap(ticks, config):
         return Advice(
-            "Add training images, or double loss.r1_gamma.",
+            f"Add training images, or double {config.loss.d_reg_name}.",
             f"Augmentation reached its cap (augment.p_max = {config.augment.p_max:g}) and D still tells the training "
             "images apart: it is learning them by heart.",
         )
-    if config.augment.mode == "none" and has(ticks, "augment/r_t"):
+    if config.augment.mode in ("none", "diffaugment") and heuristic(config) and has(ticks, "augment/r_t"):
         r_t = ticks[-1]["augment/r_t"]
         if r_t > config.augment.ada_target + R_T_SLACK:
             return Advice(
@@ -171,7 +171,7 @@ def _overfitting(ticks: Ticks, config: Config) -> Advice | None:
     return None
 
 
-def _memorized(judged: Sequence[Verdict]) -> Advice | None:
+def _memorized(judged: Sequence[Verdict], config: Config) -> Advice | None:
     found = _find(judged, "memorized")
     if found is None:
         return None
@@ -181,9 +181,10 @@ def _memorized(judged: Sequence[Verdict]) -> Advice | None:
         measured = f"held-out real images score {found.floor:.0%}"
     else:
         return None
+    lower = ", lower augment.ada_target" if config.augment.adapts else ""
     return Advice(
-        "Look at the nearest training images below; then add training images, lower augment.ada_target, or stop "
-        "earlier (train.total_kimg).",
+        f"Look at the nearest training images below; then add training images{lower}, or stop earlier "
+        "(train.total_kimg).",
         f"{found.value:.0%} of the generated images are nearer to a training image than any other training image is, "
         f"and {measured}: training images are being repeated.",
     )
@@ -193,10 +194,11 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
     found = _find(judged, *DISTANCES)
     if found is None or found.floor is None or found.grade == "good" or at_cap(ticks, config):
         return None
+    calm = ", and D is not overfitting" if heuristic(config) else ""
     return Advice(
         f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}.",
-        f"{label_of(found.metric)} {short(found.value, 3)} is still far above the floor of {short(found.floor, 2)}, "
-        "and D is not overfitting.",
+        f"{label_of(found.metric)} {short(found.value, 3)} is still far above the floor of {short(found.floor, 2)}"
+        f"{calm}.",
     )
 
 

@@ -103,6 +103,21 @@ def trained(params: Params, folder: Path) -> Result:
     return result
 
 
+def steered(params: Params) -> Result:
+    """Under ada_rv: what is pending after a step, as a file would hold it, and p after the next, which adjusts it"""
+    state = create(params.model_copy(update={"augment": params.augment.model_copy(update={"mode": "ada_rv"})}))
+    trainer, pending = Trainer(state, draw_c=lambda n: torch.zeros(n, 0)), torch.zeros(0)
+    share = slice(trainer.own.start * MICRO, trainer.own.stop * MICRO)
+    for number in range(2):
+        trainer.validate_d(-REAL[share], torch.zeros(len(REAL[share]), 0))
+        trainer.update_d(REAL[share], torch.zeros(len(REAL[share]), 0))
+        if number == 0:
+            state.gather_sums()
+            pending = state.sums.clone()
+        state.advance()
+    return {"rv.pending": pending, "rv.p": torch.tensor(state.p)}
+
+
 def counted(ticks: Iterator[object]) -> Iterator[tuple[int, int]]:
     """Number of each tick, and of the all-reduces until then"""
     original, calls = dist.all_reduce, 0
@@ -121,7 +136,7 @@ def counted(ticks: Iterator[object]) -> Iterator[tuple[int, int]]:
 
 def results(folder: Path) -> Result:
     params = load(folder / "params.yaml")
-    return gradients(params) | trained(params, folder) | {"own": torch.tensor([*dealt(COUNT)])}
+    return gradients(params) | steered(params) | trained(params, folder) | {"own": torch.tensor([*dealt(COUNT)])}
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +197,17 @@ def test_all_ranks_resume_to_the_state_of_an_uninterrupted_run(size: int, worlds
         straight = {name.removeprefix("straight."): value for name, value in result.items() if "straight." in name}
         unequal = [name for name, value in straight.items() if not torch.equal(value, result[f"resumed.{name}"])]
         assert [name for name in unequal if name != "reductions"] == []
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_held_out_images_steer_p_as_in_one_process(size: int, worlds: dict[int, list[Result]]) -> None:
+    (alone,), (first, *others) = worlds[1], worlds[size]
+    assert alone["rv.p"] != 0.5
+    assert all(torch.equal(result["rv.p"], alone["rv.p"]) for result in (first, *others))
+    assert first["rv.pending"][:, 1].tolist() == [6, 6, 6]
+    # Logits in units of 2^-20, of three micro-batches, each the same whoever computes it.
+    assert torch.equal(first["rv.pending"], alone["rv.pending"])
+    assert not any(result["rv.pending"].any() for result in others)
 
 
 def test_a_phase_reduces_once_and_statistics_once_a_tick(worlds: dict[int, list[Result]]) -> None:

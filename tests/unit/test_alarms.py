@@ -115,6 +115,26 @@ def test_a_rising_kid_of_a_d_that_is_sure_of_the_training_set_is_overfitting(
     assert (alarm.cause, alarm.remedy) == ("D learns the training images by heart.", advice)
 
 
+def test_overfitting_is_read_from_r_v_where_that_steers_p_and_never_from_signs_of_wgan_gp(params: Params) -> None:
+    rows = changed("monitor/kid", [0.373, 0.6, 0.7], since=120)
+    rows[-1] |= {"augment/r_t": 0.9, "augment/r_v": 0.5}
+    by_r_v = params.model_copy(update={"augment": params.augment.model_copy(update={"mode": "ada_rv"})})
+    loss = params.loss.model_copy(update={"adversarial": "wgan_gp", "d_regularizer": "gp", "gp_weight": 10.0})
+    balance = "G and D have lost their balance: D is too steep."
+    assert (only(rows, params).cause, only(rows, by_r_v).cause) == ("D learns the training images by heart.", balance)
+    alarm = only(rows, params.model_copy(update={"loss": loss}))
+    remedy = "Raise loss.gp_weight (now 10) 4 times, or halve train.g_lr and train.d_lr."
+    assert (alarm.cause, alarm.remedy) == (balance, remedy)
+    rows[-1]["augment/r_v"] = 0.71
+    assert only(rows, by_r_v).cause == "D learns the training images by heart."
+
+
+def test_scores_of_wgan_gp_may_run_apart(params: Params) -> None:
+    rows = changed("logits/real", [8.0] * 3, since=128)
+    loss = params.loss.model_copy(update={"adversarial": "wgan_gp"})
+    assert alarms(rows, params.model_copy(update={"loss": loss})) == []
+
+
 def test_recall_that_is_lost(params: Params) -> None:
     rows = changed("monitor/recall", [0.134, 0.0, 0.0], since=120)
     assert only(rows, params).text == (

@@ -182,6 +182,30 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
             "but images of 2 channels do not. Set them to 0.",
         ),
         (
+            ["augment.mode=ada_rv", "prepare.holdout_fraction=0"],
+            "augment.mode is ada_rv, which compares training images with held-out ones, but prepare.holdout_fraction "
+            "is 0. Set prepare.holdout_fraction to 0.1, or augment.mode to ada.",
+        ),
+        (
+            ["augment.diffaugment=[cutout, color, cutout]"],
+            "augment.diffaugment is ['cutout', 'color', 'cutout']; expected each operation once, and color before "
+            "translation before cutout. Set it to [color, cutout].",
+        ),
+        (
+            ["augment.diffaugment=[]"],
+            "augment.diffaugment is []: tuple should have at least 1 item after validation, not 0",
+        ),
+        (
+            ["prepare.mode=LA", "augment.mode=diffaugment", "augment.diffaugment=[color, cutout]"],
+            "augment.diffaugment has color, which changes the colours of L, RGB and RGBA images, but images of 2 "
+            "channels have others. Set augment.diffaugment to [cutout].",
+        ),
+        (
+            ["prepare.mode=LA", "augment.mode=diffaugment", "augment.diffaugment=[color]"],
+            "augment.diffaugment has color, which changes the colours of L, RGB and RGBA images, but images of 2 "
+            "channels have others. Set augment.diffaugment to [translation, cutout].",
+        ),
+        (
             ["prepare.resolution=[16, 32]", "augment.multipliers.imgfilter=1"],
             "augment.multipliers.imgfilter is 1, but its filters reach 21 pixels and images have [16, 32]. "
             "Set it to 0, or prepare.resolution to 32 or more.",
@@ -232,6 +256,9 @@ def test_values_that_do_not_fit_together_come_with_a_remedy(
         ["train.batch_size=3", "train.batch_gpu=3", "discriminator.mbstd_group_size=4"],  # the group is the whole batch
         ["train.batch_gpu=1", "loss.pl_batch_shrink=2", "loss.pl_weight=0"],
         ["augment.mode=none", "augment.multipliers.imgfilter=1"],
+        ["augment.mode=diffaugment", "augment.multipliers.imgfilter=1"],
+        ["prepare.mode=LA", "augment.mode=diffaugment", "augment.diffaugment=[translation]"],
+        ["augment.mode=ada", "prepare.holdout_fraction=0"],
         ["prepare.resolution=32", "augment.multipliers.imgfilter=1"],
         ["data.use_labels=true", "prepare.labels=folders"],
         ["evaluate.truncation_cutoff=6"],

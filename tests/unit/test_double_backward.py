@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.augment import AugmentPipe
+from stylegan.augment import AugmentPipe, diffaugment
 from stylegan.networks.discriminator import minibatch_std
 from stylegan.networks.layers import normalize_2nd_moment
 from stylegan.ops import (
@@ -194,3 +194,12 @@ def test_the_warp_of_the_pipe_by_every_column(check: Callable[..., None]) -> Non
         return pipe.to(images.device)(images, p=1.0).square()
 
     check(augment, (1, 1, 5, 6))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_diffaugment(channels: int, check: Callable[..., None]) -> None:
+    def augment(x: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return diffaugment(x, ["color", "translation", "cutout"]).square()
+
+    check(augment, (2, channels, 8, 8), fast=True)

@@ -5,9 +5,12 @@ import math
 import torch
 
 from stylegan.loss import (
+    adversarial,
+    between,
     discriminator_gen_loss,
     discriminator_real_loss,
     generator_loss,
+    gradient_penalty,
     path_length_penalty,
     r1_penalty,
 )
@@ -26,6 +29,39 @@ def test_losses_of_a_certain_discriminator_stay_finite() -> None:
     assert discriminator_gen_loss(LOGITS)[3] == 100
     assert generator_loss(-LOGITS)[3] == 100
     assert generator_loss(LOGITS).shape == (4,)
+
+
+def test_wasserstein_losses_are_differences_of_logits_and_a_drift_of_real_ones() -> None:
+    losses, logits = adversarial("wgan_gp", drift_weight=0.5), torch.tensor([[-2.0], [0.0], [3.0]])
+    assert losses.generator(logits).tolist() == [2, 0, -3]
+    assert losses.gen(logits).tolist() == [-2, 0, 3]
+    assert losses.real(logits).tolist() == [4, 0, 1.5]  # 0.5 * 4 + 2, 0, 0.5 * 9 - 3
+
+
+def test_points_between_lie_on_the_segment_of_each_pair_and_anywhere_on_it() -> None:
+    real_img, gen_img = torch.randn(300, 3, 4, 4), torch.randn(300, 3, 4, 4)
+    share = (between(real_img, gen_img) - real_img) / (gen_img - real_img)
+    u = share.flatten(1).median(dim=1).values
+    torch.testing.assert_close(between(real_img, real_img), real_img)
+    torch.testing.assert_close(share, u[:, None, None, None].expand_as(share), atol=1e-2, rtol=0)  # near ends
+    assert 0 <= u.min() < 0.05
+    assert 0.95 < u.max() <= 1
+
+
+def test_gradient_penalty_of_a_linear_discriminator_is_how_far_the_norm_of_its_weights_is_from_1() -> None:
+    img, weights = torch.randn(3, 2, 4, 4, requires_grad=True), torch.randn(2, 4, 4)
+    logits = (img * weights).sum(dim=(1, 2, 3))[:, None]
+    torch.testing.assert_close(gradient_penalty(logits, img), (weights.norm() - 1).square().expand(3))
+
+
+def test_gradient_penalty_can_be_differentiated_by_the_weights_even_where_the_gradient_is_zero() -> None:
+    img = torch.randn(2, 1, 2, 2, requires_grad=True)
+    for start, slope in ((2.0, 12.0), (0.0, 0.0)):  # norm 2 w, penalty (2 w - 1)^2
+        weight = torch.tensor(start, requires_grad=True)
+        penalty = gradient_penalty((weight * img).sum(dim=(1, 2, 3))[:, None], img)
+        penalty.mean().backward()
+        assert weight.grad is not None
+        torch.testing.assert_close(weight.grad, torch.tensor(slope))
 
 
 def test_r1_of_a_linear_discriminator_is_the_squared_norm_of_its_weights() -> None:

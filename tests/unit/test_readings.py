@@ -27,10 +27,22 @@ def test_each_curve_gets_one_line_from_its_values(make_params: Callable[..., Par
 
 
 @pytest.mark.parametrize(
-    ("mode", "line"), [("none", "Augmentation is off (augment.mode: none)."), ("fixed", "Fixed at p = 0.30.")]
+    ("mode", "line"),
+    [
+        ("none", "Augmentation is off (augment.mode: none)."),
+        ("fixed", "Fixed at p = 0.30."),
+        ("diffaugment", "Every image is augmented, without a p (augment.diffaugment: color, translation, cutout)."),
+        ("ada_rv", "p ended at 0.30, below its cap of 0.8; it moves so that r_v meets 0.6."),
+    ],
 )
 def test_the_reading_of_p_follows_the_mode(mode: str, line: str, make_params: Callable[..., Params]) -> None:
     assert dict(readings(TICKS, make_params(f"augment.mode={mode}")))["Augmentation"] == line
+
+
+def test_the_losses_of_wgan_gp_have_no_equilibrium_of_logarithms(make_params: Callable[..., Params]) -> None:
+    line = dict(readings(TICKS, make_params("loss.adversarial=wgan_gp")))["Losses"]
+    assert line.startswith("G 1.40, D 0.90 at the end. Minus the loss of D estimates the distance")
+    assert "1.39" not in line
 
 
 def test_curves_that_were_not_logged_are_not_read(tiny_params: Params) -> None:

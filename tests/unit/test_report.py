@@ -334,4 +334,6 @@ def test_numbers_have_three_digits(value: float | None, text: str) -> None:
 
 def test_r_t_has_a_target_only_where_augmentation_adapts(make_params: Callable[..., Params]) -> None:
     assert target(make_params("augment.mode=ada", "augment.ada_target=0.6")) == 0.6
+    assert target(make_params("augment.mode=ada_rv", "augment.ada_target=0.5")) == 0.5
     assert target(make_params("augment.mode=fixed")) is None
+    assert target(make_params("augment.mode=diffaugment")) is None

@@ -57,7 +57,9 @@ def test_fresh_state(make_params: Make) -> None:
     assert state.sums.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(("mode", "p"), [("none", 0.0), ("fixed", 0.3), ("ada", 0.3)])
+@pytest.mark.parametrize(
+    ("mode", "p"), [("none", 0.0), ("diffaugment", 0.0), ("fixed", 0.3), ("ada", 0.3), ("ada_rv", 0.3)]
+)
 def test_p_starts_at_its_parameter_unless_augmentation_is_off(mode: str, p: float, make_params: Make) -> None:
     assert create(make_params(f"augment.mode={mode}", "augment.p=0.3")).p == p
 
@@ -162,6 +164,36 @@ def test_p_stays_between_zero_and_p_max(make_params: Make) -> None:
         for _ in range(20):
             with_signs(state, total, 64).advance()
         assert state.p == p
+
+
+RV = (*ADA, "augment.mode=ada_rv", "augment.ada_target=0.5")
+
+
+@pytest.mark.parametrize(
+    ("holdout", "p"), [(1.75, 0.4), (0.25, 0.6), (1.0, 0.5)]
+)  # fmt: skip
+def test_p_rises_when_held_out_logits_fall_towards_generated_ones(holdout: float, p: float, make_params: Make) -> None:
+    state = create(make_params(*RV))
+    for _ in range(2):
+        assert state.p == 0.5
+        for source, logit in (("train", 2.0), ("holdout", holdout), ("gen", 0.0)):
+            state.observe(source, torch.tensor([[logit - 1], [logit + 1]]))
+        state.advance()
+    assert state.p == pytest.approx(p)
+    assert not state.sums.any()
+
+
+def test_sums_of_logits_do_not_depend_on_the_order(make_params: Make) -> None:
+    logits = torch.randn(3, 20, 1) * 100
+    sums = []
+    for order in (range(20), reversed(range(20))):
+        state = create(make_params(*RV))
+        for number in order:
+            for source, values in zip(("train", "holdout", "gen"), logits, strict=True):
+                state.observe(source, values[number : number + 1])
+        sums.append(state.sums)
+    assert torch.equal(*sums)
+    assert sums[0][:, 1].tolist() == [20, 20, 20]
 
 
 def test_fixed_p_is_fixed(make_params: Make) -> None:

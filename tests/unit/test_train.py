@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pipelines.params import Params
+from stylegan.augment import diffaugment
 from stylegan.data import ImageDataset
-from stylegan.loss import r1_penalty
+from stylegan.loss import between, gradient_penalty, r1_penalty
 from stylegan.networks import Generator
 from stylegan.sections import MultipliersConfig
 from stylegan.state import TrainState, seed_at
@@ -107,6 +108,100 @@ def test_r1_measures_the_gradient_at_the_image_before_augmentation(make_params: 
     assert measured == pytest.approx(expected.item(), rel=1e-5)  # fp32
     after = augmented.detach().requires_grad_()
     assert measured != pytest.approx(r1_penalty(state.D(after, torch.zeros(4, 0)), after).mean().item(), rel=0.01)
+
+
+GP = ("loss.d_regularizer=gp", "loss.r1_gamma=0.0")
+
+
+@pytest.mark.parametrize(("weights", "runs"), [(["loss.gp_weight=0.0", "loss.r1_gamma=5.0"], False), ([], True)])
+def test_the_regulariser_that_is_not_chosen_has_no_weight(weights: list[str], runs: bool, make_params: Make) -> None:
+    stats = step(trainer(make_params(*PLAIN, *GP, *weights)))
+    assert ("grad_norm/Dreg" in stats) == ("loss/gp_penalty" in stats) == runs
+    assert "loss/r1_penalty" not in stats
+
+
+@pytest.mark.parametrize(("interval", "weight"), [(1, 10.0), (4, 10.0), (1, 3.0)])
+def test_gradient_penalty_is_that_between_real_and_generated_images_before_augmentation(
+    interval: int, weight: float, make_params: Make
+) -> None:
+    overrides = (f"loss.d_reg_interval={interval}", f"loss.gp_weight={weight}")
+    net = trainer(make_params(*PLAIN, *GP, *always("contrast"), *overrides))
+    state = net.state
+    torch.manual_seed(5)
+    gen_img = state.G.synthesis(state.G.mapping(torch.randn(4, 8), torch.zeros(4, 0)))
+    img = between(REAL, gen_img).requires_grad_()
+    state.D.requires_grad_(True)
+    penalty = gradient_penalty(state.D(net.augment(img, 1.0), torch.zeros(4, 0)), img).mean()
+    grads = torch.autograd.grad(penalty * weight * interval, list(state.D.parameters()), allow_unused=True)
+    norm = torch.stack([grad.norm() for grad in grads if grad is not None]).norm()
+
+    torch.manual_seed(5)
+    net.regularize_d(REAL, torch.zeros(4, 0))
+    stats = net.stats.pop_means()
+    assert stats["loss/gp_penalty"] == pytest.approx(penalty.item(), rel=1e-5)  # fp32
+    assert stats["grad_norm/Dreg"] == pytest.approx(norm.item(), rel=1e-5)
+    assert not net.state.sums.any()  # images that are neither real nor generated do not steer p
+
+
+def test_wgan_gp_makes_scores_the_losses(make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN, "loss.adversarial=wgan_gp", "loss.drift_weight=0.0"))
+    net.update_d(REAL, torch.zeros(4, 0))
+    stats = net.stats.pop_means()
+    assert stats["loss/D"] == pytest.approx(stats["logits/gen"] - stats["logits/real"], rel=1e-5)  # fp32
+    drifting = trainer(make_params(*PLAIN, "loss.adversarial=wgan_gp", "loss.drift_weight=1000.0"))
+    drifting.update_d(REAL, torch.zeros(4, 0))
+    assert drifting.stats.pop_means()["loss/D"] > stats["loss/D"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss.adversarial=wgan_gp", "loss.d_regularizer=gp", "augment.mode=none"],
+        ["loss.adversarial=wgan_gp", "loss.d_regularizer=gp", "augment.mode=ada_rv"],
+        ["augment.mode=ada_rv", "augment.p=0.5", "augment.ada_interval=2"],
+        ["augment.mode=diffaugment"],
+        ["augment.mode=fixed", "augment.p=0.5", "loss.d_regularizer=gp"],
+    ],
+)
+def test_every_loss_and_augmentation_trains(overrides: list[str], tiny_archive: Path, make_params: Make) -> None:
+    for tick in train(create(make_params("loss.d_reg_interval=2", *overrides)), dataset_of(tiny_archive)):
+        assert all(torch.tensor(value).isfinite() for value in tick.stats.values())
+        has_r_v = "augment.mode=ada_rv" in overrides
+        assert ("augment/r_v" in tick.stats) == ("logits/holdout" in tick.stats) == has_r_v
+
+
+def test_held_out_images_are_scored_as_real_ones_and_nothing_learns_from_them(make_params: Make) -> None:
+    both = [trainer(make_params(*PLAIN, "augment.mode=ada_rv", "augment.ada_interval=9")) for _ in range(2)]
+    for net, held_out in zip(both, (REAL, -REAL), strict=True):
+        net.step(REAL, torch.zeros(4, 0), (held_out, torch.zeros(4, 0)))
+    first, second = both
+    assert all(map(torch.equal, weights(first.state), weights(second.state)))
+    assert first.state.sums[:, 1].tolist() == [8, 4, 4]  # real ones in two phases
+    assert first.state.sums[1, 0] != second.state.sums[1, 0]
+    fresh = trainer(make_params(*PLAIN, "augment.mode=ada_rv"))
+    fresh.validate_d(REAL, torch.zeros(4, 0))
+    torch.manual_seed(0)
+    assert fresh.stats.pop_means()["logits/holdout"] == pytest.approx(
+        fresh.discriminate(REAL, torch.zeros(4, 0)).mean().item(), rel=1e-5  # fp32
+    )  # fmt: skip
+
+
+def test_r_v_of_a_tick_is_that_of_its_mean_scores(tiny_archive: Path, make_params: Make) -> None:
+    for tick in train(create(make_params("augment.mode=ada_rv")), dataset_of(tiny_archive)):
+        real, holdout, gen = (tick.stats[f"logits/{name}"] for name in ("real", "holdout", "gen"))
+        assert tick.stats["augment/r_v"] == (real - holdout) / (real - gen)
+
+
+def test_discriminator_sees_every_image_after_diffaugment(make_params: Make) -> None:
+    net = trainer(make_params(*PLAIN, "augment.mode=diffaugment", "augment.diffaugment=[translation, cutout]"))
+    torch.manual_seed(5)
+    net.regularize_d(REAL, torch.zeros(4, 0))
+    measured = net.stats.pop_means()["loss/r1_penalty"]
+    img, state = REAL.clone().requires_grad_(), create(make_params(*PLAIN))
+    torch.manual_seed(5)
+    augmented = diffaugment(img, ["translation", "cutout"])
+    expected = r1_penalty(state.D(augmented, torch.zeros(4, 0)), img).mean()
+    assert measured == pytest.approx(expected.item(), rel=1e-5)  # fp32
 
 
 @pytest.mark.parametrize("phase", ["update_g", "update_d"])

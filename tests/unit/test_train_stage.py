@@ -356,3 +356,19 @@ def test_channels_that_the_augmentations_do_not_take_are_refused_before_anything
         "images have, but images of 5 channels do not. Set them to 0."
     )
     assert stage.open_dataset(tmp_path / "a.zip", make_params("augment.mode=none")).channels == 5
+
+
+def test_an_archive_that_holds_nothing_out_is_refused_where_held_out_images_steer_p(
+    make_params: Make, tiny_archive: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("img0.npy", encode_array(np.zeros((16, 16, 3), np.uint8)))
+    params = make_params("augment.mode=ada_rv")
+    with pytest.raises(ConfigError) as caught:
+        stage.open_dataset(tmp_path / "a.zip", params)
+    assert str(caught.value) == (
+        "augment.mode is ada_rv, which compares training images with held-out ones, but "
+        f"{tmp_path / 'a.zip'} holds none out. Prepare it with a higher prepare.holdout_fraction, or set augment.mode "
+        "to ada."
+    )
+    assert len(stage.open_dataset(tiny_archive, params).holdout()) == 6

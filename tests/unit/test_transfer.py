@@ -68,6 +68,8 @@ def test_equal_networks_are_loaded_whole_and_nothing_else_is(make_params: Make, 
         (["augment.mode=ada", "augment.p_max=0.2"], 0.2),
         (["augment.mode=fixed", "augment.p=0.1"], 0.1),
         (["augment.mode=none"], 0.0),
+        (["augment.mode=ada_rv"], 0.25),
+        (["augment.mode=diffaugment"], 0.0),
     ],
 )
 def test_p_comes_from_the_file_only_where_it_adapts(overrides: list[str], p: float, make_params: Make) -> None:

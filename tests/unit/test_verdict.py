@@ -201,6 +201,8 @@ def test_augmentation_at_its_cap_asks_for_data_and_not_for_longer_training(make_
 def test_overfitting_without_augmentation_asks_for_it(make_params: Callable[..., Params]) -> None:
     found = advise(make_params("augment.mode=none", "augment.ada_target=0.6"), GOOD)
     assert found == [Advice("Set augment.mode to ada.", "D is sure of 80% more training images than it doubts (r_t).")]
+    assert advise(make_params("augment.mode=diffaugment", "augment.ada_target=0.6"), GOOD) == found
+    assert advise(make_params("augment.mode=none", "augment.ada_target=0.6", "loss.adversarial=wgan_gp"), GOOD) == []
 
 
 @pytest.mark.parametrize(("xflip", "mirrors"), [("true", False), ("false", True)])
