@@ -22,12 +22,13 @@ def seconds_per_step(config: Config, img_channels: int, periods: int) -> list[fl
     trainer = Trainer(state, lambda n: torch.zeros(n, 0, device=device))
     img = torch.rand(config.train.batch_size, img_channels, *sides(resolution), device=device) * 2 - 1
     c = torch.zeros(len(img), 0, device=device)
+    held_out = (img, c) if config.augment.mode == "ada_rv" else None  # as many, whatever they show
     steps = math.lcm(config.loss.g_reg_interval, config.loss.d_reg_interval)
     result = []
     for _ in range(1 + periods):
         start = time.perf_counter()
         for _ in range(steps):
-            trainer.step(img, c)
+            trainer.step(img, c, held_out)
         if device.type == "cuda":
             torch.cuda.synchronize()
         result.append((time.perf_counter() - start) / steps)

@@ -81,7 +81,8 @@ def gradient_penalty(logits: Tensor, img: Tensor) -> Tensor:
     logits [N, 1] computed from img [N, C, H, W] between real and generated ones -> [N]
     """
     (grad,) = torch.autograd.grad(logits.sum(), img, create_graph=True)
-    return (grad.flatten(1).norm(dim=1) - 1).square()
+    lengths: Tensor = torch.linalg.vector_norm(grad, dim=(1, 2, 3))
+    return (lengths - 1).square()
 
 
 def path_length_penalty(

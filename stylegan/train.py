@@ -20,6 +20,7 @@ from stylegan.stats import Stats
 Batch = tuple[Tensor, Tensor]  # images [N, C, H, W] in [-1, 1] and their labels [N, c_dim]
 DrawLabels = Callable[[int], Tensor]  # n -> labels of n images drawn at random from the data set [n, c_dim]
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
+SEEDED = (*PHASES, "Dval")  # have random numbers of their own; no step is taken in the last
 
 
 class NonFiniteError(ArithmeticError):
@@ -139,6 +140,7 @@ class Trainer:
     @torch.no_grad()
     def validate_d(self, img: Tensor, c: Tensor) -> None:
         """Score held-out images as real ones are scored  [N, C, H, W], [N, c_dim]"""
+        self.phase_name = "Dval"
         for held_img, held_c in self.micro_batches(img, c):
             logits = self.discriminate(held_img, held_c)
             self.state.observe("holdout", logits)
@@ -185,7 +187,7 @@ class Trainer:
 
     def rounds(self) -> Iterator[int]:
         """Number this rank's micro-batches, and begin the random numbers of each."""
-        phase = PHASES.index(self.phase_name)
+        phase = SEEDED.index(self.phase_name)
         for number in self.own:
             torch.manual_seed(seed_at(self.config.train.seed, self.state.cur_nimg, phase, number))
             yield number

@@ -67,7 +67,8 @@ def cutout(images: Tensor) -> Tensor:
         for size, middle in zip((h, w), center, strict=True)
     )  # [N, H], [N, W]
     keep = outside_y[:, None, :, None] | outside_x[:, None, None, :]
-    return images * keep.to(images.device)
+    holed: Tensor = images * keep.to(images.device)
+    return holed
 
 
 OPERATIONS = {"color": color, "translation": translation, "cutout": cutout}

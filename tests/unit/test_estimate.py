@@ -179,6 +179,9 @@ def test_work_leaves_out_what_is_off(make_params: Callable[..., Params]) -> None
     off = estimate.work_of(make_params("loss.pl_weight=0", "loss.r1_gamma=0.0", "augment.mode=none"), 1, 1)
     assert [each.times for each in on.reductions] == [1 + 1 / 8, 1 + 1 / 16, 2 + 1 / 8, 1 / 8, 1 / 4]
     assert [each.times for each in off.reductions] == [1, 1, 2, 0, 0]
+    other = ("augment.mode=ada_rv", "loss.d_regularizer=gp", "loss.r1_gamma=0.0")
+    assert estimate.work_of(make_params(*other), 1, 1) == on
+    assert estimate.work_of(make_params(*other, "loss.gp_weight=0.0"), 1, 1).reductions[1].times == 1
 
 
 @pytest.mark.parametrize("device", published.SEC_PER_KIMG)

@@ -60,6 +60,17 @@ def test_phases_that_are_off_need_nothing(make_params: Make) -> None:
     assert set(memory(make_params(), 3, 4).phases) == {"Gmain", "Dmain", "Greg", "Dreg"}
     off = make_params("loss.pl_weight=0", "loss.r1_gamma=0.0")
     assert set(memory(off, 3, 4).phases) == {"Gmain", "Dmain"}
+    other = ("loss.adversarial=wgan_gp", "loss.d_regularizer=gp", "loss.pl_weight=0")
+    assert set(memory(make_params(*other, "loss.gp_weight=0.0"), 3, 4).phases) == {"Gmain", "Dmain"}
+    assert set(memory(make_params(*other, "loss.r1_gamma=0.0"), 3, 4).phases) == {"Gmain", "Dmain", "Dreg"}
+
+
+def test_augmentation_without_a_p_needs_memory_too(make_params: Make) -> None:
+    none, color = (
+        memory(make_params(f"augment.mode={mode}", "augment.diffaugment=[color]"), 3, 4).phases["Dreg"]
+        for mode in ("none", "diffaugment")
+    )
+    assert color > none
 
 
 @pytest.mark.parametrize(("phases", "largest"), [({"a": 1, "b": 3}, "b"), ({"a": 4, "b": 3}, "a")])
