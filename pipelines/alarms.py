@@ -7,7 +7,6 @@ however the run goes on. The thresholds are the language of the warnings, not pa
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.readings import heuristic
 from stylegan.config import Config
 from stylegan.metrics.names import KID, RECALL, SPREAD
 
@@ -76,6 +75,14 @@ def _regularizer(config: Config) -> str:
     """ "loss.r1_gamma (now 0.5)" """
     loss = config.loss
     return f"{loss.d_reg_name} (now {loss.gp_weight if loss.d_regularizer == 'gp' else loss.r1_gamma:g})"
+
+
+def heuristic(config: Config) -> str | None:
+    """The column of the training log that tells overfitting; None where nothing does"""
+    if config.augment.mode == "ada_rv":
+        return "augment/r_v"
+    # The scores of WGAN-GP have no zero between real and generated images, so their signs say nothing.
+    return "augment/r_t" if config.loss.adversarial == "non_saturating" else None
 
 
 def recall_is_lost(rows: Sequence[Row], config: Config) -> Alarm | None:

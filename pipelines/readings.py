@@ -20,14 +20,6 @@ def at_cap(ticks: Ticks, config: Config) -> bool:
     return config.augment.adapts and has(ticks, "augment/p") and ticks[-1]["augment/p"] >= cap
 
 
-def heuristic(config: Config) -> str | None:
-    """The column of the training log that tells overfitting; None where nothing does"""
-    if config.augment.mode == "ada_rv":
-        return "augment/r_v"
-    # The scores of WGAN-GP have no zero between real and generated images, so their signs say nothing.
-    return "augment/r_t" if config.loss.adversarial == "non_saturating" else None
-
-
 def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:
     """One line for each panel of training.png: (title, what it shows)"""
     lines = [
