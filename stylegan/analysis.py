@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stylegan.networks import Generator
-from stylegan.networks.generator import NoiseMode, SynthesisBlock
+from stylegan.networks.generator import NoiseMode
 from stylegan.networks.layers import RESAMPLE_TAPS
 from stylegan.ops import downsample2d, setup_filter, upsample2d
 
@@ -50,17 +50,7 @@ def rgb_layers(G: Generator, ws: Tensor, noise_mode: NoiseMode) -> list[Tensor]:
             "features into colours once, at the highest resolution, so its image is no sum over resolutions. They need "
             "skip; the band energies of its images can be compared with real ones in any case."
         )
-    layers: list[Tensor] = []
-    x: Tensor | None = None
-    first = 0
-    for res in G.synthesis.block_resolutions:
-        block: SynthesisBlock = getattr(G.synthesis, f"b{res}")
-        # Given no image from below, a block returns what it adds.
-        x, rgb = block(x, None, ws[:, first : first + block.num_conv + block.num_torgb], noise_mode)
-        assert rgb is not None
-        layers.append(rgb)
-        first += block.num_conv
-    return layers
+    return G.synthesis.layers(ws, noise_mode)
 
 
 def pyramid(img: Tensor, levels: int) -> list[Tensor]:

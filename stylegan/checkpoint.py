@@ -22,6 +22,7 @@ from stylegan.sections import GeneratorConfig
 from stylegan.state import TrainState
 
 VERSION = 1
+BEFORE_STYLE_BLOCKS = {"style_block": "demodulation"}  # what files mean that are older than this key
 Moments: TypeAlias = Mapping[Tensor, dict[str, Tensor]]  # what Adam remembers of each parameter
 
 
@@ -86,7 +87,7 @@ def load_generator(path: Path) -> Generator:
             raise CheckpointError(f"{path}: holds no G_ema, the network that draws pictures. Import another file.")
         meta = {"generator": described["shape"], "config": described["config"]}
         tensors = _of(tensors, "G_ema")
-    config = parse(GeneratorConfig, meta["config"], str(path))
+    config = parse(GeneratorConfig, BEFORE_STYLE_BLOCKS | meta["config"], str(path))
     G = Generator(config, **meta["generator"])
     G.load_state_dict(tensors)
     return G.eval().requires_grad_(False)

@@ -93,6 +93,7 @@ class DataConfig(Section):
 class GeneratorConfig(Section):
     """Mapping and synthesis networks (Karras et al. 2020, Fig. 2 and 7)."""
 
+    style_block: Literal["demodulation", "adain"]  # of StyleGAN2 or of StyleGAN
     architecture: Literal["orig", "skip", "resnet"]
     z_dim: Count
     w_dim: Count

@@ -24,6 +24,7 @@ TINY = (
     "data.use_labels=false",
     "data.xflip=false",
     "data.max_images=null",
+    "generator.style_block=demodulation",
     "generator.architecture=skip",
     "generator.z_dim=8",
     "generator.w_dim=8",

@@ -41,6 +41,7 @@ PLAIN = Style()
 
 def small_generator(*, c_dim: int = 0, channels: int = 3, resolution: int = 16, **changes: Any) -> Generator:
     config = GeneratorConfig(
+        style_block="demodulation",
         **{
             "architecture": "skip", "z_dim": 6, "w_dim": 5, "mapping_layers": 2, "mapping_lr_multiplier": 0.01,
             "channel_base": 64, "channel_max": 6, "conv_clamp": 256.0, "w_avg_beta": 0.995, "use_noise": True,

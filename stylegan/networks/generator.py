@@ -4,11 +4,12 @@ N batch, C image channels, I in-channels, O out-channels, H W image, L = num_ws.
 """
 
 import math
-from typing import Literal
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from stylegan.networks.adain import AdaInLayer
 from stylegan.networks.layers import (
     RESAMPLE_TAPS,
     Conv2dLayer,
@@ -17,13 +18,14 @@ from stylegan.networks.layers import (
     at_least_fp32,
     channels_at,
     dtype_at,
+    noise_image,
 )
+from stylegan.networks.layers import NoiseMode as NoiseMode
 from stylegan.ops import bias_act, modulated_conv2d, setup_filter, upsample2d
 from stylegan.ops.bias_act import GAIN
 from stylegan.pyramid import Pyramid, Resolution, plain, pyramid
 from stylegan.sections import GeneratorConfig
 
-NoiseMode = Literal["random", "const", "none"]
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 
 
@@ -49,7 +51,7 @@ class SynthesisLayer(nn.Module):
         self, config: GeneratorConfig, in_channels: int, out_channels: int, size: tuple[int, int], *, up: int
     ) -> None:
         super().__init__()
-        self.size, self.up, self.clamp, self.use_noise = size, up, config.conv_clamp, config.use_noise
+        self.up, self.clamp, self.use_noise = up, config.conv_clamp, config.use_noise
         self.affine = FullyConnected(config.w_dim, in_channels, "linear", bias_init=1)
         # No 1/sqrt(fan_in): demodulation removes the scale (Karras et al. 2020, Sec. 2.2).
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
@@ -72,7 +74,7 @@ class SynthesisLayer(nn.Module):
         channels are few and the processor has no arithmetic of bfloat16 (docs/log.md).
         """
         bias = self.bias[:, None, None]
-        noise = self._noise(x, noise_mode)
+        noise = noise_image(x, self.noise_const if self.use_noise else None, noise_mode)
         if noise is None:
             return x + bias.to(x.dtype)
         noise = noise * self.noise_strength
@@ -80,14 +82,6 @@ class SynthesisLayer(nn.Module):
             whole = noise.movedim(1, 3) + self.bias  # channels last, like x
             return x + whole.movedim(3, 1).to(x.dtype)
         return x + noise + bias
-
-    def _noise(self, x: Tensor, noise_mode: NoiseMode) -> Tensor | None:
-        """[N or 1, 1, H, W]; noise_const may also be replaced by maps of their own for N images"""
-        if not self.use_noise or noise_mode == "none":
-            return None
-        if noise_mode == "random":
-            return torch.randn(x.shape[0], 1, *self.size, device=x.device)
-        return self.noise_const.reshape(-1, 1, *self.size)
 
 
 class ToRGB(nn.Module):
@@ -108,27 +102,37 @@ class ToRGB(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution: two layers (one at the base) and, in the skip architecture, a contribution to the image."""
+    """One resolution: two style layers, or one and the constant, and with torgb also colours (Fig. 7).
+
+    Of StyleGAN's style blocks, the constant has a style of its own and torgb has none.
+    """
 
     resample_filter: Tensor
 
     def __init__(
         self, config: GeneratorConfig, in_channels: int, out_channels: int, size: tuple[int, int], img_channels: int,
-        dtype: torch.dtype, *, is_last: bool
+        dtype: torch.dtype, *, has_torgb: bool
     ) -> None:  # fmt: skip
         super().__init__()
         self.dtype = dtype
         self.in_channels = in_channels
         self.is_resnet = in_channels > 0 and config.architecture == "resnet"
+        self.is_adain = config.style_block == "adain"
+        layer = AdaInLayer if self.is_adain else SynthesisLayer
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         if in_channels == 0:
-            self.const = nn.Parameter(torch.randn(out_channels, *size))
+            # Ones, as AdaIN's paper has it: the first noise and style make the maps differ (Karras et al. 2019, App. C).
+            self.const = nn.Parameter((torch.ones if self.is_adain else torch.randn)(out_channels, *size))
+            if self.is_adain:
+                self.style = AdaInLayer(config, 0, out_channels, size, up=1)
         else:
-            self.conv0 = SynthesisLayer(config, in_channels, out_channels, size, up=2)
-        self.conv1 = SynthesisLayer(config, out_channels, out_channels, size, up=1)
-        self.num_conv = 1 if in_channels == 0 else 2
-        self.num_torgb = int(is_last or config.architecture == "skip")
-        if self.num_torgb:
+            self.conv0 = layer(config, in_channels, out_channels, size, up=2)
+        self.conv1 = layer(config, out_channels, out_channels, size, up=1)
+        self.num_conv = 2 if in_channels or self.is_adain else 1
+        self.num_torgb = int(has_torgb)
+        if has_torgb and self.is_adain:
+            self.torgb: nn.Module = Conv2dLayer(out_channels, img_channels, 1, "linear", clamp=config.conv_clamp)
+        elif has_torgb:
             self.torgb = ToRGB(out_channels, img_channels, config.w_dim, config.conv_clamp)
         if self.is_resnet:
             self.skip = Conv2dLayer(in_channels, out_channels, 1, "linear", bias=False, up=2)
@@ -138,8 +142,9 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """x [N, I, H/2, W/2], img [N, C, H/2, W/2], ws [N, num_conv + num_torgb, w_dim] -> x [N, O, H, W], img"""
         if x is None:
-            x = self.const.to(self.dtype).expand(ws.shape[0], -1, -1, -1)
-            x = self.conv1(x.contiguous(memory_format=torch.channels_last), ws[:, 0], mode)
+            x = self.const.to(self.dtype).expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = self.style(x, ws[:, 0], mode) if self.is_adain else x
+            x = self.conv1(x, ws[:, self.num_conv - 1], mode)
         else:
             x = x.to(self.dtype)
             shortcut = self.skip(x, gain=math.sqrt(0.5)) if self.is_resnet else None
@@ -149,7 +154,7 @@ class SynthesisBlock(nn.Module):
         # The filter is an outer product; its factor filters the few channels of an image faster.
         img = None if img is None else upsample2d(img, self.resample_filter.sum(dim=0))
         if self.num_torgb:
-            rgb = at_least_fp32(self.torgb(x, ws[:, self.num_conv]))
+            rgb = at_least_fp32(self.torgb(x) if self.is_adain else self.torgb(x, ws[:, self.num_conv]))
             img = rgb if img is None else img + rgb
         return x, img
 
@@ -160,30 +165,44 @@ class SynthesisNetwork(nn.Module):
     def __init__(self, config: GeneratorConfig, levels: Pyramid, img_channels: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.block_resolutions = levels.nominal
-        self.num_ws = 0
+        self.num_ws = levels.num_ws
         in_channels = 0
         for level, res in enumerate(self.block_resolutions):
             out_channels = channels_at(levels.longer_side(level), config.channel_base, config.channel_max)
-            is_last = level == levels.num_doublings
             block = SynthesisBlock(
                 config, in_channels, out_channels, levels.size(level), img_channels,
-                dtype_at(res, self.block_resolutions[-1], dtype), is_last=is_last,
+                dtype_at(res, self.block_resolutions[-1], dtype),
+                has_torgb=level == levels.num_doublings or config.architecture == "skip",
             )  # fmt: skip
             setattr(self, f"b{res}", block)
-            self.num_ws += block.num_conv + (block.num_torgb if is_last else 0)
             in_channels = out_channels
 
     def forward(self, ws: Tensor, noise_mode: NoiseMode = "random") -> Tensor:
         x: Tensor | None = None
         img: Tensor | None = None
+        for block, styles in self._blocks(ws):
+            x, img = block(x, img, styles, noise_mode)
+        assert img is not None
+        return img
+
+    def layers(self, ws: Tensor, noise_mode: NoiseMode = "random") -> list[Tensor]:
+        """What each torgb draws by itself, from the lowest resolution  ->  tensors [N, C, h, w] float32"""
+        x: Tensor | None = None
+        images: list[Tensor | None] = []
+        for block, styles in self._blocks(ws):
+            # Given no image from below, a block returns what it adds.
+            x, rgb = block(x, None, styles, noise_mode)
+            images.append(rgb)
+        return [img for img in images if img is not None]
+
+    def _blocks(self, ws: Tensor) -> Iterator[tuple[SynthesisBlock, Tensor]]:
+        """Blocks from the lowest resolution, each with its styles"""
         first = 0
         for res in self.block_resolutions:
             block: SynthesisBlock = getattr(self, f"b{res}")
             # torgb shares the style of the next block's first layer, so blocks overlap by one.
-            x, img = block(x, img, ws[:, first : first + block.num_conv + block.num_torgb], noise_mode)
+            yield block, ws[:, first : first + block.num_conv + block.num_torgb]
             first += block.num_conv
-        assert img is not None
-        return img
 
 
 class Generator(nn.Module):

@@ -4,6 +4,7 @@ N batch, I in-channels, O out-channels, k kernel, H W image, L = num_ws.
 """
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from stylegan.ops import bias_act, conv2d_resample, setup_filter
 from stylegan.ops.bias_act import GAIN, Activation
 
+NoiseMode = Literal["random", "const", "none"]
 RESAMPLE_TAPS = (1.0, 3.0, 3.0, 1.0)  # the papers' low-pass filter
 NUM_HALF_RES = 4  # resolutions computed in reduced precision, counted from the highest (Karras et al. 2020a, App. E)
 
@@ -35,6 +37,16 @@ def at_least_fp32(x: Tensor) -> Tensor:
 def normalize_2nd_moment(x: Tensor) -> Tensor:
     """Scale each row to unit mean square (Karras et al. 2018, PixelNorm)  [N, F] -> [N, F]"""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+def noise_image(x: Tensor, noise_const: Tensor | None, mode: NoiseMode) -> Tensor | None:
+    """[N or 1, 1, H, W]; noise_const [H, W] may also be replaced by maps of their own for N images, None has no noise"""
+    if noise_const is None or mode == "none":
+        return None
+    size = noise_const.shape[-2:]
+    if mode == "random":
+        return torch.randn(x.shape[0], 1, *size, device=x.device)
+    return noise_const.reshape(-1, 1, *size)
 
 
 class FullyConnected(nn.Module):

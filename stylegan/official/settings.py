@@ -146,6 +146,7 @@ def generator_settings(module: Module, where: str) -> tuple[GeneratorConfig, Sha
     mapping = mapping_settings(where, module)
     mapping.choice("activation", ("lrelu",), "lrelu")
     config = GeneratorConfig(
+        style_block="demodulation",
         architecture=block.choice("architecture", ARCHITECTURES, "skip"),
         z_dim=top.whole("z_dim", 1, MAX_WIDTH),
         w_dim=top.whole("w_dim", 1, MAX_WIDTH),

@@ -112,6 +112,7 @@ def describe_generator(network: TensorFlowNetwork, where: str) -> Described[Gene
         raise OfficialFileError(f"{where}: mapping_fmaps and dlatent_size differ, which is not supported")
     channel_base, channel_max = _channels(options)
     config = GeneratorConfig(
+        style_block="demodulation",
         architecture=options.choice("architecture", ARCHITECTURES, "skip"),
         z_dim=options.whole("z_dim", 1, MAX_WIDTH, 512),
         w_dim=w_dim,

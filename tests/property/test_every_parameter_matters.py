@@ -54,6 +54,7 @@ DATA = {
     "max_images": ["data.max_images=5"],
 }
 TRAINING = {
+    "generator.style_block": ["generator.style_block=adain"],
     "generator.architecture": ["generator.architecture=resnet"],
     "generator.z_dim": ["generator.z_dim=4"],
     "generator.w_dim": ["generator.w_dim=4"],

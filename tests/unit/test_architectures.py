@@ -12,7 +12,7 @@ from stylegan.state import TrainState
 from stylegan.train import PHASES, Trainer
 
 Make = Callable[..., Params]
-ALL_PHASES = ("loss.g_reg_interval=1", "loss.d_reg_interval=1", "augment.mode=fixed", "augment.p=0.5")
+ALL_PHASES = ("loss.g_reg_interval=2", "loss.d_reg_interval=2", "augment.mode=fixed", "augment.p=0.5")
 COLOURLESS = [f"augment.multipliers.{name}=0" for name in ("brightness", "contrast", "lumaflip", "hue", "saturation")]
 
 
@@ -35,6 +35,11 @@ def step(params: Params, *, resolution: Resolution = 16, channels: int = 3, c_di
 def test_every_pair_of_architectures_trains(G: str, D: str, make_params: Make) -> None:
     stats = step(make_params(*ALL_PHASES, f"generator.architecture={G}", f"discriminator.architecture={D}"))
     assert {f"grad_norm/{phase}" for phase in PHASES} <= stats.keys()
+
+
+@pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])
+def test_style_blocks_of_stylegan_train_in_every_architecture(architecture: str, make_params: Make) -> None:
+    step(make_params(*ALL_PHASES, "generator.style_block=adain", f"generator.architecture={architecture}"))
 
 
 @pytest.mark.parametrize("depth", [1, 3, 8])
