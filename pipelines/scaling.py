@@ -101,12 +101,12 @@ def work(
 ) -> Work:  # fmt: skip
     """The all-reduces of a step: flat gradients once a phase, w_avg and pl_mean with the latents, the signs for p.
 
-    An interval of infinity says that it never happens.
+    An interval of infinity says that it never happens, one of 1 that it is part of the main phase.
     """
-    g_reg = 1 / g_reg_interval
+    g_reg, d_reg = 1 / g_reg_interval, 1 / d_reg_interval
     reductions = (
-        Reduction(g_bytes, 1 + g_reg),  # Gmain, Greg
-        Reduction(d_bytes, 1 + 1 / d_reg_interval),  # Dmain, Dreg
+        Reduction(g_bytes, 1 + g_reg % 1),  # Gmain, Greg
+        Reduction(d_bytes, 1 + d_reg % 1),  # Dmain, Dreg
         Reduction(w_bytes, 2 + g_reg, every_pass=True),  # w_avg in Gmain, Dmain, Greg
         Reduction(4, g_reg, every_pass=True),  # pl_mean
         Reduction(8, 1 / ada_interval),  # sum and count of signs

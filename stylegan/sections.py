@@ -182,11 +182,11 @@ class LossConfig(Section):
     gp_weight: NonNegative  # of gp
     drift_weight: NonNegative  # of D(real)^2 in wgan_gp
     r1_gamma: NonNegative  # of r1
-    d_reg_interval: Count  # batches
+    d_reg_interval: Count  # batches; 1: part of every step, not lazy
     pl_weight: NonNegative
     pl_batch_shrink: Count
     pl_decay: Probability
-    g_reg_interval: Count  # batches
+    g_reg_interval: Count  # batches; 1: part of every step, not lazy
     style_mixing_prob: Probability
 
     @property

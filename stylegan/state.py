@@ -182,8 +182,8 @@ def _layer(name: str) -> str:
 
 def _adam(params: list[nn.Parameter], config: Config, lr: float, reg_interval: int) -> torch.optim.Adam:
     # Lazy regularisation makes n + 1 optimiser steps where there were n; rescale so that Adam sees the same horizon
-    # (Karras et al. 2020, App. B).
-    ratio = reg_interval / (reg_interval + 1)
+    # (Karras et al. 2020, App. B). An interval of 1 is not lazy and makes no step more.
+    ratio = 1 if reg_interval == 1 else reg_interval / (reg_interval + 1)
     beta1, beta2 = config.train.adam_betas
     return torch.optim.Adam(
         params, lr=lr * ratio, betas=(beta1**ratio, beta2**ratio), eps=config.train.adam_eps, fused=True

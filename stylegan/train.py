@@ -4,7 +4,7 @@ No file, no print, no logger here: the caller reports, saves and stops. N batch,
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -49,8 +49,9 @@ class Trainer:
         # The batch in micro-batches of batch_gpu, the same whatever the number of ranks; each rank has one or more.
         self.num_micro_batches = self.config.train.batch_size // self.config.train.batch_gpu
         self.own = dealt(self.num_micro_batches)
-        self.phase_name = ""
-        self.means: dict[str, Tensor] = {}  # of the phase, over this rank's micro-batches, then over the batch
+        self.phase_name = ""  # outside of phases
+        # Of each part of a phase, over this rank's micro-batches, then over the batch.
+        self.means: dict[tuple[str, str], Tensor] = {}
         # First step and phase whose gradients were not finite, packed into one number; -1 while all is well.
         # It stays on the device, so that checking costs no synchronisation.
         self.failure = torch.tensor(-1, dtype=torch.int64, device=state.device)
@@ -58,19 +59,22 @@ class Trainer:
     def step(self, real_img: Tensor, real_c: Tensor, held_out: Batch | None = None) -> None:
         """One batch: G, path length every g_reg_interval, D, R1 every d_reg_interval, then EMA and ADA.
 
+        An interval of 1 is not lazy: the regularisation is part of its network's one step (Karras et al. 2020, App. B).
         real_img [N, C, H, W] in [-1, 1] and real_c [N, c_dim] are this rank's share of the batch: micro-batches `own`.
         held_out: as many images and labels of the hold-out split, which D scores without learning, for r_v
         """
         state, config = self.state, self.config
         state.G.train()
-        self.update_g()
-        if config.loss.pl_weight > 0 and state.batch_idx % config.loss.g_reg_interval == 0:
-            self.regularize_g()
+        with self.phase("Gmain") if config.loss.g_reg_interval == 1 else nullcontext():
+            self.update_g()
+            if config.loss.pl_weight > 0 and state.batch_idx % config.loss.g_reg_interval == 0:
+                self.regularize_g()
         if held_out is not None:
             self.validate_d(*held_out)
-        self.update_d(real_img, real_c)
-        if config.loss.d_reg_weight > 0 and state.batch_idx % config.loss.d_reg_interval == 0:
-            self.regularize_d(real_img, real_c)
+        with self.phase("Dmain") if config.loss.d_reg_interval == 1 else nullcontext():
+            self.update_d(real_img, real_c)
+            if config.loss.d_reg_weight > 0 and state.batch_idx % config.loss.d_reg_interval == 0:
+                self.regularize_d(real_img, real_c)
         state.advance()
 
     def update_g(self) -> None:
@@ -145,6 +149,7 @@ class Trainer:
             logits = self.discriminate(held_img, held_c)
             self.state.observe("holdout", logits)
             self.stats.add("logits/holdout", logits)
+        self.phase_name = ""
 
     def generate(self, n: int, *, along_ws: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Images of n random latents with style mixing  -> img [N, C, H, W], c [N, c_dim], ws [N, L, w_dim]
@@ -194,7 +199,8 @@ class Trainer:
 
     def add_to_mean(self, name: str, value: Tensor) -> None:
         """Collect a micro-batch's mean of something that training tracks."""
-        self.means[name] = value / self.mean_rounds + self.means.get(name, 0)
+        key = self.phase_name, name
+        self.means[key] = value / self.mean_rounds + self.means.get(key, 0)
 
     def micro_batches(self, img: Tensor, c: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Pieces of batch_gpu images"""
@@ -206,14 +212,21 @@ class Trainer:
     def phase(self, name: str) -> Iterator[None]:
         """Collect gradients of what learns in the phase, average them over ranks, check them, take one step.
 
-        What is tracked beside them, the means of w and of path lengths, travels in the same all-reduce.
+        What is tracked beside them, the means of w and of path lengths, travels in the same all-reduce. A phase within
+        another draws random numbers of its own, and the rest it leaves to that.
         """
+        if self.phase_name:
+            outer, self.phase_name = self.phase_name, name
+            yield
+            self.phase_name = outer
+            return
         self.phase_name, self.means = name, {}
         optimizer = self.state.opt_g if name.startswith("G") else self.state.opt_d
         learning: list[nn.Parameter] = optimizer.param_groups[0]["params"]
         _require_grad(learning, True)
         optimizer.zero_grad(set_to_none=True)
         yield
+        self.phase_name = ""
         _require_grad(learning, False)
         grads = [param.grad for param in learning if param.grad is not None]
         if world_size() > 1:
@@ -227,10 +240,11 @@ class Trainer:
         self._track()
 
     def _track(self) -> None:
-        if "w" in self.means:
-            self.state.G.mapping.track_w_avg(self.means["w"], self.config.generator.w_avg_beta)
-        if "pl_mean" in self.means:
-            self.state.pl_mean = self.means["pl_mean"]
+        for (_, name), mean in self.means.items():
+            if name == "w":
+                self.state.G.mapping.track_w_avg(mean, self.config.generator.w_avg_beta)
+            else:
+                self.state.pl_mean = mean
 
     def check_finite(self) -> None:
         """Raise NonFiniteError that names the first phase and kimg whose gradients were not finite."""

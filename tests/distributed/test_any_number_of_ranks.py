@@ -213,8 +213,8 @@ def test_held_out_images_steer_p_as_in_one_process(size: int, worlds: dict[int, 
 def test_a_phase_reduces_once_and_statistics_once_a_tick(worlds: dict[int, list[Result]]) -> None:
     assert worlds[1][0]["straight.reductions"].tolist() == [0, 0]
     for size in (2, 3):
-        # Four phases of three steps; the signs every second step.
-        expected = [3 * 4 + signs + statistics + snapshot for signs, statistics, snapshot in ((1, 1, 1), (2, 1, 1))]
+        # Two phases of three steps, as none is lazy; the signs every second step.
+        expected = [3 * 2 + signs + statistics + snapshot for signs, statistics, snapshot in ((1, 1, 1), (2, 1, 1))]
         assert [result["straight.reductions"].tolist() for result in worlds[size]] == [expected] * size
 
 

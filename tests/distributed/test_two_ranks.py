@@ -83,7 +83,7 @@ def overrides() -> tuple[str, ...]:
     return (
         "augment.mode=ada", "augment.ada_interval=1", "augment.ada_kimg=0.1", "augment.ada_target=-1.0",
         "augment.p=0.3", "train.total_kimg=0.008", "train.tick_kimg=0.008", "train.batch_size=4", "train.batch_gpu=2",
-        "loss.g_reg_interval=1", "loss.d_reg_interval=1",
+        "loss.g_reg_interval=2", "loss.d_reg_interval=2",
     )  # fmt: skip
 
 

@@ -81,6 +81,15 @@ def test_lazy_regularisation_rescales_adam_to_the_same_horizon(make_params: Make
     assert state.opt_g.param_groups[0]["betas"][1] == pytest.approx(0.991992, abs=1e-6)
 
 
+def test_regularisation_that_is_not_lazy_rescales_nothing(make_params: Make) -> None:
+    state = create(
+        make_params("loss.g_reg_interval=1", "loss.d_reg_interval=1", "train.g_lr=0.002", "train.d_lr=0.003")
+    )
+    for optimizer, lr in ((state.opt_g, 0.002), (state.opt_d, 0.003)):
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["betas"]) == (lr, (0.0, 0.99))
+
+
 def with_constant_weights(state: TrainState) -> TrainState:
     """G is 1 everywhere and its average 0."""
     for param in state.G.parameters():
