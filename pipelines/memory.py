@@ -14,6 +14,7 @@ from pipelines.params import Params
 from stylegan import loss
 from stylegan.augment import AugmentPipe, diffaugment
 from stylegan.networks import Discriminator, Generator
+from stylegan.networks.growing import largest_level
 from stylegan.pyramid import sides
 from stylegan.state import DTYPES
 
@@ -53,10 +54,14 @@ def memory(params: Params, img_channels: int, num_images: int) -> Memory:
     """Networks without labels; phases as in stylegan/train.py, of num_images, with every augmentation applied"""
     resolution, dtype = params.prepare.resolution, DTYPES[params.train.precision]
     with META:
-        G = Generator(params.generator, img_resolution=resolution, img_channels=img_channels, c_dim=0, dtype=dtype)
-        D = Discriminator(
-            params.discriminator, img_resolution=resolution, img_channels=img_channels, c_dim=0, dtype=dtype
+        level = largest_level(params.train, resolution)
+        G = Generator(
+            params.generator, img_resolution=resolution, img_channels=img_channels, c_dim=0, dtype=dtype, level=level
         )
+        D = Discriminator(
+            params.discriminator, img_resolution=resolution, img_channels=img_channels, c_dim=0, dtype=dtype,
+            level=level,
+        )  # fmt: skip
     g_params, d_params = (sum(param.numel() for param in net.parameters()) for net in (G, D))
     weights = {param.untyped_storage()._cdata for net in (G, D) for param in net.parameters()}
     phases = {}
@@ -74,12 +79,15 @@ def _phases(
 ) -> dict[str, Callable[[], Tensor]]:
     pipe = AugmentPipe(params.augment.multipliers).to(META)
 
-    def logits(img: Tensor) -> Tensor:
+    def logits(img: Tensor | list[Tensor]) -> Tensor:
+        if isinstance(img, list):
+            out: Tensor = D(img, _labels(n))
+            return out
         if params.augment.mode == "diffaugment":
             img = diffaugment(img, params.augment.diffaugment)
         elif params.augment.mode != "none":
             img = pipe(img, p=1.0)
-        out: Tensor = D(img, _labels(len(img)))
+        out = D(img, _labels(len(img)))
         return out
 
     def ws_of(count: int) -> Tensor:
@@ -99,7 +107,7 @@ def _phases(
         penalty_of = loss.gradient_penalty if params.loss.d_regularizer == "gp" else loss.r1_penalty
         return penalty_of(logits(img), img)
 
-    phases = {"Gmain": lambda: logits(G.synthesis(ws_of(n))), "Dmain": lambda: logits(real_img())}
+    phases = {"Gmain": lambda: logits(G.synthesis.shown(ws_of(n))), "Dmain": lambda: logits(real_img())}
     phases |= {"Greg": path_length} if params.loss.pl_weight > 0 else {}
     return phases | ({"Dreg": penalty} if params.loss.d_reg_weight > 0 else {})
 

@@ -198,11 +198,13 @@ def parameter_counts(params: Params) -> tuple[int, int]:
     import torch
 
     from stylegan.networks import Discriminator, Generator
+    from stylegan.networks.growing import largest_level
 
     resolution, channels = params.prepare.resolution, CHANNELS[params.prepare.mode]
+    level = largest_level(params.train, resolution)
     with torch.device("meta"):
-        G = Generator(params.generator, img_resolution=resolution, img_channels=channels, c_dim=0)
-        D = Discriminator(params.discriminator, img_resolution=resolution, img_channels=channels, c_dim=0)
+        G = Generator(params.generator, img_resolution=resolution, img_channels=channels, c_dim=0, level=level)
+        D = Discriminator(params.discriminator, img_resolution=resolution, img_channels=channels, c_dim=0, level=level)
     return sum(p.numel() for p in G.parameters()), sum(p.numel() for p in D.parameters())
 
 

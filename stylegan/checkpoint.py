@@ -62,7 +62,8 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
         optimizer.state.update(moments[prefix])
     if rank() != 0:  # the file holds those of all ranks
         state.sums.zero_()
-    state.cur_nimg, state.p = meta["state"]["cur_nimg"], meta["state"]["p"]
+    state.p = meta["state"]["p"]
+    state.move_to(meta["state"]["cur_nimg"])
 
 
 def save_generator(G: Generator, path: Path, class_names: Sequence[str] | None = None) -> None:
@@ -150,7 +151,8 @@ def load_networks(path: Path) -> Networks:
 
 def _shape(net: Generator | Discriminator) -> dict[str, Any]:
     """The arguments beside its section of the configuration that build a network"""
-    return {"img_resolution": net.img_resolution, "img_channels": net.img_channels, "c_dim": net.c_dim}
+    level = {} if net.level is None else {"level": net.level}
+    return {"img_resolution": net.img_resolution, "img_channels": net.img_channels, "c_dim": net.c_dim} | level
 
 
 def _of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -46,7 +46,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _values_fit_together(self) -> Self:
-        problems = [*batch_problems(self), *_network_problems(self), *_measurement_problems(self)]
+        problems = [
+            *batch_problems(self), *_network_problems(self), *_growing_problems(self), *_msg_problems(self),
+            *_measurement_problems(self),
+        ]  # fmt: skip
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -167,6 +170,57 @@ def _mbstd_problems(config: Config) -> Iterator[str]:
         yield (
             f"discriminator.mbstd_num_channels is {D.mbstd_num_channels}, which does not divide the {channels} "
             f"channels at the base. Set it to {fits}, or to 0 for none."
+        )
+
+
+def _growing_problems(config: Config) -> Iterator[str]:
+    """Progressive growing turns the features of every resolution into colours and back, and that alone."""
+    train, levels = config.train, pyramid(config.prepare.resolution)
+    if train.grow_from is None:
+        return
+    usable = levels.nominal[:-1]
+    if train.grow_from not in usable:
+        yield (
+            f"train.grow_from is {train.grow_from}, but at {spelt(config.prepare.resolution)} pixels networks can grow "
+            f"from {', '.join(map(str, usable))}. Set it to one of these, or to null."
+        )
+        return
+    for name, architecture in (
+        ("generator", config.generator.architecture),
+        ("discriminator", config.discriminator.architecture),
+    ):
+        if architecture != "orig":
+            yield (
+                f"train.grow_from is {train.grow_from}, but {name}.architecture is {architecture}, which cannot grow. "
+                f"Set {name}.architecture to orig, or train.grow_from to null."
+            )
+    if train.freeze_d or train.freeze_g:
+        yield (
+            f"train.grow_from is {train.grow_from}, but train.freeze_d {train.freeze_d} and train.freeze_g "
+            f"{train.freeze_g} freeze layers of networks that are whole. Set both to 0, or train.grow_from to null."
+        )
+    stages = len(usable) - usable.index(train.grow_from)
+    needed = stages * (train.grow_stable_kimg + train.grow_fade_kimg)
+    if train.total_kimg < needed:
+        yield (
+            f"train.total_kimg is {train.total_kimg:g}, but networks that grow from {train.grow_from} are whole after "
+            f"{needed:g} kimg. Raise it, or lower train.grow_stable_kimg and train.grow_fade_kimg."
+        )
+
+
+def _msg_problems(config: Config) -> Iterator[str]:
+    """The architecture msg gives the discriminator images of all resolutions, which only such a generator draws."""
+    G, D = config.generator.architecture, config.discriminator.architecture
+    if (G == "msg") != (D == "msg"):
+        yield (
+            f"generator.architecture is {G} and discriminator.architecture {D}, but msg is a pair. "
+            "Set both to msg, or neither."
+        )
+    elif G == "msg" and config.augment.mode != "none":
+        yield (
+            f"augment.mode is {config.augment.mode}, but of the architecture msg the discriminator sees images of all "
+            "resolutions, which would have to be augmented alike. Set augment.mode to none, or both architectures to "
+            "another."
         )
 
 

@@ -94,7 +94,7 @@ class GeneratorConfig(Section):
     """Mapping and synthesis networks (Karras et al. 2020, Fig. 2 and 7)."""
 
     style_block: Literal["demodulation", "adain"]  # of StyleGAN2 or of StyleGAN
-    architecture: Literal["orig", "skip", "resnet"]
+    architecture: Literal["orig", "skip", "resnet", "msg"]  # msg: of the discriminator too
     z_dim: Count
     w_dim: Count
     mapping_layers: Annotated[int, Field(ge=0)]
@@ -109,7 +109,7 @@ class GeneratorConfig(Section):
 class DiscriminatorConfig(Section):
     """Discriminator with minibatch standard deviation."""
 
-    architecture: Literal["orig", "skip", "resnet"]
+    architecture: Literal["orig", "skip", "resnet", "msg"]  # msg: of the generator too
     mapping_layers: Annotated[int, Field(ge=0)]
     mapping_lr_multiplier: Positive
     channel_base: Count
@@ -221,6 +221,9 @@ class TrainConfig(Section):
     freeze_d: Annotated[int, Field(ge=0)]  # layers of D that do not learn, from the highest resolution
     freeze_g: Annotated[int, Field(ge=0)]  # layers of G's synthesis that do not learn, from the lowest resolution
     freeze_mapping: bool  # the mapping network of G does not learn
+    grow_from: Count | None  # 4, 8, ...: level that training starts at, as blocks are named; null: at the highest
+    grow_stable_kimg: Positive  # at each level, before
+    grow_fade_kimg: Positive  # the next is faded in
 
 
 class MonitorConfig(Section):

@@ -12,6 +12,7 @@ from stylegan.augment import adjust_p, validation_ratio
 from stylegan.config import Config, ConfigError
 from stylegan.distributed import all_reduce_sum_, broadcast_, rank
 from stylegan.networks import Discriminator, Generator
+from stylegan.networks.growing import level_at
 from stylegan.pyramid import Resolution
 from stylegan.sections import TrainConfig
 
@@ -64,12 +65,15 @@ class TrainState:
         """Freshly initialised state, equal on every rank."""
         torch.manual_seed(creation_seed(config.train.seed))
         dtype = DTYPES[config.train.precision]
+        level = level_at(0, config.train, img_resolution)
         G = Generator(
-            config.generator, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim, dtype=dtype
-        )
+            config.generator, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim, dtype=dtype,
+            level=level,
+        )  # fmt: skip
         D = Discriminator(
-            config.discriminator, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim, dtype=dtype
-        )
+            config.discriminator, img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim, dtype=dtype,
+            level=level,
+        )  # fmt: skip
         G, D = G.to(device).requires_grad_(False), D.to(device).requires_grad_(False)
         broadcast_([*G.parameters(), *G.buffers(), *D.parameters(), *D.buffers()])
         return cls(
@@ -95,9 +99,9 @@ class TrainState:
         return self.cur_nimg // self.config.train.batch_size
 
     def advance(self) -> None:
-        """After the phases of a step: average the generator, move p, count the images."""
+        """After the phases of a step: average the generator, count the images, grow, move p."""
         self._update_ema()
-        self.cur_nimg += self.config.train.batch_size
+        self.move_to(self.cur_nimg + self.config.train.batch_size)
         augment = self.config.augment
         if augment.adapts and self.batch_idx % augment.ada_interval == 0:
             nimg = augment.ada_interval * self.config.train.batch_size
@@ -105,6 +109,13 @@ class TrainState:
                 self.p, self._overfitting(), target=augment.ada_target, nimg=nimg,
                 ada_kimg=augment.ada_kimg, p_max=augment.p_max,
             )  # fmt: skip
+
+    def move_to(self, cur_nimg: int) -> None:
+        """Set the position, and with it the level of growing networks."""
+        self.cur_nimg = cur_nimg
+        level = level_at(cur_nimg, self.config.train, self.G.img_resolution)
+        for net in (self.G.synthesis, self.D, self.G_ema.synthesis):
+            net.level = level
 
     def observe(self, source: str, logits: Tensor) -> None:
         """Add to what steers p  [N, 1]: signs of training images, or under ada_rv the logits of any of SOURCES."""

@@ -18,6 +18,7 @@ from stylegan.state import TrainState, seed_at
 from stylegan.stats import Stats
 
 Batch = tuple[Tensor, Tensor]  # images [N, C, H, W] in [-1, 1] and their labels [N, c_dim]
+Images = Tensor | list[Tensor]  # list: of all resolutions, for the architecture msg
 DrawLabels = Callable[[int], Tensor]  # n -> labels of n images drawn at random from the data set [n, c_dim]
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 SEEDED = (*PHASES, "Dval")  # have random numbers of their own; no step is taken in the last
@@ -65,6 +66,7 @@ class Trainer:
         """
         state, config = self.state, self.config
         state.G.train()
+        real_img = state.D.reduced(real_img)
         with self.phase("Gmain") if config.loss.g_reg_interval == 1 else nullcontext():
             self.update_g()
             if config.loss.pl_weight > 0 and state.batch_idx % config.loss.g_reg_interval == 0:
@@ -93,6 +95,7 @@ class Trainer:
             for _ in self.rounds():
                 n = self.config.train.batch_gpu // self.config.loss.pl_batch_shrink
                 gen_img, _, ws = self.generate(n, along_ws=True)
+                assert isinstance(gen_img, Tensor)
                 penalty, pl_mean = loss.path_length_penalty(gen_img, ws, self.state.pl_mean, self.config.loss.pl_decay)
                 self.add_to_mean("pl_mean", pl_mean)
                 self.stats.add("loss/pl_penalty", penalty)
@@ -146,15 +149,15 @@ class Trainer:
         """Score held-out images as real ones are scored  [N, C, H, W], [N, c_dim]"""
         self.phase_name = "Dval"
         for held_img, held_c in self.micro_batches(img, c):
-            logits = self.discriminate(held_img, held_c)
+            logits = self.discriminate(self.state.D.reduced(held_img), held_c)
             self.state.observe("holdout", logits)
             self.stats.add("logits/holdout", logits)
         self.phase_name = ""
 
-    def generate(self, n: int, *, along_ws: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def generate(self, n: int, *, along_ws: bool = False) -> tuple[Images, Tensor, Tensor]:
         """Images of n random latents with style mixing  -> img [N, C, H, W], c [N, c_dim], ws [N, L, w_dim]
 
-        along_ws lets img be differentiated along ws even if the mapping network is frozen.
+        along_ws lets img, then the full one, be differentiated along ws even if the mapping network is frozen.
         """
         G = self.state.G
         z, c = torch.randn(n, G.z_dim, device=self.state.device), self.draw_c(n)
@@ -166,16 +169,18 @@ class Trainer:
             ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
         if along_ws and not ws.requires_grad:
             ws.requires_grad_()
-        return G.synthesis(ws), c, ws
+        return G.synthesis(ws) if along_ws else G.synthesis.shown(ws), c, ws
 
-    def discriminate(self, img: Tensor, c: Tensor) -> Tensor:
-        """Logits of augmented images  [N, C, H, W], [N, c_dim] -> [N, 1]"""
-        if self.config.augment.mode == "diffaugment":
-            img = diffaugment(img, self.config.augment.diffaugment)
-        elif self.config.augment.mode != "none":
-            img = self.augment(img, self.state.p)
-        logits: Tensor = self.state.D(img, c)
+    def discriminate(self, img: Images, c: Tensor) -> Tensor:
+        """Logits of augmented images  [N, C, H, W], [N, c_dim] -> [N, 1]; a list is not augmented (config.py)"""
+        logits: Tensor = self.state.D(img if isinstance(img, list) else self.augmented(img), c)
         return logits
+
+    def augmented(self, img: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]"""
+        if self.config.augment.mode == "diffaugment":
+            return diffaugment(img, self.config.augment.diffaugment)
+        return img if self.config.augment.mode == "none" else self.augment(img, self.state.p)
 
     def discriminate_real(self, img: Tensor, c: Tensor) -> Tensor:
         """As `discriminate`, and remember what steers p."""

@@ -64,6 +64,7 @@ TINY = (
     "train.freeze_d=0",
     "train.freeze_g=0",
     "train.freeze_mapping=false",
+    "train.grow_from=null",
     "monitor.extractor=random",
     "monitor.extractor_input_size=16",
     "monitor.num_images=8",

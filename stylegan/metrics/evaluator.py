@@ -216,7 +216,9 @@ def untrained_like(G: Generator, seed: int) -> Generator:
     """The generator that training with this seed started from, leaving the global random state alone"""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(creation_seed(seed))
-        fresh = Generator(G.config, img_resolution=G.img_resolution, img_channels=G.img_channels, c_dim=G.c_dim)
+        fresh = Generator(
+            G.config, img_resolution=G.img_resolution, img_channels=G.img_channels, c_dim=G.c_dim, level=G.level
+        )
     return fresh.eval().requires_grad_(False).to(G.mapping.w_avg.device)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.networks.adain import AdaInLayer
+from stylegan.networks.growing import enlarge, faded
 from stylegan.networks.layers import (
     RESAMPLE_TAPS,
     Conv2dLayer,
@@ -160,29 +161,48 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """Styles to image.  ws [N, L, w_dim] -> img [N, C, H, W] float32"""
+    """Styles to image.  ws [N, L, w_dim] -> img [N, C, H, W] float32
 
-    def __init__(self, config: GeneratorConfig, levels: Pyramid, img_channels: int, dtype: torch.dtype) -> None:
+    level: how far a growing network has come (growing.py), which training moves; None: it does not grow.
+    """
+
+    def __init__(
+        self, config: GeneratorConfig, levels: Pyramid, img_channels: int, dtype: torch.dtype, level: float | None
+    ) -> None:
         super().__init__()
         self.block_resolutions = levels.nominal
         self.num_ws = levels.num_ws
+        self.architecture, self.level = config.architecture, level
         in_channels = 0
-        for level, res in enumerate(self.block_resolutions):
-            out_channels = channels_at(levels.longer_side(level), config.channel_base, config.channel_max)
+        for index, res in enumerate(self.block_resolutions):
+            out_channels = channels_at(levels.longer_side(index), config.channel_base, config.channel_max)
+            is_last = index == levels.num_doublings
             block = SynthesisBlock(
-                config, in_channels, out_channels, levels.size(level), img_channels,
+                config, in_channels, out_channels, levels.size(index), img_channels,
                 dtype_at(res, self.block_resolutions[-1], dtype),
-                has_torgb=level == levels.num_doublings or config.architecture == "skip",
+                has_torgb=is_last or config.architecture in ("skip", "msg") or level is not None,
             )  # fmt: skip
             setattr(self, f"b{res}", block)
             in_channels = out_channels
 
     def forward(self, ws: Tensor, noise_mode: NoiseMode = "random") -> Tensor:
+        if self.level is not None:
+            images = self.layers(ws, noise_mode)
+            return enlarge(faded(images, self.level), len(self.block_resolutions) - len(images))
+        if self.architecture == "msg":
+            return self.layers(ws, noise_mode)[-1]
         x: Tensor | None = None
         img: Tensor | None = None
         for block, styles in self._blocks(ws):
             x, img = block(x, img, styles, noise_mode)
         assert img is not None
+        return img
+
+    def shown(self, ws: Tensor) -> Tensor | list[Tensor]:
+        """What the discriminator sees: the image, in the architecture msg those of all resolutions from the lowest"""
+        if self.architecture == "msg":
+            return self.layers(ws)
+        img: Tensor = self(ws)
         return img
 
     def layers(self, ws: Tensor, noise_mode: NoiseMode = "random") -> list[Tensor]:
@@ -196,9 +216,10 @@ class SynthesisNetwork(nn.Module):
         return [img for img in images if img is not None]
 
     def _blocks(self, ws: Tensor) -> Iterator[tuple[SynthesisBlock, Tensor]]:
-        """Blocks from the lowest resolution, each with its styles"""
+        """Blocks from the lowest resolution to that reached, each with its styles"""
+        count = len(self.block_resolutions) if self.level is None else math.ceil(self.level) + 1
         first = 0
-        for res in self.block_resolutions:
+        for res in self.block_resolutions[:count]:
             block: SynthesisBlock = getattr(self, f"b{res}")
             # torgb shares the style of the next block's first layer, so blocks overlap by one.
             yield block, ws[:, first : first + block.num_conv + block.num_torgb]
@@ -213,18 +234,23 @@ class Generator(nn.Module):
 
     def __init__(
         self, config: GeneratorConfig, *, img_resolution: Resolution, img_channels: int, c_dim: int,
-        dtype: torch.dtype = torch.float32
+        dtype: torch.dtype = torch.float32, level: float | None = None
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
         self.z_dim, self.c_dim, self.w_dim = config.z_dim, c_dim, config.w_dim
         self.img_resolution, self.img_channels = plain(img_resolution), img_channels
-        self.synthesis = SynthesisNetwork(config, pyramid(img_resolution), img_channels, dtype)
+        self.synthesis = SynthesisNetwork(config, pyramid(img_resolution), img_channels, dtype, level)
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(
             config.z_dim, c_dim, config.w_dim, self.num_ws, config.mapping_layers, config.mapping_lr_multiplier,
             average=True,
         )  # fmt: skip
+
+    @property
+    def level(self) -> float | None:
+        """How far a growing generator has come"""
+        return self.synthesis.level
 
     def forward(
         self, z: Tensor, c: Tensor | None = None, psi: float = 1, cutoff: int | None = None,

@@ -38,6 +38,7 @@ def regularized(params: Params, share: slice) -> Result:
     """Gradients of R1 on a share of the batch, without anything random; the mean over ranks if there are two"""
     augment = params.augment.model_copy(update={"mode": "none"})
     state = create(params.model_copy(update={"augment": augment}))
+    state.move_to(3)  # the last level is being faded in, so that all parameters learn
     for name, param in state.D.named_parameters():
         if name.endswith("bias"):  # they start at 0, where the slope of the leaky ReLU is decided by rounding
             param.add_(0.1)
@@ -84,6 +85,9 @@ def overrides() -> tuple[str, ...]:
         "augment.mode=ada", "augment.ada_interval=1", "augment.ada_kimg=0.1", "augment.ada_target=-1.0",
         "augment.p=0.3", "train.total_kimg=0.008", "train.tick_kimg=0.008", "train.batch_size=4", "train.batch_gpu=2",
         "loss.g_reg_interval=2", "loss.d_reg_interval=2",
+        # The second of two steps has a level more than the first.
+        "generator.architecture=orig", "discriminator.architecture=orig", "train.grow_from=8",
+        "train.grow_stable_kimg=0.002", "train.grow_fade_kimg=0.002",
     )  # fmt: skip
 
 

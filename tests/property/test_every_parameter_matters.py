@@ -48,6 +48,10 @@ PREPARE = {
 ADA = ["augment.mode=ada", "augment.p=0.5", "augment.p_max=1.0", "augment.ada_interval=1", "augment.ada_kimg=0.01"]
 LABELS = ["prepare.labels=folders", "data.use_labels=true"]
 PRETRAINED = "train.resume_from=pretrained/unconditional.safetensors"
+GROWING = [
+    "generator.architecture=orig", "discriminator.architecture=orig", "train.grow_stable_kimg=0.008",
+    "train.grow_fade_kimg=0.004", "train.grow_from=4",
+]  # fmt: skip
 DATA = {
     "use_labels": LABELS,
     "xflip": ["data.xflip=true"],
@@ -109,6 +113,9 @@ TRAINING = {
     "train.freeze_d": ["train.freeze_d=1"],
     "train.freeze_g": ["train.freeze_g=1"],
     "train.freeze_mapping": ["train.freeze_mapping=true"],
+    "train.grow_from": [*GROWING, "train.grow_from=8"],
+    "train.grow_stable_kimg": [*GROWING, "train.grow_stable_kimg=0.004"],
+    "train.grow_fade_kimg": [*GROWING, "train.grow_fade_kimg=0.008"],
 }  # fmt: skip
 RENDER = {
     "num_seeds": ["render.num_seeds=3"],
