@@ -122,7 +122,7 @@ class SynthesisBlock(nn.Module):
         layer = AdaInLayer if self.is_adain else SynthesisLayer
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         if in_channels == 0:
-            # Ones, as AdaIN's paper has it: the first noise and style make the maps differ (Karras et al. 2019, App. C).
+            # Ones in StyleGAN: noise makes a map's pixels differ, and styles the maps (Karras et al. 2019, App. C).
             self.const = nn.Parameter((torch.ones if self.is_adain else torch.randn)(out_channels, *size))
             if self.is_adain:
                 self.style = AdaInLayer(config, 0, out_channels, size, up=1)

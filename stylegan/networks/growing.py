@@ -1,7 +1,7 @@
-"""Progressive growing: how far the networks have come, and images at that level (Karras et al. 2018, Sec. 2 and App. A).
+"""Progressive growing: how far the networks have come, and images at that level (Karras et al. 2018, Sec. 2, Fig. 2).
 
-A level is a number: 1 is the pyramid's level 1, and 1.25 fades level 2 in with a weight of a quarter. It is a function of
-the position and the configuration, so there is no state to keep. N batch, C channels, H W image.
+A level is a number: 1 is the pyramid's level 1, and 1.25 fades level 2 in with a weight of a quarter. It is a function
+of the position and the configuration, so there is no state to keep. N batch, C channels, H W image.
 """
 
 import math
@@ -50,7 +50,7 @@ def faded(images: Sequence[Tensor], level: float) -> Tensor:
 
 
 def at_level(img: Tensor, level: float, highest: int) -> Tensor:
-    """A real image as a generator of that level would draw it: of fewer pixels, enlarged again  [N, C, H, W] -> the same"""
+    """A real image as a generator of that level would draw it  [N, C, H, W] -> the same, of squares of equal pixels"""
     missing = highest - math.ceil(level)
     img = shrink(img, missing)
     return enlarge(faded([shrink(img, 1), img], level), missing)

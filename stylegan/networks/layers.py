@@ -40,7 +40,7 @@ def normalize_2nd_moment(x: Tensor) -> Tensor:
 
 
 def noise_image(x: Tensor, noise_const: Tensor | None, mode: NoiseMode) -> Tensor | None:
-    """[N or 1, 1, H, W]; noise_const [H, W] may also be replaced by maps of their own for N images, None has no noise"""
+    """[N or 1, 1, H, W]; noise_const [H, W] may also be replaced by maps of their own for N images; None: no noise"""
     if noise_const is None or mode == "none":
         return None
     size = noise_const.shape[-2:]

@@ -42,6 +42,12 @@ def test_style_blocks_of_stylegan_train_in_every_architecture(architecture: str,
     step(make_params(*ALL_PHASES, "generator.style_block=adain", f"generator.architecture={architecture}"))
 
 
+@pytest.mark.parametrize(("resolution", "channels"), [((24, 40), 3), (16, 1)])
+def test_images_of_all_resolutions_train_in_any_shape(resolution: Resolution, channels: int, make_params: Make) -> None:
+    pair = ("generator.architecture=msg", "discriminator.architecture=msg")
+    step(make_params(*ALL_PHASES, *pair, "augment.mode=none"), resolution=resolution, channels=channels)
+
+
 @pytest.mark.parametrize("depth", [1, 3, 8])
 def test_every_depth_of_the_mapping_networks_trains(depth: int, make_params: Make) -> None:
     step(make_params(*ALL_PHASES, f"generator.mapping_layers={depth}", f"discriminator.mapping_layers={depth}"))

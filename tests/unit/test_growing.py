@@ -12,11 +12,12 @@ from pipelines.plan import parameter_counts
 from stylegan.checkpoint import load_checkpoint, load_generator, save_checkpoint, save_generator
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
+from stylegan.metrics.evaluator import untrained_like
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.growing import at_level, enlarge, level_at, shrink
 from stylegan.pyramid import Resolution
 from stylegan.state import TrainState
-from stylegan.train import Tick, train
+from stylegan.train import Tick, Trainer, train
 
 Make = Callable[..., Params]
 # From 4 pixels to 16 in 32 images: 8 of each level and 8 of each transition, in steps of 4.
@@ -179,6 +180,25 @@ def test_a_file_draws_at_the_level_that_was_reached(
         loaded = load_generator(tmp_path / name)
         assert torch.equal(loaded(z, noise_mode="const"), expected)
         assert loaded.level == run.state.G_ema.level
+
+
+def test_the_untrained_generator_of_a_run_that_grows_can_be_made_again(make_params: Make) -> None:
+    state = TrainState.create(
+        make_params(*GROWING), img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu")
+    )
+    again = untrained_like(state.G_ema, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), state.G.parameters(), strict=True))
+
+
+def test_any_shape_of_labelled_images_grows_in_reduced_precision(make_params: Make) -> None:
+    params = make_params(*GROWING, "train.precision=bf16", "augment.mode=fixed", "augment.p=0.5")
+    state = TrainState.create(params, img_resolution=(24, 40), img_channels=1, c_dim=2, device=torch.device("cpu"))
+    trainer = Trainer(state, draw_c=lambda n: torch.rand(n, 2))
+    for cur_nimg in (0, 12, 28, 32):  # stable, fading, fading, whole
+        state.move_to(cur_nimg)
+        trainer.step(torch.rand(4, 1, 24, 40) * 2 - 1, torch.rand(4, 2))
+    trainer.check_finite()
+    assert state.G_ema(torch.randn(2, 8), torch.rand(2, 2)).isfinite().all()
 
 
 def test_memory_and_counts_are_those_of_networks_that_grow(make_params: Make) -> None:
