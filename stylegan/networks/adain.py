@@ -13,6 +13,9 @@ from stylegan.ops import bias_act, conv2d_resample, setup_filter
 from stylegan.ops.bias_act import GAIN
 from stylegan.sections import GeneratorConfig
 
+# For maps of equal pixels, such as the first constant. Exporters to ONNX take one of 1e-8 for 0 and drop it.
+EPSILON = 1e-5
+
 
 def adain(x: Tensor, styles: Tensor) -> Tensor:
     """y_s (x - mean) / std + y_b over each map (Huang and Belongie 2017; Karras et al. 2019, Eq. 1)
@@ -22,7 +25,7 @@ def adain(x: Tensor, styles: Tensor) -> Tensor:
     scale, shift = styles[:, :, None, None].chunk(2, dim=1)
     y = at_least_fp32(x)
     y = y - y.mean(dim=(2, 3), keepdim=True)
-    y = y * (y.square().mean(dim=(2, 3), keepdim=True) + 1e-8).rsqrt()
+    y = y * (y.square().mean(dim=(2, 3), keepdim=True) + EPSILON).rsqrt()
     return (scale * y + shift).to(x.dtype)
 
 

@@ -142,7 +142,9 @@ def test_two_ranks_measure_the_kid_of_one(
     ranks: list[Result], folder: Path, overrides: tuple[str, ...], make_params: Callable[..., Params]
 ) -> None:
     params = make_params(*overrides)
-    G_ema = create(params).G_ema
+    state = create(params)
+    state.move_to(8)
+    G_ema = state.G_ema
     weights = {name.removeprefix("G_ema."): value for name, value in ranks[0].items() if name.startswith("G_ema.")}
     G_ema.load_state_dict(weights)
     alone = monitored(params, G_ema, folder / "archive.zip")

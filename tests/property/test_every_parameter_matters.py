@@ -49,7 +49,7 @@ ADA = ["augment.mode=ada", "augment.p=0.5", "augment.p_max=1.0", "augment.ada_in
 LABELS = ["prepare.labels=folders", "data.use_labels=true"]
 PRETRAINED = "train.resume_from=pretrained/unconditional.safetensors"
 GROWING = [
-    "generator.architecture=orig", "discriminator.architecture=orig", "train.grow_stable_kimg=0.008",
+    "generator.architecture=orig", "discriminator.architecture=orig", "train.grow_stable_kimg=0.004",
     "train.grow_fade_kimg=0.004", "train.grow_from=4",
 ]  # fmt: skip
 DATA = {
@@ -114,7 +114,7 @@ TRAINING = {
     "train.freeze_g": ["train.freeze_g=1"],
     "train.freeze_mapping": ["train.freeze_mapping=true"],
     "train.grow_from": [*GROWING, "train.grow_from=8"],
-    "train.grow_stable_kimg": [*GROWING, "train.grow_stable_kimg=0.004"],
+    "train.grow_stable_kimg": [*GROWING, "train.grow_stable_kimg=0.008"],
     "train.grow_fade_kimg": [*GROWING, "train.grow_fade_kimg=0.008"],
 }  # fmt: skip
 RENDER = {

@@ -8,8 +8,9 @@ import torch
 
 from pipelines.params import Params
 from stylegan.checkpoint import load_generator, save_generator
+from stylegan.export import OPSET, _quiet
 from stylegan.networks import Generator
-from stylegan.networks.adain import AdaInLayer
+from stylegan.networks.adain import AdaInLayer, adain
 
 Make = Callable[..., Params]
 ADAIN = "generator.style_block=adain"
@@ -67,6 +68,24 @@ def test_reduced_precision_draws_nearly_the_same(dtype: torch.dtype, make_params
     assert rounded.dtype == torch.float32
     error = (rounded - exact).abs().max() / exact.abs().max()
     assert 0 < error < 0.05  # 8 bits of mantissa in bf16
+
+
+def test_maps_of_equal_pixels_are_exported_as_they_are_computed(tmp_path: Path) -> None:
+    """The optimiser of the exporter takes an epsilon of 1e-8 for 0 and drops it."""
+    import onnxruntime
+
+    class Adain(torch.nn.Module):
+        def forward(self, x: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
+            return adain(x, styles)
+
+    x, styles = torch.full((2, 3, 4, 4), 0.5), torch.randn(2, 6)
+    with _quiet():
+        program = torch.onnx.export(Adain(), (x, styles), dynamo=True, opset_version=OPSET, verbose=False)
+    assert program is not None
+    program.save(str(tmp_path / "adain.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "adain.onnx"), providers=["CPUExecutionProvider"])
+    (out,) = session.run(None, {"x": x.numpy(), "styles": styles.numpy()})
+    torch.testing.assert_close(torch.from_numpy(out), adain(x, styles))
 
 
 def test_a_file_older_than_the_style_block_is_a_generator_with_demodulation(make_params: Make, tmp_path: Path) -> None:
