@@ -152,6 +152,22 @@ def test_a_run_resumed_before_or_within_a_transition_equals_the_uninterrupted_on
         assert (tmp_path / "resumed.safetensors").read_bytes() == saved[4].read_bytes()
 
 
+def test_discriminator_is_shown_reduced_real_images_and_enlarged_generated_ones(make_params: Make) -> None:
+    state = TrainState.create(
+        make_params(*GROWING, "augment.mode=none"), img_resolution=16, img_channels=3, c_dim=0,
+        device=torch.device("cpu"),
+    )  # fmt: skip
+    state.move_to(12)  # halfway between 4 and 8 pixels
+    seen: list[torch.Tensor] = []
+    state.D.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    real = torch.rand(4, 3, 16, 16) * 2 - 1
+    Trainer(state, draw_c=lambda n: torch.zeros(n, 0)).step(real, torch.zeros(4, 0))
+    reduced = at_level(real, 0.5, 2)
+    assert [torch.equal(img, reduced) for img in seen] == [False, False, True]  # for G, for D, real ones for D
+    for img in seen:
+        torch.testing.assert_close(img, enlarge(shrink(img, 1), 1))
+
+
 def test_what_is_not_reached_has_neither_gradient_nor_moments(make_params: Make, tiny_archive: Path) -> None:
     run = Run(make_params(*GROWING), tiny_archive)
     fresh = {name: p.clone() for name, p in run.state.G.named_parameters()}
