@@ -54,7 +54,9 @@ def networks(case: Case, dtype: torch.dtype) -> tuple[Generator, Discriminator]:
     shared |= {"channel_base": case.channel_base, "channel_max": case.channel_max}
     mapping = {"z_dim": case.width, "w_dim": case.width, "w_avg_beta": 0.995}
     epilogue = {"mbstd_group_size": 4, "mbstd_num_channels": 1}
-    G_config = GeneratorConfig.model_validate({"architecture": "skip", "use_noise": True} | shared | mapping)
+    G_config = GeneratorConfig.model_validate(
+        {"style_block": "demodulation", "architecture": "skip", "use_noise": True} | shared | mapping
+    )
     D_config = DiscriminatorConfig.model_validate({"architecture": case.D_architecture} | shared | epilogue)
     image = {"img_resolution": case.resolution, "img_channels": 3, "c_dim": 0}
     G, D = Generator(G_config, **image, dtype=dtype), Discriminator(D_config, **image, dtype=dtype)
