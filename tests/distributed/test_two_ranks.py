@@ -82,7 +82,7 @@ def rank_main(folder: Path, params: Params) -> Result:
 @pytest.fixture(scope="module")
 def overrides() -> tuple[str, ...]:
     return (
-        "augment.mode=ada", "augment.ada_interval=1", "augment.ada_kimg=0.1", "augment.ada_target=-1.0",
+        "augment.mode=ada", "augment.ada_interval=1", "augment.ada_kimg=0.1", "augment.ada_target=0.5",
         "augment.p=0.3", "train.total_kimg=0.008", "train.tick_kimg=0.008", "train.batch_size=4", "train.batch_gpu=2",
         "loss.g_reg_interval=2", "loss.d_reg_interval=2",
         # The second of two steps has a level more than the first.

@@ -164,7 +164,7 @@ GP = ("loss.d_regularizer=gp", "loss.r1_gamma=0.0")
 
 @pytest.mark.parametrize(("weights", "runs"), [(["loss.gp_weight=0.0", "loss.r1_gamma=5.0"], False), ([], True)])
 def test_the_regulariser_that_is_not_chosen_has_no_weight(weights: list[str], runs: bool, make_params: Make) -> None:
-    stats = step(trainer(make_params(*PLAIN, *GP, *weights)))
+    stats = step(trainer(make_params(*PLAIN, *GP, *weights, "loss.d_reg_interval=2")))
     assert ("grad_norm/Dreg" in stats) == ("loss/gp_penalty" in stats) == runs
     assert "loss/r1_penalty" not in stats
 
