@@ -196,7 +196,7 @@ def _cells(model: Model, gpus: int) -> tuple[str, str]:
 def _assumptions() -> Iterator[str]:
     yield "## Assumptions"
     lines = (
-        "A step takes passes x compute(images of a pass) + all-reduces, one after the other (`stylegan/train.py`).",
+        "A step takes passes x compute(images of a pass) + all-reduces, one after the other (`stylegan/step.py`).",
         "An all-reduce is a ring: 2 (W - 1) / W x bytes / bandwidth + 2 (W - 1) x latency (Patarasuk and Yuan 2009). "
         "For the few numbers of w_avg on many GPUs NCCL has quicker ways, so that part is too high.",
         "In a node of 8: 230 GB/s, the lower end of what NVIDIA's nccl-tests are reported to show on 8 A100 with "

@@ -51,7 +51,7 @@ class Memory:
 
 
 def memory(params: Params, img_channels: int, num_images: int) -> Memory:
-    """Networks without labels; phases as in stylegan/train.py, of num_images, with every augmentation applied"""
+    """Networks without labels; phases as in stylegan/step.py, of num_images, with every augmentation applied"""
     resolution, dtype = params.prepare.resolution, DTYPES[params.train.precision]
     with META:
         level = largest_level(params.train, resolution)

@@ -71,11 +71,10 @@ class Compute:
 
 @dataclass(frozen=True)
 class Reduction:
-    """A tensor that all workers add up, `times` on average in a step or in each forward pass of a step."""
+    """A tensor that all workers add up, `times` on average in a step"""
 
     num_bytes: float
     times: float
-    every_pass: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,16 +98,15 @@ def work(
     *, batch_size: int, batch_gpu: int, g_bytes: float, d_bytes: float, w_bytes: float,
     g_reg_interval: float, d_reg_interval: float, ada_interval: float,
 ) -> Work:  # fmt: skip
-    """The all-reduces of a step: flat gradients once a phase, w_avg and pl_mean with the latents, the signs for p.
+    """The all-reduces of a step: once a phase gradients, with the means of w and path lengths, and the sums for p.
 
     An interval of infinity says that it never happens, one of 1 that it is part of the main phase.
     """
     g_reg, d_reg = 1 / g_reg_interval, 1 / d_reg_interval
     reductions = (
-        Reduction(g_bytes, 1 + g_reg % 1),  # Gmain, Greg
-        Reduction(d_bytes, 1 + d_reg % 1),  # Dmain, Dreg
-        Reduction(w_bytes, 2 + g_reg, every_pass=True),  # w_avg in Gmain, Dmain, Greg
-        Reduction(4, g_reg, every_pass=True),  # pl_mean
+        Reduction(g_bytes + w_bytes, 1 + g_reg % 1),  # Gmain, Greg
+        Reduction(d_bytes + w_bytes, 1),  # Dmain
+        Reduction(d_bytes, d_reg % 1),  # Dreg
         Reduction(8, 1 / ada_interval),  # sum and count of signs
     )
     return Work(batch_size, batch_gpu, reductions)
@@ -132,14 +130,9 @@ class Model:
     network: Network
 
     def communication_sec(self, workers: int) -> float:
-        """All-reduces of an average step; none overlaps with arithmetic, as in stylegan/train.py."""
-        link, passes = self.network.link(workers), self.work.passes(workers)
-        return sum(
-            reduction.times
-            * (passes if reduction.every_pass else 1)
-            * all_reduce_sec(reduction.num_bytes, workers, link)
-            for reduction in self.work.reductions
-        )
+        """All-reduces of an average step; none overlaps with arithmetic, as in stylegan/step.py."""
+        link = self.network.link(workers)
+        return sum(r.times * all_reduce_sec(r.num_bytes, workers, link) for r in self.work.reductions)
 
     def step_sec(self, workers: int) -> float:
         """passes x compute(batch / (W passes)) + communication"""

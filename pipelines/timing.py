@@ -8,7 +8,7 @@ import torch
 from stylegan.config import Config
 from stylegan.pyramid import sides
 from stylegan.state import TrainState
-from stylegan.train import Trainer
+from stylegan.step import Trainer
 
 
 def device_here() -> torch.device:

@@ -59,13 +59,14 @@ from stylegan.metrics.extractors import EFFICIENTNET_FILE, Extractor, load_extra
 from stylegan.metrics.names import KID
 from stylegan.monitor import Monitor, choose_reals
 from stylegan.networks import Generator
-from stylegan.train import NonFiniteError, Tick, train
+from stylegan.step import NonFiniteError
+from stylegan.train import Tick, train
 
 SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train", "monitor")
 # The code that decides the weights; a change of it is a new run, as a changed parameter is.
 CODE = (
     "augment", "data/arrays.py", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks", "ops",
-    "pyramid.py", "state.py", "train.py", "transfer.py",
+    "pyramid.py", "state.py", "step.py", "train.py", "transfer.py",
 )  # fmt: skip
 
 

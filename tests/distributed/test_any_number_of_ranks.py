@@ -20,7 +20,8 @@ from pipelines.params import Params, load
 from stylegan.checkpoint import load_checkpoint, save_checkpoint
 from stylegan.distributed import dealt, rank, world_size
 from stylegan.state import TrainState
-from stylegan.train import Trainer, train
+from stylegan.step import Trainer
+from stylegan.train import train
 
 pytestmark = pytest.mark.distributed
 

@@ -22,7 +22,8 @@ from stylegan.monitor import Monitor
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.stats import Stats
-from stylegan.train import Trainer, train
+from stylegan.step import Trainer
+from stylegan.train import train
 
 pytestmark = pytest.mark.distributed
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipelines.params import Params
 from stylegan.state import TrainState
-from stylegan.train import Trainer
+from stylegan.step import Trainer
 
 Make = Callable[..., Params]
 REAL = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1

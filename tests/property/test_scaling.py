@@ -107,10 +107,10 @@ def test_a_ring_sends_two_w_minus_one_messages_of_a_wth_of_the_bytes() -> None:
 
 def test_the_step_adds_up() -> None:
     """8 images on 2 workers that take 2 at a time: 2 passes, and each reduction as often as its phase comes"""
-    reductions = (Reduction(100, 1.25), Reduction(10, 2.25, every_pass=True))
+    reductions = (Reduction(100, 1.25), Reduction(10, 2.25))
     model = Model(Work(8, 2, reductions), Compute(1.0, 0.5), Network(2, Link(100, 0), PERFECT))
     assert (model.work.passes(2), model.work.share(2)) == (2, 2)
-    assert model.step_sec(2) == pytest.approx(2 * (2 * 1.0 + 0.5) + 1.25 * 1 + 2.25 * 2 * 0.1)
+    assert model.step_sec(2) == pytest.approx(2 * (2 * 1.0 + 0.5) + 1.25 * 1 + 2.25 * 0.1)
     assert model.sec_per_kimg(2) == pytest.approx(125 * model.step_sec(2))
 
 
@@ -126,7 +126,7 @@ def test_phases_that_are_off_reduce_nothing() -> None:
         batch_size=8, batch_gpu=8, g_bytes=10, d_bytes=20, w_bytes=5, g_reg_interval=math.inf, d_reg_interval=math.inf,
         ada_interval=math.inf,
     )  # fmt: skip
-    assert [(each.num_bytes, each.times) for each in off.reductions] == [(10, 1), (20, 1), (5, 2), (4, 0), (8, 0)]
+    assert [(each.num_bytes, each.times) for each in off.reductions] == [(15, 1), (25, 1), (20, 0), (8, 0)]
 
 
 def test_a_floor_is_what_a_step_takes_at_least() -> None:

@@ -9,7 +9,7 @@ import torch
 from pipelines.params import Params
 from stylegan.pyramid import Resolution, sides
 from stylegan.state import TrainState
-from stylegan.train import PHASES, Trainer
+from stylegan.step import PHASES, Trainer
 
 Make = Callable[..., Params]
 ALL_PHASES = ("loss.g_reg_interval=2", "loss.d_reg_interval=2", "augment.mode=fixed", "augment.p=0.5")

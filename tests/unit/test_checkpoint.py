@@ -20,7 +20,7 @@ from stylegan.checkpoint import (
     save_networks,
 )
 from stylegan.state import TrainState
-from stylegan.train import Trainer
+from stylegan.step import Trainer
 
 Make = Callable[..., Params]
 

@@ -17,7 +17,8 @@ from stylegan.networks import Discriminator, Generator
 from stylegan.networks.growing import at_level, enlarge, level_at, shrink
 from stylegan.pyramid import Resolution
 from stylegan.state import TrainState
-from stylegan.train import Tick, Trainer, train
+from stylegan.step import Trainer
+from stylegan.train import Tick, train
 
 Make = Callable[..., Params]
 # From 4 pixels to 16 in 32 images: 8 of each level and 8 of each transition, in steps of 4.

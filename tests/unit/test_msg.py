@@ -13,7 +13,7 @@ from stylegan.checkpoint import load_generator, save_generator
 from stylegan.config import ConfigError
 from stylegan.networks.growing import shrink
 from stylegan.state import TrainState
-from stylegan.train import Trainer
+from stylegan.step import Trainer
 
 Make = Callable[..., Params]
 MSG = (

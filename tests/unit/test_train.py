@@ -13,7 +13,8 @@ from stylegan.loss import between, gradient_penalty, path_length_penalty, r1_pen
 from stylegan.networks import Generator
 from stylegan.sections import MultipliersConfig
 from stylegan.state import TrainState, seed_at
-from stylegan.train import PHASES, NonFiniteError, Trainer, train
+from stylegan.step import PHASES, NonFiniteError, Trainer
+from stylegan.train import train
 
 Make = Callable[..., Params]
 REAL = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1

@@ -9,7 +9,7 @@ import torch
 from pipelines.params import Params
 from stylegan.checkpoint import CheckpointError, Networks, load_networks, save_checkpoint, save_generator, save_networks
 from stylegan.state import TrainState
-from stylegan.train import Trainer
+from stylegan.step import Trainer
 from stylegan.transfer import Policy, Report, transfer
 
 Make = Callable[..., Params]
