@@ -4,6 +4,7 @@ Appending costs a line in a file, so training never waits for a server and a kil
 nothing of the server; `tracking.publish` sends the records. The name of the run folder is the fingerprint.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -87,6 +88,16 @@ class Journal:
                 temporary.write_bytes(png)
             self._append({"kind": "image", "key": key, "step": step, "file": file.name})
 
+    def samples(self, pngs: Mapping[int, bytes]) -> None:
+        """Record a picture of each seed, which runs are compared by; equal pictures are dropped."""
+        digest = hashlib.sha256(b"".join(pngs.values())).hexdigest()[:12]
+        record = {"kind": "samples", "seeds": [*pngs], "digest": digest}
+        if self._is_news(record):
+            for seed, png in pngs.items():
+                with replacing(self.files / digest / f"{seed}.png") as temporary:
+                    temporary.write_bytes(png)
+            self._append(record)
+
     def artifact(self, path: Path) -> None:
         """Record a copy of a file (the next experiment may overwrite the original); equal content is dropped.
 
@@ -160,6 +171,8 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
             return {f"summary:{name}@{record['step']}": value for name, value in record["values"].items()}
         case "artifact":
             return {f"artifact:{record['name']}": record["digest"]}
+        case "samples":
+            return {"samples": record["digest"]}
         case "dataset":
             return {"dataset": (record["name"], record["digest"])}
         case "status":

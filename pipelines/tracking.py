@@ -47,6 +47,7 @@ _ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _VALUE_CHARS = 5000  # of a param or tag; the server's limit is 6000
+SAMPLES = "samples.json"  # pictures by seed
 
 
 class TrackingError(RuntimeError):
@@ -172,6 +173,16 @@ class Publisher:
             return
         with Image.open(file) as picture:
             client.log_image(self._run_id, picture, key=key, step=step, timestamp=record["time_ms"], synchronous=True)
+
+    def _send_samples(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+        """As a table of two columns: the page that compares runs shows seeds in rows and runs in columns."""
+        from mlflow import Image as TableImage
+
+        if any(file.path == SAMPLES for file in client.list_artifacts(self._run_id)):  # log_table would append
+            return
+        files = [str(self.journal.files / record["digest"] / f"{seed}.png") for seed in record["seeds"]]
+        table = {"seed": record["seeds"], "image": [TableImage(file) for file in files]}
+        client.log_table(self._run_id, table, SAMPLES)
 
     def _send_artifact(self, client: "MlflowClient", record: dict[str, Any]) -> None:
         client.log_artifact(self._run_id, str(self.journal.files / record["digest"] / record["name"]))

@@ -1,5 +1,6 @@
 """Publishing journals to MLflow: a real embedded database, and servers that are not there."""
 
+import json
 import logging
 import re
 import shutil
@@ -89,6 +90,22 @@ def test_a_relative_database_is_refused() -> None:
         "tracking.uri is sqlite:///mine.db: a relative path means another database in every folder. "
         "Write sqlite:////project/mine.db, or null for the embedded one."
     )
+
+
+def test_pictures_of_seeds_become_a_table_once(root: Path) -> None:
+    journal = Journal(root / "runs/abc123")
+    journal.samples({3: PIXEL, 5: PIXEL})
+    for _ in range(2):  # the second finds the table there, as after a kill before the bookmark
+        Publisher(journal, config(), root).publish()
+        for bookmark in journal.files.glob("published-*.json"):
+            bookmark.unlink()
+    client, _ = initialise(tracking_uri(config(), root), "tests", root)
+    (run,) = runs(root)
+    table = json.loads(Path(client.download_artifacts(run.info.run_id, "samples.json")).read_text())
+    assert table["columns"] == ["seed", "image"]
+    assert [seed for seed, _ in table["data"]] == [3, 5]
+    files = [image["filepath"] for _, image in table["data"]]
+    assert all(Path(client.download_artifacts(run.info.run_id, file)).exists() for file in files)
 
 
 def test_everything_in_a_journal_reaches_one_run(root: Path, tmp_path: Path) -> None:
