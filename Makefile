@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 ARGS ?=
+LADDER ?= demo
 CLUSTER ?= infra/ray/on-prem.yaml
 SHARED := /mnt/stylegan
 
@@ -10,7 +11,7 @@ INSTALLED := .venv/installed
 # Stages start `python`: it has to be the environment's. Not exported to all rules, because $(PYTHON) must stay outside it.
 ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLOW_DISABLE_TELEMETRY=true &&
 
-.PHONY: help repro sweep stop test lint ui bench weights-standard fetch-report clean
+.PHONY: help repro sweep ablate stop test lint ui bench weights-standard fetch-report clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -26,6 +27,11 @@ repro: $(INSTALLED) ## assets, prepare, train, evaluate, render, and the run in 
 sweep: $(INSTALLED) ## try parameters of training and truncation, compare them in MLflow; ARGS="--kimg 200 --gpus 8"
 	@$(ACTIVATE) $(if $(ARGS),dvc repro prepare assets && python -m pipelines.sweep $(ARGS),dvc repro sweep/dvc.yaml)
 	@echo "Results: $(CURDIR)/reports/sweep/table.md. Compare trials: make ui"
+
+# As with sweeps: without arguments DVC knows when a ladder is done.
+ablate: $(INSTALLED) ## compare the rows of a ladder in pipelines/ladders/; LADDER=stylegan2 ARGS="--kimg 200 --gpus 8"
+	@$(ACTIVATE) $(if $(ARGS),dvc repro prepare assets && python -m pipelines.ablate --ladder $(LADDER) $(ARGS),dvc repro ablate/dvc.yaml:ablate@$(LADDER))
+	@echo "Results: $(CURDIR)/reports/ablate/$(LADDER)/index.html (open it in a browser). Compare rows: make ui"
 
 stop: $(INSTALLED) ## end what trains here, and Ray's processes that a killed trainer left; ARGS="--list" only shows them
 	@$(ACTIVATE) python -m pipelines.stop $(ARGS)

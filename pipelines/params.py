@@ -6,7 +6,7 @@ The one reader of params.yaml. `stylegan/` receives frozen sections and knows no
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,7 +14,7 @@ import yaml
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from stylegan.config import Config, ConfigError, Section, parse, worker_problems
-from stylegan.sections import Count, NonNegative, Positive, Seed
+from stylegan.sections import Count, Metric, NonNegative, Positive, Seed
 
 # DVC points to the user's repository even when it works in a temporary clone; run state belongs there.
 ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))
@@ -100,12 +100,21 @@ class SweepConfig(Section):
     gpus_per_worker: NonNegative  # may be a fraction; 0 leaves GPUs alone
 
 
+class AblateConfig(Section):
+    """How long each row of a ladder trains and what is measured of it (`make ablate`)."""
+
+    total_kimg: Positive  # of each row, in place of train.total_kimg
+    metrics: Annotated[tuple[Metric, ...], Strict(False), Field(min_length=1)]  # in place of evaluate.metrics
+    peaks_num_images: Count  # whose feature maps are looked at for droplets
+
+
 class Params(Config):
     """The whole of params.yaml."""
 
     cluster: ClusterConfig
     tracking: TrackingConfig
     sweep: SweepConfig
+    ablate: AblateConfig
 
     @model_validator(mode="after")
     def _workers_share_the_batch(self) -> Self:
@@ -155,6 +164,27 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
             raise ConfigError(
                 f"override {assignment!r}: {text} is not a YAML value; quote it or close its bracket"
             ) from None
+    return result
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of everything that is not a section"""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def laid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy of nested values with those of `changes`, which are named by dotted paths, laid over them"""
+    result: dict[str, Any] = json.loads(json.dumps(values))
+    for path, value in changes.items():
+        *sections, key = path.split(".")
+        node = result
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[key] = value
     return result
 
 

@@ -3,6 +3,7 @@
     python -m pipelines.plan --preset auto --resolution 256 --gpus 2 --source photos train.total_kimg=5000
     python -m pipelines.plan --preset paper256 --gpus 8 --hours 24 --price 2.50 --reference a100
     python -m pipelines.plan --from reports/sweep/best.yaml
+    python -m pipelines.plan --rung stylegan2/A
 
 The only place that knows "auto": what it writes is plain numbers. Values that a preset does not decide keep what
 params.yaml says, and so do the comments.
@@ -10,10 +11,8 @@ params.yaml says, and so do the comments.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.box import SIMPLE
@@ -21,12 +20,20 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines import estimate
+from pipelines.choices import (
+    Choice,
+    Choices,
+    as_they_are,
+    file_choices,
+    rung_choices,
+    source_of,
+    transfer_choices,
+)
 from pipelines.document import rewrite, spelt
-from pipelines.params import Params, load, override
+from pipelines.params import Params, laid, leaves, load, override
 from stylegan.config import ConfigError, parse
 from stylegan.pyramid import Resolution, plain, sides
 from stylegan.sections import PrepareConfig
-from stylegan.strict import close_to
 
 PRESETS = Path(__file__).parent / "presets"
 NAMES = ("auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar")
@@ -34,26 +41,6 @@ NAMES = ("auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar")
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "keep": 3}
 MBSTD_GROUP = 4
 GAMMA_FACTORS = (0.25, 0.5, 1, 2, 4)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A value and the reason for it."""
-
-    value: Any
-    origin: str
-
-
-Choices = dict[str, Choice]  # by dotted path, such as train.batch_size
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of everything that is not a section"""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def preset_choices(name: str) -> tuple[Choices, int | None]:
@@ -114,27 +101,6 @@ def micro_batch(batch: int, largest: int, workers: int, group: int) -> int:
     return min(whole, key=lambda size: (-(-batch // size // workers) * size, -size))
 
 
-def as_they_are(base: Params) -> Choices:
-    """Every value of params.yaml"""
-    return {path: Choice(value, "kept") for path, value in leaves(base.model_dump(mode="json"))}
-
-
-def file_choices(path: Path, base: Params) -> Choices:
-    """What a file of sections says, such as the best.yaml of a sweep.
-
-    Raises ConfigError for a file that holds no sections, or a name that is no parameter; FileNotFoundError.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"--from {path}: no such file. `make sweep` writes reports/sweep/best.yaml.")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ConfigError(f"--from {path}: holds {type(values).__name__}, expected sections such as `augment:`")
-    found, known = dict(leaves(values)), [*as_they_are(base)]
-    for name in found.keys() - set(known):
-        raise ConfigError(f"--from {path}: {name} is not a parameter; {close_to(name, known)}")
-    return {name: Choice(value, f"--from {path}") for name, value in found.items()}
-
-
 def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params) -> Choices:
     """Every value of params.yaml with its origin.
 
@@ -157,55 +123,17 @@ def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params)
     return choices | fitted(choices, reference_gpus or max(gpus, 1), gpus)
 
 
-def transfer_choices(path: str) -> Choices:
-    """Settings for starting from the networks in a file (the published resume mode).
-
-    Raises ConfigError when the file is not there, not in pretrained/, or not yet imported.
-    """
-    if not Path(path).is_file():
-        raise ConfigError(f"--resume-from {path}: no such file. Name one in pretrained/, see pretrained/README.md.")
-    if Path(path).parts[0] != "pretrained":
-        name = f"pretrained/{Path(path).name}"
-        raise ConfigError(f"--resume-from {path}: outside pretrained/. Copy it to {name} and name that.")
-    if path.endswith(".pkl"):
-        target = Path(path).with_suffix(".safetensors")
-        raise ConfigError(
-            f"--resume-from {path}: an official file. Run `python -m stylegan import {path} {target}` "
-            f"and name {target}."
-        )
-    return {
-        "train.resume_from": Choice(path, "--resume-from"),
-        "augment.ada_kimg": Choice(100, "--resume-from: p has to follow faster, 100 kimg instead of 500"),
-        "train.ema_rampup": Choice(None, "--resume-from: the average is good from the start"),
-    }
-
-
 def checked(choices: Choices) -> Params:
     """Raises ConfigError when the values do not fit together."""
-    values: dict[str, Any] = {}
-    for path, choice in choices.items():
-        *sections, key = path.split(".")
-        node = values
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[key] = choice.value
-    return parse(Params, values, "plan")
+    return parse(Params, laid({}, {path: choice.value for path, choice in choices.items()}), "plan")
 
 
 def parameter_counts(params: Params) -> tuple[int, int]:
-    """Trainable parameters of G and D without labels, counted without allocating them."""
-    # Deferred: a wrong value is reported before torch is imported.
-    import torch
+    """Trainable parameters of G and D without labels"""
+    from pipelines import counts  # deferred: a wrong value is reported before torch is imported
 
-    from stylegan.networks import Discriminator, Generator
-    from stylegan.networks.growing import largest_level
-
-    resolution, channels = params.prepare.resolution, CHANNELS[params.prepare.mode]
-    level = largest_level(params.train, resolution)
-    with torch.device("meta"):
-        G = Generator(params.generator, img_resolution=resolution, img_channels=channels, c_dim=0, level=level)
-        D = Discriminator(params.discriminator, img_resolution=resolution, img_channels=channels, c_dim=0, level=level)
-    return sum(p.numel() for p in G.parameters()), sum(p.numel() for p in D.parameters())
+    channels = CHANNELS[params.prepare.mode]
+    return counts.parameter_counts(params, resolution=params.prepare.resolution, channels=channels, c_dim=0)
 
 
 def table(choices: Choices, base: Params) -> Table:
@@ -246,6 +174,8 @@ def plan(options: argparse.Namespace, console: Console) -> None:
         choices = resolve(options.preset, options.resolution, options.gpus, base)
     if options.values is not None:
         choices |= file_choices(options.values, base)
+    if options.rung is not None:
+        choices |= rung_choices(options.rung, base)
     if options.source is not None:
         choices["prepare.source"] = Choice(source_of(options.source), "--source")
     if options.resume_from is not None:
@@ -269,13 +199,6 @@ def plan(options: argparse.Namespace, console: Console) -> None:
     console.print(f"Wrote {out}. `git diff {out}` shows the change, `dvc repro` runs it.")
 
 
-def source_of(path: str) -> str:
-    """Raises ConfigError when the images are not there."""
-    if not Path(path).exists():
-        raise ConfigError(f"--source {path}: nothing there. Name a folder, a .zip or a data set file.")
-    return path
-
-
 def size(text: str) -> Resolution:
     """ "256" or "192x256" (height x width) -> pixels
 
@@ -292,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.plan", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", choices=NAMES, help="needs --gpus")
     parser.add_argument("--from", dest="values", type=Path, metavar="FILE", help="values over the preset: best.yaml")
+    parser.add_argument("--rung", metavar="LADDER/ROW", help="a row of pipelines/ladders/, such as stylegan2/A")
     parser.add_argument(
         "--resolution", type=size, help="pixels, or height x width as 192x256; without it the preset's, or the base's"
     )
@@ -304,8 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)
-    if options.preset is None and options.values is None:
-        parser.error("one of the arguments --preset and --from is required")
+    if options.preset is None and options.values is None and options.rung is None:
+        parser.error("one of the arguments --preset, --from and --rung is required")
     if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):
         parser.error("--preset, which --resolution belongs to, and --gpus go together")
     if options.gpus is not None and options.gpus < 0:

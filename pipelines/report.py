@@ -75,7 +75,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         classes=worst_classes(results["per_class"]),
         num_hidden=max(len(results["per_class"] or ()) - NUM_CLASSES, 0),
         made=how_it_was_made(facts),
-        sections=config.model_dump(mode="json", exclude={"cluster", "tracking", "sweep"}),  # decide no result
+        sections=config.model_dump(mode="json", exclude={"cluster", "tracking", "sweep", "ablate"}),  # decide no result
         render=config.render,
         **embedded(facts, pictures),
     )

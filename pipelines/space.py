@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.params import Axis, ClusterConfig, Params, SweepConfig, fingerprint
+from pipelines.params import Axis, ClusterConfig, Params, SweepConfig, fingerprint, laid
 from pipelines.recording import flatten
 from stylegan.config import ConfigError, parse
 from stylegan.strict import close_to
@@ -167,12 +167,7 @@ def of_trial(params: Params, drawn: Mapping[str, Any]) -> Params:
     values = with_psis(params).model_dump(mode="json")
     own = {"num_workers": sweep.workers_per_trial, "cpus_per_worker": max(1, math.floor(sweep.cpus_per_worker))}
     values["cluster"] |= own | {"use_gpu": sweep.gpus_per_worker > 0}
-    for name, value in {"train.total_kimg": sweep.total_kimg, **drawn}.items():
-        *sections, key = name.split(".")
-        node = values
-        for section in sections:
-            node = node[section]
-        node[key] = value
+    values = laid(values, {"train.total_kimg": sweep.total_kimg, **drawn})
     trial = parse(Params, values, f"trial {described(drawn)}")
     share = TrialCluster(**trial.cluster.model_dump(), cpus=sweep.cpus_per_worker, gpus=sweep.gpus_per_worker)
     return trial.model_copy(update={"cluster": share})

@@ -19,7 +19,7 @@ import yaml
 
 from pipelines import sweep_charts
 from pipelines.measures import Row, distance_of, label_of, metric_names, short
-from pipelines.params import Params
+from pipelines.params import Params, laid
 from pipelines.space import described
 from stylegan.files import replacing
 
@@ -111,13 +111,7 @@ def best_yaml(found: Sequence[Found], params: Params) -> str:
     """The values of the best row as sections of params.yaml, below a line that says what they reached"""
     trial, row = best_of(found)
     metric = distance_of(row)
-    values: dict[str, Any] = {}
-    for name, value in {**trial.drawn, "render.truncation_psi": row["psi"]}.items():
-        *sections, key = name.split(".")
-        node = values
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[key] = value
+    values = laid({}, {**trial.drawn, "render.truncation_psi": row["psi"]})
     reached = f"{metric} {short(row[metric], 4)} after {trial.kimg:g} kimg, run {trial.run}"
     return (
         f"# {reached}, the lowest of {len(found)} trials of {params.sweep.total_kimg:g} kimg.\n"

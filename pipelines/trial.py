@@ -16,26 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from ray import tune
 from ray.train import Checkpoint
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from pipelines import cluster, evaluation, store, ticks
+from pipelines import cluster, store, ticks
 from pipelines.journal import Journal
 from pipelines.measures import Row, distance_of, metric_names
 from pipelines.params import Params, fingerprint
 from pipelines.pretrained import pretrained_file
 from pipelines.recording import record_evaluation, record_export, record_training
+from pipelines.runs import await_predecessor, evaluated, is_finished, trained_of
 from pipelines.snapshots import GENERATOR, export
 from pipelines.space import Drawn, described, of_trial
 from pipelines.tracking import publishing
 from pipelines.train import SECTIONS, code_digest, exclusive, fit, open_dataset, run, run_folder
-from stylegan.checkpoint import load_generator
-from stylegan.files import sha256_of, write_json
+from stylegan.files import write_json
 from stylegan.metrics.names import KID
 
-PREDECESSOR_SEC = 120.0  # that the processes of a killed sweep may outlive it
 POINTER = "pointer.json"  # what Tune keeps as a checkpoint: where the state lies
 
 
@@ -78,22 +76,22 @@ def train_trial(config: Mapping[str, Any], job: Job) -> None:
     folder = begin(params, drawn, job)
     if folder is None:
         return
-    evaluation = _evaluated(params, folder, job)
+    evaluation = evaluated(params, folder, job.root, job.state)
     content = json.loads((evaluation / "metrics.json").read_text())
     _record(params, drawn, content, folder, job)
     found = {"evaluation": evaluation.name}
     _tell_rungs(folder, params, found)
     best = min(row[distance_of(row)] for row in content["truncation"])
-    nimg = _trained(folder)["trained_nimg"]
+    nimg = trained_of(folder)["trained_nimg"]
     tune.report({"run": folder.name, "nimg": nimg, "kid": best, "distance": best, **found})
 
 
 def _ordinary(params: Params, drawn: Drawn, job: Job) -> Path | None:
     """Train, or find the finished run; None for one that the scheduler has stopped"""
     folder = run_folder(params, job.root, job.state)
-    _await_predecessor(folder)
+    await_predecessor(folder)
     mark = job.stopped(folder.name)
-    if (folder / "models" / "train.json").exists() and not mark.exists():
+    if is_finished(folder) and not mark.exists():
         return folder
     _tell_rungs(folder, params, {})
     if mark.exists():
@@ -123,7 +121,7 @@ def _member(params: Params, drawn: Drawn, job: Job) -> Path:
     folder = job.state / fingerprint(params.sweep, job.name, str(number), sections=())
     nimg, begin = _pointed_to()
     total, interval = round(params.train.total_kimg * 1000), round(params.sweep.pbt_interval_kimg * 1000)
-    _await_predecessor(folder)
+    await_predecessor(folder)
     row: ticks.Row = {}
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         dataset = open_dataset(job.root / "data" / "archive.zip", params)
@@ -167,7 +165,7 @@ def _segment(params: Params, end_nimg: int, begin: str | None, journal: Journal,
     folder = journal.folder / "segments" / name
     done = folder / "done.json"
     if not done.exists():
-        _await_predecessor(folder)
+        await_predecessor(folder)
         pretrained, assets = pretrained_file(params, job.root), (job.root / "assets").absolute()
         start_from = [] if begin is None else [_checkpoint(begin)]
         result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from)
@@ -196,33 +194,6 @@ def _write_trained(params: Params, archive_sha256: str, row: ticks.Row, folder: 
     record_export(journal, trained)
     journal.artifact(folder / "models" / GENERATOR)
     journal.status("FINISHED")
-
-
-def _trained(folder: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((folder / "models" / "train.json").read_text())
-    return value
-
-
-def _await_predecessor(folder: Path) -> None:
-    """Wait until the same trial of a killed sweep is gone; it outlives it by some seconds."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "driver.lock", timeout=PREDECESSOR_SEC):
-        pass
-
-
-def _evaluated(params: Params, folder: Path, job: Job) -> Path:
-    """Folder with the reports (schema in pipelines/evaluate.py) on the run's generator, which is measured once"""
-    generator = folder / "models" / GENERATOR
-    digest, trained = sha256_of(generator), _trained(folder)
-    where = folder / "evaluations" / fingerprint(params, digest, sections=["evaluate"])
-    if not (where / "metrics.json").exists():
-        G = load_generator(generator)
-        dataset = evaluation.open_dataset(job.root / "data" / "archive.zip", G)
-        facts = {"generator_sha256": digest, "cur_nimg": trained["cur_nimg"]}
-        subject = evaluation.Subject(G, trained["seed"], facts)
-        where.mkdir(parents=True, exist_ok=True)
-        evaluation.measure(params, subject, dataset, job.root / "assets", job.state / "features", where)
-    return where
 
 
 def _tag(journal: Journal, drawn: Drawn, job: Job) -> None:

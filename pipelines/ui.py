@@ -26,8 +26,16 @@ def comparison(server: str, experiment_id: str) -> str:
 
 def of_sweep(server: str, experiment_id: str, sweep: str, record: str) -> str:
     """Address of the page that compares the runs of a sweep: its trials, or the psi of each ("trial", "psi")"""
-    wanted = quote(f"tags.sweep = '{sweep}' and tags.sweep_record = '{record}'", safe="")
-    return f"{comparison(server, experiment_id)}&searchFilter={wanted}"
+    return _filtered(server, experiment_id, f"tags.sweep = '{sweep}' and tags.sweep_record = '{record}'")
+
+
+def of_ladder(server: str, experiment_id: str, name: str) -> str:
+    """Address of the page that compares the rows of a ladder"""
+    return _filtered(server, experiment_id, f"tags.ladder_run = '{name}' and tags.ladder_record = 'row'")
+
+
+def _filtered(server: str, experiment_id: str, wanted: str) -> str:
+    return f"{comparison(server, experiment_id)}&searchFilter={quote(wanted, safe='')}"
 
 
 def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: Path) -> int:

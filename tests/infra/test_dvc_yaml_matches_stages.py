@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from pipelines import ladder
 from pipelines.params import Params
 from pipelines.pretrained import FOLDER
 from pipelines.space import TRAINED
@@ -21,7 +22,7 @@ from stylegan.state import TrainState
 from stylegan.train import train
 
 STAGES = ("assets", "prepare", "train", "evaluate", "render")
-ALL = (*STAGES, "sweep")  # the last has a pipeline of its own, sweep/dvc.yaml
+ALL = (*STAGES, "sweep", "ablate")  # the last two have pipelines of their own, sweep/dvc.yaml and ablate/dvc.yaml
 HOW_TO_RUN = {"cluster", "tracking"}
 # Decides where things run, what is recorded, how parameters are read and files written: not what is computed.
 PLUMBING = {
@@ -30,7 +31,11 @@ PLUMBING = {
     "pipelines.ui", "stylegan.config", "stylegan.files", "stylegan.sections", "stylegan.strict",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
-READ_BY_CODE = {"assets": {"requirements-assets.txt"}, "render": {"pipelines/report.html"}}
+READ_BY_CODE = {
+    "assets": {"requirements-assets.txt"},
+    "render": {"pipelines/report.html"},
+    "ablate": {"pipelines/report.html", "pipelines/ablate.html", "pipelines/ladders/${item}.yaml"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +46,13 @@ def stages(repository: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def every(stages: dict[str, Any], repository: Path) -> dict[str, Any]:
-    """The stages of both pipelines"""
-    content: dict[str, Any] = yaml.safe_load((repository / "sweep" / "dvc.yaml").read_text())
-    assert all(stage["wdir"] == ".." for stage in content["stages"].values())
-    return stages | content["stages"]
+    """The stages of all pipelines; that of ladders stands for each of them"""
+    content: dict[str, Any] = {}
+    for name in ("sweep", "ablate"):
+        content |= yaml.safe_load((repository / name / "dvc.yaml").read_text())["stages"]
+    content["ablate"] = content["ablate"]["do"]
+    assert all(stage["wdir"] == ".." for stage in content.values())
+    return stages | content
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +95,8 @@ def test_stages_are_the_chain_in_order(stages: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_stage_is_a_module_with_a_main_of_its_name(name: str, every: dict[str, Any]) -> None:
-    assert every[name]["cmd"] == f"python -m pipelines.{name}"
+    ladder = " --ladder ${item}" if name == "ablate" else ""
+    assert every[name]["cmd"] == f"python -m pipelines.{name}{ladder}"
     assert callable(importlib.import_module(f"pipelines.{name}").main)
 
 
@@ -134,7 +143,7 @@ def test_stage_reruns_when_a_section_that_it_reads_changes(
     read = sections_read(modules, repository) | (
         read_in_training(tiny_params, tiny_archive) if name == "train" else set()
     )
-    assert set(stages[name].get("params", [])) == read - HOW_TO_RUN - {"sweep"}
+    assert set(stages[name].get("params", [])) == read - HOW_TO_RUN - {"sweep", "ablate"}
 
 
 class Recorder:
@@ -172,6 +181,16 @@ def test_the_sweep_reruns_when_what_it_varies_or_measures_changes(every: dict[st
     assert set(every["sweep"]["params"]) == {*SECTIONS, "evaluate", "sweep"}
     assert set(TRAINED) == set(SECTIONS)
     assert {"data/archive.zip", "assets/efficientnet_lite0.safetensors", FOLDER} <= set(every["sweep"]["deps"])
+
+
+def test_a_ladder_reruns_when_what_it_lies_on_or_measures_changes(every: dict[str, Any]) -> None:
+    assert set(every["ablate"]["params"]) == {*SECTIONS, "evaluate", "ablate"}
+    assert {"data/archive.zip", "assets/efficientnet_lite0.safetensors", FOLDER} <= set(every["ablate"]["deps"])
+
+
+def test_every_ladder_has_a_stage(repository: Path) -> None:
+    content = yaml.safe_load((repository / "ablate" / "dvc.yaml").read_text())
+    assert content["stages"]["ablate"]["foreach"] == ladder.names()
 
 
 def test_every_section_is_listed_by_a_stage_or_says_how_to_run(every: dict[str, Any]) -> None:

@@ -16,8 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.params import ClusterConfig, Params, SweepConfig, TrackingConfig
-from pipelines.plan import leaves
+from pipelines.params import AblateConfig, ClusterConfig, Params, SweepConfig, TrackingConfig, leaves
 from pipelines.prepare import prepare
 from pipelines.pretrained import pretrained_file, start
 from stylegan.augment import AugmentPipe
@@ -369,11 +368,16 @@ def test_render_parameter_changes_the_pictures(
     assert before != after
 
 
-# cluster, tracking, sweep: the code has to read them.
+# cluster, tracking, sweep, ablate: the code has to read them.
 
 ONLY_READ = [
     (section, key)
-    for section, model in (("cluster", ClusterConfig), ("tracking", TrackingConfig), ("sweep", SweepConfig))
+    for section, model in (
+        ("cluster", ClusterConfig),
+        ("tracking", TrackingConfig),
+        ("sweep", SweepConfig),
+        ("ablate", AblateConfig),
+    )
     for key in model.model_fields
 ]
 

@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from pipelines import plan
+from pipelines.choices import Choice, transfer_choices
 from pipelines.document import rewritten
 from pipelines.params import Params, load
 from stylegan.config import ConfigError
@@ -101,7 +102,8 @@ def test_every_preset_is_valid_on_usual_numbers_of_gpus(base: Params, preset: st
 def test_every_preset_decides_everything_that_training_computes(base: Params, preset: str) -> None:
     kept = {path for path, choice in plan.resolve(preset, 256, 1, base).items() if choice.origin == "kept"}
     sections = {path.split(".")[0] for path in kept}
-    assert sections == {"prepare", "data", "train", "monitor", "evaluate", "render", "cluster", "tracking", "sweep"}
+    assert sections == {"prepare", "data", "train", "monitor", "evaluate", "render", "cluster", "tracking", "sweep",
+                        "ablate"}  # fmt: skip
     assert {path for path in kept if path.startswith("train.")} == {"train.seed"}
 
 
@@ -131,7 +133,7 @@ def test_uneven_shares_are_told(base: Params) -> None:
 def test_more_gpus_take_smaller_shares_and_groups(base: Params) -> None:
     choices = plan.resolve("paper256", None, 16, base)
     assert choices["train.batch_gpu"].value == 4
-    assert choices["discriminator.mbstd_group_size"] == plan.Choice(4, "largest up to 8 that divides batch_gpu")
+    assert choices["discriminator.mbstd_group_size"] == Choice(4, "largest up to 8 that divides batch_gpu")
 
 
 def test_no_gpu_means_one_process_on_the_processor(base: Params) -> None:
@@ -310,7 +312,7 @@ def test_rewriting_an_unknown_path_raises() -> None:
 
 
 def test_a_preset_with_an_unknown_key_is_refused(base: Params) -> None:
-    choices = plan.resolve("auto", 32, 1, base) | {"loss.gamma": plan.Choice(1, "preset")}
+    choices = plan.resolve("auto", 32, 1, base) | {"loss.gamma": Choice(1, "preset")}
     with pytest.raises(ConfigError, match=r"plan: loss.gamma is not a parameter; did you mean r1_gamma\?"):
         plan.checked(choices)
 
@@ -322,7 +324,7 @@ def test_an_official_file_has_to_be_imported_before_training_starts_from_it(
     (tmp_path / "pretrained").mkdir()
     (tmp_path / "pretrained" / "face.pkl").write_bytes(b"")
     with pytest.raises(ConfigError) as caught:
-        plan.transfer_choices("pretrained/face.pkl")
+        transfer_choices("pretrained/face.pkl")
     assert str(caught.value) == (
         "--resume-from pretrained/face.pkl: an official file. Run `python -m stylegan import pretrained/face.pkl "
         "pretrained/face.safetensors` and name pretrained/face.safetensors."

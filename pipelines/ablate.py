@@ -1,0 +1,189 @@
+"""`make ablate LADDER=stylegan2`: the rows of a ladder, one after the other  ->  reports/ablate/<ladder>/.
+
+    python -m pipelines.ablate --ladder stylegan2 --rows A,B --kimg 5000 --gpus 8
+
+A row is an ordinary run in runs/<fingerprint>/ with its changes laid over params.yaml (see pipelines/ladder.py), and is
+measured at psi 1. Rows run one at a time, each on all workers, so that their times are comparable. Killed at any
+moment, the same command goes on: finished rows are found again, an unfinished one resumes. A row that fails is
+reported, ends nothing but the command's success, and is tried again by the same command. What is written: see
+pipelines/ablate_report.py.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipelines import ablate_report, cluster, ladder, ticks, tracking, ui
+from pipelines.ablate_report import Standing
+from pipelines.counts import parameter_counts
+from pipelines.evaluate_worker import SPLIT
+from pipelines.journal import Journal
+from pipelines.ladder import Ladder, Rung
+from pipelines.params import ROOT, Params, fingerprint, load
+from pipelines.recording import record_evaluation
+from pipelines.runs import await_predecessor, evaluated, is_finished
+from pipelines.snapshots import GENERATOR
+from pipelines.store import StoreError
+from pipelines.tracking import publishing
+from pipelines.train import SECTIONS, TrainError, exclusive, run, run_folder
+from stylegan.checkpoint import load_generator
+from stylegan.data import ImageDataset
+from stylegan.files import sha256_of, write_json
+from stylegan.generate import styles
+from stylegan.metrics.sampling import draw_labels
+from stylegan.peaks import feature_peaks, summary
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all rows of a ladder share."""
+
+    ladder: Ladder
+    root: Path  # of archive, weights and pretrained networks
+    state: Path  # runs/
+    name: str  # of the ladder with these parameters and images
+
+
+def ablate(
+    params: Params, chosen: Ladder, rows: Sequence[str], root: Path, state: Path, reports: Path
+) -> list[Standing]:
+    """Run or go on with these rows of a ladder, write the reports after each, and return what became of them.
+
+    Raises ConfigError for a row that there is not, before anything is trained.
+    """
+    rungs = [chosen.rung(name) for name in rows] or list(chosen.rows)
+    dataset = open_split(params, root)
+    name = fingerprint(params, dataset.digest, chosen.model_dump_json(), sections=(*SECTIONS, "evaluate", "ablate"))
+    job = Job(chosen, root.absolute(), state.absolute(), f"ladder-{chosen.name}-{name}")
+    announce(params, job, rungs)
+    found: list[Standing] = []
+    with exclusive(state / "ladders" / job.name), cluster.connect(params.cluster):
+        for rung in rungs:
+            print(f"row {rung.name} ({rung.label}): begins or goes on", flush=True)
+            found.append(standing(params, rung, job, lambda: len(dataset)))
+            print(f"row {rung.name}: {found[-1].problem or 'measured'}", flush=True)
+            ablate_report.write(found, chosen, reports)
+        record(found, job, params, reports)
+    return found
+
+
+def standing(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]) -> Standing:
+    """Train and measure a row, or find that done; whatever goes wrong is what became of it"""
+    try:
+        row_params = ladder.of_row(params, job.ladder, rung.name, num_images)
+        return measured(row_params, rung, job, num_images)
+    except Exception as error:  # a row is an experiment, and the others are worth having without it
+        return Standing(rung, problem=reason(error))
+
+
+def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]) -> Standing:
+    """Train and measure a row, or find that done."""
+    folder = run_folder(params, job.root, job.state)
+    await_predecessor(folder)
+    journal = Journal(folder)
+    journal.tags({"ladder": job.ladder.name, "ladder_record": "row", "ladder_row": rung.name, "ladder_run": job.name})
+    if not is_finished(folder):
+        run(params, job.root, job.state, out=folder)
+    dataset = open_split(params, job.root)
+    where = evaluated(params, folder, job.root, job.state)
+    content = json.loads((where / "metrics.json").read_text())
+    with publishing(journal := Journal(folder), params.tracking):
+        record_evaluation(journal, content, params)
+    return Standing(
+        rung,
+        run=folder.name,
+        content=content,
+        ticks=ticks.read(folder),
+        counts=parameter_counts(params, resolution=dataset.resolution, channels=dataset.channels, c_dim=dataset.c_dim),
+        num_images=params.data.max_images or num_images(),
+        mode=params.augment.mode,
+        peaks=peaks(params, folder, dataset) if job.ladder.peaks else {},
+    )
+
+
+def open_split(params: Params, root: Path) -> ImageDataset:
+    """The images that results are compared with, with the labels that the networks take"""
+    return ImageDataset(
+        root / "data" / "archive.zip", use_labels=params.data.use_labels, xflip=False, split=SPLIT, max_images=None
+    )
+
+
+def peaks(params: Params, folder: Path, dataset: ImageDataset) -> dict[int, dict[str, float]]:
+    """Quantiles of feature map peaks of the run's generator, by resolution; measured once"""
+    generator, count = folder / "models" / GENERATOR, params.ablate.peaks_num_images
+    path = folder / "peaks" / f"{fingerprint(params, sha256_of(generator), sections=['ablate'])}.json"
+    if not path.exists():
+        G = load_generator(generator)
+        if params.cluster.use_gpu and torch.cuda.is_available():
+            G = G.to("cuda")
+        ws = styles(G, range(count), draw_labels(dataset, count, params.evaluate.seed))
+        found = feature_peaks(G, ws, batch_size=params.evaluate.batch_size)
+        write_json(path, {str(res): summary(values) for res, values in found.items()})
+    return {int(res): values for res, values in json.loads(path.read_text()).items()}
+
+
+def record(found: Sequence[Standing], job: Job, params: Params, reports: Path) -> None:
+    """Record the table as a run of its own, and with it the files that show it."""
+    journal = Journal(job.state / job.name)
+    with publishing(journal, params.tracking):
+        journal.tags({"ladder": job.ladder.name, "ladder_record": "table", "ladder_run": job.name})
+        for path in sorted(reports.iterdir()):
+            journal.artifact(path)
+        journal.status("FAILED" if any(each.problem for each in found) else "FINISHED")
+
+
+def reason(error: BaseException) -> str:
+    """What a failure says, on one line"""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines)}"[:400]
+
+
+def announce(params: Params, job: Job, rungs: Sequence[Rung]) -> None:
+    """Say what begins and where to watch it."""
+    print(f"{job.name}: {len(rungs)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
+    try:
+        uri = tracking.tracking_uri(params.tracking)
+        experiment_id = tracking.find_experiment(params.tracking)
+    except tracking.TrackingError as error:
+        print(f"MLflow: {error}. Runs are kept and sent later.", flush=True)
+        return
+    server, before = (uri, "") if uri.startswith("http") else ("http://127.0.0.1:5000", " (after `make ui`)")
+    print(f"rows{before}: {ui.of_ladder(server, experiment_id, job.name)}", flush=True)
+
+
+def scaled(options: argparse.Namespace) -> list[str]:
+    """Overrides that --kimg and --gpus stand for"""
+    found = [] if options.kimg is None else [f"ablate.total_kimg={options.kimg}"]
+    if options.gpus is not None:
+        found += [f"cluster.num_workers={options.gpus}", "cluster.use_gpu=true"]
+    return [*found, *options.overrides]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status, 1 if a row failed."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.ablate", description="Compare the rows of a ladder.")
+    parser.add_argument("--ladder", required=True, metavar="NAME", help=", ".join(ladder.names()))
+    parser.add_argument("--rows", default="", metavar="A,B", help="some of its rows, separated by commas")
+    parser.add_argument("--kimg", type=float, help="of each row (ablate.total_kimg)")
+    parser.add_argument("--gpus", type=int, help="workers of each row, one GPU each")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    options = parser.parse_args(arguments)
+    params, chosen = load(overrides=scaled(options)), ladder.load(options.ladder)
+    rows = [name for name in options.rows.split(",") if name]
+    reports = Path.cwd() / "reports" / "ablate" / chosen.name
+    found = ablate(params, chosen, rows, Path.cwd(), ROOT / "runs", reports)
+    print((reports / "table.md").read_text())
+    print(f"table, page and plots: {reports}")
+    return int(any(each.problem for each in found))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (FileNotFoundError, StoreError, TrainError, ValueError) as error:
+        sys.exit(f"ablate: {error}")

@@ -1,0 +1,223 @@
+"""What a ladder found, as files in reports/ablate/<ladder>/:
+
+    table.md, index.html   measured rows, the best bold, and below them, apart, what was published
+    table.csv              the measured rows with all their numbers; a row that failed has none
+    published.csv          the published figures
+    metrics.png            every metric with its interval; for chart: sizes, against the number of training images
+    peaks.png, peaks.csv   of ladders with peaks: those of feature maps by resolution (stylegan/peaks.py)
+
+The best row has the lowest distance (KID, without it FID). A delta is the difference in that distance from the row that
+a row stands on, or else from the one before it; it means nothing where the intervals overlap.
+"""
+
+import csv
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines import ablate_charts, ablate_page
+from pipelines.ladder import FIGURES, Figures, Ladder, Rung
+from pipelines.measures import DISTANCES, distance_of, kind_of, short
+from pipelines.ticks import Row
+from stylegan.files import replacing
+
+SHOWN = (*DISTANCES, "precision", "recall", "ppl")  # metrics of the table for readers, in this order
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What became of a row of a ladder."""
+
+    rung: Rung
+    run: str = ""  # its fingerprint
+    content: Mapping[str, Any] | None = None  # of metrics.json, where it was measured
+    ticks: Sequence[Row] = ()
+    counts: tuple[int, int] | None = None  # parameters of G and D
+    num_images: int | None = None  # trained on
+    mode: str = ""  # of augmentation
+    peaks: Mapping[int, Mapping[str, float]] = field(default_factory=dict)  # by resolution
+    problem: str | None = None  # what a failed row said
+
+
+Cells = dict[str, Any]  # a row of a table by column
+
+
+def measured_rows(found: Sequence[Standing], ladder: Ladder) -> list[Cells]:
+    """The table of what was measured, and of nothing else: a row that failed has no numbers"""
+    distances = {each.rung.name: each.content["metrics"] for each in found if each.content}
+    return [_numbers(each, ladder.before(each.rung), distances) for each in found]
+
+
+def _numbers(each: Standing, before: Rung | None, metrics: Mapping[str, Mapping[str, float]]) -> Cells:
+    first = {"row": each.rung.name, "label": each.rung.label}
+    if each.content is None:
+        return first | {"problem": each.problem}
+    own, intervals = each.content["metrics"], each.content["intervals"]
+    order = sorted(own, key=lambda name: SHOWN.index(kind_of(name)) if kind_of(name) in SHOWN else len(SHOWN))
+    cells: Cells = dict(first)
+    for name in order:
+        cells[name] = own[name]
+        for end, bound in zip(("low", "high"), intervals.get(name, ()), strict=False):
+            cells[f"{name}_{end}"] = bound
+    distance = distance_of(own)
+    if before is not None and before.name in metrics:
+        delta = own[distance] - metrics[before.name][distance]
+        cells |= {"delta": float(f"{delta:.4g}"), "against": before.name}
+    return cells | _costs(each) | {"run": each.run}
+
+
+def _costs(each: Standing) -> Cells:
+    G, D = each.counts or (None, None)
+    cells: Cells = {"num_images": each.num_images, "G_parameters": G, "D_parameters": D}
+    if each.ticks:
+        cells["kimg"] = each.ticks[-1]["kimg"]
+        # A resumed run has slow ticks at each beginning.
+        cells["sec_per_kimg"] = float(f"{statistics.median(row['sec_per_kimg'] for row in each.ticks):.4g}")
+        memory = max(row.get("ranks/memory_gb_max", row["memory_gb"]) for row in each.ticks)
+        cells["memory_gb"] = float(f"{memory:.4g}")
+    if each.peaks:
+        finest = each.peaks[max(each.peaks)]
+        cells |= {f"peak_{name}": float(f"{finest[name]:.4g}") for name in ("median", "p99_9")}
+    return cells
+
+
+def best_of(rows: Sequence[Cells]) -> str | None:
+    """Name of the row with the lowest distance, if any was measured"""
+    measured = [row for row in rows if "run" in row]
+    if not measured:
+        return None
+    distance = distance_of(measured[0])
+    return str(min(measured, key=lambda row: row[distance])["row"])
+
+
+def published_rows(ladder: Ladder) -> list[Cells]:
+    """Figures of papers: the rows of the ladder that have some, then what is no row of it"""
+    rows = [
+        _quoted(rung.name, rung.label, data, figures)
+        for rung in ladder.rows
+        for data, figures in rung.published.items()
+    ]
+    return rows + [_quoted("", quoted.label, quoted.data, quoted.figures) for quoted in ladder.published]
+
+
+def _quoted(name: str, label: str, data: str, figures: Figures) -> Cells:
+    values = {figure: getattr(figures, figure) for figure in FIGURES}
+    return {"row": name, "label": label, "data": data, **values, "from_memory": " ".join(figures.from_memory)}
+
+
+def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
+    """Write everything into `folder`."""
+    rows, quoted = measured_rows(found, ladder), published_rows(ladder)
+    _write_csv(folder / "table.csv", rows)
+    if quoted:
+        _write_csv(folder / "published.csv", quoted)
+    _write(folder / "table.md", markdown(rows, quoted, ladder).encode())
+    charts: dict[str, list[bytes]] = {}
+    if (best := best_of(rows)) is not None:
+        draw = ablate_charts.against_size if ladder.chart == "sizes" else ablate_charts.bars
+        modes = {each.rung.name: each.mode for each in found}
+        measured = [row | {"mode": modes[row["row"]]} for row in rows if "run" in row]
+        charts["metrics"] = [draw(measured, shown_metrics(rows), dark=dark) for dark in (False, True)]
+    if peaks := {each.rung.name: each.peaks for each in found if each.peaks}:
+        levels = [(name, res, values) for name, own in peaks.items() for res, values in own.items()]
+        _write_csv(folder / "peaks.csv", [{"row": name, "resolution": res, **values} for name, res, values in levels])
+        charts["peaks"] = [ablate_charts.peaks(peaks, dark=dark) for dark in (False, True)]
+    for name, (light, _) in charts.items():
+        _write(folder / f"{name}.png", light)
+    page = ablate_page.build(ladder, table(rows, best), published_table(quoted), problems(rows), charts)
+    _write(folder / "index.html", page.encode())
+
+
+def shown_metrics(rows: Sequence[Cells]) -> list[str]:
+    """Names of the metrics that readers are shown, in the order of the table"""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [name for name in names if kind_of(name) in SHOWN and not name.endswith(("_low", "_high"))]
+
+
+def problems(rows: Sequence[Cells]) -> list[str]:
+    """A line for each row that failed"""
+    return [f"{row['row']} ({row['label']}) failed: {row['problem']}" for row in rows if "run" not in row]
+
+
+COSTS = {
+    "delta": "delta", "against": "against", "sec_per_kimg": "s/kimg", "G_parameters": "parameters of G",
+    "D_parameters": "parameters of D", "memory_gb": "memory, GB", "peak_median": "peak, median",
+    "peak_p99_9": "peak, 99.9 %",
+}  # fmt: skip
+Table = tuple[list[str], list[tuple[bool, list[str]]]]  # heads; for each row whether it is the best, and its cells
+
+
+def table(rows: Sequence[Cells], best: str | None) -> Table:
+    """What readers are shown of the measured rows, as text; an interval stands behind its value"""
+    metrics = shown_metrics(rows)
+    costs = [name for name in COSTS if any(name in row for row in rows)]
+    found = []
+    for row in rows:
+        cells = [row["row"], row["label"], *(_with_interval(row, name) for name in metrics)]
+        found.append((row["row"] == best, cells + [_text(row.get(name)) for name in costs]))
+    return ["row", "", *metrics, *(COSTS[name] for name in costs)], found
+
+
+def _with_interval(row: Cells, name: str) -> str:
+    value = _text(row.get(name))
+    if f"{name}_low" not in row:
+        return value
+    return f"{value} [{_text(row[f'{name}_low'])}, {_text(row[f'{name}_high'])}]"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return short(value, 3) if isinstance(value, float) else str(value)
+
+
+def markdown(rows: Sequence[Cells], quoted: Sequence[Cells], ladder: Ladder) -> str:
+    """The tables for readers"""
+    heads, body = table(rows, best_of(rows))
+    lines = [f"# {ladder.title}", "", ladder.question, ""]
+    lines += ["## Measured here", "", *_piped(heads, [[f"**{cell}**" if is_best and cell else cell for cell in cells]
+                                                     for is_best, cells in body])]  # fmt: skip
+    lines += ["", *problems(rows)] if problems(rows) else []
+    lines += ["", *ladder.notes] if ladder.notes else []
+    if quoted:
+        lines += ["", f"## Published ({ladder.source})", "", "Not measured here, on other images, at other sizes."]
+        lines += ["", *_piped(*published_table(quoted))]
+    return "\n".join(lines) + "\n"
+
+
+def published_table(quoted: Sequence[Cells]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the published figures; those not looked up say so"""
+    names = [name for name in FIGURES if any(row[name] is not None for row in quoted)]
+    heads = {"fid": "FID", "ppl": "PPL"}
+    return ["row", "", "data", *(heads.get(name, name) for name in names)], [
+        [row["row"], row["label"], row["data"], *(_remembered(row, name) for name in names)] for row in quoted
+    ]
+
+
+def _remembered(row: Cells, name: str) -> str:
+    if row[name] is None:
+        return ""
+    return f"{row[name]:g}" + (" (from memory)" if name in row["from_memory"].split() else "")
+
+
+def _piped(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in [heads, *rows]]
+    lines = ["| " + " | ".join(row) + " |" for row in escaped]
+    return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
+
+
+def _write_csv(path: Path, rows: Sequence[Cells]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,88 @@
+"""Where values of params.yaml may come from when it is planned, each with its origin."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines import ladder
+from pipelines.params import Params, leaves
+from stylegan.config import ConfigError
+from stylegan.strict import close_to
+
+ARCHIVE = Path("data/archive.zip")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value and the reason for it."""
+
+    value: Any
+    origin: str
+
+
+Choices = dict[str, Choice]  # by dotted path, such as train.batch_size
+
+
+def as_they_are(base: Params) -> Choices:
+    """Every value of params.yaml"""
+    return {path: Choice(value, "kept") for path, value in leaves(base.model_dump(mode="json"))}
+
+
+def file_choices(path: Path, base: Params) -> Choices:
+    """What a file of sections says, such as the best.yaml of a sweep.
+
+    Raises ConfigError for a file that holds no sections, or a name that is no parameter; FileNotFoundError.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"--from {path}: no such file. `make sweep` writes reports/sweep/best.yaml.")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ConfigError(f"--from {path}: holds {type(values).__name__}, expected sections such as `augment:`")
+    found, known = dict(leaves(values)), [*as_they_are(base)]
+    for name in found.keys() - set(known):
+        raise ConfigError(f"--from {path}: {name} is not a parameter; {close_to(name, known)}")
+    return {name: Choice(value, f"--from {path}") for name, value in found.items()}
+
+
+def rung_choices(name: str, base: Params) -> Choices:
+    """What a row of a ladder (pipelines/ladders/) changes, such as stylegan2/A.
+
+    Raises ConfigError for a ladder or row that there is not; FileNotFoundError where a share of the images is asked for
+    and there is no archive to count them in.
+    """
+    title, _, row = name.partition("/")
+    found = ladder.load(title)
+    values = found.values(row, base, lambda: ladder.num_images(ARCHIVE))
+    return {path: Choice(value, f"--rung {name}") for path, value in values.items()}
+
+
+def transfer_choices(path: str) -> Choices:
+    """Settings for starting from the networks in a file (the published resume mode).
+
+    Raises ConfigError when the file is not there, not in pretrained/, or not yet imported.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"--resume-from {path}: no such file. Name one in pretrained/, see pretrained/README.md.")
+    if Path(path).parts[0] != "pretrained":
+        name = f"pretrained/{Path(path).name}"
+        raise ConfigError(f"--resume-from {path}: outside pretrained/. Copy it to {name} and name that.")
+    if path.endswith(".pkl"):
+        target = Path(path).with_suffix(".safetensors")
+        raise ConfigError(
+            f"--resume-from {path}: an official file. Run `python -m stylegan import {path} {target}` "
+            f"and name {target}."
+        )
+    return {
+        "train.resume_from": Choice(path, "--resume-from"),
+        "augment.ada_kimg": Choice(100, "--resume-from: p has to follow faster, 100 kimg instead of 500"),
+        "train.ema_rampup": Choice(None, "--resume-from: the average is good from the start"),
+    }
+
+
+def source_of(path: str) -> str:
+    """Raises ConfigError when the images are not there."""
+    if not Path(path).exists():
+        raise ConfigError(f"--source {path}: nothing there. Name a folder, a .zip or a data set file.")
+    return path

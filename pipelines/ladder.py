@@ -1,0 +1,180 @@
+"""The papers' ablations as data: pipelines/ladders/NAME.yaml.
+
+    title, question, source   what the ladder asks, and where it was asked first
+    notes                     what to know before its rows are compared
+    chart                     bars, or sizes: metrics against the number of training images
+    peaks                     whether feature maps are looked at for droplets (stylegan/peaks.py)
+    base                      values common to all rows, laid over params.yaml
+    rows                      each with name, label, params (laid over base), and, where it is a change of another row,
+                              `on`: the row whose values it keeps
+    published                 figures of the source that belong to no row
+
+Values are named by dotted paths. {times: 2} is twice the value below; {fraction: 0.125} is a share, of the training
+images for data.max_images, of the whole run for a duration in kimg. Published figures are shown apart from what is
+measured, and those in `from_memory` say that nobody has looked them up.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, Strict, model_validator
+
+from pipelines.params import Params, laid, leaves
+from stylegan.config import ConfigError, Section, parse
+from stylegan.strict import close_to
+
+LADDERS = Path(__file__).parent / "ladders"
+FIGURES = ("fid", "ppl", "precision", "recall")  # of the papers' tables
+
+Names = Annotated[tuple[str, ...], Strict(False)]
+
+
+class Figures(Section):
+    """What a paper reports of one configuration on one data set."""
+
+    fid: float | None = None
+    ppl: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    from_memory: Names = ()
+
+    @model_validator(mode="after")
+    def _remembered_are_given(self) -> Self:
+        for name in self.from_memory:
+            if name not in FIGURES or getattr(self, name) is None:
+                raise ValueError(f"from_memory names {name}, which is no figure given here. Remove it.")
+        return self
+
+
+class Quoted(Section):
+    """Published figures of something that is no row of the ladder."""
+
+    label: str
+    data: str
+    figures: Figures
+
+
+class Rung(Section):
+    """One row of a ladder."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]+$")]
+    label: str
+    on: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    published: dict[str, Figures] = Field(default_factory=dict)  # by data set
+
+
+class Ladder(Section):
+    """Configurations that differ in what a question is about."""
+
+    name: str
+    title: str
+    question: str
+    source: str
+    notes: Names = ()
+    chart: Literal["bars", "sizes"] = "bars"
+    peaks: bool = False
+    base: dict[str, Any] = Field(default_factory=dict)
+    rows: Annotated[tuple[Rung, ...], Strict(False), Field(min_length=1)]
+    published: Annotated[tuple[Quoted, ...], Strict(False)] = ()
+
+    @model_validator(mode="after")
+    def _rows_stand_on_rows_before(self) -> Self:
+        known: list[str] = []
+        for rung in self.rows:
+            if rung.name in known:
+                raise ValueError(f"rows: {rung.name} stands twice. Rename one of them.")
+            if rung.on is not None and rung.on not in known:
+                raise ValueError(f"rows: {rung.name} stands on {rung.on}, which is no row before it.")
+            known.append(rung.name)
+        return self
+
+    @cached_property
+    def by_name(self) -> dict[str, Rung]:
+        return {rung.name: rung for rung in self.rows}
+
+    def rung(self, name: str) -> Rung:
+        """Raises ConfigError for a row that the ladder does not have."""
+        if name not in self.by_name:
+            raise ConfigError(f"ladder {self.name}: {name or 'no row'} is not a row; {close_to(name, [*self.by_name])}")
+        return self.by_name[name]
+
+    def before(self, rung: Rung) -> Rung | None:
+        """The row that a row is compared with: the one it stands on, else the one before it"""
+        if rung.on is not None:
+            return self.rung(rung.on)
+        place = self.rows.index(rung)
+        return self.rows[place - 1] if place else None
+
+    def overlays(self, rung: Rung) -> Iterator[Mapping[str, Any]]:
+        """What is laid over params.yaml, one over the other: base, the rows it stands on, its own"""
+        if rung.on is None:
+            yield self.base
+        else:
+            yield from self.overlays(self.rung(rung.on))
+        yield rung.params
+
+    def values(self, name: str, params: Params, num_images: Callable[[], int]) -> dict[str, Any]:
+        """What a row changes, as plain values by dotted path; num_images counts the training images if need be.
+
+        Raises ConfigError for a row or a parameter that there is not, or a value that means nothing.
+        """
+        known, found = dict(leaves(params.model_dump(mode="json"))), dict[str, Any]()
+        for overlay in self.overlays(self.rung(name)):
+            for path, value in overlay.items():
+                if path not in known:
+                    where = f"ladder {self.name}, row {name}"
+                    raise ConfigError(f"{where}: {path} is not a parameter; {close_to(path, [*known])}")
+                known[path] = found[path] = self._plain(path, value, known[path], params, num_images)
+        return found
+
+    def _plain(self, path: str, value: Any, below: Any, params: Params, num_images: Callable[[], int]) -> Any:
+        """{times: 2} and {fraction: 0.5} as the numbers that they stand for"""
+        match value:
+            case {"times": int() | float() as factor} if len(value) == 1:
+                return type(below)(below * factor)
+            case {"fraction": int() | float() as share} if len(value) == 1 and path == "data.max_images":
+                return None if share == 1 else max(1, round(share * num_images()))
+            case {"fraction": int() | float() as share} if len(value) == 1 and path.endswith("_kimg"):
+                return float(f"{share * params.train.total_kimg:.4g}")
+            case dict():
+                raise ConfigError(
+                    f"ladder {self.name}: {path} is {value}; expected a value, {{times: 2}} for a multiple of the "
+                    "value below, or {fraction: 0.5}, which data.max_images and durations in kimg can be."
+                )
+        return value
+
+
+def of_row(params: Params, ladder: Ladder, name: str, num_images: Callable[[], int]) -> Params:
+    """All parameters of a row: its values over those given, trained and measured as the section `ablate` says
+
+    Raises ConfigError for values that do not fit together.
+    """
+    values, ablate, where = params.model_dump(mode="json"), params.ablate, f"ladder {ladder.name}, row {name}"
+    common = {"train.total_kimg": ablate.total_kimg, "evaluate.metrics": list(ablate.metrics)}
+    base = parse(Params, laid(values, common | {"evaluate.truncation_psi": [1.0]}), where)
+    changes = ladder.values(name, base, num_images)
+    return parse(Params, laid(base.model_dump(mode="json"), changes), where)
+
+
+def names() -> list[str]:
+    """Every ladder there is"""
+    return sorted(path.stem for path in LADDERS.glob("*.yaml"))
+
+
+def load(name: str) -> Ladder:
+    """Raises ConfigError for a ladder that there is not, or a file that is none."""
+    if name not in names():
+        raise ConfigError(f"{name or 'no name'} is not a ladder; {close_to(name, names())}")
+    values = yaml.safe_load((LADDERS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return parse(Ladder, {"name": name, **values}, f"pipelines/ladders/{name}.yaml")
+
+
+def num_images(archive: Path) -> int:
+    """Images of the train split, without mirroring"""
+    from stylegan.data import ImageDataset  # a ladder is read, and its errors told, before torch is imported
+
+    return len(ImageDataset(archive, use_labels=False, xflip=False, split="train", max_images=None))
