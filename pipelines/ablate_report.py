@@ -7,7 +7,7 @@
     peaks.png, peaks.csv   of ladders with peaks: those of feature maps by resolution (stylegan/peaks.py)
 
 The best row has the lowest distance (KID, without it FID). A delta is the difference in that distance from the row that
-a row stands on, or else from the one before it; it means nothing where the intervals overlap.
+a row is laid over, or else from the one before it; it means nothing where the intervals overlap.
 """
 
 import csv

@@ -54,8 +54,14 @@ def rung_choices(name: str, base: Params) -> Choices:
     """
     title, _, row = name.partition("/")
     found = ladder.load(title)
-    values = found.values(row, base, lambda: ladder.num_images(ARCHIVE))
+    values = found.values(row, base, _count_images)
     return {path: Choice(value, f"--rung {name}") for path, value in values.items()}
+
+
+def _count_images() -> int:
+    if not ARCHIVE.exists():
+        raise FileNotFoundError(f"{ARCHIVE}: no archive to take a share of. Make it with `dvc repro prepare`.")
+    return ladder.num_images(ARCHIVE)
 
 
 def transfer_choices(path: str) -> Choices:

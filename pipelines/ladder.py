@@ -6,7 +6,7 @@
     peaks                     whether feature maps are looked at for droplets (stylegan/peaks.py)
     base                      values common to all rows, laid over params.yaml
     rows                      each with name, label, params (laid over base), and, where it is a change of another row,
-                              `on`: the row whose values it keeps
+                              `over`: the row that it is laid over
     published                 figures of the source that belong to no row
 
 Values are named by dotted paths. {times: 2} is twice the value below; {fraction: 0.125} is a share, of the training
@@ -62,7 +62,7 @@ class Rung(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]+$")]
     label: str
-    on: str | None = None
+    over: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     published: dict[str, Figures] = Field(default_factory=dict)  # by data set
 
@@ -82,13 +82,13 @@ class Ladder(Section):
     published: Annotated[tuple[Quoted, ...], Strict(False)] = ()
 
     @model_validator(mode="after")
-    def _rows_stand_on_rows_before(self) -> Self:
+    def _rows_lie_over_rows_before(self) -> Self:
         known: list[str] = []
         for rung in self.rows:
             if rung.name in known:
                 raise ValueError(f"rows: {rung.name} stands twice. Rename one of them.")
-            if rung.on is not None and rung.on not in known:
-                raise ValueError(f"rows: {rung.name} stands on {rung.on}, which is no row before it.")
+            if rung.over is not None and rung.over not in known:
+                raise ValueError(f"rows: {rung.name} is laid over {rung.over}, which is no row before it.")
             known.append(rung.name)
         return self
 
@@ -103,18 +103,18 @@ class Ladder(Section):
         return self.by_name[name]
 
     def before(self, rung: Rung) -> Rung | None:
-        """The row that a row is compared with: the one it stands on, else the one before it"""
-        if rung.on is not None:
-            return self.rung(rung.on)
+        """The row that a row is compared with: the one it is laid over, else the one before it"""
+        if rung.over is not None:
+            return self.rung(rung.over)
         place = self.rows.index(rung)
         return self.rows[place - 1] if place else None
 
     def overlays(self, rung: Rung) -> Iterator[Mapping[str, Any]]:
-        """What is laid over params.yaml, one over the other: base, the rows it stands on, its own"""
-        if rung.on is None:
+        """What is laid over params.yaml, one over the other: base, the rows below it, its own"""
+        if rung.over is None:
             yield self.base
         else:
-            yield from self.overlays(self.rung(rung.on))
+            yield from self.overlays(self.rung(rung.over))
         yield rung.params
 
     def values(self, name: str, params: Params, num_images: Callable[[], int]) -> dict[str, Any]:

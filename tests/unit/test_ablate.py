@@ -1,0 +1,306 @@
+"""What a ladder writes of what it found: measured and published figures apart; and how its command is read."""
+
+import csv
+import json
+import re
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pipelines import ablate, ablate_report, ladder, plan, ui
+from pipelines.ablate_report import Standing
+from pipelines.choices import rung_choices
+from pipelines.journal import Journal
+from pipelines.ladder import Ladder
+from pipelines.params import Params, load
+from pipelines.train import run_folder
+from stylegan.config import ConfigError
+from stylegan.files import write_json
+from stylegan.strict import parse
+from tests.evaluation_results import evaluation_results
+
+Make = Callable[..., Params]
+
+FILE: dict[str, Any] = {
+    "name": "x", "title": "Steps | of a ladder", "question": "What does <each> bring?", "source": "A paper, Table 1",
+    "notes": ["Read this first."], "peaks": True,
+    "rows": [
+        {"name": "A", "label": "start",
+         "published": {"FFHQ": {"fid": 4.40, "recall": 0.399, "from_memory": ["recall"]}}},
+        {"name": "B", "label": "+ lever", "over": "A", "published": {"FFHQ": {"fid": 4.39}}},
+        {"name": "C", "label": "start | otherwise", "over": "A"},
+    ],
+    "published": [{"label": "of no row", "data": "LSUN", "figures": {"fid": 9.99}}],
+}  # fmt: skip
+LADDER = parse(Ladder, FILE, "x.yaml")
+TICKS = [
+    {"kimg": kimg, "nimg": 1000 * kimg, "sec_per_kimg": sec, "memory_gb": memory}
+    for kimg, sec, memory in ((4.0, 50.0, 1.0), (8.0, 4.0, 1.25), (12.0, 4.5, 1.25))
+]
+PEAKS = {
+    res: {"num_maps": 8.0, "p1": 1.5, "p25": 2.0, "median": 2.5 + res / 100, "p75": 3.0, "p99": 4.0, "p99_9": 5.0,
+          "max": 6.0}
+    for res in (4, 8)
+}  # fmt: skip
+
+
+def standing(name: str, kid: float, **changes: Any) -> Standing:
+    metrics = {"kid_x": kid, "fid_x": 40 * kid, "density_x": 0.123, "precision_x": 0.5, "ppl_lpips_vgg16": 1400.0}
+    content = evaluation_results(metrics, floor={}, untrained={}, intervals={"kid_x": [kid - 0.1, kid + 0.1]})
+    return replace(
+        Standing(LADDER.rung(name), f"run{name}", content, TICKS, (1234567, 890), 100, "ada", PEAKS), **changes
+    )  # fmt: skip
+
+
+FAILED = Standing(LADDER.rung("B"), problem="TrainError: not | finite")
+FOUND = [standing("A", 0.7), FAILED, standing("C", 0.5)]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reports") / "ablate" / "x"
+    ablate_report.write(FOUND, LADDER, folder)
+    return folder
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_everything_promised_is_written(written: Path) -> None:
+    assert {path.name for path in written.iterdir()} == {
+        "table.md", "table.csv", "published.csv", "index.html", "metrics.png", "peaks.png", "peaks.csv",
+    }  # fmt: skip
+
+
+def test_the_table_has_what_was_measured_and_what_it_took(written: Path) -> None:
+    first, _, last = read_csv(written / "table.csv")
+    assert {name: last[name] for name in ("kid_x", "kid_x_low", "kid_x_high", "density_x", "run")} == {
+        "kid_x": "0.5", "kid_x_low": "0.4", "kid_x_high": "0.6", "density_x": "0.123", "run": "runC",
+    }  # fmt: skip
+    took = ("kimg", "sec_per_kimg", "memory_gb", "G_parameters", "D_parameters", "num_images")
+    assert [last[name] for name in took] == ["12.0", "4.5", "1.25", "1234567", "890", "100"]
+    assert (last["peak_median"], last["peak_p99_9"]) == ("2.58", "5.0")  # of the highest resolution
+    assert (first["delta"], last["delta"], last["against"]) == ("", "-0.2", "A")
+
+
+def test_a_row_that_failed_has_no_number_and_says_why(written: Path) -> None:
+    failed = read_csv(written / "table.csv")[1]
+    assert {name for name, cell in failed.items() if cell} == {"row", "label", "problem"}
+    assert failed["problem"] == "TrainError: not | finite"
+    for text in ((written / "table.md").read_text(), (written / "index.html").read_text()):
+        assert "B (+ lever) failed: TrainError: not | finite" in text
+
+
+def numbers_of(text: str) -> set[str]:
+    return set(re.findall(r"\d+\.\d+", text))
+
+
+def test_no_published_figure_stands_among_the_measured(written: Path) -> None:
+    published = {"4.4", "4.39", "0.399", "9.99"}
+    measured, quoted = (written / "table.md").read_text().split("## Published")
+    page = (written / "index.html").read_text().split('<section id="published"')
+    page[0] = re.sub(r"data:image/png;base64,[\w+/=]+|<style>.*?</style>", "", page[0], flags=re.DOTALL)
+    for before, after in ((measured, quoted), page):
+        assert not published & numbers_of(before)
+        assert published <= numbers_of(after)
+        assert not {"0.7", "0.5", "0.123"} & numbers_of(after)
+    assert not published & numbers_of((written / "table.csv").read_text())
+    rows = [(row["row"], row["data"], row["fid"], row["from_memory"]) for row in read_csv(written / "published.csv")]
+    assert rows == [("A", "FFHQ", "4.4", "recall"), ("B", "FFHQ", "4.39", ""), ("", "LSUN", "9.99", "")]
+
+
+def test_what_is_from_memory_says_so(written: Path) -> None:
+    assert "| A | start | FFHQ | 4.4 | 0.399 (from memory) |" in (written / "table.md").read_text()
+    assert '<td class="n">0.399 (from memory)</td>' in (written / "index.html").read_text()
+
+
+def test_the_best_row_is_bold_and_every_line_has_the_same_columns(written: Path) -> None:
+    measured = (written / "table.md").read_text().split("## Published")[0]
+    head, rule, *rows = [line for line in measured.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in (head, rule, *rows)} == {head.count("|")}
+    assert [row for row in rows if "**" in row] == [rows[2]]
+    assert rows[2].startswith("| **C** | **start \\| otherwise** | **0.5 [0.4, 0.6]** | **20** | **0.5** | **1400** |")
+    assert "1,234,567" in rows[0]
+    assert "density" not in head
+    page = (written / "index.html").read_text()
+    assert page.count('<tr class="chosen">') == 1
+    assert "What does &lt;each&gt; bring?" in page
+    assert "Read this first." in page
+
+
+def test_the_page_holds_everything_and_fetches_nothing(written: Path) -> None:
+    page = (written / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 4  # two charts, each light and dark
+    assert not re.search(r"(src|href|srcset)=\"(?!data:|#)", page)
+    assert "--ink: #1f2328" in page  # the style of the report
+
+
+@pytest.mark.parametrize("name", ["metrics", "peaks"])
+def test_charts_are_pictures(written: Path, name: str) -> None:
+    with Image.open(written / f"{name}.png") as picture:
+        assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8, "nothing is drawn"
+
+
+def test_peaks_are_written_by_resolution(written: Path) -> None:
+    rows = read_csv(written / "peaks.csv")
+    assert [(row["row"], row["resolution"], row["median"]) for row in rows] == [
+        ("A", "4", "2.54"), ("A", "8", "2.58"), ("C", "4", "2.54"), ("C", "8", "2.58"),
+    ]  # fmt: skip
+
+
+def test_when_all_failed_there_is_still_a_page(tmp_path: Path) -> None:
+    ablate_report.write([FAILED], LADDER, tmp_path)
+    assert "failed: TrainError" in (tmp_path / "table.md").read_text()
+    assert "failed: TrainError" in (tmp_path / "index.html").read_text()
+    assert not (tmp_path / "metrics.png").exists()
+
+
+def test_sizes_are_drawn_against_the_number_of_images(tmp_path: Path) -> None:
+    chart = LADDER.model_copy(update={"chart": "sizes", "peaks": False})
+    pictures = []
+    for sizes in ((10, 100), (10, 1000)):
+        found = [
+            replace(standing("A", 0.7), num_images=sizes[0], mode="none"),
+            replace(standing("B", 0.9), num_images=sizes[0]),
+            replace(standing("C", 0.5), num_images=sizes[1]),
+        ]
+        ablate_report.write(found, chart, tmp_path)
+        pictures.append((tmp_path / "metrics.png").read_bytes())
+    assert pictures[0] != pictures[1]
+
+
+def test_kimg_and_gpus_scale_the_ladder_and_what_is_written_out_goes_over_them(repository: Path) -> None:
+    options = Namespace(kimg=5000.0, gpus=2, overrides=["cluster.num_workers=1"])
+    params = load(repository / "params.yaml", ablate.scaled(options))
+    assert (params.ablate.total_kimg, params.cluster.num_workers, params.cluster.use_gpu) == (5000.0, 1, True)
+    assert ablate.scaled(Namespace(kimg=None, gpus=None, overrides=[])) == []
+
+
+def test_the_address_of_a_ladder_filters_by_its_tags() -> None:
+    assert ui.of_ladder("http://here:1/", "7", "ladder-x-1") == (
+        "http://here:1/#/experiments/7/runs?compareRunsMode=CHART&workflowType=machine_learning&searchFilter="
+        "tags.ladder_run%20%3D%20%27ladder-x-1%27%20and%20tags.ladder_record%20%3D%20%27row%27"
+    )
+
+
+# Running rows, with what Ray would do left out.
+
+
+class Bench:
+    """A work tree in which training and measuring are replaced by files."""
+
+    def __init__(self, folder: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.params = folder, params
+        self.trained: list[str] = []
+        self.spoilt: set[str] = set()  # architectures that fail
+        monkeypatch.setattr(ablate, "run", self.run)
+        monkeypatch.setattr(ablate, "evaluated", self.evaluated)
+        monkeypatch.setattr(ablate.cluster, "connect", lambda cluster: nullcontext())
+
+    def run(self, params: Params, root: Path, state: Path, out: Path) -> Path:
+        self.trained.append(params.generator.architecture)
+        if params.generator.architecture in self.spoilt:
+            raise RuntimeError("the gradients\nare not finite")
+        write_json(out / "models" / "train.json", {})
+        (out / "ticks.jsonl").write_text(json.dumps(TICKS[0]) + "\n")
+        return out
+
+    def evaluated(self, params: Params, folder: Path, root: Path, state: Path) -> Path:
+        content = evaluation_results({"kid_x": 0.5}, floor={}, untrained={})
+        write_json(folder / "metrics.json", content)
+        return folder
+
+    def ablate(self, *rows: str) -> list[Standing]:
+        found = LADDERS_ROWS.model_copy(update={"peaks": False})
+        return ablate.ablate(self.params, found, rows, self.folder, self.folder / "runs", self.folder / "reports")
+
+
+LADDERS_ROWS = parse(
+    Ladder,
+    {
+        "name": "g", "title": "t", "question": "q", "source": "s",
+        "rows": [{"name": name, "label": name, "params": {"generator.architecture": name}}
+                 for name in ("orig", "skip", "resnet")],
+    },
+    "g.yaml",
+)  # fmt: skip
+
+
+@pytest.fixture
+def bench(tmp_path: Path, tiny_archive: Path, make_params: Make, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "archive.zip").write_bytes(tiny_archive.read_bytes())
+    return Bench(tmp_path, make_params(f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"), monkeypatch)
+
+
+def test_a_failing_row_is_reported_and_the_same_command_tries_it_alone_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablate, "publishing", lambda journal, tracking: nullcontext())
+    monkeypatch.setattr(ablate.tracking, "find_experiment", lambda tracking: "1")
+    bench.spoilt = {"skip"}
+    found = bench.ablate()
+    assert bench.trained == ["orig", "skip", "resnet"]
+    assert [each.problem for each in found] == [None, "RuntimeError: the gradients are not finite", None]
+    bench.spoilt = set()
+    found = bench.ablate()  # finished rows are found again
+    assert bench.trained == ["orig", "skip", "resnet", "skip"]
+    assert [each.problem for each in found] == [None, None, None]
+    (table,) = (bench.folder / "runs").glob("ladder-g-*")
+    records = [record for record, _ in Journal(table).read(0)]
+    assert {record["name"] for record in records if record["kind"] == "artifact"} >= {"table.md", "index.html"}
+    assert [record["status"] for record in records if record["kind"] == "status"] == ["FAILED", "FINISHED"]
+    for each, rung in zip(found, LADDERS_ROWS.rows, strict=True):
+        params = ladder.of_row(bench.params, LADDERS_ROWS, rung.name, lambda: 0)
+        folder = run_folder(params, bench.folder, bench.folder / "runs")
+        assert each.run == folder.name
+        (tags,) = (record["values"] for record, _ in Journal(folder).read(0) if "ladder" in record.get("values", ()))
+        assert tags == {"ladder": "g", "ladder_record": "row", "ladder_row": rung.name, "ladder_run": table.name}
+
+
+def test_an_unknown_row_is_named_before_anything_is_trained(bench: Bench) -> None:
+    with pytest.raises(ConfigError) as caught:
+        bench.ablate("orig", "skipp")
+    assert str(caught.value) == "ladder g: skipp is not a row; did you mean skip?"
+    assert bench.trained == []
+
+
+# The same values written into params.yaml.
+
+
+def test_a_row_can_become_the_parameters_of_the_project(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "params.yaml"
+    plan.main(["--rung", "demo/path", "--base", str(repository / "params.yaml"), "--out", str(out)])
+    before, after = load(repository / "params.yaml"), load(out)
+    assert (after.loss.pl_weight, after.generator.architecture, after.augment.mode) == (2, "skip", "ada")
+    assert after.train.total_kimg == before.train.total_kimg
+    assert "# stage train: archive" in out.read_text()
+
+
+def test_a_share_of_the_images_needs_the_archive(
+    repository: Path, tmp_path: Path, tiny_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = load(repository / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"data/archive\.zip"):
+        rung_choices("sizes/ada-half", base)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "archive.zip").write_bytes(tiny_archive.read_bytes())
+    found = rung_choices("sizes/ada-half", base)["data.max_images"]
+    assert (found.value, found.origin) == (9, "--rung sizes/ada-half")
+
+
+def test_plan_refuses_what_is_no_row(repository: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        plan.main(["--rung", "demo", "--base", str(repository / "params.yaml"), "--dry-run"])
+    assert str(caught.value) == "ladder demo: no row is not a row; known keys: ada, path, plain, skip"
