@@ -54,8 +54,9 @@ def ablate(
 ) -> list[Standing]:
     """Run or go on with these rows of a ladder, write the reports after each, and return what became of them.
 
-    Raises ConfigError for a row that there is not, before anything is trained.
+    Raises ConfigError for a row that there is not, and for what no row can do, before anything is trained.
     """
+    ladder.common(params)
     rungs = [chosen.rung(name) for name in rows] or list(chosen.rows)
     dataset = open_split(params, root)
     name = fingerprint(params, dataset.digest, chosen.model_dump_json(), sections=(*SECTIONS, "evaluate", "ablate"))

@@ -134,7 +134,7 @@ class Ladder(Section):
     def _plain(self, path: str, value: Any, below: Any, params: Params, num_images: Callable[[], int]) -> Any:
         """{times: 2} and {fraction: 0.5} as the numbers that they stand for"""
         match value:
-            case {"times": int() | float() as factor} if len(value) == 1:
+            case {"times": int() | float() as factor} if len(value) == 1 and type(below) in (int, float):
                 return type(below)(below * factor)
             case {"fraction": int() | float() as share} if len(value) == 1 and path == "data.max_images":
                 return None if share == 1 else max(1, round(share * num_images()))
@@ -148,16 +148,25 @@ class Ladder(Section):
         return value
 
 
+def common(params: Params) -> Params:
+    """What all rows share: trained and measured as the section `ablate` says, without truncation
+
+    Raises ConfigError when that cannot be.
+    """
+    ablate = params.ablate
+    changes = {"train.total_kimg": ablate.total_kimg, "evaluate.metrics": list(ablate.metrics)}
+    changes["evaluate.truncation_psi"] = [1.0]
+    return parse(Params, laid(params.model_dump(mode="json"), changes), "section ablate")
+
+
 def of_row(params: Params, ladder: Ladder, name: str, num_images: Callable[[], int]) -> Params:
-    """All parameters of a row: its values over those given, trained and measured as the section `ablate` says
+    """All parameters of a row: its values over those given and those that all rows share
 
     Raises ConfigError for values that do not fit together.
     """
-    values, ablate, where = params.model_dump(mode="json"), params.ablate, f"ladder {ladder.name}, row {name}"
-    common = {"train.total_kimg": ablate.total_kimg, "evaluate.metrics": list(ablate.metrics)}
-    base = parse(Params, laid(values, common | {"evaluate.truncation_psi": [1.0]}), where)
+    base = common(params)
     changes = ladder.values(name, base, num_images)
-    return parse(Params, laid(base.model_dump(mode="json"), changes), where)
+    return parse(Params, laid(base.model_dump(mode="json"), changes), f"ladder {ladder.name}, row {name}")
 
 
 def names() -> list[str]:

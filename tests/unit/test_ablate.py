@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines import ablate, ablate_report, ladder, plan, ui
+from pipelines import ablate, ablate_charts, ablate_report, ladder, plan, ui
 from pipelines.ablate_report import Standing
 from pipelines.choices import rung_choices
 from pipelines.journal import Journal
@@ -163,18 +163,14 @@ def test_when_all_failed_there_is_still_a_page(tmp_path: Path) -> None:
     assert not (tmp_path / "metrics.png").exists()
 
 
-def test_sizes_are_drawn_against_the_number_of_images(tmp_path: Path) -> None:
-    chart = LADDER.model_copy(update={"chart": "sizes", "peaks": False})
-    pictures = []
-    for sizes in ((10, 100), (10, 1000)):
-        found = [
-            replace(standing("A", 0.7), num_images=sizes[0], mode="none"),
-            replace(standing("B", 0.9), num_images=sizes[0]),
-            replace(standing("C", 0.5), num_images=sizes[1]),
-        ]
-        ablate_report.write(found, chart, tmp_path)
-        pictures.append((tmp_path / "metrics.png").read_bytes())
-    assert pictures[0] != pictures[1]
+def test_sizes_are_drawn_against_the_number_of_images_a_line_for_each_mode() -> None:
+    def drawn(last_size: int, last_mode: str) -> bytes:
+        rows = ablate_report.measured_rows([standing("A", 0.7), standing("C", 0.5)], LADDER)
+        rows[0] |= {"num_images": 10, "mode": "none"}
+        rows[1] |= {"num_images": last_size, "mode": last_mode}
+        return ablate_charts.against_size(rows, ["kid_x", "fid_x", "precision_x"], dark=False)
+
+    assert len({drawn(100, "none"), drawn(1000, "none"), drawn(100, "ada")}) == 3
 
 
 def test_kimg_and_gpus_scale_the_ladder_and_what_is_written_out_goes_over_them(repository: Path) -> None:
@@ -270,6 +266,13 @@ def test_an_unknown_row_is_named_before_anything_is_trained(bench: Bench) -> Non
     with pytest.raises(ConfigError) as caught:
         bench.ablate("orig", "skipp")
     assert str(caught.value) == "ladder g: skipp is not a row; did you mean skip?"
+    assert bench.trained == []
+
+
+def test_metrics_without_a_distance_are_refused_before_anything_is_trained(bench: Bench, make_params: Make) -> None:
+    bench.params = make_params("ablate.metrics=[pr]")
+    with pytest.raises(ConfigError, match=r"^section ablate: evaluate\.metrics is \['pr'\] and lacks a distance"):
+        bench.ablate()
     assert bench.trained == []
 
 

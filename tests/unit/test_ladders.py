@@ -199,17 +199,20 @@ def test_times_multiplies_the_value_below(make_params: Make) -> None:
             "ladder x, row r0: loss.r1_gama is not a parameter; did you mean loss.r1_gamma?",
         ),
         (
+            [{"params": {"train.ema_rampup": {"times": 2}}}],
+            "ladder x: train.ema_rampup is {'times': 2}; expected a value, {times: 2} for a multiple of the value "
+            "below, or {fraction: 0.5}, which data.max_images and durations in kimg can be.",
+        ),
+        (
             [{"params": {"train.g_lr": {"fraction": 0.5}}}],
             "ladder x: train.g_lr is {'fraction': 0.5}; expected a value, {times: 2} for a multiple of the value "
             "below, or {fraction: 0.5}, which data.max_images and durations in kimg can be.",
         ),
     ],
 )
-def test_a_value_that_means_nothing_is_named(
-    changes: list[dict[str, object]], message: str, tiny_params: Params
-) -> None:
+def test_a_value_that_means_nothing_is_named(changes: list[dict[str, object]], message: str, make_params: Make) -> None:
     with pytest.raises(ConfigError) as caught:
-        of_row(tiny_params, rows(*changes), "r0", lambda: 0)
+        of_row(make_params("train.ema_rampup=null"), rows(*changes), "r0", lambda: 0)
     assert str(caught.value) == message
 
 
