@@ -181,8 +181,8 @@ def markdown(rows: Sequence[Cells], quoted: Sequence[Cells], ladder: Ladder) -> 
     lines = [f"# {ladder.title}", "", ladder.question, ""]
     lines += ["## Measured here", "", *_piped(heads, [[f"**{cell}**" if is_best and cell else cell for cell in cells]
                                                      for is_best, cells in body])]  # fmt: skip
-    lines += ["", *problems(rows)] if problems(rows) else []
-    lines += ["", *ladder.notes] if ladder.notes else []
+    lines += ["", *(f"- {line}" for line in problems(rows))] if problems(rows) else []
+    lines += ["", *(f"- {note}" for note in ladder.notes)] if ladder.notes else []
     if quoted:
         lines += ["", f"## Published ({ladder.source})", "", "Not measured here, on other images, at other sizes."]
         lines += ["", *_piped(*published_table(quoted))]
