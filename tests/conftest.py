@@ -99,6 +99,9 @@ TINY = (
     "cluster.cache_path=null",
     "tracking.uri=null",
     "tracking.system_metrics=false",
+    "ablate.total_kimg=0.032",
+    "ablate.metrics=[kid, fid, pr, ppl2_wend]",
+    "ablate.peaks_num_images=8",
 )
 
 
