@@ -18,15 +18,14 @@ from pathlib import Path
 
 import torch
 
-from pipelines import ablate_report, cluster, ladder, ticks, tracking, ui
+from pipelines import ablate_report, cluster, ladder, ticks
 from pipelines.ablate_report import Standing
 from pipelines.counts import parameter_counts
 from pipelines.evaluate_worker import SPLIT
 from pipelines.journal import Journal
 from pipelines.ladder import Ladder, Rung
 from pipelines.params import ROOT, Params, fingerprint, load
-from pipelines.recording import record_evaluation
-from pipelines.runs import await_predecessor, evaluated, is_finished
+from pipelines.runs import await_predecessor, evaluated, is_finished, record_measurement, tell_pages
 from pipelines.snapshots import GENERATOR
 from pipelines.store import StoreError
 from pipelines.tracking import publishing
@@ -93,8 +92,7 @@ def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]
     dataset = open_split(params, job.root)
     where = evaluated(params, folder, job.root, job.state)
     content = json.loads((where / "metrics.json").read_text())
-    with publishing(journal := Journal(folder), params.tracking):
-        record_evaluation(journal, content, params)
+    record_measurement(params, folder, content, job.root)
     return Standing(
         rung,
         run=folder.name,
@@ -147,14 +145,8 @@ def reason(error: BaseException) -> str:
 def announce(params: Params, job: Job, rungs: Sequence[Rung]) -> None:
     """Say what begins and where to watch it."""
     print(f"{job.name}: {len(rungs)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
-    try:
-        uri = tracking.tracking_uri(params.tracking)
-        experiment_id = tracking.find_experiment(params.tracking)
-    except tracking.TrackingError as error:
-        print(f"MLflow: {error}. Runs are kept and sent later.", flush=True)
-        return
-    server, before = (uri, "") if uri.startswith("http") else ("http://127.0.0.1:5000", " (after `make ui`)")
-    print(f"rows{before}: {ui.of_ladder(server, experiment_id, job.name)}", flush=True)
+    rows = f"tags.ladder_run = '{job.name}' and tags.ladder_record = 'row'"
+    tell_pages(params.tracking, [("rows", rows, "CHART"), ("pictures", rows, "ARTIFACT")])
 
 
 def scaled(options: argparse.Namespace) -> list[str]:

@@ -4,17 +4,24 @@ The exported generator lies in models/ of the run's folder, its measurements in 
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from pipelines import evaluation
-from pipelines.params import Params, fingerprint
+from pipelines import evaluation, tracking, ui
+from pipelines.journal import Journal
+from pipelines.params import Params, TrackingConfig, fingerprint
+from pipelines.recording import record_evaluation
+from pipelines.sheets import labelled_sheet, png_of
 from pipelines.snapshots import GENERATOR
 from stylegan.checkpoint import load_generator
 from stylegan.files import sha256_of
+from stylegan.generate import generate_images
+from stylegan.metrics.sampling import draw_labels
 
+SAMPLE_SEEDS = range(8)  # of the pictures by which MLflow compares runs
 PREDECESSOR_SEC = 120.0  # that the processes of a killed trial or row may outlive it
 
 
@@ -52,3 +59,32 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
         where.mkdir(parents=True, exist_ok=True)
         evaluation.measure(params, subject, dataset, root / "assets", state / "features", where)
     return where
+
+
+def record_measurement(params: Params, folder: Path, content: Mapping[str, Any], root: Path) -> None:
+    """Record a measurement with its run, and pictures of the same seeds as every other run's"""
+    with tracking.publishing(journal := Journal(folder), params.tracking):
+        record_evaluation(journal, content, params)
+        journal.samples(samples(params, folder, root))
+
+
+def samples(params: Params, folder: Path, root: Path) -> dict[int, bytes]:
+    """A PNG of each seed by the run's generator at psi 1, enlarged for the eye"""
+    G = load_generator(folder / "models" / GENERATOR)
+    dataset = evaluation.open_dataset(root / "data" / "archive.zip", G)
+    c = draw_labels(dataset, len(SAMPLE_SEEDS), params.evaluate.seed)
+    img = generate_images(G, SAMPLE_SEEDS, psi=1.0, c=c, batch_size=len(SAMPLE_SEEDS))
+    pages = [labelled_sheet(one[None], 1, params.render.video_scale) for one in img]
+    return {seed: png_of(page) for seed, page in zip(SAMPLE_SEEDS, pages, strict=True)}
+
+
+def tell_pages(config: TrackingConfig, pages: Sequence[tuple[str, str, ui.Mode]]) -> None:
+    """Print the addresses at which MLflow compares runs: what they are, the filter that finds them, how to show them"""
+    try:
+        uri, experiment_id = tracking.tracking_uri(config), tracking.find_experiment(config)
+    except tracking.TrackingError as error:
+        print(f"MLflow: {error}. Runs are kept and sent later.", flush=True)
+        return
+    server, before = (uri, "") if uri.startswith("http") else ("http://127.0.0.1:5000", " (after `make ui`)")
+    for name, wanted, mode in pages:
+        print(f"{name}{before}: {ui.comparison(server, experiment_id, mode, wanted)}", flush=True)

@@ -17,9 +17,10 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from pipelines import cluster, search, space, store, sweep_report, tracking, ui
+from pipelines import cluster, search, space, store, sweep_report
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
+from pipelines.runs import tell_pages
 from pipelines.store import StoreError
 from pipelines.sweep_report import Found
 from pipelines.tracking import publishing
@@ -155,16 +156,15 @@ def announce(params: Params, name: str, num_trials: int) -> None:
     """Say what begins and where to watch it."""
     psis = ", ".join(f"{psi:g}" for psi in space.psis(params))
     print(f"sweep {name}: {num_trials} trials of {params.sweep.total_kimg:g} kimg, each measured at psi {psis}")
-    try:
-        uri = tracking.tracking_uri(params.tracking)
-        server = uri if uri.startswith("http") else "http://127.0.0.1:5000"
-        experiment_id = tracking.find_experiment(params.tracking)
-    except tracking.TrackingError as error:
-        print(f"MLflow: {error}. Runs are kept and sent later.", flush=True)
-        return
-    before = "" if uri.startswith("http") else " (after `make ui`)"
-    print(f"trials{before}: {ui.of_sweep(server, experiment_id, name, 'trial')}")
-    print(f"each psi{before}: {ui.of_sweep(server, experiment_id, name, 'psi')}", flush=True)
+    records = {record: f"tags.sweep = '{name}' and tags.sweep_record = '{record}'" for record in ("trial", "psi")}
+    tell_pages(
+        params.tracking,
+        [
+            ("trials", records["trial"], "CHART"),
+            ("each psi", records["psi"], "CHART"),
+            ("pictures", records["trial"], "ARTIFACT"),
+        ],
+    )
 
 
 def scaled(options: argparse.Namespace) -> list[str]:

@@ -25,8 +25,8 @@ from pipelines.journal import Journal
 from pipelines.measures import Row, distance_of, metric_names
 from pipelines.params import Params, fingerprint
 from pipelines.pretrained import pretrained_file
-from pipelines.recording import record_evaluation, record_export, record_training
-from pipelines.runs import await_predecessor, evaluated, is_finished, trained_of
+from pipelines.recording import record_export, record_training
+from pipelines.runs import await_predecessor, evaluated, is_finished, record_measurement, trained_of
 from pipelines.snapshots import GENERATOR, export
 from pipelines.space import Drawn, described, of_trial
 from pipelines.tracking import publishing
@@ -203,10 +203,8 @@ def _tag(journal: Journal, drawn: Drawn, job: Job) -> None:
 
 def _record(params: Params, drawn: Drawn, content: Mapping[str, Any], folder: Path, job: Job) -> None:
     """Record the measurement with the run, and each psi as a run of its own, which parallel coordinates can show."""
-    journal = Journal(folder)
-    _tag(journal, drawn, job)
-    with publishing(journal, params.tracking):
-        record_evaluation(journal, content, params)
+    _tag(Journal(folder), drawn, job)
+    record_measurement(params, folder, content, job.root)
     for row in content["truncation"]:
         point = Journal(folder / "points" / f"{folder.name}-psi-{row['psi']:g}")
         with publishing(point, params.tracking):

@@ -8,34 +8,24 @@ import time
 import urllib.request
 import webbrowser
 from pathlib import Path
+from typing import Literal
 from urllib.error import URLError
 from urllib.parse import quote
 
 START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
 
 
-def comparison(server: str, experiment_id: str) -> str:
-    """Address of the page that compares the runs of an experiment.
+Mode = Literal["CHART", "ARTIFACT"]  # curves and parallel coordinates, or tables such as the pictures of seeds
+
+
+def comparison(server: str, experiment_id: str, mode: Mode = "CHART", wanted: str = "") -> str:
+    """Address of the page that compares the runs of an experiment, or those of them that a filter wants
 
     Without workflowType the interface opens in its mode for language models.
     """
-    return (
-        f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART&workflowType=machine_learning"
-    )
-
-
-def of_sweep(server: str, experiment_id: str, sweep: str, record: str) -> str:
-    """Address of the page that compares the runs of a sweep: its trials, or the psi of each ("trial", "psi")"""
-    return _filtered(server, experiment_id, f"tags.sweep = '{sweep}' and tags.sweep_record = '{record}'")
-
-
-def of_ladder(server: str, experiment_id: str, name: str) -> str:
-    """Address of the page that compares the rows of a ladder"""
-    return _filtered(server, experiment_id, f"tags.ladder_run = '{name}' and tags.ladder_record = 'row'")
-
-
-def _filtered(server: str, experiment_id: str, wanted: str) -> str:
-    return f"{comparison(server, experiment_id)}&searchFilter={quote(wanted, safe='')}"
+    page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    chosen = f"&searchFilter={quote(wanted, safe='')}" if wanted else ""
+    return f"{page}?compareRunsMode={mode}&workflowType=machine_learning{chosen}"
 
 
 def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: Path) -> int:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipelines import search, sweep, sweep_charts, sweep_report, ui
+from pipelines import search, sweep, sweep_charts, sweep_report
 from pipelines.params import Params, load
 from pipelines.sweep_report import Found
 from stylegan.config import ConfigError
@@ -168,10 +168,3 @@ def test_reason_is_the_last_line_of_what_came_through_ray() -> None:
         "pipelines.train.TrainError: too high"
     )
     assert sweep.reason(ValueError()) == "ValueError"
-
-
-def test_the_address_of_a_sweep_filters_by_its_tags() -> None:
-    assert ui.of_sweep("http://here:1/", "7", "abc", "psi") == (
-        "http://here:1/#/experiments/7/runs?compareRunsMode=CHART&workflowType=machine_learning&searchFilter="
-        "tags.sweep%20%3D%20%27abc%27%20and%20tags.sweep_record%20%3D%20%27psi%27"
-    )

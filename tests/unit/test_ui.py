@@ -15,6 +15,13 @@ def test_the_page_compares_runs_in_the_mode_for_training() -> None:
     assert ui.comparison("http://host/", "7") == expected
 
 
+def test_the_page_may_show_some_runs_and_their_tables() -> None:
+    assert ui.comparison("http://host/", "7", "ARTIFACT", "tags.sweep = 'a b'") == (
+        "http://host/#/experiments/7/runs?compareRunsMode=ARTIFACT&workflowType=machine_learning"
+        "&searchFilter=tags.sweep%20%3D%20%27a%20b%27"
+    )
+
+
 def test_the_page_is_printed_and_opened_only_where_wanted(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
