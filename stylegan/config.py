@@ -128,6 +128,11 @@ def _network_problems(config: Config) -> Iterator[str]:
             f"augment.multipliers.imgfilter is {augment.multipliers.imgfilter:g}, but its filters reach "
             f"{FILTER_MARGIN} pixels and images have {size}. Set it to 0, or prepare.resolution to 32 or more."
         )
+    if augment.mode == "ada" and config.loss.adversarial == "wgan_gp":
+        yield (
+            "augment.mode is ada, which follows the signs of D's scores, but loss.adversarial is wgan_gp, whose scores "
+            "have no zero between real and generated images. Set augment.mode to ada_rv or none."
+        )
     if augment.mode == "ada_rv" and config.prepare.holdout_fraction == 0:
         yield (
             "augment.mode is ada_rv, which compares training images with held-out ones, but prepare.holdout_fraction "

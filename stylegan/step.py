@@ -45,7 +45,7 @@ class Trainer:
         self.failure = torch.tensor(-1, dtype=torch.int64, device=state.device)
 
     def step(self, real_img: Tensor, real_c: Tensor, held_out: Batch | None = None) -> None:
-        """One batch: G, path length every g_reg_interval, D, R1 every d_reg_interval, then EMA and ADA.
+        """One batch: G, path length every g_reg_interval, D, its penalty every d_reg_interval, then EMA and ADA.
 
         An interval of 1 is not lazy: the regularisation is part of its network's one step (Karras et al. 2020, App. B).
         real_img [N, C, H, W] in [-1, 1] and real_c [N, c_dim] are this rank's share of the batch: micro-batches `own`.
@@ -150,8 +150,8 @@ class Trainer:
         z, c = torch.randn(n, G.z_dim, device=self.state.device), self.draw_c(n)
         ws = G.mapping(z, c)
         self.add_to_mean("w", ws[:, 0].detach().mean(dim=0))
-        if torch.rand([]).item() < self.config.loss.style_mixing_prob and G.num_ws > 1:
-            cutoff = int(torch.randint(1, G.num_ws, []))
+        if torch.rand([]).item() < self.config.loss.style_mixing_prob and G.synthesis.num_ws_used > 1:
+            cutoff = int(torch.randint(1, G.synthesis.num_ws_used, []))
             other = G.mapping(torch.randn_like(z), c)
             ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
         if along_ws and not ws.requires_grad:

@@ -47,7 +47,7 @@ def minibatch_std(x: Tensor, group_size: int, num_channels: int) -> Tensor:
 class DiscriminatorBlock(nn.Module):
     """Two convolutions and downsampling by 2.  x [N, I, H, W], img [N, C, H, W] -> x [N, O, H/2, W/2], img
 
-    In the architecture msg, img is concatenated to x (Karnewar and Wang 2019, phi_simple), which only the highest
+    In the architecture msg, img is concatenated to x (Karnewar and Wang 2020, phi_simple), which only the highest
     resolution lacks.
     """
 

@@ -198,6 +198,11 @@ class SynthesisNetwork(nn.Module):
         assert img is not None
         return img
 
+    @property
+    def num_ws_used(self) -> int:
+        """Styles that the image of this level depends on"""
+        return self.num_ws if self.level is None else 2 * (math.ceil(self.level) + 1)
+
     def shown(self, ws: Tensor) -> Tensor | list[Tensor]:
         """What the discriminator sees: the image, in the architecture msg those of all resolutions from the lowest"""
         if self.architecture == "msg":

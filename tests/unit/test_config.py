@@ -182,6 +182,11 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
             "but images of 2 channels do not. Set them to 0.",
         ),
         (
+            ["loss.adversarial=wgan_gp"],
+            "augment.mode is ada, which follows the signs of D's scores, but loss.adversarial is wgan_gp, whose scores "
+            "have no zero between real and generated images. Set augment.mode to ada_rv or none.",
+        ),
+        (
             ["augment.mode=ada_rv", "prepare.holdout_fraction=0"],
             "augment.mode is ada_rv, which compares training images with held-out ones, but prepare.holdout_fraction "
             "is 0. Set prepare.holdout_fraction to 0.1, or augment.mode to ada.",

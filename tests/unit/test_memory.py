@@ -60,7 +60,7 @@ def test_phases_that_are_off_need_nothing(make_params: Make) -> None:
     assert set(memory(make_params(), 3, 4).phases) == {"Gmain", "Dmain", "Greg", "Dreg"}
     off = make_params("loss.pl_weight=0", "loss.r1_gamma=0.0")
     assert set(memory(off, 3, 4).phases) == {"Gmain", "Dmain"}
-    other = ("loss.adversarial=wgan_gp", "loss.d_regularizer=gp", "loss.pl_weight=0")
+    other = ("loss.adversarial=wgan_gp", "loss.d_regularizer=gp", "loss.pl_weight=0", "augment.mode=none")
     assert set(memory(make_params(*other, "loss.gp_weight=0.0"), 3, 4).phases) == {"Gmain", "Dmain"}
     assert set(memory(make_params(*other, "loss.r1_gamma=0.0"), 3, 4).phases) == {"Gmain", "Dmain", "Dreg"}
 

@@ -290,6 +290,13 @@ def test_styles_are_mixed_with_their_probability(probability: float, make_params
     assert cuts == ({6} if probability == 0 else {1, 2, 3, 4, 5})
 
 
+def test_styles_are_cut_where_a_growing_generator_has_layers(make_params: Make) -> None:
+    architectures = ("generator.architecture=orig", "discriminator.architecture=orig", "train.grow_from=4")
+    net = trainer(make_params(*PLAIN, *architectures, "loss.style_mixing_prob=1.0", "train.total_kimg=4000"))
+    cuts = {int((ws == ws[:, :1]).all(dim=2).all(dim=0).sum()) for ws in (net.generate(2)[2] for _ in range(20))}
+    assert cuts == {1}  # two layers at 4 pixels
+
+
 def test_path_length_sees_a_fraction_of_the_micro_batch_and_moves_its_mean(make_params: Make) -> None:
     net = trainer(make_params(*PLAIN, "loss.pl_batch_shrink=4"))
     sizes: list[int] = []
