@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import ray
+from torch import Tensor
 
 from pipelines import ablate_report, cluster, ladder, ticks
 from pipelines.ablate_report import Standing
@@ -31,10 +32,12 @@ from pipelines.store import StoreError
 from pipelines.tracking import publishing
 from pipelines.train import SECTIONS, TrainError, exclusive, run, run_folder
 from stylegan.checkpoint import load_generator
+from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
 from stylegan.files import sha256_of, write_json
 from stylegan.generate import styles
 from stylegan.metrics.sampling import draw_labels
+from stylegan.networks import Generator
 from stylegan.peaks import feature_peaks, summary
 
 
@@ -55,9 +58,9 @@ def ablate(
 
     Raises ConfigError for a row that there is not, and for what no row can do, before anything is trained.
     """
-    ladder.common(params)
     rungs = [chosen.rung(name) for name in rows] or list(chosen.rows)
     dataset = open_split(params, root)
+    refuse_what_none_can(params, chosen, rungs, lambda: len(dataset))
     name = fingerprint(params, dataset.digest, chosen.model_dump_json(), sections=(*SECTIONS, "evaluate", "ablate"))
     job = Job(chosen, root.absolute(), state.absolute(), f"ladder-{chosen.name}-{name}")
     announce(params, job, rungs)
@@ -70,6 +73,18 @@ def ablate(
             ablate_report.write(found, chosen, reports)
         record(found, job, params, reports)
     return found
+
+
+def refuse_what_none_can(params: Params, chosen: Ladder, rungs: Sequence[Rung], num_images: Callable[[], int]) -> None:
+    """Raises the ConfigError of the first row when no row has valid parameters: it is not the rows' fault."""
+    problems = []
+    for rung in rungs:
+        try:
+            ladder.of_row(params, chosen, rung.name, num_images)
+            return
+        except ConfigError as error:
+            problems.append(error)
+    raise problems[0]
 
 
 def standing(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]) -> Standing:
@@ -99,7 +114,7 @@ def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]
         content=content,
         ticks=ticks.read(folder),
         counts=parameter_counts(params, resolution=dataset.resolution, channels=dataset.channels, c_dim=dataset.c_dim),
-        num_images=params.data.max_images or num_images(),
+        num_images=min(params.data.max_images or num_images(), num_images()),
         mode=params.augment.mode,
         peaks=peaks(params, folder, dataset) if job.ladder.peaks else {},
     )
@@ -115,15 +130,21 @@ def open_split(params: Params, root: Path) -> ImageDataset:
 def peaks(params: Params, folder: Path, dataset: ImageDataset) -> dict[int, dict[str, float]]:
     """Quantiles of feature map peaks of the run's generator, by resolution; measured once"""
     generator, count = folder / "models" / GENERATOR, params.ablate.peaks_num_images
-    path = folder / "peaks" / f"{fingerprint(params, sha256_of(generator), sections=['ablate'])}.json"
+    seed, use_gpu = params.evaluate.seed, params.cluster.use_gpu
+    path = folder / "peaks" / f"{fingerprint(params, sha256_of(generator), str(count), str(seed), sections=())}.json"
     if not path.exists():
-        G = load_generator(generator)
-        if params.cluster.use_gpu and torch.cuda.is_available():
-            G = G.to("cuda")
-        ws = styles(G, range(count), draw_labels(dataset, count, params.evaluate.seed))
-        found = feature_peaks(G, ws, batch_size=params.evaluate.batch_size)
-        write_json(path, {str(res): summary(values) for res, values in found.items()})
+        # A process of its own gives a GPU back whole, which the next row trains on.
+        measure = ray.remote(num_cpus=1, num_gpus=int(use_gpu), max_calls=1)(_peaks)
+        G, c = load_generator(generator), draw_labels(dataset, count, seed)
+        found = ray.get(measure.remote(G, c, params.evaluate.batch_size, "cuda" if use_gpu else "cpu"))
+        write_json(path, {str(res): values for res, values in found.items()})
     return {int(res): values for res, values in json.loads(path.read_text()).items()}
+
+
+def _peaks(G: Generator, c: Tensor, batch_size: int, device: str) -> dict[int, dict[str, float]]:
+    G = G.to(device)
+    found = feature_peaks(G, styles(G, range(len(c)), c), batch_size=batch_size)
+    return {res: summary(values) for res, values in found.items()}
 
 
 def record(found: Sequence[Standing], job: Job, params: Params, reports: Path) -> None:

@@ -7,10 +7,12 @@
     peaks.png, peaks.csv   of ladders with peaks: those of feature maps by resolution (stylegan/peaks.py)
 
 The best row has the lowest distance (KID, without it FID). A delta is the difference in that distance from the row that
-a row is laid over, or else from the one before it; it means nothing where the intervals overlap.
+stands under "against", which differs in what the ladder asks about; it means nothing where the intervals overlap. Peaks
+are those of the highest resolution that all rows have, for larger maps have higher ones.
 """
 
 import csv
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,8 +48,18 @@ Cells = dict[str, Any]  # a row of a table by column
 
 def measured_rows(found: Sequence[Standing], ladder: Ladder) -> list[Cells]:
     """The table of what was measured, and of nothing else: a row that failed has no numbers"""
-    distances = {each.rung.name: each.content["metrics"] for each in found if each.content}
-    return [_numbers(each, ladder.before(each.rung), distances) for each in found]
+    metrics = {each.rung.name: each.content["metrics"] for each in found if each.content}
+    levels = [set(each.peaks) for each in found if each.peaks]
+    common = set.intersection(*levels) if levels else set()
+    rows = []
+    for each in found:
+        cells = _numbers(each, ladder.compared_with(each.rung), metrics)
+        if each.peaks and common:
+            peaks = each.peaks[max(common)]
+            cells |= {"peak_resolution": max(common)}
+            cells |= {f"peak_{name}": float(f"{peaks[name]:.4g}") for name in ("median", "p99_9")}
+        rows.append(cells)
+    return rows
 
 
 def _numbers(each: Standing, before: Rung | None, metrics: Mapping[str, Mapping[str, float]]) -> Cells:
@@ -64,8 +76,8 @@ def _numbers(each: Standing, before: Rung | None, metrics: Mapping[str, Mapping[
     distance = distance_of(own)
     if before is not None and before.name in metrics:
         delta = own[distance] - metrics[before.name][distance]
-        cells |= {"delta": float(f"{delta:.4g}"), "against": before.name}
-    return cells | _costs(each) | {"run": each.run}
+        cells |= {"delta": float(f"{delta:.4g}"), "against": before.name} if math.isfinite(delta) else {}
+    return cells | {"snapshot_kimg": each.content["cur_nimg"] / 1000} | _costs(each) | {"run": each.run}
 
 
 def _costs(each: Standing) -> Cells:
@@ -73,23 +85,19 @@ def _costs(each: Standing) -> Cells:
     cells: Cells = {"num_images": each.num_images, "G_parameters": G, "D_parameters": D}
     if each.ticks:
         cells["kimg"] = each.ticks[-1]["kimg"]
+        cells["workers"] = int(max(row.get("ranks/count", 1) for row in each.ticks))
         # A resumed run has slow ticks at each beginning.
         cells["sec_per_kimg"] = float(f"{statistics.median(row['sec_per_kimg'] for row in each.ticks):.4g}")
         memory = max(row.get("ranks/memory_gb_max", row["memory_gb"]) for row in each.ticks)
         cells["memory_gb"] = float(f"{memory:.4g}")
-    if each.peaks:
-        finest = each.peaks[max(each.peaks)]
-        cells |= {f"peak_{name}": float(f"{finest[name]:.4g}") for name in ("median", "p99_9")}
     return cells
 
 
 def best_of(rows: Sequence[Cells]) -> str | None:
     """Name of the row with the lowest distance, if any was measured"""
-    measured = [row for row in rows if "run" in row]
-    if not measured:
-        return None
-    distance = distance_of(measured[0])
-    return str(min(measured, key=lambda row: row[distance])["row"])
+    distances = {row["row"]: row[distance_of(row)] for row in rows if "run" in row}
+    finite = {name: distance for name, distance in distances.items() if math.isfinite(distance)}
+    return min(finite, key=lambda name: finite[name]) if finite else None
 
 
 def published_rows(ladder: Ladder) -> list[Cells]:
@@ -108,7 +116,7 @@ def _quoted(name: str, label: str, data: str, figures: Figures) -> Cells:
 
 
 def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
-    """Write everything into `folder`."""
+    """Write everything into `folder`, and remove what an earlier table left there."""
     rows, quoted = measured_rows(found, ladder), published_rows(ladder)
     _write_csv(folder / "table.csv", rows)
     if quoted:
@@ -126,7 +134,11 @@ def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
         charts["peaks"] = [ablate_charts.peaks(peaks, dark=dark) for dark in (False, True)]
     for name, (light, _) in charts.items():
         _write(folder / f"{name}.png", light)
-    page = ablate_page.build(ladder, table(rows, best), published_table(quoted), problems(rows), charts)
+    for name in {"metrics", "peaks"} - charts.keys():
+        (folder / f"{name}.png").unlink(missing_ok=True)
+    if not peaks:
+        (folder / "peaks.csv").unlink(missing_ok=True)
+    page = ablate_page.build(ladder, table(rows, best), published_table(quoted), problems(rows, ladder), charts)
     _write(folder / "index.html", page.encode())
 
 
@@ -136,15 +148,18 @@ def shown_metrics(rows: Sequence[Cells]) -> list[str]:
     return [name for name in names if kind_of(name) in SHOWN and not name.endswith(("_low", "_high"))]
 
 
-def problems(rows: Sequence[Cells]) -> list[str]:
-    """A line for each row that failed"""
-    return [f"{row['row']} ({row['label']}) failed: {row['problem']}" for row in rows if "run" not in row]
+def problems(rows: Sequence[Cells], ladder: Ladder) -> list[str]:
+    """A line for each row that failed, and one for those not run"""
+    failed = [f"{row['row']} ({row['label']}) failed: {row['problem']}" for row in rows if "run" not in row]
+    missing = [name for name in ladder.by_name if name not in {row["row"] for row in rows}]
+    return [*failed, *([f"not run: {', '.join(missing)}"] if missing else [])]
 
 
 COSTS = {
-    "delta": "delta", "against": "against", "sec_per_kimg": "s/kimg", "G_parameters": "parameters of G",
-    "D_parameters": "parameters of D", "memory_gb": "memory, GB", "peak_median": "peak, median",
-    "peak_p99_9": "peak, 99.9 %",
+    "delta": "delta", "against": "against", "snapshot_kimg": "kimg", "sec_per_kimg": "s/kimg", "workers": "workers",
+    "G_parameters": "parameters of G",
+    "D_parameters": "parameters of D", "memory_gb": "memory, GB", "peak_resolution": "peaks at",
+    "peak_median": "peak, median", "peak_p99_9": "peak, 99.9 %",
 }  # fmt: skip
 Table = tuple[list[str], list[tuple[bool, list[str]]]]  # heads; for each row whether it is the best, and its cells
 
@@ -181,7 +196,7 @@ def markdown(rows: Sequence[Cells], quoted: Sequence[Cells], ladder: Ladder) -> 
     lines = [f"# {ladder.title}", "", ladder.question, ""]
     lines += ["## Measured here", "", *_piped(heads, [[f"**{cell}**" if is_best and cell else cell for cell in cells]
                                                      for is_best, cells in body])]  # fmt: skip
-    lines += ["", *(f"- {line}" for line in problems(rows))] if problems(rows) else []
+    lines += ["", *(f"- {line}" for line in problems(rows, ladder))] if problems(rows, ladder) else []
     lines += ["", *(f"- {note}" for note in ladder.notes)] if ladder.notes else []
     if quoted:
         lines += ["", f"## Published ({ladder.source})", "", "Not measured here, on other images, at other sizes."]

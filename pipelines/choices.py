@@ -46,15 +46,15 @@ def file_choices(path: Path, base: Params) -> Choices:
     return {name: Choice(value, f"--from {path}") for name, value in found.items()}
 
 
-def rung_choices(name: str, base: Params) -> Choices:
-    """What a row of a ladder (pipelines/ladders/) changes, such as stylegan2/A.
+def rung_choices(name: str, below: Params) -> Choices:
+    """What a row of a ladder (pipelines/ladders/) changes of the parameters below, such as stylegan2/A.
 
     Raises ConfigError for a ladder or row that there is not; FileNotFoundError where a share of the images is asked for
     and there is no archive to count them in.
     """
     title, _, row = name.partition("/")
     found = ladder.load(title)
-    values = found.values(row, base, _count_images)
+    values = found.values(row, below.model_dump(mode="json"), _count_images)
     return {path: Choice(value, f"--rung {name}") for path, value in values.items()}
 
 

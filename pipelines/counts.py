@@ -9,7 +9,7 @@ from stylegan.pyramid import Resolution
 
 
 def parameter_counts(params: Params, *, resolution: Resolution, channels: int, c_dim: int) -> tuple[int, int]:
-    """Trainable parameters of G and D for such images and labels, at the level that they grow to in the run"""
+    """Parameters of G and D for such images and labels, at the level that they grow to in the run"""
     level = largest_level(params.train, resolution)
     with torch.device("meta"):
         G = Generator(params.generator, img_resolution=resolution, img_channels=channels, c_dim=c_dim, level=level)

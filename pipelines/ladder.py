@@ -6,7 +6,7 @@
     peaks                     whether feature maps are looked at for droplets (stylegan/peaks.py)
     base                      values common to all rows, laid over params.yaml
     rows                      each with name, label, params (laid over base), and, where it is a change of another row,
-                              `over`: the row that it is laid over
+                              `over`: the row that it is laid over; `against`: another row to compare it with
     published                 figures of the source that belong to no row
 
 Values are named by dotted paths. {times: 2} is twice the value below; {fraction: 0.125} is a share, of the training
@@ -63,6 +63,7 @@ class Rung(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]+$")]
     label: str
     over: str | None = None
+    against: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     published: dict[str, Figures] = Field(default_factory=dict)  # by data set
 
@@ -90,6 +91,9 @@ class Ladder(Section):
             if rung.over is not None and rung.over not in known:
                 raise ValueError(f"rows: {rung.name} is laid over {rung.over}, which is no row before it.")
             known.append(rung.name)
+        for rung in self.rows:
+            if rung.against is not None and (rung.against not in known or rung.against == rung.name):
+                raise ValueError(f"rows: {rung.name} is compared with {rung.against}, which is no other row.")
         return self
 
     @cached_property
@@ -102,12 +106,10 @@ class Ladder(Section):
             raise ConfigError(f"ladder {self.name}: {name or 'no row'} is not a row; {close_to(name, [*self.by_name])}")
         return self.by_name[name]
 
-    def before(self, rung: Rung) -> Rung | None:
-        """The row that a row is compared with: the one it is laid over, else the one before it"""
-        if rung.over is not None:
-            return self.rung(rung.over)
-        place = self.rows.index(rung)
-        return self.rows[place - 1] if place else None
+    def compared_with(self, rung: Rung) -> Rung | None:
+        """The row that shows what a row changes, if any"""
+        name = rung.against or rung.over
+        return None if name is None else self.rung(name)
 
     def overlays(self, rung: Rung) -> Iterator[Mapping[str, Any]]:
         """What is laid over params.yaml, one over the other: base, the rows below it, its own"""
@@ -117,46 +119,45 @@ class Ladder(Section):
             yield from self.overlays(self.rung(rung.over))
         yield rung.params
 
-    def values(self, name: str, params: Params, num_images: Callable[[], int]) -> dict[str, Any]:
-        """What a row changes, as plain values by dotted path; num_images counts the training images if need be.
+    def values(self, name: str, below: Mapping[str, Any], num_images: Callable[[], int]) -> dict[str, Any]:
+        """What a row changes of the sections below, by dotted path; num_images counts the training images if need be.
 
         Raises ConfigError for a row or a parameter that there is not, or a value that means nothing.
         """
-        known, found = dict(leaves(params.model_dump(mode="json"))), dict[str, Any]()
+        known, found = dict(leaves(below)), dict[str, Any]()
         for overlay in self.overlays(self.rung(name)):
             for path, value in overlay.items():
                 if path not in known:
                     where = f"ladder {self.name}, row {name}"
                     raise ConfigError(f"{where}: {path} is not a parameter; {close_to(path, [*known])}")
-                known[path] = found[path] = self._plain(path, value, known[path], params, num_images)
+                known[path] = found[path] = self._plain(path, value, known, num_images)
         return found
 
-    def _plain(self, path: str, value: Any, below: Any, params: Params, num_images: Callable[[], int]) -> Any:
+    def _plain(self, path: str, value: Any, known: Mapping[str, Any], num_images: Callable[[], int]) -> Any:
         """{times: 2} and {fraction: 0.5} as the numbers that they stand for"""
+        below = known[path]
         match value:
             case {"times": int() | float() as factor} if len(value) == 1 and type(below) in (int, float):
                 return type(below)(below * factor)
-            case {"fraction": int() | float() as share} if len(value) == 1 and path == "data.max_images":
-                return None if share == 1 else max(1, round(share * num_images()))
-            case {"fraction": int() | float() as share} if len(value) == 1 and path.endswith("_kimg"):
-                return float(f"{share * params.train.total_kimg:.4g}")
+            case {"fraction": int() | float() as share} if len(value) == 1 and 0 < share <= 1:
+                if path == "data.max_images":
+                    return None if share == 1 else max(1, round(share * num_images()))
+                if path.endswith("_kimg"):
+                    return float(f"{share * known['train.total_kimg']:.4g}")
+        match value:
             case dict():
                 raise ConfigError(
                     f"ladder {self.name}: {path} is {value}; expected a value, {{times: 2}} for a multiple of the "
-                    "value below, or {fraction: 0.5}, which data.max_images and durations in kimg can be."
+                    "value below, or {fraction: 0.5}, which data.max_images and durations in kimg can be, up to 1."
                 )
         return value
 
 
-def common(params: Params) -> Params:
-    """What all rows share: trained and measured as the section `ablate` says, without truncation
-
-    Raises ConfigError when that cannot be.
-    """
-    ablate = params.ablate
-    changes = {"train.total_kimg": ablate.total_kimg, "evaluate.metrics": list(ablate.metrics)}
-    changes["evaluate.truncation_psi"] = [1.0]
-    return parse(Params, laid(params.model_dump(mode="json"), changes), "section ablate")
+def common(params: Params) -> dict[str, Any]:
+    """The sections below all rows: those given, to be trained and measured as `ablate` says, without truncation"""
+    changes: dict[str, Any] = {"train.total_kimg": params.ablate.total_kimg}
+    changes |= {"evaluate.metrics": list(params.ablate.metrics), "evaluate.truncation_psi": [1.0]}
+    return laid(params.model_dump(mode="json"), changes)
 
 
 def of_row(params: Params, ladder: Ladder, name: str, num_images: Callable[[], int]) -> Params:
@@ -164,9 +165,13 @@ def of_row(params: Params, ladder: Ladder, name: str, num_images: Callable[[], i
 
     Raises ConfigError for values that do not fit together.
     """
-    base = common(params)
-    changes = ladder.values(name, base, num_images)
-    return parse(Params, laid(base.model_dump(mode="json"), changes), f"ladder {ladder.name}, row {name}")
+    below = common(params)
+    changes = ladder.values(name, below, num_images)
+    try:
+        return parse(Params, laid(below, changes), f"ladder {ladder.name}, row {name}")
+    except ConfigError as error:  # by the names under which the user sets them
+        text = str(error).replace("train.total_kimg", "ablate.total_kimg")
+        raise ConfigError(text.replace("evaluate.metrics", "ablate.metrics")) from None
 
 
 def names() -> list[str]:
@@ -178,8 +183,14 @@ def load(name: str) -> Ladder:
     """Raises ConfigError for a ladder that there is not, or a file that is none."""
     if name not in names():
         raise ConfigError(f"{name or 'no name'} is not a ladder; {close_to(name, names())}")
-    values = yaml.safe_load((LADDERS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return parse(Ladder, {"name": name, **values}, f"pipelines/ladders/{name}.yaml")
+    file = f"pipelines/ladders/{name}.yaml"
+    try:
+        values = yaml.safe_load((LADDERS / f"{name}.yaml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: holds {type(values).__name__}, expected title, question, source and rows")
+    return parse(Ladder, {"name": name, **values}, file)
 
 
 def num_images(archive: Path) -> int:

@@ -174,15 +174,14 @@ def plan(options: argparse.Namespace, console: Console) -> None:
         choices = resolve(options.preset, options.resolution, options.gpus, base)
     if options.values is not None:
         choices |= file_choices(options.values, base)
-    if options.rung is not None:
-        choices |= rung_choices(options.rung, base)
     if options.source is not None:
         choices["prepare.source"] = Choice(source_of(options.source), "--source")
     if options.resume_from is not None:
         choices |= transfer_choices(options.resume_from)
-    overridden = override({}, options.overrides)
-    choices |= {path: Choice(value, "command line") for path, value in leaves(overridden)}
-    params = checked(choices)
+    ordered = {path: Choice(value, "command line") for path, value in leaves(override({}, options.overrides))}
+    if options.rung is not None:
+        choices |= rung_choices(options.rung, below=checked(choices | ordered))
+    params = checked(choices := choices | ordered)
     console.print(table(choices, base))
     for line in advice(params):
         console.print(line)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pipelines import evaluation, tracking, ui
 from pipelines.journal import Journal
@@ -19,10 +19,15 @@ from pipelines.snapshots import GENERATOR
 from stylegan.checkpoint import load_generator
 from stylegan.files import sha256_of
 from stylegan.generate import generate_images
+from stylegan.metrics.extractors import load_extractor
 from stylegan.metrics.sampling import draw_labels
 
 SAMPLE_SEEDS = range(8)  # of the pictures by which MLflow compares runs
 PREDECESSOR_SEC = 120.0  # that the processes of a killed trial or row may outlive it
+
+
+class BusyError(RuntimeError):
+    """Another process trains the run; the message says what to do."""
 
 
 def is_finished(folder: Path) -> bool:
@@ -37,10 +42,18 @@ def trained_of(folder: Path) -> dict[str, Any]:
 
 
 def await_predecessor(folder: Path) -> None:
-    """Wait until the same run of a killed process is gone; it outlives it by some seconds."""
+    """Wait until the same run of a killed process is gone; it outlives it by some seconds. Raises BusyError."""
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "driver.lock", timeout=PREDECESSOR_SEC):
-        pass
+    try:
+        with FileLock(folder / "driver.lock", timeout=PREDECESSOR_SEC):
+            pass
+    except Timeout:
+        owner = folder / "pid"
+        pid = owner.read_text() if owner.exists() else "unknown"
+        raise BusyError(
+            f"{folder}: process {pid} has been training this run for {PREDECESSOR_SEC:g} s. Wait until it ends and "
+            f"give the same command again, or end it with `kill {pid}`."
+        ) from None
 
 
 def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
@@ -50,7 +63,8 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
     """
     generator = folder / "models" / GENERATOR
     digest, trained = sha256_of(generator), trained_of(folder)
-    where = folder / "evaluations" / fingerprint(params, digest, sections=["evaluate"])
+    extractor = load_extractor(params.evaluate.extractor, params.evaluate.extractor_input_size, root / "assets")
+    where = folder / "evaluations" / fingerprint(params, digest, extractor.sha256, sections=["evaluate"])
     if not (where / "metrics.json").exists():
         G = load_generator(generator)
         dataset = evaluation.open_dataset(root / "data" / "archive.zip", G)

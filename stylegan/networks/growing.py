@@ -3,9 +3,9 @@
 A level is a number: 1 is the pyramid's level 1, and 1.25 fades level 2 in with a weight of a quarter. It is a function
 of the position and the configuration, so there is no state to keep. N batch, C channels, H W image.
 
-Images are of full size at every level, of squares of equal pixels where the networks have not come further, and gradient
-penalties are with respect to them. At the reduced size a gradient's square would be 4 times larger for each level that
-is missing; the papers leave open which they take.
+Images are of full size at every level, of squares of equal pixels where the networks have not come further, and
+gradient penalties are with respect to them. At the reduced size a gradient's square would be 4 times larger for each
+level that is missing; the papers leave open which they take.
 """
 
 import math

@@ -147,6 +147,17 @@ def test_every_tensor_of_both_sides_is_reported_once(make_params: Make) -> None:
     }
 
 
+def test_other_style_blocks_are_refused_with_the_remedy(make_params: Make) -> None:
+    adain, usual = (trained(make_params(f"generator.style_block={block}")) for block in ("adain", "demodulation"))
+    for before, after, name in ((adain, usual, "adain"), (usual, adain, "demodulation")):
+        with pytest.raises(CheckpointError) as caught:
+            transfer(after, networks(before), "reinit")
+        assert str(caught.value) == (
+            f"elsewhere: its style blocks are {name}, where weights of the same names mean other things. Set "
+            f"generator.style_block to {name}, or train.resume_from to null."
+        )
+
+
 def test_networks_of_which_nothing_fits_are_refused(make_params: Make) -> None:
     state = create(make_params("generator.channel_max=3", "generator.w_dim=4"))
     with pytest.raises(CheckpointError) as caught:
