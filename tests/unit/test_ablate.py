@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from argparse import Namespace
 from collections.abc import Callable
@@ -97,6 +98,30 @@ def test_a_row_that_failed_has_no_number_and_says_why(written: Path) -> None:
     assert failed["problem"] == "TrainError: not | finite"
     for text in ((written / "table.md").read_text(), (written / "index.html").read_text()):
         assert "B (+ lever) failed: TrainError: not | finite" in text
+
+
+def test_rows_that_were_not_run_are_named_and_what_an_earlier_table_left_is_removed(tmp_path: Path) -> None:
+    ablate_report.write(FOUND, LADDER, tmp_path)
+    ablate_report.write([FAILED], LADDER, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"table.md", "table.csv", "published.csv", "index.html"}
+    for text in ((tmp_path / "table.md").read_text(), (tmp_path / "index.html").read_text()):
+        assert "not run: A, C" in text
+
+
+def test_a_distance_that_is_no_number_is_not_the_best_and_makes_no_delta() -> None:
+    broken = standing("A", 0.7)
+    assert broken.content is not None
+    broken.content["metrics"]["kid_x"] = math.nan
+    rows = ablate_report.measured_rows([broken, standing("C", 0.5)], LADDER)
+    assert ablate_report.best_of(rows) == "C"
+    assert "delta" not in rows[1]
+    assert ablate_report.best_of(rows[:1]) is None
+
+
+def test_peaks_are_compared_at_a_resolution_that_all_rows_have() -> None:
+    grown = {4: PEAKS[4]}  # of a snapshot that had not come further
+    rows = ablate_report.measured_rows([standing("A", 0.7, peaks=grown), standing("C", 0.5)], LADDER)
+    assert [(row["peak_resolution"], row["peak_median"]) for row in rows] == [(4, 2.54), (4, 2.54)]
 
 
 def numbers_of(text: str) -> set[str]:
@@ -265,7 +290,7 @@ def test_an_unknown_row_is_named_before_anything_is_trained(bench: Bench) -> Non
 
 def test_metrics_without_a_distance_are_refused_before_anything_is_trained(bench: Bench, make_params: Make) -> None:
     bench.params = make_params("ablate.metrics=[pr]")
-    with pytest.raises(ConfigError, match=r"^section ablate: evaluate\.metrics is \['pr'\] and lacks a distance"):
+    with pytest.raises(ConfigError, match=r"^ladder g, row orig: ablate\.metrics is \['pr'\] and lacks a distance"):
         bench.ablate()
     assert bench.trained == []
 
@@ -282,6 +307,17 @@ def test_a_row_can_become_the_parameters_of_the_project(
     assert (after.loss.pl_weight, after.generator.architecture, after.augment.mode) == (2, "skip", "ada")
     assert after.train.total_kimg == before.train.total_kimg
     assert "# stage train: archive" in out.read_text()
+
+
+def test_a_row_lies_over_the_preset_and_the_command_line(repository: Path, tmp_path: Path) -> None:
+    out = tmp_path / "params.yaml"
+    base = ["--base", str(repository / "params.yaml"), "--out", str(out)]
+    preset = ["--preset", "paper256", "--gpus", "8", "prepare.resolution=256"]
+    plan.main(["--rung", "stylegan2/F", *preset, *base])
+    assert load(out).generator.channel_base == 2 * 16384
+    out.unlink()
+    plan.main(["--rung", "stylegan2/A", *preset, "train.total_kimg=50000", *base])
+    assert load(out).train.grow_stable_kimg == 1200
 
 
 def test_a_share_of_the_images_needs_the_archive(

@@ -149,22 +149,34 @@ def test_a_row_keeps_the_values_of_the_row_that_it_is_laid_over(tiny_params: Par
             {"name": "D", "label": "", "params": {"train.d_lr": 0.3}},
         ],
     )
-    values = [found.values(name, tiny_params, lambda: 0) for name in "ABCD"]
+    values = [found.values(name, tiny_params.model_dump(mode="json"), lambda: 0) for name in "ABCD"]
     assert values == [
         {"loss.r1_gamma": 2.0, "train.g_lr": 0.1},
         {"loss.r1_gamma": 2.0, "train.g_lr": 0.1, "train.d_lr": 0.2},
         {"loss.r1_gamma": 4.0, "train.g_lr": 0.1, "train.d_lr": 0.2},
         {"loss.r1_gamma": 1.0, "train.g_lr": 0.1, "train.d_lr": 0.3},
     ]
-    before = [found.before(rung) for rung in found.rows]
-    assert [rung and rung.name for rung in before] == [None, "A", "B", "C"]
 
 
-def test_a_row_over_a_distant_one_is_compared_with_that() -> None:
-    found = ladder.load("stylegan2")
-    before = found.before(found.rung("A-large"))
-    assert before is not None
-    assert before.name == "A"
+def test_a_row_is_compared_with_the_row_below_it_or_the_one_that_it_names() -> None:
+    found = made(
+        rows=[
+            {"name": "A", "label": ""},
+            {"name": "B", "label": "", "over": "A"},
+            {"name": "C", "label": "", "over": "B", "against": "A"},
+            {"name": "D", "label": "", "against": "E"},
+            {"name": "E", "label": ""},
+        ],
+    )
+    compared = [found.compared_with(rung) for rung in found.rows]
+    assert [rung and rung.name for rung in compared] == [None, "A", "A", "E", None]
+
+
+def test_sizes_are_compared_at_the_same_number_of_images() -> None:
+    found = ladder.load("sizes")
+    pairs = [(rung, other) for rung in found.rows if (other := found.compared_with(rung))]
+    assert len(pairs) == 4
+    assert all(rung.params["data.max_images"] == other.params["data.max_images"] for rung, other in pairs)
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.125, 2), (0.5, 9), (1, None), (0.001, 1)])
@@ -186,7 +198,7 @@ def test_times_multiplies_the_value_below(make_params: Make) -> None:
     twice = {"generator.channel_base": {"times": 2}, "train.g_lr": {"times": 0.5}}
     found = rows({"params": twice}, {"over": "r0", "params": twice})
     params = make_params("generator.channel_base=100", "train.g_lr=0.01")
-    values = found.values("r1", params, lambda: 0)
+    values = found.values("r1", params.model_dump(mode="json"), lambda: 0)
     assert values == {"generator.channel_base": 400, "train.g_lr": pytest.approx(0.0025)}
     assert isinstance(values["generator.channel_base"], int)
 
@@ -201,12 +213,17 @@ def test_times_multiplies_the_value_below(make_params: Make) -> None:
         (
             [{"params": {"train.ema_rampup": {"times": 2}}}],
             "ladder x: train.ema_rampup is {'times': 2}; expected a value, {times: 2} for a multiple of the value "
-            "below, or {fraction: 0.5}, which data.max_images and durations in kimg can be.",
+            "below, or {fraction: 0.5}, which data.max_images and durations in kimg can be, up to 1.",
+        ),
+        (
+            [{"params": {"data.max_images": {"fraction": 1.5}}}],
+            "ladder x: data.max_images is {'fraction': 1.5}; expected a value, {times: 2} for a multiple of the value "
+            "below, or {fraction: 0.5}, which data.max_images and durations in kimg can be, up to 1.",
         ),
         (
             [{"params": {"train.g_lr": {"fraction": 0.5}}}],
             "ladder x: train.g_lr is {'fraction': 0.5}; expected a value, {times: 2} for a multiple of the value "
-            "below, or {fraction: 0.5}, which data.max_images and durations in kimg can be.",
+            "below, or {fraction: 0.5}, which data.max_images and durations in kimg can be, up to 1.",
         ),
     ],
 )
