@@ -17,8 +17,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from pipelines.inputs import open_dataset
 from pipelines.params import ROOT, Params, load
-from pipelines.train import open_dataset
 from stylegan.distributed import rank
 from stylegan.state import TrainState
 from stylegan.train import train

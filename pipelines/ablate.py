@@ -23,6 +23,7 @@ from pipelines import ablate_report, cluster, ladder, ticks
 from pipelines.ablate_report import Standing
 from pipelines.counts import parameter_counts
 from pipelines.evaluate_worker import SPLIT
+from pipelines.inputs import SECTIONS, inputs_of
 from pipelines.journal import Journal
 from pipelines.ladder import Ladder, Rung
 from pipelines.params import ROOT, Params, fingerprint, load
@@ -30,7 +31,7 @@ from pipelines.runs import await_predecessor, evaluated, is_finished, record_mea
 from pipelines.snapshots import GENERATOR
 from pipelines.store import StoreError
 from pipelines.tracking import publishing
-from pipelines.train import SECTIONS, TrainError, exclusive, run, run_folder
+from pipelines.train import TrainError, exclusive, run
 from stylegan.checkpoint import load_generator
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
@@ -98,7 +99,7 @@ def standing(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]
 
 def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]) -> Standing:
     """Train and measure a row, or find that done."""
-    folder = run_folder(params, job.root, job.state)
+    folder = inputs_of(params, job.root, job.state).folder
     await_predecessor(folder)
     journal = Journal(folder)
     journal.tags({"ladder": job.ladder.name, "ladder_record": "row", "ladder_row": rung.name, "ladder_run": job.name})

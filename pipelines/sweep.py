@@ -18,13 +18,14 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from pipelines import cluster, search, space, store, sweep_report
+from pipelines.inputs import open_dataset
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.runs import tell_pages
 from pipelines.store import StoreError
 from pipelines.sweep_report import Found
 from pipelines.tracking import publishing
-from pipelines.train import TrainError, exclusive, open_dataset
+from pipelines.train import TrainError, exclusive
 from pipelines.trial import Job, train_trial
 from stylegan.files import write_json
 

@@ -14,7 +14,6 @@ and a changed parameter is another run. models/train.json:
     seed              train.seed
 """
 
-import hashlib
 import os
 import sys
 import time
@@ -30,11 +29,11 @@ from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-import stylegan
 from pipelines import cluster, sharing, store, ticks
+from pipelines.inputs import inputs_of, monitor_extractor, open_dataset
 from pipelines.journal import Journal
-from pipelines.params import ROOT, Params, fingerprint, load
-from pipelines.pretrained import pretrained_file, rehearse, start
+from pipelines.params import ROOT, Params, load
+from pipelines.pretrained import rehearse, start
 from pipelines.ranks import OWN, here, memory_gb, named, own
 from pipelines.recording import record_export, record_training
 from pipelines.snapshots import (
@@ -50,24 +49,17 @@ from pipelines.snapshots import (
 from pipelines.store import StoreError
 from pipelines.tracking import publishing
 from stylegan.checkpoint import CheckpointError
-from stylegan.config import ConfigError, colour_problems
+from stylegan.config import ConfigError
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.distributed import rank
 from stylegan.files import sha256_of, write_json
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.extractors import EFFICIENTNET_FILE, Extractor, load_extractor
+from stylegan.metrics.extractors import EFFICIENTNET_FILE
 from stylegan.metrics.names import KID
-from stylegan.monitor import Monitor, choose_reals
+from stylegan.monitor import Monitor
 from stylegan.networks import Generator
 from stylegan.step import NonFiniteError
 from stylegan.train import Tick, train
-
-SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train", "monitor")
-# The code that decides the weights; a change of it is a new run, as a changed parameter is.
-CODE = (
-    "augment", "data/arrays.py", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks", "ops",
-    "pyramid.py", "state.py", "step.py", "train.py", "transfer.py",
-)  # fmt: skip
 
 
 class TrainError(RuntimeError):
@@ -111,35 +103,6 @@ def generation(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_dataset(archive: Path, params: Params) -> ImageDataset:
-    """The train split as the parameters ask for it
-
-    Raises ConfigError when its channels or its split are not what the augmentations need.
-    """
-    data = params.data
-    dataset = ImageDataset(
-        archive, use_labels=data.use_labels, xflip=data.xflip, split="train", max_images=data.max_images
-    )
-    problems = list(colour_problems(params, dataset.channels))
-    if params.augment.mode == "ada_rv" and not has_holdout(dataset):
-        problems.append(
-            f"augment.mode is ada_rv, which compares training images with held-out ones, but {archive} holds none out. "
-            "Prepare it with a higher prepare.holdout_fraction, or set augment.mode to ada."
-        )
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return dataset
-
-
-def has_holdout(dataset: ImageDataset) -> bool:
-    """Whether the archive holds images out"""
-    try:
-        dataset.holdout()
-    except ArchiveError:
-        return False
-    return True
-
-
 def monitoring(
     params: Params, dataset: ImageDataset, assets: Path, device: torch.device
 ) -> Callable[[Generator], ticks.Row]:
@@ -148,48 +111,12 @@ def monitoring(
     return (lambda G: {}) if extractor is None else Monitor.create(params, dataset, extractor.to(device)).measure
 
 
-def monitor_extractor(params: Params, dataset: ImageDataset, assets: Path) -> Extractor | None:
-    """The network that sees what is measured while training; None where nothing is measured
-
-    Raises MetricError when there are too few images to measure with, FileNotFoundError where there are no weights.
-    """
-    config = params.monitor
-    if config.num_images == 0:
-        return None
-    choose_reals(dataset, config, params.train.seed)
-    try:
-        return load_extractor(config.extractor, config.extractor_input_size, assets)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"monitor.extractor is {config.extractor}: {error} The same holds for monitor.extractor, and with "
-            "monitor.num_images 0 and monitor.export last nothing is measured while training."
-        ) from None
-
-
 def measure(tick: Tick, sec: float, nimg: int, job: dict[str, Any]) -> dict[str, Any]:
     """What this rank reports of a tick: a row of the log, and what is its own"""
     train = job["params"].train
     row = {"nimg": float(tick.cur_nimg), "kimg": tick.cur_nimg / 1000}
     row |= {"sec": sec, "sec_per_kimg": sec / nimg * 1000, "memory_gb": memory_gb()}
     return row | tick.stats | {OWN: own(sec, nimg, train.batch_size // train.batch_gpu, job["driver_node"])}
-
-
-def code_digest() -> str:
-    """sha256 over the sources in CODE"""
-    root = Path(stylegan.__file__).parent
-    digest = hashlib.sha256()
-    for entry in CODE:
-        path = root / entry
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-def name_of(params: Params, archive_sha256: str, pretrained: Path | None, extractor: Extractor | None) -> str:
-    """Name of a run: hash of everything that decides its weights, and which of them are exported"""
-    start_from = [] if pretrained is None else [sha256_of(pretrained)]
-    chosen_by = [] if extractor is None else [extractor.sha256]
-    return fingerprint(params, archive_sha256, code_digest(), *start_from, *chosen_by, sections=SECTIONS)
 
 
 @contextmanager
@@ -209,13 +136,6 @@ def exclusive(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def run_folder(params: Params, root: Path, state: Path) -> Path:
-    """Where the state of a run lives, below `state`"""
-    dataset = open_dataset(root / "data" / "archive.zip", params)
-    extractor = monitor_extractor(params, dataset, (root / "assets").absolute())
-    return state / name_of(params, dataset.digest, pretrained_file(params, root), extractor)
-
-
 def run(
     params: Params, root: Path, state: Path, out: Path | None = None, callbacks: Sequence[UserCallback] = ()
 ) -> Path:
@@ -224,18 +144,17 @@ def run(
     What the stage promises goes below `out`, without it below `root`.
     Raises TrainError, ArchiveError, and whatever ends Ray's workers more often than cluster.max_failures.
     """
-    dataset = open_dataset(root / "data" / "archive.zip", params)
-    pretrained, assets = pretrained_file(params, root), (root / "assets").absolute()
-    extractor = monitor_extractor(params, dataset, assets)
-    folder, out = state / name_of(params, dataset.digest, pretrained, extractor), out or root
-    transferred = rehearse(params, dataset, pretrained)
+    found, out = inputs_of(params, root, state), out or root
+    dataset, folder = found.dataset, found.folder
+    transferred = rehearse(params, dataset, found.pretrained)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
         if transferred is not None:
             write_json(folder / "transfer.json", transferred)
             journal.artifact(folder / "transfer.json")
         try:
-            snapshot, row = chosen(fit(params, dataset, pretrained, assets, journal, callbacks), params.monitor)
+            result = fit(params, dataset, found.pretrained, found.assets, journal, callbacks)
+            snapshot, row = chosen(result, params.monitor)
             export(snapshot, out)
         except BaseException:
             journal.status("FAILED")

@@ -21,6 +21,7 @@ from ray.train import Checkpoint
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipelines import cluster, store, ticks
+from pipelines.inputs import SECTIONS, code_digest, inputs_of, open_dataset
 from pipelines.journal import Journal
 from pipelines.measures import Row, distance_of, metric_names
 from pipelines.params import Params, fingerprint
@@ -30,7 +31,7 @@ from pipelines.runs import await_predecessor, evaluated, is_finished, record_mea
 from pipelines.snapshots import GENERATOR, export
 from pipelines.space import Drawn, described, of_trial
 from pipelines.tracking import publishing
-from pipelines.train import SECTIONS, code_digest, exclusive, fit, open_dataset, run, run_folder
+from pipelines.train import exclusive, fit, run
 from stylegan.files import write_json
 from stylegan.metrics.names import KID
 
@@ -88,7 +89,7 @@ def train_trial(config: Mapping[str, Any], job: Job) -> None:
 
 def _ordinary(params: Params, drawn: Drawn, job: Job) -> Path | None:
     """Train, or find the finished run; None for one that the scheduler has stopped"""
-    folder = run_folder(params, job.root, job.state)
+    folder = inputs_of(params, job.root, job.state).folder
     await_predecessor(folder)
     mark = job.stopped(folder.name)
     if is_finished(folder) and not mark.exists():

@@ -21,10 +21,11 @@ from pipelines import store, tracking
 from pipelines import train as stage
 from pipelines.cluster import connect
 from pipelines.evaluate import evaluate
+from pipelines.inputs import open_dataset
 from pipelines.params import Params
 from pipelines.snapshots import STATE
 from pipelines.store import StoreError
-from pipelines.train import open_dataset, run
+from pipelines.train import run
 from stylegan.checkpoint import load_networks
 from stylegan.files import sha256_of
 from stylegan.state import TrainState

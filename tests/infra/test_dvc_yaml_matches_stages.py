@@ -12,10 +12,10 @@ import torch
 import yaml
 
 from pipelines import ladder
+from pipelines.inputs import SECTIONS
 from pipelines.params import Params
 from pipelines.pretrained import FOLDER
 from pipelines.space import TRAINED
-from pipelines.train import SECTIONS
 from stylegan.config import Config
 from stylegan.data import ImageDataset
 from stylegan.state import TrainState

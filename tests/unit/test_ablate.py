@@ -17,10 +17,10 @@ from PIL import Image
 from pipelines import ablate, ablate_charts, ablate_report, ladder, plan
 from pipelines.ablate_report import Standing
 from pipelines.choices import rung_choices
+from pipelines.inputs import inputs_of
 from pipelines.journal import Journal
 from pipelines.ladder import Ladder
 from pipelines.params import Params, load
-from pipelines.train import run_folder
 from stylegan.config import ConfigError
 from stylegan.files import write_json
 from stylegan.strict import parse
@@ -275,7 +275,7 @@ def test_a_failing_row_is_reported_and_the_same_command_tries_it_alone_again(
     assert [record["status"] for record in records if record["kind"] == "status"] == ["FAILED", "FINISHED"]
     for each, rung in zip(found, LADDERS_ROWS.rows, strict=True):
         params = ladder.of_row(bench.params, LADDERS_ROWS, rung.name, lambda: 0)
-        folder = run_folder(params, bench.folder, bench.folder / "runs")
+        folder = inputs_of(params, bench.folder, bench.folder / "runs").folder
         assert each.run == folder.name
         (tags,) = (record["values"] for record, _ in Journal(folder).read(0) if "ladder" in record.get("values", ()))
         assert tags == {"ladder": "g", "ladder_record": "row", "ladder_row": rung.name, "ladder_run": table.name}

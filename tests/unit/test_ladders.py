@@ -10,13 +10,13 @@ import yaml
 
 from pipelines import ladder
 from pipelines.evaluate_worker import make_evaluator
+from pipelines.inputs import SECTIONS, open_dataset
 from pipelines.ladder import FIGURES, Ladder, of_row
 from pipelines.measures import metric_names
 from pipelines.params import Params, fingerprint, load
 from pipelines.prepare import prepare
 from pipelines.pretrained import start
 from pipelines.results import row as measured_row
-from pipelines.train import SECTIONS, open_dataset
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
 from stylegan.metrics.evaluator import Sweep

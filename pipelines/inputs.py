@@ -1,0 +1,104 @@
+"""What a run is made from, and the name that its hash gives it: parameters, archive, networks and the code."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import stylegan
+from pipelines.params import Params, fingerprint
+from pipelines.pretrained import pretrained_file
+from stylegan.config import ConfigError, colour_problems
+from stylegan.data import ArchiveError, ImageDataset
+from stylegan.files import sha256_of
+from stylegan.metrics.extractors import Extractor, load_extractor
+from stylegan.monitor import choose_reals
+
+SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train", "monitor")
+# The code that decides the weights; a change of it is a new run, as a changed parameter is.
+CODE = (
+    "augment", "data/arrays.py", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks", "ops",
+    "pyramid.py", "state.py", "step.py", "train.py", "transfer.py",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run is made from, and the folder of its state."""
+
+    dataset: ImageDataset
+    pretrained: Path | None
+    assets: Path
+    folder: Path
+
+
+def inputs_of(params: Params, root: Path, state: Path) -> Inputs:
+    """Find what lies below `root`; the run's folder is below `state`. Raises as `run`."""
+    dataset = open_dataset(root / "data" / "archive.zip", params)
+    pretrained, assets = pretrained_file(params, root), (root / "assets").absolute()
+    extractor = monitor_extractor(params, dataset, assets)
+    return Inputs(dataset, pretrained, assets, state / name_of(params, dataset.digest, pretrained, extractor))
+
+
+def open_dataset(archive: Path, params: Params) -> ImageDataset:
+    """The train split as the parameters ask for it
+
+    Raises ConfigError when its channels or its split are not what the augmentations need.
+    """
+    data = params.data
+    dataset = ImageDataset(
+        archive, use_labels=data.use_labels, xflip=data.xflip, split="train", max_images=data.max_images
+    )
+    problems = list(colour_problems(params, dataset.channels))
+    if params.augment.mode == "ada_rv" and not has_holdout(dataset):
+        problems.append(
+            f"augment.mode is ada_rv, which compares training images with held-out ones, but {archive} holds none out. "
+            "Prepare it with a higher prepare.holdout_fraction, or set augment.mode to ada."
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return dataset
+
+
+def has_holdout(dataset: ImageDataset) -> bool:
+    """Whether the archive holds images out"""
+    try:
+        dataset.holdout()
+    except ArchiveError:
+        return False
+    return True
+
+
+def monitor_extractor(params: Params, dataset: ImageDataset, assets: Path) -> Extractor | None:
+    """The network that sees what is measured while training; None where nothing is measured
+
+    Raises MetricError when there are too few images to measure with, FileNotFoundError where there are no weights.
+    """
+    config = params.monitor
+    if config.num_images == 0:
+        return None
+    choose_reals(dataset, config, params.train.seed)
+    try:
+        return load_extractor(config.extractor, config.extractor_input_size, assets)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"monitor.extractor is {config.extractor}: {error} The same holds for monitor.extractor, and with "
+            "monitor.num_images 0 and monitor.export last nothing is measured while training."
+        ) from None
+
+
+def code_digest() -> str:
+    """sha256 over the sources in CODE"""
+    root = Path(stylegan.__file__).parent
+    digest = hashlib.sha256()
+    for entry in CODE:
+        path = root / entry
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def name_of(params: Params, archive_sha256: str, pretrained: Path | None, extractor: Extractor | None) -> str:
+    """Name of a run: hash of everything that decides its weights, and which of them are exported"""
+    start_from = [] if pretrained is None else [sha256_of(pretrained)]
+    chosen_by = [] if extractor is None else [extractor.sha256]
+    return fingerprint(params, archive_sha256, code_digest(), *start_from, *chosen_by, sections=SECTIONS)
