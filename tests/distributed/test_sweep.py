@@ -173,3 +173,15 @@ def test_members_of_a_population_go_on_from_the_state_of_better_ones(make_tree: 
     before = table
     tree.sweep()
     assert tree.table() == before
+
+
+def test_optuna_draws_trials_and_a_second_run_draws_no_other(make_tree: Callable[..., Tree]) -> None:
+    pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[sweep]'")
+    space = f"sweep.space=[{{parameter: loss.r1_gamma, draw: loguniform, values: [0.001, 10.0]}}, {PSI}]"
+    tree = make_tree(space, "sweep.searcher=optuna", "sweep.num_trials=2", "sweep.max_concurrent_trials=1")
+    tree.sweep()
+    table = tree.table()
+    assert {row["status"] for row in table} == {"measured"}
+    assert len({row["run"] for row in table}) == len({row["loss.r1_gamma"] for row in table}) == 2
+    tree.sweep()
+    assert tree.table() == table
