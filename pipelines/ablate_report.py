@@ -11,7 +11,6 @@ stands under "against", which differs in what the ladder asks about; it means no
 are those of the highest resolution that all rows have, for larger maps have higher ones.
 """
 
-import csv
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from pipelines import ablate_charts, ablate_page
 from pipelines.ladder import FIGURES, Figures, Ladder, Rung
 from pipelines.measures import DISTANCES, distance_of, kind_of, short
 from pipelines.ticks import Row
-from stylegan.files import replacing
+from stylegan.files import write_bytes, write_csv
 
 SHOWN = (*DISTANCES, "precision", "recall", "ppl")  # metrics of the table for readers, in this order
 
@@ -118,10 +117,10 @@ def _quoted(name: str, label: str, data: str, figures: Figures) -> Cells:
 def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
     """Write everything into `folder`, and remove what an earlier table left there."""
     rows, quoted = measured_rows(found, ladder), published_rows(ladder)
-    _write_csv(folder / "table.csv", rows)
+    write_csv(folder / "table.csv", rows)
     if quoted:
-        _write_csv(folder / "published.csv", quoted)
-    _write(folder / "table.md", markdown(rows, quoted, ladder).encode())
+        write_csv(folder / "published.csv", quoted)
+    write_bytes(folder / "table.md", markdown(rows, quoted, ladder).encode())
     charts: dict[str, list[bytes]] = {}
     if (best := best_of(rows)) is not None:
         draw = ablate_charts.against_size if ladder.chart == "sizes" else ablate_charts.bars
@@ -130,16 +129,16 @@ def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
         charts["metrics"] = [draw(measured, shown_metrics(rows), dark=dark) for dark in (False, True)]
     if peaks := {each.rung.name: each.peaks for each in found if each.peaks}:
         levels = [(name, res, values) for name, own in peaks.items() for res, values in own.items()]
-        _write_csv(folder / "peaks.csv", [{"row": name, "resolution": res, **values} for name, res, values in levels])
+        write_csv(folder / "peaks.csv", [{"row": name, "resolution": res, **values} for name, res, values in levels])
         charts["peaks"] = [ablate_charts.peaks(peaks, dark=dark) for dark in (False, True)]
     for name, (light, _) in charts.items():
-        _write(folder / f"{name}.png", light)
+        write_bytes(folder / f"{name}.png", light)
     for name in {"metrics", "peaks"} - charts.keys():
         (folder / f"{name}.png").unlink(missing_ok=True)
     if not peaks:
         (folder / "peaks.csv").unlink(missing_ok=True)
     page = ablate_page.build(ladder, table(rows, best), published_table(quoted), problems(rows, ladder), charts)
-    _write(folder / "index.html", page.encode())
+    write_bytes(folder / "index.html", page.encode())
 
 
 def shown_metrics(rows: Sequence[Cells]) -> list[str]:
@@ -157,9 +156,8 @@ def problems(rows: Sequence[Cells], ladder: Ladder) -> list[str]:
 
 COSTS = {
     "delta": "delta", "against": "against", "snapshot_kimg": "kimg", "sec_per_kimg": "s/kimg", "workers": "workers",
-    "G_parameters": "parameters of G",
-    "D_parameters": "parameters of D", "memory_gb": "memory, GB", "peak_resolution": "peaks at",
-    "peak_median": "peak, median", "peak_p99_9": "peak, 99.9 %",
+    "G_parameters": "parameters of G", "D_parameters": "parameters of D", "memory_gb": "memory, GB",
+    "peak_resolution": "peaks at", "peak_median": "peak, median", "peak_p99_9": "peak, 99.9 %",
 }  # fmt: skip
 Table = tuple[list[str], list[tuple[bool, list[str]]]]  # heads; for each row whether it is the best, and its cells
 
@@ -223,16 +221,3 @@ def _piped(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in [heads, *rows]]
     lines = ["| " + " | ".join(row) + " |" for row in escaped]
     return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
-
-
-def _write_csv(path: Path, rows: Sequence[Cells]) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)

@@ -24,12 +24,8 @@ def ask(
     inside a function: then it travels as code.
     """
     remote = ray.remote(num_cpus=0, max_retries=0)(question)
-    asked = [
-        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            *arguments
-        )
-        for node in nodes
-    ]
+    there = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    asked = [remote.options(scheduling_strategy=strategy).remote(*arguments) for strategy in there]
     ray.wait(asked, num_returns=len(asked), timeout=limit_sec)
     return [_answer(reference) for reference in asked]
 

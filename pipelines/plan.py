@@ -129,7 +129,7 @@ def checked(choices: Choices) -> Params:
 
 
 def parameter_counts(params: Params) -> tuple[int, int]:
-    """Trainable parameters of G and D without labels"""
+    """Parameters of G and D without labels"""
     from pipelines import counts  # deferred: a wrong value is reported before torch is imported
 
     channels = CHANNELS[params.prepare.mode]

@@ -1,13 +1,12 @@
 """What was measured as the plain values of metrics.json (schema in evaluate.py), psi_sweep.csv and the console."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.evaluate_worker import SPLIT
+from stylegan import files
 from stylegan.data import ImageDataset
-from stylegan.files import replacing
 from stylegan.metrics.comparison import Details, Measured
 from stylegan.metrics.evaluator import Evaluator
 from stylegan.metrics.fid import singular_note
@@ -102,10 +101,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
            for end, bound in zip(("low", "high"), bounds, strict=True)}
         for row in rows
     ]  # fmt: skip
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(flat[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(flat)
+    files.write_csv(path, flat)
 
 
 def table(content: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@
 The best row has the lowest distance (KID, without it FID) of all trials and psi, and of equals the higher psi.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from pipelines import sweep_charts
 from pipelines.measures import Row, distance_of, label_of, metric_names, short
 from pipelines.params import Params, laid
 from pipelines.space import described
-from stylegan.files import replacing
+from stylegan.files import write_bytes, write_csv
 
 FIRST = ("run", "status", "kimg")  # columns before the parameters
 
@@ -76,17 +75,14 @@ def write(found: Sequence[Found], params: Params, folder: Path) -> None:
     """Write everything into `folder`, beginning with the table."""
     rows = rows_of(found)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with replacing(folder / "table.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    _write(folder / "table.md", markdown(found, rows, columns).encode())
+    write_csv(folder / "table.csv", rows)
+    write_bytes(folder / "table.md", markdown(found, rows, columns).encode())
     measured = [row for row in rows if row["status"] == "measured"]
     names, metric = [*found[0].drawn], distance_of(best_of(found)[1])
-    _write(folder / "target.png", sweep_charts.against_parameter(measured, names, metric))
-    _write(folder / "frontier.png", sweep_charts.frontiers(measured, names))
-    _write(folder / "parallel.png", sweep_charts.parallel(measured, names, metric))
-    _write(folder / "best.yaml", best_yaml(found, params).encode())
+    write_bytes(folder / "target.png", sweep_charts.against_parameter(measured, names, metric))
+    write_bytes(folder / "frontier.png", sweep_charts.frontiers(measured, names))
+    write_bytes(folder / "parallel.png", sweep_charts.parallel(measured, names, metric))
+    write_bytes(folder / "best.yaml", best_yaml(found, params).encode())
 
 
 def markdown(found: Sequence[Found], rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -117,8 +113,3 @@ def best_yaml(found: Sequence[Found], params: Params) -> str:
         f"# {reached}, the lowest of {len(found)} trials of {params.sweep.total_kimg:g} kimg.\n"
         "# `python -m pipelines.plan --from reports/sweep/best.yaml` writes these values into params.yaml.\n"
     ) + yaml.safe_dump(values, sort_keys=False)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)

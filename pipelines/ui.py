@@ -13,8 +13,6 @@ from urllib.error import URLError
 from urllib.parse import quote
 
 START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
-
-
 Mode = Literal["CHART", "ARTIFACT"]  # curves and parallel coordinates, or tables such as the pictures of seeds
 
 

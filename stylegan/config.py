@@ -47,8 +47,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _values_fit_together(self) -> Self:
         problems = [
-            *batch_problems(self), *_network_problems(self), *_growing_problems(self), *_msg_problems(self),
-            *_measurement_problems(self),
+            *batch_problems(self), *_network_problems(self), *_augment_problems(self), *_growing_problems(self),
+            *_msg_problems(self), *_measurement_problems(self),
         ]  # fmt: skip
         if problems:
             raise ValueError("\n".join(problems))
@@ -91,8 +91,7 @@ def worker_problems(train: TrainConfig, max_workers: int) -> Iterator[str]:
 
 
 def _network_problems(config: Config) -> Iterator[str]:
-    shorter, longer = sorted(sides(config.prepare.resolution))
-    augment, size = config.augment, spelt(config.prepare.resolution)
+    longer = max(sides(config.prepare.resolution))
     for name, channel_base in (
         ("generator", config.generator.channel_base),
         ("discriminator", config.discriminator.channel_base),
@@ -118,6 +117,16 @@ def _network_problems(config: Config) -> Iterator[str]:
                 f"train.precision is fp16, but {name}.conv_clamp is null: half precision ends at 65504, and the clamp "
                 f"keeps activations below. Set {name}.conv_clamp to 256, or train.precision to bf16."
             )
+    if config.data.use_labels and config.prepare.labels == "none":
+        yield (
+            "data.use_labels is true, but prepare.labels is none, so the archive has no labels. "
+            "Set prepare.labels to folders or file, or data.use_labels to false."
+        )
+
+
+def _augment_problems(config: Config) -> Iterator[str]:
+    shorter = min(sides(config.prepare.resolution))
+    augment, size = config.augment, spelt(config.prepare.resolution)
     if augment.p > augment.p_max:
         yield (
             f"augment.p starts at {augment.p}, above its cap augment.p_max = {augment.p_max}. "
@@ -140,11 +149,6 @@ def _network_problems(config: Config) -> Iterator[str]:
         )
     if config.prepare.mode == "LA":
         yield from colour_problems(config, num_channels=2)
-    if config.data.use_labels and config.prepare.labels == "none":
-        yield (
-            "data.use_labels is true, but prepare.labels is none, so the archive has no labels. "
-            "Set prepare.labels to folders or file, or data.use_labels to false."
-        )
 
 
 def colour_problems(config: Config, num_channels: int) -> Iterator[str]:
