@@ -19,7 +19,7 @@ from stylegan.networks.layers import (
     channels_at,
     dtype_at,
 )
-from stylegan.ops import downsample2d, setup_filter
+from stylegan.ops import downsample2d, fork_downsample2d, setup_filter
 from stylegan.pyramid import Resolution, plain, pyramid
 from stylegan.sections import DiscriminatorConfig
 
@@ -66,7 +66,7 @@ class DiscriminatorBlock(nn.Module):
         self.conv0 = Conv2dLayer(mid_channels + joined, mid_channels, 3, "lrelu", clamp=config.conv_clamp)
         self.conv1 = Conv2dLayer(mid_channels, out_channels, 3, "lrelu", down=2, clamp=config.conv_clamp)
         if config.architecture == "resnet":
-            self.skip = Conv2dLayer(mid_channels, out_channels, 1, "linear", bias=False, down=2)
+            self.skip = Conv2dLayer(mid_channels, out_channels, 1, "linear", bias=False)
 
     def forward(self, x: Tensor | None, img: Tensor | None) -> tuple[Tensor, Tensor | None]:
         x = None if x is None else x.to(self.dtype)
@@ -79,7 +79,8 @@ class DiscriminatorBlock(nn.Module):
         assert x is not None
         if self.architecture != "resnet":
             return self.conv1(self.conv0(x)), img
-        shortcut = self.skip(x, gain=math.sqrt(0.5))
+        x, small = fork_downsample2d(x, self.resample_filter)
+        shortcut = self.skip(small, gain=math.sqrt(0.5))
         return shortcut + self.conv1(self.conv0(x), gain=math.sqrt(0.5)), img
 
     def colours(self, img: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan.ops import bias_act, conv2d_resample, setup_filter
+from stylegan.ops import bias_act, conv2d_resample, kernels, setup_filter
 from stylegan.ops.bias_act import GAIN, Activation
 
 NoiseMode = Literal["random", "const", "none"]
@@ -94,9 +94,12 @@ class Conv2dLayer(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         weight = (self.weight * self.weight_gain).to(x.dtype)
+        clamp = None if self.clamp is None else self.clamp * gain
+        if kernels.handles("scale_bias_act", x):
+            x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down)
+            return bias_act(x, self.bias, self.act, gain=GAIN[self.act] * gain, clamp=clamp)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, bias=bias)
-        clamp = None if self.clamp is None else self.clamp * gain
         return bias_act(x, None, self.act, gain=GAIN[self.act] * gain, clamp=clamp)
 
 

@@ -6,7 +6,7 @@ N batch, I in-channels, O out-channels, k kernel, H W image.
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.ops.upfirdn2d import downsample2d, upfirdn2d, upsample2d
+from stylegan.ops.upfirdn2d import Quad, downsample2d, upfirdn2d, upsample2d
 
 
 def conv2d_resample(
@@ -30,8 +30,19 @@ def conv2d_resample(
     if k == 1:
         x = upsample2d(F.conv2d(x, weight), f, up)
     else:
-        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=up)
-        # The transposed convolution has padded k - 1 before and k - up after already.
-        pad = ((taps + up - 1) // 2 + k // 2 - (k - 1), (taps - up) // 2 + k // 2 - (k - up))
-        x = upfirdn2d(x, f, padding=(*pad, *pad), gain=up**2)
+        x = upfirdn2d(convolve(x, weight, up), f, padding=filter_padding(weight, f, up), gain=up**2)
     return x if bias is None else x + bias[:, None, None]
+
+
+def convolve(x: Tensor, weight: Tensor, up: int) -> Tensor:
+    """The 'same' convolution, transposed to upsample; what filters that is padded by filter_padding"""
+    if up > 1:
+        return F.conv_transpose2d(x, weight.transpose(0, 1), stride=up)
+    return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+
+def filter_padding(weight: Tensor, f: Tensor, up: int) -> Quad:
+    """Of the filter after a transposed convolution, which has padded k - 1 before and k - up after already"""
+    k, taps = weight.shape[-1], f.shape[-1]
+    before, after = (taps + up - 1) // 2 + k // 2 - (k - 1), (taps - up) // 2 + k // 2 - (k - up)
+    return before, after, before, after

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan.ops import kernels
+from stylegan.ops.kernels import differentiable
+
 SEPARABLE_TAPS = 8  # from this length on two 1-D passes cost less than one 2-D pass
 
 
@@ -59,6 +62,25 @@ def upsample2d(x: Tensor, f: Tensor, up: int = 2, flip_filter: bool = False) -> 
     return upfirdn2d(x, f, up=up, padding=(*pad, *pad), gain=up**2, flip_filter=flip_filter)
 
 
+def upsample2d_add(x: Tensor, f: Tensor, other: Tensor) -> Tensor:
+    """upsample2d(x) + other  x [N, C, H, W], f [f, f] an outer product, other [N, C, 2 H, 2 W]"""
+    if not kernels.handles("upfirdn2d", x):
+        return upsample2d(x, f.sum(dim=0)) + other  # one factor filters the few channels of an image faster
+    taps = f.shape[-1]
+    pad = ((taps + 1) // 2, (taps - 2) // 2)
+    return _resample(x, f, (2, 2), (1, 1), (*pad, *pad), 4, False, other)
+
+
+def fork_downsample2d(x: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+    """x itself, and x at half the size; joins the gradients of both in one pass  [N, C, H, W] -> x, [N, C, H/2, W/2]"""
+    if not kernels.handles("upfirdn2d", x):
+        return x, downsample2d(x, f)
+    taps = f.shape[-1]
+    pad = ((taps - 1) // 2, (taps - 2) // 2)
+    found: tuple[Tensor, Tensor] = _Fork.apply(x, f, (*pad, *pad))  # type: ignore[no-untyped-call]
+    return found
+
+
 def downsample2d(x: Tensor, f: Tensor, down: int = 2, flip_filter: bool = False) -> Tensor:
     """[N, C, H, W] -> [N, C, H / down, W / down], centred"""
     taps = f.shape[-1]
@@ -84,10 +106,14 @@ Pair = tuple[int, int]
 Quad = tuple[int, int, int, int]
 
 
-def _resample(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
+def _resample(
+    x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool, other: Tensor | None = None
+) -> Tensor:
+    """upfirdn2d of one 2-D filter, plus `other`"""
     if up == down == (1, 1) and pad == (0, 0, 0, 0) and f.shape == (1, 1):
-        return x * (f[0, 0] * gain)
-    out: Tensor = _Upfirdn2d.apply(x, f, up, down, pad, gain, flip)  # type: ignore[no-untyped-call]
+        out = x * (f[0, 0] * gain)
+        return out if other is None else out + other
+    out = _Upfirdn2d.apply(x, f, other, up, down, pad, gain, flip)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -99,30 +125,68 @@ class _Upfirdn2d(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, f: Tensor, other: Tensor | None, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool
+    ) -> Tensor:
         ctx.save_for_backward(f)
         ctx.args = (up, down, pad, gain, flip)
         ctx.in_size = x.shape[2:]
-        out = _filter(x, f, up, down, pad, gain, flip)
+        out = _filter(x, f, up, down, pad, gain, flip, other)
         ctx.out_size = out.shape[2:]
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (f,) = ctx.saved_tensors
-        up, down, pad, gain, flip = ctx.args
-        (in_h, in_w), (out_h, out_w), (fh, fw) = ctx.in_size, ctx.out_size, f.shape
-        adjoint_pad = (
-            fw - 1 - pad[0],
-            in_w * up[0] - out_w * down[0] + pad[0] - up[0] + 1,
-            fh - 1 - pad[2],
-            in_h * up[1] - out_h * down[1] + pad[2] - up[1] + 1,
-        )
-        grad_x = _resample(grads[0], f, down, up, adjoint_pad, gain, not flip)
-        return grad_x, None, None, None, None, None, None
+        grad_x = adjoint(grads[0], f, *ctx.args, ctx.in_size, ctx.out_size) if ctx.needs_input_grad[0] else None
+        return grad_x, None, grads[0] if ctx.needs_input_grad[2] else None, None, None, None, None, None
 
 
-def _filter(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
+def adjoint(
+    grad: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool, in_size: Sequence[int],
+    out_size: Sequence[int], other: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Gradient of upfirdn2d's input of in_size from that of its result of out_size, both (H, W), plus `other`"""
+    (in_h, in_w), (out_h, out_w), (fh, fw) = in_size, out_size, f.shape
+    adjoint_pad = (
+        fw - 1 - pad[0],
+        in_w * up[0] - out_w * down[0] + pad[0] - up[0] + 1,
+        fh - 1 - pad[2],
+        in_h * up[1] - out_h * down[1] + pad[2] - up[1] + 1,
+    )
+    return _resample(grad, f, down, up, adjoint_pad, gain, not flip, other)
+
+
+class _Fork(torch.autograd.Function):
+    """Of a tensor that is used as it is and at half the size."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, f: Tensor, pad: Quad) -> tuple[Tensor, Tensor]:
+        out = _filter(x, f, (1, 1), (2, 2), pad, 1, False, None)
+        ctx.save_for_backward(f)
+        ctx.args = (pad, x.shape[2:], out.shape[2:])
+        ctx.set_materialize_grads(False)
+        return x.view_as(x), out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None, None]:
+        same, small = grads
+        if small is None:
+            return same, None, None
+        (f,), (pad, in_size, out_size) = ctx.saved_tensors, ctx.args
+        return adjoint(small, f, (1, 1), (2, 2), pad, 1, False, in_size, out_size, same), None, None
+
+
+def _filter(
+    x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool, other: Tensor | None
+) -> Tensor:
+    if kernels.handles("upfirdn2d", x) and 1 in (up[0], down[0]) and 1 in (up[1], down[1]):
+        return differentiable.upfirdn2d(x, f, other, up, down, pad, gain, flip)
+    out = _filter_stock(x, f, up, down, pad, gain, flip)
+    return out if other is None else out + other
+
+
+def _filter_stock(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
     along_x = f.shape[0] == up[1] == down[1] == 1 and 1 in (up[0], down[0]) and not any(pad[2:])
     along_y = f.shape[1] == up[0] == down[0] == 1 and 1 in (up[1], down[1]) and not any(pad[:2])
     in_rows = x.device.type == "cpu" and not torch.compiler.is_exporting()  # files should not depend on this device

@@ -1,0 +1,9 @@
+"""Triton kernels behind the operations, chosen by device: stock torch stays for every other device and as the reference.
+
+Nothing here is compiled by the user: torch's CUDA wheels bring Triton. Each kernel is tried once per device against the
+stock operation; one that fails or differs is reported by name and left out.
+"""
+
+from stylegan.ops.kernels.choice import Mode, handles, prepare, using
+
+__all__ = ["Mode", "handles", "prepare", "using"]

@@ -1,0 +1,160 @@
+"""The kernels as functions that autograd knows: each derivative is a kernel too, also those of R1 and path length.
+
+N batch, C channels, H W image.
+"""
+
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from stylegan.ops.kernels import library as library  # defines torch.ops.stylegan
+
+Optional: TypeAlias = Tensor | None
+Activation: TypeAlias = tuple[float, float, float | None]  # slope, gain, clamp
+LINEAR: Activation = (1.0, 1.0, None)
+
+
+def scale_bias_act(
+    x: Tensor, scale: Optional, noise: Optional, strength: Optional, bias: Optional, activation: Activation
+) -> Tensor:
+    """clamp(gain * lrelu(x * scale + noise * strength + bias))
+
+    x [N, C, H, W], scale [N, C], noise [N or 1, 1, H, W], strength [], bias [C] -> [N, C, H, W]
+    """
+    out: Tensor = _ScaleBiasAct.apply(x, scale, noise, strength, bias, activation)  # type: ignore[no-untyped-call]
+    return out
+
+
+def modulate(x: Tensor, styles: Tensor) -> Tensor:
+    """x [N, C, H, W] times styles [N, C]"""
+    out: Tensor = _Modulate.apply(x, styles)  # type: ignore[no-untyped-call]
+    return out
+
+
+def upfirdn2d(
+    x: Tensor, f: Tensor, other: Optional, up: tuple[int, int], down: tuple[int, int], padding: tuple[int, int, int, int],
+    gain: float, flip: bool, scale: Optional = None, noise: Optional = None, strength: Optional = None,
+    bias: Optional = None, activation: Activation = LINEAR,
+) -> Tensor:  # fmt: skip
+    """scale_bias_act of upfirdn2d(x) + other, in one pass. Not differentiable itself: see the functions that call it."""
+    after = (scale, noise, strength, bias)
+    out: Tensor = torch.ops.stylegan.upfirdn2d(x, f, other, *after, up, down, padding, gain, flip, *activation)
+    return out
+
+
+class _ScaleBiasAct(torch.autograd.Function):
+    """Keeps its result only: the activation's derivative follows from that, and what it was applied to as well."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, scale: Optional, noise: Optional, strength: Optional, bias: Optional,
+        activation: Activation,
+    ) -> Tensor:  # fmt: skip
+        out: Tensor = torch.ops.stylegan.scale_bias_act(x, scale, noise, strength, bias, *activation)
+        ctx.save_for_backward(out, scale, noise, strength, bias)
+        ctx.activation = activation
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        _, needs_scale, _, needs_strength, needs_bias, _ = ctx.needs_input_grad
+        wants = (needs_scale, needs_bias, needs_strength)
+        grad_x, of_scale, of_bias, of_strength = gradients(grads[0], *ctx.saved_tensors, ctx.activation, False, wants)
+        return grad_x, of_scale, None, of_strength, of_bias, None
+
+
+class _Modulate(torch.autograd.Function):
+    """Keeps its input, which whatever made it keeps as well; its result would not tell x where a style is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, styles: Tensor) -> Tensor:
+        ctx.save_for_backward(x, styles)
+        out: Tensor = torch.ops.stylegan.scale_bias_act(x, styles, None, None, None, *LINEAR)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, styles = ctx.saved_tensors
+        wants = (ctx.needs_input_grad[1], False, False)
+        grad_x, of_styles, _, _ = gradients(grads[0], x, styles, None, None, None, LINEAR, True, wants)
+        return grad_x, of_styles
+
+
+def gradients(
+    grad: Tensor, kept: Tensor, scale: Optional, noise: Optional, strength: Optional, bias: Optional,
+    activation: Activation, is_input: bool, wants: tuple[bool, bool, bool],
+) -> tuple[Tensor, Optional, Optional, Optional]:  # fmt: skip
+    """Gradients of x, scale [N, C], bias [C] and strength [] of scale_bias_act; the last three where wanted.
+
+    kept: its result, or where is_input x itself
+    """
+    found: tuple[Tensor, Optional, Optional, Optional] = _Gradients.apply(  # type: ignore[no-untyped-call]
+        grad, kept, scale, noise, strength, bias, activation, is_input, wants
+    )
+    return found
+
+
+class _Gradients(torch.autograd.Function):
+    """Piecewise linear in grad, and through the sum that makes the gradient of scale, in x.
+
+    Where the result was kept, x is (result / slope - noise * strength - bias) / scale in that.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: Tensor, kept: Tensor, scale: Optional, noise: Optional, strength: Optional, bias: Optional,
+        activation: Activation, is_input: bool, wants: tuple[bool, bool, bool],
+    ) -> tuple[Optional, ...]:  # fmt: skip
+        after = (scale, noise, strength, bias)
+        # Derivatives of the gradient of scale need the other sums as well.
+        sums_of = (wants[0], wants[1] or wants[0] and bias is not None, wants[2] or wants[0] and noise is not None)
+        grad_x, sums = torch.ops.stylegan.scale_bias_act_backward(grad, kept, *after, *activation, is_input, sums_of)
+        of_scale = None
+        if wants[0]:
+            of_scale = sums[0] if is_input else sums[0] / scale
+        ctx.save_for_backward(grad, kept, *after, of_scale, sums)
+        ctx.activation, ctx.is_input = activation, is_input
+        ctx.set_materialize_grads(False)
+        return grad_x, of_scale, sums[1].sum(dim=0) if wants[1] else None, sums[2].sum() if wants[2] else None
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Optional) -> tuple[Optional, ...]:
+        above, for_scale, for_bias, for_strength = grads
+        grad, kept, scale, noise, strength, bias, of_scale, sums = ctx.saved_tensors
+        after, activation = (scale, noise, strength, bias), ctx.activation
+        grad_grad = grad_kept = grad_scale = grad_strength = grad_bias = None
+        if scale is not None and (above is not None or for_scale is not None):
+            weight = torch.zeros_like(scale) if for_scale is None else for_scale
+            grad_grad, grad_kept, grad_scale = torch.ops.stylegan.scale_bias_act_double_backward(
+                above, weight, grad, kept, *after, *activation, ctx.is_input
+            )
+            if for_scale is not None and not ctx.is_input:
+                weight = for_scale / scale
+                grad_scale = grad_scale - weight * of_scale
+                grad_bias = None if bias is None else -(weight * sums[1]).sum(dim=0)
+                grad_strength = None if noise is None else -(weight * sums[2]).sum()
+        elif above is not None:
+            grad_grad = _times_slope(above, kept, activation)
+        for term in _broadcast_terms(for_bias, for_strength, noise, kept):
+            more = _times_slope(term, kept, activation)
+            grad_grad = more if grad_grad is None else grad_grad + more
+        return grad_grad, grad_kept, grad_scale, None, grad_strength, grad_bias, None, None, None
+
+
+def _times_slope(x: Tensor, kept: Tensor, activation: Activation) -> Tensor:
+    """The activation's derivative times x"""
+    nothing = (None, None, None, None)
+    out: Tensor
+    out, _ = torch.ops.stylegan.scale_bias_act_backward(x, kept, *nothing, *activation, False, (False, False, False))
+    return out
+
+
+def _broadcast_terms(for_bias: Optional, for_strength: Optional, noise: Optional, like: Tensor) -> list[Tensor]:
+    """What the gradients of bias and strength pass on to every pixel"""
+    terms = [] if for_bias is None else [for_bias[:, None, None]]
+    if for_strength is not None and noise is not None:
+        terms.append(for_strength * noise)
+    return [term.to(like.dtype).expand_as(like) for term in terms]
