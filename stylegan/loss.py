@@ -95,7 +95,8 @@ def path_length_penalty(
     penalty the gradient flows through its newest term, as in the published training.
     """
     h, w = gen_img.shape[2:]
-    y = torch.randn_like(gen_img) / math.sqrt(h * w) if noise is None else noise
+    # Not randn_like: which pixel gets which number would depend on the layout of gen_img in memory.
+    y = torch.randn(gen_img.shape, device=gen_img.device) / math.sqrt(h * w) if noise is None else noise
     (grad,) = torch.autograd.grad((gen_img * y).sum(), ws, create_graph=True)
     pl_lengths = grad.square().sum(dim=2).mean(dim=1).sqrt()
     new_mean = pl_mean.lerp(pl_lengths.mean(), pl_decay)

@@ -30,8 +30,9 @@ def adain(x: Tensor, styles: Tensor) -> Tensor:
 
 
 class AdaInLayer(nn.Module):
-    """3x3 convolution, noise, bias, leaky ReLU, AdaIN.  x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]
+    """3x3 convolution, noise, bias, leaky ReLU, AdaIN.  x [N, I, H, W], styles [N, 2 O] -> [N, O, H * up, W * up]
 
+    styles: what `affine` makes of w.
     Without a convolution where in_channels is 0: what follows the constant, x [N, O, H, W].
     Weights scale noise for each map; all begin as in Karras et al. 2019, App. C: y_s at 1, noise, bias and y_b at 0.
     """
@@ -56,7 +57,7 @@ class AdaInLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros(out_channels))
             self.register_buffer("noise_const", torch.randn(size))
 
-    def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, styles: Tensor, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
         if self.in_channels:
             weight = (self.weight * self.weight_gain).to(x.dtype)
             x = conv2d_resample(x, weight, self.resample_filter, up=self.up)
@@ -64,5 +65,5 @@ class AdaInLayer(nn.Module):
         if noise is not None:
             x = x + (noise * self.noise_strength[:, None, None]).to(x.dtype)
         x = bias_act(x, self.bias, "lrelu", gain=GAIN["lrelu"], clamp=self.clamp)
-        x = adain(x, self.affine(w))
+        x = adain(x, styles)
         return x if gain == 1 else x * gain

@@ -3,8 +3,9 @@
 N batch, C image channels, I in-channels, O out-channels, H W image, L = num_ws.
 """
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,14 @@ from stylegan.networks.layers import (
     Conv2dLayer,
     FullyConnected,
     MappingNetwork,
+    apply_each,
     at_least_fp32,
     channels_at,
     dtype_at,
     noise_image,
 )
 from stylegan.networks.layers import NoiseMode as NoiseMode
-from stylegan.ops import bias_act, modulated_conv2d, setup_filter, style_layer, upsample2d_add
+from stylegan.ops import bias_act, kernels, mix_maps, modulated_conv2d, setup_filter, style_layer, upsample2d_add
 from stylegan.ops.bias_act import GAIN
 from stylegan.pyramid import Pyramid, Resolution, plain, pyramid
 from stylegan.sections import GeneratorConfig
@@ -41,7 +43,10 @@ def truncate(ws: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, leaky ReLU.  x [N, I, H, W], w [N, w_dim] -> [N, O, H * up, W * up]"""
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU.  x [N, I, H, W], styles [N, I] -> [N, O, H * up, W * up]
+
+    styles: what `affine` makes of w.
+    """
 
     noise_const: Tensor
     resample_filter: Tensor
@@ -60,8 +65,7 @@ class SynthesisLayer(nn.Module):
             self.register_buffer("noise_const", torch.randn(size))
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
 
-    def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
-        styles = self.affine(w)
+    def forward(self, x: Tensor, styles: Tensor, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
         noise = noise_image(x, self.noise_const if self.use_noise else None, noise_mode)
         return style_layer(
             x, self.weight, styles, self.resample_filter, noise, self.noise_strength if self.use_noise else None,
@@ -81,9 +85,11 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(img_channels))
         self.weight_gain = 1 / math.sqrt(in_channels)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        styles = self.affine(w) * self.weight_gain
-        x = modulated_conv2d(x, self.weight, styles, demodulate=False)
+    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
+        if kernels.handles("scale_bias_act", x):
+            x = mix_maps(x, self.weight * self.weight_gain, styles)
+        else:
+            x = modulated_conv2d(x, self.weight, styles * self.weight_gain, demodulate=False)
         return bias_act(x, self.bias, "linear", clamp=self.clamp)
 
 
@@ -123,22 +129,29 @@ class SynthesisBlock(nn.Module):
         if self.is_resnet:
             self.skip = Conv2dLayer(in_channels, out_channels, 1, "linear", bias=False, up=2)
 
+    @property
+    def styled(self) -> list[SynthesisLayer | AdaInLayer | ToRGB]:
+        """Layers that take styles, in the order of their w"""
+        first = [] if self.in_channels == 0 and not self.is_adain else [self.conv0 if self.in_channels else self.style]
+        return [*first, self.conv1, *([self.torgb] if self.num_torgb and not self.is_adain else [])]
+
     def forward(
-        self, x: Tensor | None, img: Tensor | None, ws: Tensor, mode: NoiseMode
+        self, x: Tensor | None, img: Tensor | None, styles: Sequence[Tensor], mode: NoiseMode
     ) -> tuple[Tensor, Tensor | None]:
-        """x [N, I, H/2, W/2], img [N, C, H/2, W/2], ws [N, num_conv + num_torgb, w_dim] -> x [N, O, H, W], img"""
+        """x [N, I, H/2, W/2], img [N, C, H/2, W/2], styles of each layer of `styled` -> x [N, O, H, W], img"""
         if x is None:
-            x = self.const.to(self.dtype).expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-            x = self.style(x, ws[:, 0], mode) if self.is_adain else x
-            x = self.conv1(x, ws[:, self.num_conv - 1], mode)
+            n = len(styles[0])
+            x = self.const.to(self.dtype).expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = self.style(x, styles[0], mode) if self.is_adain else x
+            x = self.conv1(x, styles[self.num_conv - 1], mode)
         else:
             x = x.to(self.dtype)
             shortcut = self.skip(x, gain=math.sqrt(0.5)) if self.is_resnet else None
-            x = self.conv0(x, ws[:, 0], mode)
-            x = self.conv1(x, ws[:, 1], mode, gain=math.sqrt(0.5) if self.is_resnet else 1.0)
+            x = self.conv0(x, styles[0], mode)
+            x = self.conv1(x, styles[1], mode, gain=math.sqrt(0.5) if self.is_resnet else 1.0)
             x = x if shortcut is None else shortcut + x
         if self.num_torgb:
-            rgb = at_least_fp32(self.torgb(x) if self.is_adain else self.torgb(x, ws[:, self.num_conv]))
+            rgb = at_least_fp32(self.torgb(x) if self.is_adain else self.torgb(x, styles[self.num_conv]))
             img = rgb if img is None else upsample2d_add(img, self.resample_filter, rgb)
         return x, img
 
@@ -203,15 +216,20 @@ class SynthesisNetwork(nn.Module):
             images.append(rgb)
         return [img for img in images if img is not None]
 
-    def _blocks(self, ws: Tensor) -> Iterator[tuple[SynthesisBlock, Tensor]]:
-        """Blocks from the lowest resolution to that reached, each with its styles"""
+    def _blocks(self, ws: Tensor) -> Iterator[tuple[SynthesisBlock, Sequence[Tensor]]]:
+        """Blocks from the lowest resolution to that reached, each with the styles of its layers"""
         count = len(self.block_resolutions) if self.level is None else math.ceil(self.level) + 1
-        first = 0
-        for res in self.block_resolutions[:count]:
-            block: SynthesisBlock = getattr(self, f"b{res}")
-            # torgb shares the style of the next block's first layer, so blocks overlap by one.
-            yield block, ws[:, first : first + block.num_conv + block.num_torgb]
+        blocks: list[SynthesisBlock] = [getattr(self, f"b{res}") for res in self.block_resolutions[:count]]
+        rows = ws.unbind(dim=1)  # at once, for one backward pass that joins their gradients
+        layers, inputs, first = [], [], 0
+        for block in blocks:
+            # torgb shares the w of the next block's first layer, so blocks overlap by one.
+            layers += [layer.affine for layer in block.styled]
+            inputs += rows[first : first + len(block.styled)]
             first += block.num_conv
+        styles = iter(apply_each(layers, inputs))
+        for block in blocks:
+            yield block, list(itertools.islice(styles, len(block.styled)))
 
 
 class Generator(nn.Module):

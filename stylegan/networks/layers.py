@@ -4,6 +4,7 @@ N batch, I in-channels, O out-channels, k kernel, H W image, L = num_ws.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from stylegan.ops import bias_act, conv2d_resample, kernels, setup_filter
 from stylegan.ops.bias_act import GAIN, Activation
+from stylegan.ops.kernels.differentiable import prepare_weight
 
 NoiseMode = Literal["random", "const", "none"]
 RESAMPLE_TAPS = (1.0, 3.0, 3.0, 1.0)  # the papers' low-pass filter
@@ -63,8 +65,27 @@ class FullyConnected(nn.Module):
         self.bias_gain = lr_multiplier
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        if kernels.handles("scale_bias_act", x):
+            x = torch.addmm(self.bias, x, self.weight.t(), beta=self.bias_gain, alpha=self.weight_gain)
+        else:
+            x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
         return bias_act(x, None, self.act, gain=GAIN[self.act])
+
+
+def apply_each(layers: Sequence[FullyConnected], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Each linear layer on its own input [N, I]; on a GPU those of equal width as one batch of products"""
+    if not layers or not kernels.handles("scale_bias_act", inputs[0]):
+        return [layer(x) for layer, x in zip(layers, inputs, strict=True)]
+    results: dict[int, Tensor] = {}
+    widths = [layer.weight.shape for layer in layers]
+    for width in dict.fromkeys(widths):
+        group = [index for index, other in enumerate(widths) if other == width]
+        weights = torch.stack([layers[index].weight for index in group]).transpose(1, 2)  # [G, I, O]
+        biases = torch.stack([layers[index].bias for index in group])[:, None]  # [G, 1, O]
+        x = torch.stack([inputs[index] for index in group])  # [G, N, I]
+        outputs = torch.baddbmm(biases, x, weights, alpha=layers[group[0]].weight_gain)
+        results |= zip(group, outputs.unbind(), strict=True)
+    return [results[index] for index in range(len(layers))]
 
 
 class Conv2dLayer(nn.Module):
@@ -93,14 +114,21 @@ class Conv2dLayer(nn.Module):
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        weight = (self.weight * self.weight_gain).to(x.dtype)
         clamp = None if self.clamp is None else self.clamp * gain
-        if kernels.handles("scale_bias_act", x):
-            x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down)
-            return bias_act(x, self.bias, self.act, gain=GAIN[self.act] * gain, clamp=clamp)
+        if kernels.handles("prepare_weight", x):
+            return self._forward_prepared(x, GAIN[self.act] * gain, clamp)
+        weight = (self.weight * self.weight_gain).to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, bias=bias)
         return bias_act(x, None, self.act, gain=GAIN[self.act] * gain, clamp=clamp)
+
+    def _forward_prepared(self, x: Tensor, gain: float, clamp: float | None) -> Tensor:
+        weight_gain = self.weight_gain
+        if self.bias is None and self.act == "linear" and clamp is None and x.dtype != torch.float32:
+            weight_gain, gain = weight_gain * gain, 1.0  # float32 keeps the published order
+        weight, _ = prepare_weight(self.weight, x.dtype, gain=weight_gain, transposed=self.up > 1)
+        x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down)
+        return bias_act(x, self.bias, self.act, gain=gain, clamp=clamp)
 
 
 class MappingNetwork(nn.Module):

@@ -2,7 +2,7 @@
 
 from stylegan.ops.bias_act import bias_act
 from stylegan.ops.conv2d_resample import conv2d_resample
-from stylegan.ops.modulated_conv2d import modulated_conv2d, style_layer
+from stylegan.ops.modulated_conv2d import mix_maps, modulated_conv2d, style_layer
 from stylegan.ops.upfirdn2d import (
     downsample2d,
     fork_downsample2d,
@@ -17,6 +17,7 @@ __all__ = [
     "conv2d_resample",
     "downsample2d",
     "fork_downsample2d",
+    "mix_maps",
     "modulated_conv2d",
     "setup_filter",
     "style_layer",

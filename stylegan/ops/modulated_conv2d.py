@@ -53,20 +53,48 @@ def style_layer(
     return scale_bias_act(x, dcoefs, noise, noise_strength, bias, act, gain=gain, clamp=clamp)
 
 
-def _convolve(
-    x: Tensor, weight: Tensor, styles: Tensor, up: int, demodulate: bool
-) -> tuple[Tensor, Tensor | None]:
+def mix_maps(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
+    """A modulated 1x1 convolution to a few maps, without demodulation, as one product of matrices for each image
+
+    x [N, I, H, W], weight [O, I, 1, 1], styles [N, I] -> [N, O, H, W] in float32. Reads x once, where the scaling of it
+    would read and write it first. Maps are made in eights, which the tensor cores of a GPU want.
+    """
+    n, _, h, w = x.shape
+    o = len(weight)
+    kernels = F.pad(weight[:, :, 0, 0], (0, 0, 0, -o % 8))[None] * styles[:, None]  # [N, O, I]
+    rows = x.permute(0, 2, 3, 1).reshape(n, h * w, -1)
+    maps = torch.bmm(rows, kernels.to(x.dtype).transpose(1, 2))[:, :, :o].float()
+    return maps.reshape(n, h, w, o).permute(0, 3, 1, 2)
+
+
+def _convolve(x: Tensor, weight: Tensor, styles: Tensor, up: int, demodulate: bool) -> tuple[Tensor, Tensor | None]:
     """The convolution before its filter, and the factors [N, O] that demodulate it"""
+    if kernels.handles("prepare_weight", x):
+        return _convolve_prepared(x, weight, styles, up, demodulate)
     if x.dtype == torch.float16 and demodulate:
         weight, styles = _within_half(weight, styles)
-    if kernels.handles("scale_bias_act", x):
-        x = differentiable.modulate(x, styles)
-    else:
-        x = x * styles.to(x.dtype)[:, :, None, None]
+    x = x * styles.to(x.dtype)[:, :, None, None]
     x = convolve(x, weight.to(x.dtype), up)
-    if not demodulate:
-        return x, None
-    return x, (styles.square() @ weight.square().sum(dim=(2, 3)).t() + 1e-8).rsqrt()  # Eq. 3
+    return x, _dcoefs(styles, weight.square().sum(dim=(2, 3))) if demodulate else None
+
+
+def _convolve_prepared(
+    x: Tensor, weight: Tensor, styles: Tensor, up: int, demodulate: bool
+) -> tuple[Tensor, Tensor | None]:
+    within_half = x.dtype == torch.float16 and demodulate
+    prepared, squares = differentiable.prepare_weight(
+        weight, x.dtype, gain=1 / math.sqrt(weight[0].numel()) if within_half else 1.0, normalizes=within_half,
+        wants_squares=demodulate, transposed=up > 1,
+    )  # fmt: skip
+    dcoefs = None
+    if demodulate:
+        styles, dcoefs = differentiable.demodulate(styles, squares, normalizes=within_half)
+    return convolve(differentiable.modulate(x, styles), prepared, up), dcoefs
+
+
+def _dcoefs(styles: Tensor, squares: Tensor) -> Tensor:
+    """1 / norm of each image's kernels (Eq. 3)  styles [N, I], squares of the weights [O, I] -> [N, O]"""
+    return (styles.square() @ squares.t() + 1e-8).rsqrt()
 
 
 def _within_half(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,10 +120,13 @@ class _FilterScaleBiasAct(torch.autograd.Function):
         out = differentiable.upfirdn2d(x, f, None, (1, 1), (1, 1), padding, fir_gain, False, *after, activation)
         ctx.save_for_backward(f, out, *after)
         ctx.args = (padding, fir_gain, activation, x.shape[2:])
+        ctx.set_materialize_grads(False)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grads[0] is None:
+            return (None,) * 9
         f, out, *after = ctx.saved_tensors
         padding, fir_gain, activation, in_size = ctx.args
         wants = (ctx.needs_input_grad[4], ctx.needs_input_grad[7], ctx.needs_input_grad[6])

@@ -133,10 +133,13 @@ class _Upfirdn2d(torch.autograd.Function):
         ctx.in_size = x.shape[2:]
         out = _filter(x, f, up, down, pad, gain, flip, other)
         ctx.out_size = out.shape[2:]
+        ctx.set_materialize_grads(False)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grads[0] is None:
+            return (None,) * 8
         (f,) = ctx.saved_tensors
         grad_x = adjoint(grads[0], f, *ctx.args, ctx.in_size, ctx.out_size) if ctx.needs_input_grad[0] else None
         return grad_x, None, grads[0] if ctx.needs_input_grad[2] else None, None, None, None, None, None

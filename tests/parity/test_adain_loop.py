@@ -44,7 +44,7 @@ def test_a_style_block_is_convolution_noise_bias_leaky_relu_and_adain(
     y = torch.nn.functional.leaky_relu(y, 0.2) * np.sqrt(2)
     styles = w @ layer.affine.weight.t() / np.sqrt(5) + layer.affine.bias
     inner = (..., slice(2, -2), slice(2, -2)) if up == 2 else ...  # the border of zeros is filtered before or after
-    got = layer(x, w, "const")
+    got = layer(x, layer.affine(w), "const")
     expected = adain(y, styles)
     if up == 2:  # so that the border does not count in the statistics either
         got, expected = (adain(z[inner], torch.cat([torch.ones(2, 4), torch.zeros(2, 4)], 1)) for z in (got, expected))

@@ -44,6 +44,113 @@ def upfirdn2d(
     return out
 
 
+def prepare_weight(
+    weight: Tensor, dtype: torch.dtype, *, gain: float = 1.0, normalizes: bool = False, wants_squares: bool = False,
+    transposed: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """weight [O, I, k, k] times gain, in the precision and layout of a convolution, and sums of its squares [O, I]
+
+    normalizes: divides each kernel by its largest element, through which no gradient flows.
+    transposed: of the layout that a transposed convolution reads.
+    """
+    out, squares = _PrepareWeight.apply(  # type: ignore[no-untyped-call]
+        weight, gain, normalizes, wants_squares, transposed, dtype
+    )
+    return out, squares
+
+
+def demodulate(styles: Tensor, squares: Tensor, *, normalizes: bool) -> tuple[Tensor, Tensor]:
+    """Styles [N, I], and demodulation factors 1 / norm of each image's kernels [N, O] (Karras et al. 2020, Eq. 3)
+
+    squares [O, I]: of the weights, summed over the kernel. normalizes: divides each image's styles by their largest,
+    through which no gradient flows.
+    """
+    scaled, dcoefs = _Demodulate.apply(styles, squares, normalizes)  # type: ignore[no-untyped-call]
+    return scaled, dcoefs
+
+
+class _PrepareWeight(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, gain: float, normalizes: bool, wants_squares: bool, transposed: bool,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        out, squares, factors = torch.ops.stylegan.prepare_weight(
+            weight, gain, normalizes, wants_squares, transposed, dtype
+        )
+        ctx.save_for_backward(weight, factors)
+        ctx.set_materialize_grads(False)
+        return out, squares
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Optional) -> tuple[Optional, ...]:
+        (grad, grad_squares), (weight, factors) = grads, ctx.saved_tensors
+        if grad is None and grad_squares is None:
+            return None, None, None, None, None, None
+        if not torch.is_grad_enabled():
+            grad_weight = torch.ops.stylegan.prepare_weight_backward(grad, grad_squares, weight, factors)
+            return grad_weight, None, None, None, None, None
+        factor = factors[:, None, None, None]
+        total = torch.zeros_like(weight) if grad is None else factor * grad.to(weight.dtype)
+        if grad_squares is not None:
+            total = total + 2 * factor**2 * weight * grad_squares[:, :, None, None]
+        return total, None, None, None, None, None
+
+
+class _Demodulate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, styles: Tensor, squares: Tensor, normalizes: bool) -> tuple[Tensor, Tensor]:
+        scaled, dcoefs, factors = torch.ops.stylegan.demodulate(styles, squares, normalizes)
+        ctx.save_for_backward(scaled, squares, dcoefs, factors)
+        ctx.set_materialize_grads(False)
+        return scaled, dcoefs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Optional) -> tuple[Optional, Optional, None]:
+        (grad_scaled, grad_dcoefs), (scaled, squares, dcoefs, factors) = grads, ctx.saved_tensors
+        if grad_dcoefs is None:
+            return None if grad_scaled is None else grad_scaled * factors[:, None], None, None
+        grad_styles, grad_squares = _DemodulateGradients.apply(
+            grad_scaled, grad_dcoefs, scaled, squares, dcoefs, factors
+        )
+        return grad_styles, grad_squares, None
+
+
+class _DemodulateGradients(torch.autograd.Function):
+    """Of styles: factor * (grad_scaled + 2 scaled (t squares)); of squares: t^T scaled^2; t = -grad_dcoefs dcoefs^3 / 2"""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad_scaled: Optional, grad_dcoefs: Tensor, scaled: Tensor, squares: Tensor, dcoefs: Tensor,
+        factors: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        saved = (grad_dcoefs, scaled, squares, dcoefs, factors)
+        ctx.save_for_backward(*saved)
+        ctx.set_materialize_grads(False)
+        found: tuple[Tensor, Tensor] = torch.ops.stylegan.demodulate_backward(grad_scaled, *saved)
+        return found
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Optional) -> tuple[Optional, ...]:
+        grad_dcoefs, scaled, squares, dcoefs, factors = ctx.saved_tensors
+        for_styles, for_squares = grads
+        cubes = -(dcoefs**3)
+        t = grad_dcoefs * cubes  # twice the t above, as for_t is half its gradient
+        for_t = grad_scaled = for_scaled = grad_squares = None
+        if for_styles is not None:
+            grad_scaled = for_styles * factors[:, None]
+            product = grad_scaled * scaled
+            for_t, grad_squares, for_scaled = product @ squares.t(), t.t() @ product, grad_scaled * (t @ squares)
+        if for_squares is not None:
+            more_t, more_scaled = 0.5 * scaled.square() @ for_squares.t(), scaled * (t @ for_squares)
+            for_t = more_t if for_t is None else for_t + more_t
+            for_scaled = more_scaled if for_scaled is None else for_scaled + more_scaled
+        if for_t is None:
+            return None, None, None, None, None, None
+        return grad_scaled, for_t * cubes, for_scaled, grad_squares, 3 * for_t * t / dcoefs, None
+
+
 class _ScaleBiasAct(torch.autograd.Function):
     """Keeps its result only: the activation's derivative follows from that, and what it was applied to as well."""
 
@@ -55,10 +162,13 @@ class _ScaleBiasAct(torch.autograd.Function):
         out: Tensor = torch.ops.stylegan.scale_bias_act(x, scale, noise, strength, bias, *activation)
         ctx.save_for_backward(out, scale, noise, strength, bias)
         ctx.activation = activation
+        ctx.set_materialize_grads(False)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Optional) -> tuple[Optional, ...]:
+        if grads[0] is None:
+            return None, None, None, None, None, None
         _, needs_scale, _, needs_strength, needs_bias, _ = ctx.needs_input_grad
         wants = (needs_scale, needs_bias, needs_strength)
         grad_x, of_scale, of_bias, of_strength = gradients(grads[0], *ctx.saved_tensors, ctx.activation, False, wants)
@@ -71,11 +181,14 @@ class _Modulate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, styles: Tensor) -> Tensor:
         ctx.save_for_backward(x, styles)
+        ctx.set_materialize_grads(False)
         out: Tensor = torch.ops.stylegan.scale_bias_act(x, styles, None, None, None, *LINEAR)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Optional) -> tuple[Optional, ...]:
+        if grads[0] is None:
+            return None, None
         x, styles = ctx.saved_tensors
         wants = (ctx.needs_input_grad[1], False, False)
         grad_x, of_styles, _, _ = gradients(grads[0], x, styles, None, None, None, LINEAR, True, wants)
@@ -110,20 +223,23 @@ class _Gradients(torch.autograd.Function):
         after = (scale, noise, strength, bias)
         # Derivatives of the gradient of scale need the other sums as well.
         sums_of = (wants[0], wants[1] or wants[0] and bias is not None, wants[2] or wants[0] and noise is not None)
-        grad_x, sums = torch.ops.stylegan.scale_bias_act_backward(grad, kept, *after, *activation, is_input, sums_of)
-        of_scale = None
-        if wants[0]:
-            of_scale = sums[0] if is_input else sums[0] / scale
-        ctx.save_for_backward(grad, kept, *after, of_scale, sums)
+        grad_x, sums, totals = torch.ops.stylegan.scale_bias_act_backward(
+            grad, kept, *after, *activation, is_input, sums_of
+        )
+        # Without scale the derivative is that of a constant times grad, which needs not be kept.
+        ctx.save_for_backward(None if scale is None else grad, kept, *after, sums)
         ctx.activation, ctx.is_input = activation, is_input
         ctx.set_materialize_grads(False)
-        return grad_x, of_scale, sums[1].sum(dim=0) if wants[1] else None, sums[2].sum() if wants[2] else None
+        return (
+            grad_x, sums[0] if wants[0] else None, totals[0] if wants[1] else None,
+            totals[1].sum() if wants[2] else None,
+        )  # fmt: skip
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Optional) -> tuple[Optional, ...]:
         above, for_scale, for_bias, for_strength = grads
-        grad, kept, scale, noise, strength, bias, of_scale, sums = ctx.saved_tensors
+        grad, kept, scale, noise, strength, bias, sums = ctx.saved_tensors
         after, activation = (scale, noise, strength, bias), ctx.activation
         grad_grad = grad_kept = grad_scale = grad_strength = grad_bias = None
         if scale is not None and (above is not None or for_scale is not None):
@@ -132,10 +248,11 @@ class _Gradients(torch.autograd.Function):
                 above, weight, grad, kept, *after, *activation, ctx.is_input
             )
             if for_scale is not None and not ctx.is_input:
-                weight = for_scale / scale
-                grad_scale = grad_scale - weight * of_scale
-                grad_bias = None if bias is None else -(weight * sums[1]).sum(dim=0)
-                grad_strength = None if noise is None else -(weight * sums[2]).sum()
+                through_x = sums * (for_scale / scale)
+                grad_scale = grad_scale - through_x[0]
+                totals = -through_x[1:].sum(dim=1)
+                grad_bias = None if bias is None else totals[0]
+                grad_strength = None if noise is None else totals[1].sum()
         elif above is not None:
             grad_grad = _times_slope(above, kept, activation)
         for term in _broadcast_terms(for_bias, for_strength, noise, kept):
@@ -148,7 +265,7 @@ def _times_slope(x: Tensor, kept: Tensor, activation: Activation) -> Tensor:
     """The activation's derivative times x"""
     nothing = (None, None, None, None)
     out: Tensor
-    out, _ = torch.ops.stylegan.scale_bias_act_backward(x, kept, *nothing, *activation, False, (False, False, False))
+    out, *_ = torch.ops.stylegan.scale_bias_act_backward(x, kept, *nothing, *activation, False, (False, False, False))
     return out
 
 

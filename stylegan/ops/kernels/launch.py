@@ -10,11 +10,12 @@ import torch
 import triton
 from torch import Tensor
 
-from stylegan.ops.kernels import pointwise, resampling
-from stylegan.ops.kernels.library import empty_like, layout_of, upfirdn2d_size
+from stylegan.ops.kernels import pointwise, resampling, weights
+from stylegan.ops.kernels.library import empty_like, empty_sums, empty_weight, layout_of, upfirdn2d_size
 
 TILE = 2048  # elements that a program holds at once: 16 for each thread of 4 warps
 MAX_CHANNELS = 128  # of a tile; 256 bytes in half precision, two whole cache lines
+SMALL = 64  # rows and columns of a tile of small matrices
 PROGRAMS = 2048  # that sums are spread over, some for each multiprocessor
 
 
@@ -69,26 +70,31 @@ def scale_bias_act(
 def scale_bias_act_backward(
     grad: Tensor, kept: Tensor, scale: Tensor | None, noise: Tensor | None, strength: Tensor | None,
     bias: Tensor | None, slope: float, gain: float, clamp: float | None, is_input: bool, wants: Sequence[bool],
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Gradient of x, and sums over pixels [3, N, C] that make those of scale (times scale), bias and strength"""
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradient of x, sums over pixels [3, N, C] of those of scale, bias and strength, and of the last two over all"""
     kept = kept.contiguous(memory_format=layout_of(kept))
     grad = grad.to(kept.dtype).contiguous(memory_format=layout_of(kept))
     n, c, pixels, (x_n, x_c, x_p) = _pixels(kept)
-    grad_x = empty_like(kept)
-    rows = n if any(wants) else 0
+    grad_x, (sums, totals) = empty_like(kept), empty_sums(kept, wants)
     if kept.numel() == 0:
-        return grad_x, kept.new_zeros(3, rows, c, dtype=torch.float32)
+        return grad_x, sums.zero_(), totals.zero_()
     block_p, block_c = _tile(c, pixels, x_c)
     tiles, parts = _parts(n, c, pixels, block_p, block_c)
-    sums = kept.new_zeros(3, rows, parts, c, dtype=torch.float32)
+    partial = torch.zeros(len(sums), n, parts, c, dtype=torch.float32, device=kept.device)
     pointwise.scale_bias_act_backward_kernel[parts, triton.cdiv(c, block_c), n](
-        grad, kept, grad_x, sums, _float(scale), _float(noise), _float(strength), _float(bias), c, pixels,
-        _noise_stride(noise), parts, x_n, x_c, x_p, sums.stride(0), float(gain), float(clamp or 0),
+        grad, kept, grad_x, partial, _float(scale), _float(noise), _float(strength), _float(bias), c, pixels,
+        _noise_stride(noise), parts, x_n, x_c, x_p, n * parts * c, float(gain), float(clamp or 0),
         IS_INPUT=is_input, HAS_SCALE=scale is not None, HAS_NOISE=noise is not None, HAS_BIAS=bias is not None,
         SUMS_SCALE=wants[0], SUMS_BIAS=wants[1], SUMS_NOISE=wants[2], SLOPE=slope, CLAMPS=clamp is not None,
         TILES=tiles, BLOCK_P=block_p, BLOCK_C=block_c,
     )  # fmt: skip
-    return grad_x, sums.sum(dim=2)
+    if len(sums):
+        torch.sum(partial, dim=2, out=sums)
+    if wants[0] and not is_input:
+        sums[0] /= scale  # the kernel adds up gradients of x * scale times x * scale
+    if len(totals):
+        torch.sum(sums[1:], dim=1, out=totals)
+    return grad_x, sums, totals
 
 
 def scale_bias_act_double_backward(
@@ -115,6 +121,73 @@ def scale_bias_act_double_backward(
         TILES=tiles, BLOCK_P=block_p, BLOCK_C=block_c,
     )  # fmt: skip
     return grad_grad, grad_kept, sums.sum(dim=1)
+
+
+def prepare_weight(
+    weight: Tensor, gain: float, normalizes: bool, wants_squares: bool, transposed: bool, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """weight [O, I, k, k] times its factors [O] in another precision, and sums of its squares over the kernel [O, I]"""
+    o, i, h, w = weight.shape
+    weight, out = weight.contiguous(), empty_weight(weight, dtype, transposed)
+    squares = torch.empty((o, i) if wants_squares else (0, 0), dtype=torch.float32, device=weight.device)
+    factors = torch.empty(o, dtype=torch.float32, device=weight.device)
+    weights.prepare_weight_kernel[(o,)](
+        weight, out, squares, factors, i, i * h * w, h * w, 1, out.stride(0), out.stride(1), out.stride(3),
+        float(gain), NORMALIZES=normalizes, SQUARES=wants_squares, K=h * w,
+        BLOCK_I=min(triton.next_power_of_2(i), 128), BLOCK_K=triton.next_power_of_2(h * w),
+    )  # fmt: skip
+    return out, squares, factors
+
+
+def prepare_weight_backward(
+    grad: Tensor | None, grad_squares: Tensor | None, weight: Tensor, factors: Tensor
+) -> Tensor:
+    """Gradient of the weight from those of what prepare_weight made of it"""
+    o, i, h, w = weight.shape
+    weight = weight.contiguous()
+    if grad is not None and grad.stride(2) != w * grad.stride(3):
+        grad = grad.contiguous()
+    grad_weight = torch.empty_like(weight)
+    strides = (0, 0, 0) if grad is None else (grad.stride(0), grad.stride(1), grad.stride(3))
+    block_i = min(triton.next_power_of_2(i), 128)
+    weights.prepare_weight_backward_kernel[o, triton.cdiv(i, block_i)](
+        grad, _float(grad_squares), weight, factors, grad_weight, i, *strides, i * h * w, h * w, 1,
+        HAS_GRAD=grad is not None, HAS_SQUARES=grad_squares is not None, K=h * w, BLOCK_I=block_i,
+        BLOCK_K=triton.next_power_of_2(h * w),
+    )  # fmt: skip
+    return grad_weight
+
+
+def demodulate(styles: Tensor, squares: Tensor, normalizes: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """styles [N, I] times their factors [N], demodulation factors [N, O] for squares [O, I], and the factors"""
+    (n, i), o = styles.shape, len(squares)
+    styles, squares = styles.contiguous(), squares.contiguous()
+    scaled, dcoefs, factors = torch.empty_like(styles), styles.new_empty(n, o), styles.new_empty(n)
+    if n:
+        weights.demodulate_kernel[n, triton.cdiv(o, SMALL)](
+            styles, squares, scaled, dcoefs, factors, i, o, NORMALIZES=normalizes, BLOCK_I=SMALL, BLOCK_O=SMALL
+        )
+    return scaled, dcoefs, factors
+
+
+def demodulate_backward(
+    grad_scaled: Tensor | None, grad_dcoefs: Tensor, scaled: Tensor, squares: Tensor, dcoefs: Tensor, factors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of styles and squares"""
+    (n, i), o = scaled.shape, len(squares)
+    grad_dcoefs, squares = grad_dcoefs.contiguous(), squares.contiguous()
+    grad_scaled = None if grad_scaled is None else grad_scaled.contiguous()
+    grad_styles, grad_squares = torch.empty_like(scaled), torch.empty_like(squares)
+    blocks = {"BLOCK_I": SMALL, "BLOCK_O": SMALL}
+    if n:
+        weights.demodulate_backward_styles_kernel[n, triton.cdiv(i, SMALL)](
+            grad_scaled, grad_dcoefs, scaled, squares, dcoefs, factors, grad_styles, i, o,
+            HAS_SCALED=grad_scaled is not None, **blocks,
+        )  # fmt: skip
+    weights.demodulate_backward_squares_kernel[triton.cdiv(o, SMALL), triton.cdiv(i, SMALL)](
+        grad_dcoefs, scaled, dcoefs, grad_squares, n, i, o, **blocks
+    )
+    return grad_styles, grad_squares
 
 
 def _float(x: Tensor | None) -> Tensor | None:

@@ -59,9 +59,30 @@ def _fake_upfirdn2d(
 def _fake_backward(
     grad: Tensor, kept: Tensor, scale: Any, noise: Any, strength: Any, bias: Any, slope: float, gain: float,
     clamp: float | None, is_input: bool, wants: Sequence[bool],
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    return empty_like(kept), *empty_sums(kept, wants)
+
+
+def empty_sums(kept: Tensor, wants: Sequence[bool]) -> tuple[Tensor, Tensor]:
+    """Float32 sums over pixels [3, N, C] and over images too [2, C], of 0 rows where none are wanted"""
     n, c = kept.shape[:2]
-    return empty_like(kept), kept.new_empty(3, n if any(wants) else 0, c, dtype=torch.float32)
+    sums = torch.empty(3 if any(wants) else 0, n, c, dtype=torch.float32, device=kept.device)
+    return sums, torch.empty(2 if any(wants[1:]) else 0, c, dtype=torch.float32, device=kept.device)
+
+
+def empty_weight(weight: Tensor, dtype: torch.dtype, transposed: bool) -> Tensor:
+    """[O, I, k, k] in the order that a convolution of channels_last images reads, or a transposed one"""
+    o, i, h, w = weight.shape
+    shape, order = ((i, h, w, o), (3, 0, 1, 2)) if transposed else ((o, h, w, i), (0, 3, 1, 2))
+    return torch.empty(shape, dtype=dtype, device=weight.device).permute(order)
+
+
+def _fake_prepare_weight(
+    weight: Tensor, gain: float, normalizes: bool, wants_squares: bool, transposed: bool, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    out = empty_weight(weight, dtype, transposed)
+    squares = torch.empty(weight.shape[:2] if wants_squares else (0, 0), dtype=torch.float32, device=weight.device)
+    return out, squares, torch.empty(weight.shape[0], dtype=torch.float32, device=weight.device)
 
 
 def _fake_double_backward(
@@ -83,7 +104,7 @@ _register(
 )
 _register(
     f"scale_bias_act_backward(Tensor grad, Tensor kept, {AFTER}, {ACTIVATION}, bool is_input, bool[3] wants) "
-    "-> (Tensor, Tensor)",
+    "-> (Tensor, Tensor, Tensor)",
     "scale_bias_act_backward",
     _fake_backward,
 )
@@ -92,4 +113,28 @@ _register(
     f"{AFTER}, {ACTIVATION}, bool is_input) -> (Tensor, Tensor, Tensor)",
     "scale_bias_act_double_backward",
     _fake_double_backward,
+)
+_register(
+    "prepare_weight(Tensor weight, float gain, bool normalizes, bool wants_squares, bool transposed, ScalarType dtype) "
+    "-> (Tensor, Tensor, Tensor)",
+    "prepare_weight",
+    _fake_prepare_weight,
+)
+_register(
+    "prepare_weight_backward(Tensor? grad, Tensor? grad_squares, Tensor weight, Tensor factor) -> Tensor",
+    "prepare_weight_backward",
+    lambda grad, grad_squares, weight, factor: torch.empty_like(weight),
+)
+_register(
+    "demodulate(Tensor styles, Tensor squares, bool normalizes) -> (Tensor, Tensor, Tensor)",
+    "demodulate",
+    lambda styles, squares, _: (
+        torch.empty_like(styles), styles.new_empty(len(styles), len(squares)), styles.new_empty(len(styles))
+    ),
+)  # fmt: skip
+_register(
+    "demodulate_backward(Tensor? grad_scaled, Tensor grad_dcoefs, Tensor scaled, Tensor squares, Tensor dcoefs, "
+    "Tensor factors) -> (Tensor, Tensor)",
+    "demodulate_backward",
+    lambda _grad, _of_dcoefs, scaled, squares, *_: (torch.empty_like(scaled), torch.empty_like(squares)),
 )
