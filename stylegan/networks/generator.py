@@ -130,15 +130,16 @@ class SynthesisBlock(nn.Module):
             self.skip = Conv2dLayer(in_channels, out_channels, 1, "linear", bias=False, up=2)
 
     @property
-    def styled(self) -> list[SynthesisLayer | AdaInLayer | ToRGB]:
-        """Layers that take styles, in the order of their w"""
-        first = [] if self.in_channels == 0 and not self.is_adain else [self.conv0 if self.in_channels else self.style]
-        return [*first, self.conv1, *([self.torgb] if self.num_torgb and not self.is_adain else [])]
+    def affines(self) -> list[FullyConnected]:
+        """What makes the styles of the layers that take some, in the order of their w"""
+        first = ["conv0"] if self.in_channels else ["style"] if self.is_adain else []
+        last = ["torgb"] if self.num_torgb and not self.is_adain else []
+        return [getattr(self, name).affine for name in (*first, "conv1", *last)]
 
     def forward(
         self, x: Tensor | None, img: Tensor | None, styles: Sequence[Tensor], mode: NoiseMode
     ) -> tuple[Tensor, Tensor | None]:
-        """x [N, I, H/2, W/2], img [N, C, H/2, W/2], styles of each layer of `styled` -> x [N, O, H, W], img"""
+        """x [N, I, H/2, W/2], img [N, C, H/2, W/2], styles that `affines` made -> x [N, O, H, W], img"""
         if x is None:
             n = len(styles[0])
             x = self.const.to(self.dtype).expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
@@ -221,15 +222,15 @@ class SynthesisNetwork(nn.Module):
         count = len(self.block_resolutions) if self.level is None else math.ceil(self.level) + 1
         blocks: list[SynthesisBlock] = [getattr(self, f"b{res}") for res in self.block_resolutions[:count]]
         rows = ws.unbind(dim=1)  # at once, for one backward pass that joins their gradients
-        layers, inputs, first = [], [], 0
+        inputs: list[Tensor] = []
+        first = 0
         for block in blocks:
             # torgb shares the w of the next block's first layer, so blocks overlap by one.
-            layers += [layer.affine for layer in block.styled]
-            inputs += rows[first : first + len(block.styled)]
+            inputs += rows[first : first + len(block.affines)]
             first += block.num_conv
-        styles = iter(apply_each(layers, inputs))
+        styles = iter(apply_each([affine for block in blocks for affine in block.affines], inputs))
         for block in blocks:
-            yield block, list(itertools.islice(styles, len(block.styled)))
+            yield block, list(itertools.islice(styles, len(block.affines)))
 
 
 class Generator(nn.Module):

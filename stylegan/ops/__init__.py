@@ -1,4 +1,4 @@
-"""Tensor operations of the networks and of the augmentation pipe: stock torch, and on a GPU kernels of the same results."""
+"""Tensor operations of the networks and the augmentation pipe: stock torch, and on a GPU kernels with equal results."""
 
 from stylegan.ops.bias_act import bias_act
 from stylegan.ops.conv2d_resample import conv2d_resample

@@ -1,4 +1,4 @@
-"""What follows a convolution: scale, noise, bias, activation, gain and clamp, in this order (Karras et al. 2020, App. B).
+"""What follows a convolution: scale, noise, bias, activation, gain, clamp, in this order (Karras et al. 2020, App. B).
 
 N batch, C channels, H W image.
 """

@@ -43,7 +43,7 @@ def style_layer(
     x, dcoefs = _convolve(x, weight, styles, up, True)
     if up > 1:
         padding = filter_padding(weight, f, up)
-        if kernels.handles("upfirdn2d", x):
+        if kernels.handles("upfirdn2d", x) and kernels.handles("scale_bias_act", x):
             activation = SLOPES[act], gain, clamp
             out: Tensor = _FilterScaleBiasAct.apply(  # type: ignore[no-untyped-call]
                 x, f, padding, float(up**2), dcoefs, noise, noise_strength, bias, activation
@@ -69,13 +69,13 @@ def mix_maps(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
 
 def _convolve(x: Tensor, weight: Tensor, styles: Tensor, up: int, demodulate: bool) -> tuple[Tensor, Tensor | None]:
     """The convolution before its filter, and the factors [N, O] that demodulate it"""
-    if kernels.handles("prepare_weight", x):
+    if kernels.handles("prepare_weight", x) and kernels.handles("scale_bias_act", x):
         return _convolve_prepared(x, weight, styles, up, demodulate)
     if x.dtype == torch.float16 and demodulate:
         weight, styles = _within_half(weight, styles)
     x = x * styles.to(x.dtype)[:, :, None, None]
     x = convolve(x, weight.to(x.dtype), up)
-    return x, _dcoefs(styles, weight.square().sum(dim=(2, 3))) if demodulate else None
+    return x, demodulation_factors(styles, weight.square().sum(dim=(2, 3))) if demodulate else None
 
 
 def _convolve_prepared(
@@ -92,7 +92,7 @@ def _convolve_prepared(
     return convolve(differentiable.modulate(x, styles), prepared, up), dcoefs
 
 
-def _dcoefs(styles: Tensor, squares: Tensor) -> Tensor:
+def demodulation_factors(styles: Tensor, squares: Tensor) -> Tensor:
     """1 / norm of each image's kernels (Eq. 3)  styles [N, I], squares of the weights [O, I] -> [N, O]"""
     return (styles.square() @ squares.t() + 1e-8).rsqrt()
 
@@ -127,11 +127,11 @@ class _FilterScaleBiasAct(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         if grads[0] is None:
             return (None,) * 9
-        f, out, *after = ctx.saved_tensors
+        f, out, scale, noise, strength, bias = ctx.saved_tensors
         padding, fir_gain, activation, in_size = ctx.args
         wants = (ctx.needs_input_grad[4], ctx.needs_input_grad[7], ctx.needs_input_grad[6])
         grad_y, of_scale, of_bias, of_strength = differentiable.gradients(
-            grads[0], out, *after, activation, False, wants
+            grads[0], out, scale, noise, strength, bias, activation, False, wants
         )
         grad_x = adjoint(grad_y, f, (1, 1), (1, 1), padding, fir_gain, False, in_size, out.shape[2:])
         return grad_x, None, None, None, of_scale, None, of_strength, of_bias, None

@@ -113,8 +113,8 @@ def _resample(
     if up == down == (1, 1) and pad == (0, 0, 0, 0) and f.shape == (1, 1):
         out = x * (f[0, 0] * gain)
         return out if other is None else out + other
-    out = _Upfirdn2d.apply(x, f, other, up, down, pad, gain, flip)  # type: ignore[no-untyped-call]
-    return out
+    filtered: Tensor = _Upfirdn2d.apply(x, f, other, up, down, pad, gain, flip)  # type: ignore[no-untyped-call]
+    return filtered
 
 
 class _Upfirdn2d(torch.autograd.Function):
@@ -141,7 +141,10 @@ class _Upfirdn2d(torch.autograd.Function):
         if grads[0] is None:
             return (None,) * 8
         (f,) = ctx.saved_tensors
-        grad_x = adjoint(grads[0], f, *ctx.args, ctx.in_size, ctx.out_size) if ctx.needs_input_grad[0] else None
+        up, down, pad, gain, flip = ctx.args
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = adjoint(grads[0], f, up, down, pad, gain, flip, ctx.in_size, ctx.out_size)
         return grad_x, None, grads[0] if ctx.needs_input_grad[2] else None, None, None, None, None, None
 
 
@@ -185,11 +188,12 @@ def _filter(
 ) -> Tensor:
     if kernels.handles("upfirdn2d", x) and 1 in (up[0], down[0]) and 1 in (up[1], down[1]):
         return differentiable.upfirdn2d(x, f, other, up, down, pad, gain, flip)
-    out = _filter_stock(x, f, up, down, pad, gain, flip)
+    out = filter_stock(x, f, up, down, pad, gain, flip)
     return out if other is None else out + other
 
 
-def _filter_stock(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
+def filter_stock(x: Tensor, f: Tensor, up: Pair, down: Pair, pad: Quad, gain: float, flip: bool) -> Tensor:
+    """upfirdn2d of one 2-D filter f in operations of torch, not differentiable a second time at a like cost"""
     along_x = f.shape[0] == up[1] == down[1] == 1 and 1 in (up[0], down[0]) and not any(pad[2:])
     along_y = f.shape[1] == up[0] == down[0] == 1 and 1 in (up[1], down[1]) and not any(pad[:2])
     in_rows = x.device.type == "cpu" and not torch.compiler.is_exporting()  # files should not depend on this device

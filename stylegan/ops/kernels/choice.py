@@ -1,4 +1,4 @@
-"""Which operations a Triton kernel computes: the mode, the device, and whether the kernel agreed with stock torch there."""
+"""Decides which operations a Triton kernel computes: by mode, device, and agreement with stock torch on that device."""
 
 import functools
 from collections.abc import Iterator

@@ -34,11 +34,11 @@ def modulate(x: Tensor, styles: Tensor) -> Tensor:
 
 
 def upfirdn2d(
-    x: Tensor, f: Tensor, other: Optional, up: tuple[int, int], down: tuple[int, int], padding: tuple[int, int, int, int],
-    gain: float, flip: bool, scale: Optional = None, noise: Optional = None, strength: Optional = None,
-    bias: Optional = None, activation: Activation = LINEAR,
+    x: Tensor, f: Tensor, other: Optional, up: tuple[int, int], down: tuple[int, int],
+    padding: tuple[int, int, int, int], gain: float, flip: bool, scale: Optional = None, noise: Optional = None,
+    strength: Optional = None, bias: Optional = None, activation: Activation = LINEAR,
 ) -> Tensor:  # fmt: skip
-    """scale_bias_act of upfirdn2d(x) + other, in one pass. Not differentiable itself: see the functions that call it."""
+    """scale_bias_act of upfirdn2d(x) + other, in one pass; not differentiable itself, unlike what calls it"""
     after = (scale, noise, strength, bias)
     out: Tensor = torch.ops.stylegan.upfirdn2d(x, f, other, *after, up, down, padding, gain, flip, *activation)
     return out
@@ -53,9 +53,8 @@ def prepare_weight(
     normalizes: divides each kernel by its largest element, through which no gradient flows.
     transposed: of the layout that a transposed convolution reads.
     """
-    out, squares = _PrepareWeight.apply(  # type: ignore[no-untyped-call]
-        weight, gain, normalizes, wants_squares, transposed, dtype
-    )
+    settings = (gain, normalizes, wants_squares, transposed, dtype)
+    out, squares = _PrepareWeight.apply(weight, *settings)  # type: ignore[no-untyped-call]
     return out, squares
 
 
@@ -110,14 +109,15 @@ class _Demodulate(torch.autograd.Function):
         (grad_scaled, grad_dcoefs), (scaled, squares, dcoefs, factors) = grads, ctx.saved_tensors
         if grad_dcoefs is None:
             return None if grad_scaled is None else grad_scaled * factors[:, None], None, None
-        grad_styles, grad_squares = _DemodulateGradients.apply(
-            grad_scaled, grad_dcoefs, scaled, squares, dcoefs, factors
+        saved = (scaled, squares, dcoefs, factors)
+        grad_styles, grad_squares = _DemodulateGradients.apply(  # type: ignore[no-untyped-call]
+            grad_scaled, grad_dcoefs, *saved
         )
         return grad_styles, grad_squares, None
 
 
 class _DemodulateGradients(torch.autograd.Function):
-    """Of styles: factor * (grad_scaled + 2 scaled (t squares)); of squares: t^T scaled^2; t = -grad_dcoefs dcoefs^3 / 2"""
+    """factor * (grad_scaled + 2 scaled (t squares)) and t^T scaled^2, with t = -grad_dcoefs dcoefs^3 / 2"""
 
     @staticmethod
     def forward(
@@ -171,7 +171,10 @@ class _ScaleBiasAct(torch.autograd.Function):
             return None, None, None, None, None, None
         _, needs_scale, _, needs_strength, needs_bias, _ = ctx.needs_input_grad
         wants = (needs_scale, needs_bias, needs_strength)
-        grad_x, of_scale, of_bias, of_strength = gradients(grads[0], *ctx.saved_tensors, ctx.activation, False, wants)
+        out, scale, noise, strength, bias = ctx.saved_tensors
+        grad_x, of_scale, of_bias, of_strength = gradients(
+            grads[0], out, scale, noise, strength, bias, ctx.activation, False, wants
+        )
         return grad_x, of_scale, None, of_strength, of_bias, None
 
 
@@ -203,10 +206,11 @@ def gradients(
 
     kept: its result, or where is_input x itself
     """
-    found: tuple[Tensor, Optional, Optional, Optional] = _Gradients.apply(  # type: ignore[no-untyped-call]
-        grad, kept, scale, noise, strength, bias, activation, is_input, wants
+    after = (scale, noise, strength, bias)
+    grad_x, of_scale, of_bias, of_strength = _Gradients.apply(  # type: ignore[no-untyped-call]
+        grad, kept, *after, activation, is_input, wants
     )
-    return found
+    return grad_x, of_scale, of_bias, of_strength
 
 
 class _Gradients(torch.autograd.Function):
@@ -222,7 +226,7 @@ class _Gradients(torch.autograd.Function):
     ) -> tuple[Optional, ...]:  # fmt: skip
         after = (scale, noise, strength, bias)
         # Derivatives of the gradient of scale need the other sums as well.
-        sums_of = (wants[0], wants[1] or wants[0] and bias is not None, wants[2] or wants[0] and noise is not None)
+        sums_of = (wants[0], wants[1] or (wants[0] and bias is not None), wants[2] or (wants[0] and noise is not None))
         grad_x, sums, totals = torch.ops.stylegan.scale_bias_act_backward(
             grad, kept, *after, *activation, is_input, sums_of
         )

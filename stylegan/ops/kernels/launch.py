@@ -90,7 +90,7 @@ def scale_bias_act_backward(
     )  # fmt: skip
     if len(sums):
         torch.sum(partial, dim=2, out=sums)
-    if wants[0] and not is_input:
+    if wants[0] and not is_input and scale is not None:
         sums[0] /= scale  # the kernel adds up gradients of x * scale times x * scale
     if len(totals):
         torch.sum(sums[1:], dim=1, out=totals)

@@ -25,7 +25,7 @@ def empty_like(x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
 
 
 def _register(schema: str, launcher: str, fake: Callable[..., Any]) -> None:
-    """An operation whose kernels are launched by the named function of launch.py on CUDA, and interpreted on the CPU."""
+    """Define an operation that the named function of launch.py computes, on CUDA, or on the CPU by interpretation."""
 
     def run(*args: Any) -> Any:
         from stylegan.ops.kernels import launch

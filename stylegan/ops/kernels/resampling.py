@@ -51,11 +51,8 @@ def upfirdn2d_kernel(
         in_row = (y >= 0) & (y < in_h)
         for j_x in tl.static_range((TAPS_X + UP_X - 1) // UP_X):
             t_x = tap_x + j_x * UP_X
-            if FLIP:
-                tap = f + t_y * TAPS_X + t_x
-            else:
-                tap = f + (TAPS_Y - 1 - t_y) * TAPS_X + (TAPS_X - 1 - t_x)
-            weight = tl.load(tap, mask=(t_y < TAPS_Y) & (t_x < TAPS_X), other=0.0)
+            tap = t_y * TAPS_X + t_x if FLIP else (TAPS_Y - 1 - t_y) * TAPS_X + (TAPS_X - 1 - t_x)
+            weight = tl.load(f + tap, mask=(t_y < TAPS_Y) & (t_x < TAPS_X), other=0.0)
             column = first_x + j_x
             inside = in_row & (column >= 0) & (column < in_w)
             value = tl.load(

@@ -12,7 +12,7 @@ def prepare_weight_kernel(
     weight, out, squares, factors, num_in, w_o, w_i, w_k, out_o, out_i, out_k, gain,
     NORMALIZES: tl.constexpr, SQUARES: tl.constexpr, K: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """out = weight * factor, squares = sums over K of its squares; the factor is gain, over the largest if NORMALIZES"""
+    """out = weight * factor and sums over K of its squares; the factor is gain, over the largest if NORMALIZES"""
     o = tl.program_id(0)
     k = tl.arange(0, BLOCK_K)
     factor = gain
@@ -61,7 +61,7 @@ def demodulate_kernel(
     styles, squares, scaled, dcoefs, factors, num_in, num_out,
     NORMALIZES: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_O: tl.constexpr,
 ):  # fmt: skip
-    """scaled = styles * factor, over the largest of the image if NORMALIZES; dcoefs = rsqrt(scaled^2 squares^T + eps)"""
+    """scaled = styles, over the largest of the image if NORMALIZES, and dcoefs = rsqrt(scaled^2 squares^T + eps)"""
     n = tl.program_id(0)
     o = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)
     factor = 1.0
