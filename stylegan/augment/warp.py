@@ -24,6 +24,7 @@ BORDER = TAPS // 4  # pixels beyond the image that the filters read
 
 # Up to about this side in pixels, padding and 12-tap filters are cheaper as products with their matrices: measured at
 # 32 (docs/log.md), counted in operations elsewhere. Beyond it the matrices' zeros cost more than they save.
+# Accelerators have the same limit: four products take fewer launches than padding and filters, and fewer bytes.
 DENSE_SIZE = 128
 
 Margins = tuple[int, int, int, int]  # x0, x1, y0, y1
@@ -103,8 +104,7 @@ def find_margins(inverse: Tensor, h: int, w: int) -> Margins:
 
 def _affine_grid(theta: Tensor, h: int, w: int) -> Tensor:
     """As F.affine_grid of unaligned corners, by a sum instead of a product of thin matrices  -> [N, h, w, 2]"""
-    x = (torch.arange(w, device=theta.device, dtype=theta.dtype) * 2 + 1) / w - 1
-    y = (torch.arange(h, device=theta.device, dtype=theta.dtype) * 2 + 1) / h - 1
+    x, y = (_pixel_centers(size, theta.dtype, theta.device) for size in (w, h))
     along_x = theta[:, None, None, :, 0] * x[:, None]  # [N, 1, w, 2]
     along_y = theta[:, None, None, :, 1] * y[:, None, None] + theta[:, None, None, :, 2]  # [N, h, 1, 2]
     return along_x + along_y
@@ -134,6 +134,13 @@ def _crop_downsample(images: Tensor, crop: int) -> Tensor:
 @torch.inference_mode(mode=False)  # kept for later calls, which may want gradients
 def _low_pass(device: torch.device) -> Tensor:
     return setup_filter(SYM6).to(device)
+
+
+@lru_cache
+@torch.inference_mode(mode=False)
+def _pixel_centers(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Where pixels are if the side goes from -1 to 1  -> [size]"""
+    return (torch.arange(size, dtype=dtype, device=device) * 2 + 1) / size - 1
 
 
 @lru_cache(maxsize=256)  # margins differ from batch to batch, but mostly reach the whole image

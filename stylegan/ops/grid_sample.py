@@ -51,7 +51,7 @@ class _Adjoint(torch.autograd.Function):
     def forward(ctx: Any, points: Tensor, grid: Tensor, size: Sequence[int]) -> Tensor:
         ctx.save_for_backward(grid)
         # aten wants the images for the gradient of the grid, which is not asked for; one number stands for them.
-        images = points.new_zeros(()).expand(*points.shape[:2], *size)
+        images = torch.zeros((), dtype=points.dtype, device=points.device).expand(*points.shape[:2], *size)
         made = torch.ops.aten.grid_sampler_2d_backward(
             points, images, grid, BILINEAR, ZEROS, align_corners=False, output_mask=[True, False]
         )
