@@ -2,6 +2,7 @@
 
 from stylegan.ops.bias_act import bias_act
 from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.grid_sample import grid_sample
 from stylegan.ops.modulated_conv2d import mix_maps, modulated_conv2d, style_layer
 from stylegan.ops.upfirdn2d import (
     downsample2d,
@@ -17,6 +18,7 @@ __all__ = [
     "conv2d_resample",
     "downsample2d",
     "fork_downsample2d",
+    "grid_sample",
     "mix_maps",
     "modulated_conv2d",
     "setup_filter",

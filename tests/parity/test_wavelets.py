@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 import pywt
 
-from stylegan.augment.pipe import SYM2, filter_bank
+from stylegan.augment.bands import SYM2, filter_bank
 from stylegan.augment.warp import SYM6
 
 Array = npt.NDArray[np.float64]

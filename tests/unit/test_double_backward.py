@@ -1,6 +1,6 @@
 """Derivatives of derivatives, which R1 and the path length need: analytic against numerical ones, in fp64.
 
-grid_sample is torch's own; the pin of torch stands on its double backward. Every test runs on CUDA too, where it is.
+Every test runs on CUDA too, where it is.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan.augment import AugmentPipe, diffaugment
+from stylegan.augment.bands import filter_each
 from stylegan.networks.discriminator import minibatch_std
 from stylegan.networks.layers import normalize_2nd_moment
 from stylegan.ops import (
     bias_act,
     conv2d_resample,
     downsample2d,
+    grid_sample,
     modulated_conv2d,
     setup_filter,
     upfirdn2d,
@@ -115,13 +117,8 @@ def test_modulated_conv2d(up: int, k: int, demodulate: bool, check: Callable[...
 
 
 def test_filters_of_every_image(check: Callable[..., None]) -> None:
-    """Reflection and a kernel for each image, as the augmentation by frequency bands does."""
-
-    def layer(x: Tensor, taps: Tensor) -> Tensor:
-        padded = F.pad(x.reshape(1, 4, 4, 5), [2, 2, 0, 0], mode="reflect")
-        return F.conv2d(padded, taps.repeat_interleave(2, dim=0)[:, None, None], groups=4)
-
-    check(layer, (2, 2, 4, 5), (2, 5))
+    taps = torch.linspace(-1, 2, 10, dtype=torch.float64).view(2, 5)
+    check(lambda x: filter_each(x, taps.to(x.device)).square(), (2, 2, 4, 5))
 
 
 def test_moving_images_among_others(check: Callable[..., None]) -> None:
@@ -156,7 +153,7 @@ def test_grid_sample(check: Callable[..., None]) -> None:
 
     def warp(x: Tensor) -> Tensor:
         grid = F.affine_grid(theta.to(x.device), [1, 2, 5, 5], align_corners=False)
-        return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False).square()
+        return grid_sample(x, grid).square()
 
     check(warp, (1, 2, 4, 4))
 

@@ -6,14 +6,20 @@ import pytest
 import torch
 
 from stylegan.augment import AugmentPipe, warp
-from stylegan.augment.transforms import rotate2d
-from stylegan.augment.warp import resample
+from stylegan.augment.transforms import geometry
 from stylegan.config import ConfigError
 from stylegan.sections import MultipliersConfig
 
 IMAGES = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 GEOMETRIC = ("xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac")
 COLOURS = ("brightness", "contrast", "lumaflip", "hue", "saturation")
+
+
+def resample(images: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    """All images along maps of their pixels [N, 3, 3]"""
+    h, w = images.shape[2:]
+    margins = warp.find_margins(inverse, h, w)
+    return warp.resample(images, warp.find_theta(inverse, h, w, margins), margins)
 
 
 def pipe(*names: str) -> AugmentPipe:
@@ -88,7 +94,10 @@ def test_filters_of_the_geometry_reconstruct_an_image_that_does_not_move() -> No
 def test_resampling_by_matrices_equals_resampling_by_filters(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, inverse = torch.rand(4, 3, *size) * 2 - 1, rotate2d(torch.tensor([0.1, 0.8, 2.0, 3.0]))
+    images, inverse = (
+        torch.rand(4, 3, *size) * 2 - 1,
+        geometry({"rotate": [torch.tensor([0.1, 0.8, 2.0, 3.0])]}, 4, *size),
+    )
     by_matrices = resample(images, inverse)
     monkeypatch.setattr(warp, "DENSE_SIZE", 0)
     torch.testing.assert_close(by_matrices, resample(images, inverse), rtol=0, atol=1e-5)
