@@ -100,7 +100,8 @@ class SharedFile:
         if not self.is_written_to:
             return
         try:
-            os.pwritev(self._fd, [_check(pixels), _flat(pixels)], self._place(row))
+            count = os.pwritev(self._fd, [_check(pixels), _flat(pixels)], self._place(row))
+            self.is_checked[row] = count == self.record_bytes
         except OSError as error:
             self.is_written_to = False
             warnings.warn(
