@@ -115,12 +115,12 @@ def batches(
     labels = dataset.labels_on(device)
 
     def assembled(fetch: Fetch) -> Batch:
-        indices = sent(torch.from_numpy(fetch.indices), device)
-        rows = indices % dataset.num_images
+        rows = sent(torch.from_numpy(fetch.indices % dataset.num_images), device)
         img = place.gather(rows, fetch.brought, fetch.pixels)
-        if dataset.xflip:
-            is_mirrored = indices >= dataset.num_images
-            img = torch.where(is_mirrored[:, None, None, None], img.flip(3), img)
+        mirrored = np.flatnonzero(fetch.indices >= dataset.num_images)
+        if len(mirrored):
+            which = sent(torch.from_numpy(mirrored), device)
+            img.index_copy_(0, which, img.index_select(0, which).flip(3))
         return images.to_float(img), labels(rows)
 
     with closing(fetched(dataset, place, order, num_threads(ranks_here), pin=device.type == "cuda")) as fetches:

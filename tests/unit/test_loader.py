@@ -167,6 +167,16 @@ def test_images_on_their_way_are_bounded(threads: int, share: int, most: int, da
     fetches.close()
 
 
+def test_what_nobody_will_take_is_not_read_any_more(data: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted(data)
+    read = data.read
+    monkeypatch.setattr(data, "read", lambda rows, out: (time.sleep(0.05), read(rows, out)))
+    fetches = fetched(data, counted.place, (np.arange(4) for _ in range(9)), 1, pin=False)
+    next(fetches)
+    fetches.close()
+    assert counted.num_read <= 8  # the batch that was taken, and the one being read; a third was waiting
+
+
 def test_on_the_device_an_image_is_read_once(use: Callable[[str, int], None], data: ImageDataset) -> None:
     counted = Counted(data)
     place = OnDevice(data, CPU)
