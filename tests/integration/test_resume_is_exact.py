@@ -90,7 +90,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
 def test_resumed_with_pixels_elsewhere_equals_uninterrupted(
     straight: tuple[list[Tick], bytes, Params], tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First in the way of a GPU, then in a file, at last out of the archive; the uninterrupted run had them in memory."""
+    """First in the way of a GPU, then in a file, at last in the archive only; the whole run had them in memory."""
     (tmp_path / "archive.zip").write_bytes(tiny_archive.read_bytes())
     places: list[Callable[[ImageDataset, torch.device], Place]] = [
         OnDevice,
