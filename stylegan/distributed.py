@@ -1,5 +1,6 @@
 """The two questions distributed code asks, and what ranks tell each other; all no-ops when alone."""
 
+import platform
 import time
 from collections.abc import Iterable
 from typing import TypeVar
@@ -22,6 +23,11 @@ def rank() -> int:
 def world_size() -> int:
     """Number of processes, 1 when alone"""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def num_ranks_here() -> int:
+    """Processes on this machine, this one included; every rank has to ask"""
+    return all_gather(platform.node()).count(platform.node())
 
 
 def all_reduce_sum_(tensor: Tensor) -> Tensor:

@@ -3,17 +3,18 @@
 No file, no print, no logger here: the caller reports, saves and stops.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from stylegan import images
 from stylegan.augment import validation_ratio
-from stylegan.data import ImageDataset, InfiniteSampler
+from stylegan.data import ImageDataset
+from stylegan.data.loader import Batch, batches, sent
 from stylegan.state import TrainState
-from stylegan.step import Batch, DrawLabels, Trainer
+from stylegan.step import DrawLabels, Trainer
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,25 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[Tick]:
     Raises NonFiniteError before it yields a tick whose state is spoilt.
     """
     config = state.config.train
-    take, take_held_out = _image_source(dataset, config.seed, state.device), None
-    if state.config.augment.mode == "ada_rv":
-        take_held_out = _image_source(dataset.holdout(), config.seed, state.device)
-    trainer = Trainer(state, _label_source(dataset, state.device))
-    first, share = trainer.own.start * config.batch_gpu, len(trainer.own) * config.batch_gpu
     total_nimg, tick_nimg = round(config.total_kimg * 1000), round(config.tick_kimg * 1000)
-    while state.cur_nimg < total_nimg:
-        ticks_before = state.cur_nimg // tick_nimg
-        position = state.cur_nimg + first
-        trainer.step(*take(position, share), take_held_out and take_held_out(position, share))
-        is_last = state.cur_nimg >= total_nimg
-        index = state.cur_nimg // tick_nimg
-        if index > ticks_before or is_last:
-            trainer.check_finite()
-            stats = _with_r_v(trainer.stats.pop_means()) | {"augment/p": state.p}
-            is_snapshot = is_last or index % config.snapshot_ticks == 0
-            if is_snapshot:
-                state.gather_sums()
-            yield Tick(index, state.cur_nimg, stats, is_snapshot, is_last)
+    trainer = Trainer(state, _label_source(dataset, state.device))
+    with ExitStack() as threads:
+        real = threads.enter_context(closing(_own_batches(dataset, trainer, total_nimg)))
+        held_out = None
+        if state.config.augment.mode == "ada_rv":
+            held_out = threads.enter_context(closing(_own_batches(dataset.holdout(), trainer, total_nimg)))
+        while state.cur_nimg < total_nimg:
+            ticks_before = state.cur_nimg // tick_nimg
+            trainer.step(*next(real), next(held_out) if held_out else None)
+            is_last = state.cur_nimg >= total_nimg
+            index = state.cur_nimg // tick_nimg
+            if index > ticks_before or is_last:
+                trainer.check_finite()
+                stats = _with_r_v(trainer.stats.pop_means()) | {"augment/p": state.p}
+                is_snapshot = is_last or index % config.snapshot_ticks == 0
+                if is_snapshot:
+                    state.gather_sums()
+                yield Tick(index, state.cur_nimg, stats, is_snapshot, is_last)
 
 
 def _with_r_v(stats: dict[str, float]) -> dict[str, float]:
@@ -61,19 +62,19 @@ def _with_r_v(stats: dict[str, float]) -> dict[str, float]:
     return stats | {"augment/r_v": validation_ratio(*(stats[f"logits/{name}"] for name in ("real", "holdout", "gen")))}
 
 
-def _image_source(dataset: ImageDataset, seed: int, device: torch.device) -> Callable[[int, int], Batch]:
-    """(position, count) -> the images that follow the position in the endless order of the seed, on the device"""
-    sampler = InfiniteSampler(len(dataset), seed)
-
-    def take(position: int, count: int) -> Batch:
-        img, c = dataset.batch(sampler.take(position, count))
-        return images.to_float(img.to(device)), c.to(device)
-
-    return take
+def _own_batches(dataset: ImageDataset, trainer: Trainer, total_nimg: int) -> Generator[Batch, None, None]:
+    """This rank's share of every batch from here to the end"""
+    state, config = trainer.state, trainer.config.train
+    first, share = trainer.own.start * config.batch_gpu, len(trainer.own) * config.batch_gpu
+    positions = range(state.cur_nimg + first, total_nimg + first, config.batch_size)
+    return batches(dataset, config.seed, state.device, positions, share)
 
 
 def _label_source(dataset: ImageDataset, device: torch.device) -> DrawLabels:
+    """Labels of images drawn by the processor's generator, looked up on the device"""
+    labels = dataset.labels_on(device)
+
     def draw_c(n: int) -> Tensor:
-        return dataset.labels(torch.randint(len(dataset), (n,)).tolist()).to(device)
+        return labels(sent(torch.randint(len(dataset), (n,)) % dataset.num_images, device))
 
     return draw_c

@@ -86,16 +86,6 @@ class Plan:
     bad: Sequence[BadFile]
 
 
-@dataclass(frozen=True)
-class Index:
-    """What an archive says about itself."""
-
-    names: Sequence[str]
-    labels: dict[str, Label]  # empty when it has none
-    class_names: list[str] | None
-    holdout: frozenset[str]
-
-
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -227,20 +217,6 @@ def label_vectors(entries: Sequence[Entry]) -> dict[str, Any] | None:
     return {"num_images": np.count_nonzero(table, axis=0).tolist()} | {
         name: value.round(6).tolist() for name, value in values.items()
     }
-
-
-def read_index(path: Path, archive: zipfile.ZipFile) -> Index:
-    """Names, labels and split of an archive, ours or any official one.
-
-    Raises ArchiveError when it holds no images.
-    """
-    names = sorted(name for name in archive.namelist() if name.lower().endswith(IMAGE_SUFFIXES))
-    if not names:
-        raise ArchiveError(f"{path}: holds no images. Make an archive with `dvc repro prepare`.")
-    facts = json.loads(archive.read(INDEX)) if INDEX in archive.namelist() else {}
-    return Index(
-        names, dict(facts.get("labels") or []), facts.get("class_names"), frozenset(facts.get("holdout") or [])
-    )
 
 
 def is_picture(path: str) -> bool:

@@ -8,7 +8,9 @@ import torch
 
 from pipelines.params import Params
 from stylegan.checkpoint import load_checkpoint, save_checkpoint
-from stylegan.data import ImageDataset
+from stylegan.data import ImageDataset, loader
+from stylegan.data.decoded import SharedFile, file_beside
+from stylegan.data.loader import Host, OnDevice, Place
 from stylegan.state import TrainState
 from stylegan.train import Tick, train
 
@@ -81,6 +83,30 @@ def test_stopped_and_resumed_equals_uninterrupted(
     save_checkpoint(after.state, tmp_path / "state")
     assert ticks == straight[0]
     # G, D, G_ema, moments and steps of both Adams, p, the sums that move it, path length mean, position.
+    assert (tmp_path / "state").read_bytes() == straight[1]
+
+
+@pytest.mark.parametrize("straight", ["ada"], indirect=True)
+def test_resumed_with_pixels_elsewhere_equals_uninterrupted(
+    straight: tuple[list[Tick], bytes, Params], tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First in the way of a GPU, then in a file, at last in the archive only; the whole run had them in memory."""
+    (tmp_path / "archive.zip").write_bytes(tiny_archive.read_bytes())
+    places: list[Callable[[ImageDataset, torch.device], Place]] = [
+        OnDevice,
+        lambda data, device: Host(SharedFile(data, file_beside(data)), device),
+        Host,
+    ]
+    ticks: list[Tick] = []
+    for place, num_ticks in zip(places, (1, 2, 2), strict=True):
+        monkeypatch.setattr(loader, "choose_place", lambda data, device, _, place=place: place(data, device))
+        run = Run(straight[2], tmp_path / "archive.zip")
+        if ticks:
+            load_checkpoint(run.state, tmp_path / "state")
+        ticks += run.train(num_ticks)
+        save_checkpoint(run.state, tmp_path / "state")
+    assert list(tmp_path.glob(".archive.zip.*.pixels"))
+    assert ticks == straight[0]
     assert (tmp_path / "state").read_bytes() == straight[1]
 
 

@@ -1,5 +1,6 @@
 """stylegan.train: phases of a step, ticks, and what stops training."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from pipelines.params import Params
 from stylegan.augment import diffaugment
-from stylegan.data import ImageDataset
+from stylegan.data import ArchiveError, ImageDataset
 from stylegan.loss import between, gradient_penalty, path_length_penalty, r1_penalty
 from stylegan.networks import Generator
 from stylegan.sections import MultipliersConfig
@@ -338,6 +339,32 @@ def test_tick_reports_means_of_what_happened_since_the_last(tiny_archive: Path, 
     }  # fmt: skip
     assert set(first.stats) == always | {"loss/pl_penalty", "loss/r1_penalty", "grad_norm/Greg", "grad_norm/Dreg"}
     assert set(second.stats) == always
+
+
+@pytest.mark.parametrize("mode", ["ada", "ada_rv"])
+@pytest.mark.parametrize("end", ["last tick", "forgotten", "error"])
+def test_no_thread_outlives_training(end: str, mode: str, tiny_archive: Path, make_params: Make) -> None:
+    state = create(make_params(f"augment.mode={mode}"))
+    ticks = train(state, dataset_of(tiny_archive))
+    next(ticks)
+    assert any(thread.name.startswith("images") for thread in threading.enumerate())
+    if end == "last tick":
+        list(ticks)
+    elif end == "error":
+        poison(state.G)
+        with pytest.raises(NonFiniteError):
+            next(ticks)
+    else:
+        del ticks
+    assert not any(thread.name.startswith("images") for thread in threading.enumerate())
+
+
+def test_a_damaged_picture_stops_training_by_its_name(tiny_archive: Path, tmp_path: Path, make_params: Make) -> None:
+    content = tiny_archive.read_bytes()
+    at = content.index(b"00000/img00000007.png") + 100  # of the picture, behind its header
+    (tmp_path / "a.zip").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(ArchiveError, match=r"a\.zip: 00000/img00000007\.png: cannot be decoded \(Bad CRC-32"):
+        list(train(create(make_params("train.total_kimg=0.04")), dataset_of(tmp_path / "a.zip")))
 
 
 def test_finished_state_trains_no_further(tiny_archive: Path, make_params: Make) -> None:

@@ -131,7 +131,7 @@ class _DemodulateGradients(torch.autograd.Function):
         return found
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Optional) -> tuple[Optional, ...]:
         grad_dcoefs, scaled, squares, dcoefs, factors = ctx.saved_tensors
         for_styles, for_squares = grads
@@ -240,7 +240,7 @@ class _Gradients(torch.autograd.Function):
         )  # fmt: skip
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Optional) -> tuple[Optional, ...]:
         above, for_scale, for_bias, for_strength = grads
         grad, kept, scale, noise, strength, bias, sums = ctx.saved_tensors
