@@ -1,18 +1,26 @@
-"""Measures how far fp32, bf16 and fp16 are from fp64 on the processor, and prints the table of docs/precision.md.
+"""Measures how far fp32, bf16 and fp16 are from fp64 on the processor, and prints the tables of docs/precision.md.
 
-    python -m benchmarks.precision
+    python -m benchmarks.precision              # every network, some minutes
+    python -m benchmarks.precision 64 256       # those of 64 and of 256 pixels
 
 The same networks, latents, images and noise in every precision. Weights are random, with biases and noise away from the
 zeros that they start at. Needs stylegan/ and torch only.
 """
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from stylegan.loss import path_length_penalty, r1_penalty
+from stylegan.loss import (
+    discriminator_gen_loss,
+    discriminator_real_loss,
+    generator_loss,
+    path_length_penalty,
+    r1_penalty,
+)
 from stylegan.networks import Discriminator, Generator
 from stylegan.sections import DiscriminatorConfig, GeneratorConfig
 from stylegan.state import DTYPES
@@ -29,11 +37,14 @@ class Case:
     channel_max: int
     D_architecture: str
     num_images: int
+    batch_size: int  # by which losses are divided, so that gradients are as small as in training
 
 
 CASES = (
-    Case("16 pixels", 16, 16, 256, 16, "resnet", 8),
-    Case("32 pixels, as params.yaml", 32, 128, 512, 64, "orig", 16),
+    Case("16 pixels", 16, 16, 256, 16, "resnet", 8, 8),
+    Case("32 pixels, as params.yaml", 32, 128, 512, 64, "orig", 16, 32),
+    Case("64 pixels, as preset auto, an eighth of its width", 64, 64, 2048, 64, "resnet", 8, 32),
+    Case("256 pixels, as preset paper256, an eighth of its width", 256, 64, 2048, 64, "resnet", 4, 64),
 )
 
 
@@ -85,11 +96,15 @@ def measure(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
     c = torch.zeros(case.num_images, 0)
     ws = G.mapping(z, c)
     gen_img, logits = G.synthesis(ws, "const"), D(real_img, c)
+    g_loss = generator_loss(D(gen_img, c)).sum() / case.batch_size
+    d_loss = (discriminator_real_loss(logits) + discriminator_gen_loss(D(gen_img.detach(), c))).sum() / case.batch_size
     r1 = r1_penalty(logits, real_img)
     path_length, _ = path_length_penalty(gen_img, ws, torch.zeros([], dtype=exact), 0.01, noise)
     return {
         "images of G": gen_img,
         "logits of D": logits,
+        "gradient of the loss in G": _gradient(g_loss, G),
+        "gradient of the loss in D": _gradient(d_loss, D),
         "R1 penalty": r1,
         "gradient of R1 in D": _gradient(r1, D),
         "path length penalty": path_length,
@@ -99,7 +114,7 @@ def measure(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
 
 def _gradient(penalty: Tensor, net: nn.Module) -> Tensor:
     """Of the mean penalty by every parameter  -> [number of parameters]"""
-    grads = torch.autograd.grad(penalty.mean(), list(net.parameters()), allow_unused=True)
+    grads = torch.autograd.grad(penalty.mean(), list(net.parameters()), allow_unused=True, retain_graph=True)
     return torch.cat([grad.flatten() for grad in grads if grad is not None])
 
 
@@ -123,13 +138,15 @@ def table(case: Case, found: list[Deviation]) -> Iterator[str]:
         yield f"| {quantity} | {' | '.join(cells)} |"
 
 
-def main(write: Callable[[str], None] = print) -> None:
-    """Print a table for each case."""
+def main(resolutions: Sequence[int] = (), write: Callable[[str], None] = print) -> None:
+    """Print a table for each case, or for each of these resolutions."""
     for case in CASES:
+        if resolutions and case.resolution not in resolutions:
+            continue
         for line in table(case, list(deviations(case))):
             write(line)
         write("")
 
 
 if __name__ == "__main__":
-    main()
+    main([int(argument) for argument in sys.argv[1:]])
