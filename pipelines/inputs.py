@@ -16,8 +16,8 @@ from stylegan.monitor import choose_reals
 SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train", "monitor")
 # The code that decides the weights; a change of it is a new run, as a changed parameter is.
 CODE = (
-    "augment", "backends.py", "data/arrays.py", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks", "ops",
-    "pyramid.py", "state.py", "step.py", "train.py", "transfer.py",
+    "augment", "backends.py", "data/arrays.py", "data/dataset.py", "distributed.py", "images.py", "loss.py", "networks",
+    "ops", "pyramid.py", "state.py", "step.py", "train.py", "transfer.py",
 )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class Counter:
 
 @contextmanager
 def counting(total: int, what: str) -> Iterator[Any]:
-    """Show the progress and the lines of workers while the block runs; yields the Counter, an actor to which they report."""
+    """Show the progress of workers, and what they say, while the block runs; yields the Counter, their actor."""
     counter = ray.remote(num_cpus=0)(Counter).remote()
     done = threading.Event()
 

@@ -133,7 +133,8 @@ def nodes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def kernels(reports: Sequence[Mapping[str, Any]]) -> str | None:
     """The line of rank 0 on the kernels of its device; None where it has none"""
-    return reports[0].get(OWN, {}).get("kernels")
+    line: str | None = reports[0].get(OWN, {}).get("kernels")
+    return line
 
 
 def slow_rank(rows: Sequence[Mapping[str, float]], nodes: Sequence[str]) -> Alarm | None:
