@@ -7,6 +7,8 @@ The same networks, latents, images and noise in every precision. Weights are ran
 zeros that they start at. Needs stylegan/ and torch only.
 """
 
+import copy
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,6 +50,12 @@ CASES = (
 )
 
 
+HALVES = ("bf16", "fp16")
+# A new D is flat, and its gradients are tiny: those of a batch of large images fall out of the range of fp16.
+STEEPNESS = (1e-3, 1e-2, 1e-1, 1.0)  # loss/r1_penalty of a training
+STEEP_FROM = 64  # pixels
+
+
 @dataclass(frozen=True)
 class Deviation:
     """Of one quantity in one precision from fp64."""
@@ -85,21 +93,26 @@ def _all_double(net: nn.Module) -> nn.Module:
     return net.double()
 
 
-def measure(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Every quantity as training computes it"""
-    G, D = networks(case, dtype)
+def inputs(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images that ask for a gradient, latents, path length's noise, and no labels, for networks of this precision"""
     exact = torch.float64 if dtype == torch.float64 else torch.float32
     torch.manual_seed(1)
     size = (case.num_images, 3, case.resolution, case.resolution)
     real_img = (torch.rand(size) * 2 - 1).to(exact).requires_grad_()
     z, noise = torch.randn(case.num_images, case.width).to(exact), torch.randn(size).to(exact) / case.resolution
-    c = torch.zeros(case.num_images, 0)
+    return real_img, z, noise, torch.zeros(case.num_images, 0)
+
+
+def measure(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Every quantity as training computes it"""
+    G, D = networks(case, dtype)
+    real_img, z, noise, c = inputs(case, dtype)
     ws = G.mapping(z, c)
     gen_img, logits = G.synthesis(ws, "const"), D(real_img, c)
     g_loss = generator_loss(D(gen_img, c)).sum() / case.batch_size
     d_loss = (discriminator_real_loss(logits) + discriminator_gen_loss(D(gen_img.detach(), c))).sum() / case.batch_size
     r1 = r1_penalty(logits, real_img)
-    path_length, _ = path_length_penalty(gen_img, ws, torch.zeros([], dtype=exact), 0.01, noise)
+    path_length, _ = path_length_penalty(gen_img, ws, torch.zeros([], dtype=z.dtype), 0.01, noise)
     return {
         "images of G": gen_img,
         "logits of D": logits,
@@ -116,6 +129,36 @@ def _gradient(penalty: Tensor, net: nn.Module) -> Tensor:
     """Of the mean penalty by every parameter  -> [number of parameters]"""
     grads = torch.autograd.grad(penalty.mean(), list(net.parameters()), allow_unused=True, retain_graph=True)
     return torch.cat([grad.flatten() for grad in grads if grad is not None])
+
+
+def steep_gradients(case: Case, dtype: torch.dtype, factors: Sequence[float]) -> list[Tensor]:
+    """Gradient of the loss in G, through a D whose logits are multiplied by each factor"""
+    G, D = networks(case, dtype)
+    _, z, _, c = inputs(case, dtype)
+    gen_img = G.synthesis(G.mapping(z, c), "const")
+    found = []
+    for factor in factors:
+        last = copy.deepcopy(D)
+        for param in last.b4.out.parameters():
+            param.data *= factor
+        found.append(_gradient(generator_loss(last(gen_img, c)).sum() / case.batch_size, G).detach().double())
+    return found
+
+
+def steepness_table(case: Case) -> Iterator[str]:
+    """Lines of Markdown: a row for each mean R1 penalty of D, first that of these weights, then of steeper ones"""
+    _, D = networks(case, torch.float64)
+    real_img, _, _, c = inputs(case, torch.float64)
+    flat = float(r1_penalty(D(real_img, c), real_img).detach().mean())
+    penalties = [flat, *(penalty for penalty in STEEPNESS if penalty > flat)]
+    factors = [math.sqrt(penalty / flat) for penalty in penalties]
+    exact = steep_gradients(case, torch.float64, factors)
+    measured = [steep_gradients(case, DTYPES[precision], factors) for precision in HALVES]
+    yield f"| R1 penalty of D, {case.resolution} pixels, batch {case.batch_size} | {' | '.join(HALVES)} |"
+    yield "|---" * (1 + len(HALVES)) + "|"
+    for row, (penalty, want) in enumerate(zip(penalties, exact, strict=True)):
+        errors = [(found[row] - want).norm() / want.norm() for found in measured]
+        yield f"| {penalty:.0e} | {' | '.join(f'{float(error):.0e}' for error in errors)} |"
 
 
 def deviations(case: Case) -> Iterator[Deviation]:
@@ -146,6 +189,10 @@ def main(resolutions: Sequence[int] = (), write: Callable[[str], None] = print) 
         for line in table(case, list(deviations(case))):
             write(line)
         write("")
+        if case.resolution >= STEEP_FROM:
+            for line in steepness_table(case):
+                write(line)
+            write("")
 
 
 if __name__ == "__main__":
