@@ -20,7 +20,7 @@ def configure_backends(*, allow_tf32: bool) -> None:
     multiply faster. Torch's default does so in convolutions alone.
     """
     _allow_tf32(allow_tf32, allow_tf32)
-    torch.backends.cudnn.benchmark = True  # images have one size: the fastest algorithm is looked for once
+    torch.backends.cudnn.benchmark = True  # the networks see one size: the fastest algorithm is looked for once
     # Partial sums of 16-bit products stay float32.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
