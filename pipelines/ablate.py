@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+import torch
 from torch import Tensor
 
 from pipelines import ablate_report, cluster, ladder, ticks
@@ -32,6 +33,7 @@ from pipelines.snapshots import GENERATOR
 from pipelines.store import StoreError
 from pipelines.tracking import publishing
 from pipelines.train import TrainError, exclusive, run
+from stylegan.backends import prepare_device
 from stylegan.checkpoint import load_generator
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
@@ -40,6 +42,7 @@ from stylegan.generate import styles
 from stylegan.metrics.sampling import draw_labels
 from stylegan.networks import Generator
 from stylegan.peaks import feature_peaks, summary
+from stylegan.sections import Kernels
 
 
 @dataclass(frozen=True)
@@ -137,12 +140,16 @@ def peaks(params: Params, folder: Path, dataset: ImageDataset) -> dict[int, dict
         # A process of its own gives a GPU back whole, which the next row trains on.
         measure = ray.remote(num_cpus=1, num_gpus=int(use_gpu), max_calls=1)(_peaks)
         G, c = load_generator(generator), draw_labels(dataset, count, seed)
-        found = ray.get(measure.remote(G, c, params.evaluate.batch_size, "cuda" if use_gpu else "cpu"))
+        device = torch.device("cuda" if use_gpu else "cpu")
+        found = ray.get(measure.remote(G, c, params.evaluate.batch_size, device, params.train.kernels))
         write_json(path, {str(res): values for res, values in found.items()})
     return {int(res): values for res, values in json.loads(path.read_text()).items()}
 
 
-def _peaks(G: Generator, c: Tensor, batch_size: int, device: str) -> dict[int, dict[str, float]]:
+def _peaks(
+    G: Generator, c: Tensor, batch_size: int, device: torch.device, kernels: Kernels
+) -> dict[int, dict[str, float]]:
+    prepare_device(device, kernels, allow_tf32=False)  # training has said what it returns
     G = G.to(device)
     found = feature_peaks(G, styles(G, range(len(c)), c), batch_size=batch_size)
     return {res: summary(values) for res, values in found.items()}

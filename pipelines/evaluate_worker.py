@@ -9,9 +9,10 @@ import ray.train.torch
 import torch
 
 from pipelines.cluster import on_workers
-from pipelines.params import ClusterConfig
+from pipelines.params import Params
 from pipelines.progress import counting
 from pipelines.sharing import Shared, share, told
+from stylegan.backends import prepare_device
 from stylegan.data import ImageDataset
 from stylegan.data.dataset import Split
 from stylegan.distributed import rank
@@ -23,7 +24,7 @@ from stylegan.metrics.extractors import load_extractor
 from stylegan.metrics.lpips import load_lpips
 from stylegan.metrics.ppl import PROTOCOLS
 from stylegan.metrics.sampling import draw_labels
-from stylegan.sections import EvaluateConfig
+from stylegan.sections import EvaluateConfig, Kernels
 
 SPLIT: Split = "train"  # published FIDs compare with the images that were trained on
 HELD_OUT: Split = "holdout"
@@ -39,6 +40,7 @@ class Job:
     datasets: dict[Split, ImageDataset]  # of the archive; the first is compared with
     known: dict[Split, Statistics]  # of data sets that need not be looked at again
     num_threads: int
+    kernels: Kernels
     counter: Any  # the actor that counts images
 
 
@@ -55,6 +57,9 @@ def measure_worker(job: Job) -> Outcome | None:
     """One worker's whole life: its share of real statistics that are not known, and of the sweeps."""
     torch.set_num_threads(job.num_threads)
     device = ray.train.torch.get_device()
+    line = prepare_device(device, job.kernels, allow_tf32=False)
+    if line is not None and rank() == 0:
+        job.counter.say.remote(line)
     evaluator, seen = job.evaluator.to(device), _Seen(job.counter)
     archive = job.archive.here()
     for dataset in job.datasets.values():
@@ -107,9 +112,9 @@ def is_whole(dataset: ImageDataset) -> bool:
 
 
 def measure_on_cluster(
-    evaluator: Evaluator, sweeps: list[Sweep], dataset: ImageDataset, state: Path, cluster: ClusterConfig
+    evaluator: Evaluator, sweeps: list[Sweep], dataset: ImageDataset, state: Path, params: Params
 ) -> list[Measured]:
-    """Evaluator.measure on the workers of the cluster, with progress; real statistics stay in the folder `state`.
+    """Evaluator.measure on the workers of params.cluster, with progress; real statistics stay in the folder `state`.
 
     Raises MetricError that names the measurement which failed.
     """
@@ -118,10 +123,10 @@ def measure_on_cluster(
     loaded = {split: cache.load(split, features=evaluator.keeps_features) for split in datasets}
     known = {split: found for split, found in loaded.items() if found is not None}
     total = sum(map(evaluator.images_of, sweeps)) + sum(len(d) for split, d in datasets.items() if split not in known)
-    archive = share(dataset.path.resolve(), dataset.digest, cluster)
+    archive, threads = share(dataset.path.resolve(), dataset.digest, params.cluster), params.cluster.cpus_per_worker
     with counting(total, "measuring") as counter, told():
-        job = Job(evaluator, sweeps, archive, datasets, known, cluster.cpus_per_worker, counter)
-        outcome: Outcome = on_workers(measure_worker, job, cluster, "evaluate")
+        job = Job(evaluator, sweeps, archive, datasets, known, threads, params.train.kernels, counter)
+        outcome: Outcome = on_workers(measure_worker, job, params.cluster, "evaluate")
     if outcome.problem is not None:
         raise MetricError(outcome.problem)
     for split, found in outcome.statistics.items():

@@ -54,7 +54,7 @@ def measure(
     generator = Sweep("generator", subject.G, tuple(sorted(set(params.evaluate.truncation_psi))))
     untrained = Sweep("untrained generator", untrained_like(subject.G, subject.seed), (1.0,))
     with connect(params.cluster):
-        measured = measure_on_cluster(evaluator, [generator, untrained], dataset, state, params.cluster)
+        measured = measure_on_cluster(evaluator, [generator, untrained], dataset, state, params)
     rows = [results.row(psi, found) for psi, found in zip(generator.psis, measured, strict=False)]
     details = measured[generator.psis.index(1.0)].details
     assert details is not None, "found at psi 1"

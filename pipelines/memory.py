@@ -15,6 +15,7 @@ from stylegan import loss
 from stylegan.augment import AugmentPipe, diffaugment
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.growing import largest_level
+from stylegan.ops import kernels
 from stylegan.pyramid import sides
 from stylegan.state import DTYPES
 
@@ -64,11 +65,13 @@ def memory(params: Params, img_channels: int, num_images: int) -> Memory:
         )  # fmt: skip
     g_params, d_params = (sum(param.numel() for param in net.parameters()) for net in (G, D))
     weights = {param.untyped_storage()._cdata for net in (G, D) for param in net.parameters()}
+    # A meta tensor does not say on which device it would be.
+    used = params.train.kernels if params.cluster.use_gpu else "stock"
     phases = {}
     for name, step in _phases(params, G, D, num_images, (img_channels, *sides(resolution))).items():
         G.requires_grad_(name.startswith("G"))  # the network that does not learn keeps less
         D.requires_grad_(name.startswith("D"))
-        with torch.random.fork_rng(devices=[]):  # the margins of augmentations are drawn
+        with torch.random.fork_rng(devices=[]), kernels.using(used):  # the margins of augmentations are drawn
             torch.manual_seed(0)
             phases[name] = kept_bytes(step, weights)
     return Memory(g_params, d_params, phases)

@@ -41,6 +41,7 @@ NAMES = ("auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar")
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "keep": 3}
 MBSTD_GROUP = 4
 GAMMA_FACTORS = (0.25, 0.5, 1, 2, 4)
+BF16_FROM = 256  # pixels of the longer side; docs/precision.md
 
 
 def preset_choices(name: str) -> tuple[Choices, int | None]:
@@ -84,14 +85,29 @@ def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
         steps += f", {rounds * batch_gpu} images on the busiest of {workers} GPUs"
     fitting = max(size for size in range(1, group.value + 1) if batch_gpu % size == 0)
     largest = Choice(fitting, f"largest up to {group.value} that divides batch_gpu")
-    shrink = choices["loss.pl_batch_shrink"]
+    shrink, per_trial = choices["loss.pl_batch_shrink"], choices["sweep.gpus_per_worker"]
     return {
         "train.batch_gpu": Choice(batch_gpu, f"batch_size / {batch // batch_gpu} pieces{steps}"),
         "discriminator.mbstd_group_size": group if fitting == group.value else largest,
         "loss.pl_batch_shrink": shrink if batch_gpu >= shrink.value else Choice(batch_gpu, "at most batch_gpu"),
         "cluster.num_workers": Choice(workers, "one per GPU" if gpus else "no GPU: one process"),
         "cluster.use_gpu": Choice(gpus > 0, f"--gpus {gpus}"),
+        "sweep.gpus_per_worker": per_trial if gpus and per_trial.value else Choice(float(gpus > 0), f"--gpus {gpus}"),
     }
+
+
+def half_precision(longer_side: int, gpus: int, asked: str | None) -> Choices:
+    """The precision of GPUs unless another is asked for, and the clamp of fp16; a processor has the preset's."""
+    fp16 = Choice("fp16", "as published: four highest resolutions in half precision")
+    bf16 = Choice("bf16", f"from {BF16_FROM} pixels: fp16 can lose G's gradient (docs/precision.md)")
+    precision = fp16 if longer_side < BF16_FROM else bf16
+    if asked is not None:
+        precision = Choice(asked, "asked for")
+    elif gpus == 0:
+        return {}
+    clamp = Choice(256.0, "as published, to keep fp16 below 65504")
+    clamps = {f"{name}.conv_clamp": clamp for name in ("generator", "discriminator")}
+    return {"train.precision": precision} | (clamps if precision.value == "fp16" else {})
 
 
 def micro_batch(batch: int, largest: int, workers: int, group: int) -> int:
@@ -101,8 +117,10 @@ def micro_batch(batch: int, largest: int, workers: int, group: int) -> int:
     return min(whole, key=lambda size: (-(-batch // size // workers) * size, -size))
 
 
-def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params) -> Choices:
-    """Every value of params.yaml with its origin.
+def resolve(
+    preset: str, resolution: Resolution | None, gpus: int, base: Params, precision: str | None = None
+) -> Choices:
+    """Every value of params.yaml with its origin; `precision` is asked for, and its clamp goes with it.
 
     Raises ConfigError for a resolution that the networks cannot make, or a batch smaller than the number of GPUs.
     """
@@ -112,14 +130,16 @@ def resolve(preset: str, resolution: Resolution | None, gpus: int, base: Params)
     if resolution is not None:
         prepare = parse(PrepareConfig, base.prepare.model_dump() | {"resolution": resolution}, "plan")
         choices["prepare.resolution"] = Choice(prepare.model_dump(mode="json")["resolution"], "--resolution")
+    longer_side = max(sides(choices["prepare.resolution"].value))
     if preset == "auto":
-        choices |= auto_choices(max(sides(choices["prepare.resolution"].value)), max(gpus, 1))
+        choices |= auto_choices(longer_side, max(gpus, 1))
     batch = choices["train.batch_size"].value
     if batch < gpus:
         raise ConfigError(
             f"preset {preset} has a batch of {batch} images, fewer than {gpus} GPUs. Use --gpus {batch}, or --preset "
             "auto, which sizes the batch for the GPUs."
         )
+    choices |= half_precision(longer_side, gpus, precision)
     return choices | fitted(choices, reference_gpus or max(gpus, 1), gpus)
 
 
@@ -169,16 +189,17 @@ def plan(options: argparse.Namespace, console: Console) -> None:
     Raises ConfigError, or FileExistsError rather than overwrite a file other than the one it started from.
     """
     base = load(options.base)
+    values = {} if options.values is None else file_choices(options.values, base)
+    ordered = {path: Choice(value, "command line") for path, value in leaves(override({}, options.overrides))}
     choices = as_they_are(base)
     if options.preset is not None:
-        choices = resolve(options.preset, options.resolution, options.gpus, base)
-    if options.values is not None:
-        choices |= file_choices(options.values, base)
+        precision = (values | ordered).get("train.precision", Choice(None, "left to the plan")).value
+        choices = resolve(options.preset, options.resolution, options.gpus, base, precision)
+    choices |= values
     if options.source is not None:
         choices["prepare.source"] = Choice(source_of(options.source), "--source")
     if options.resume_from is not None:
         choices |= transfer_choices(options.resume_from)
-    ordered = {path: Choice(value, "command line") for path, value in leaves(override({}, options.overrides))}
     if options.rung is not None:
         choices |= rung_choices(options.rung, below=checked(choices | ordered))
     params = checked(choices := choices | ordered)

@@ -35,10 +35,20 @@ def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = 
 
 
 class Counter:
-    """What each worker has done so far; a worker that begins again counts again from 0."""
+    """What each worker has done so far, and lines that they say; a worker that begins again counts again from 0."""
 
     def __init__(self) -> None:
         self._done: dict[int, int] = {}
+        self._lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Have a line shown, once however often it is said."""
+        if line not in self._lines:
+            self._lines.append(line)
+
+    def lines(self) -> list[str]:
+        """Said so far"""
+        return self._lines
 
     def report(self, worker: int, done: int) -> None:
         """Set how much a worker has done."""
@@ -51,17 +61,19 @@ class Counter:
 
 @contextmanager
 def counting(total: int, what: str) -> Iterator[Any]:
-    """Show the progress of workers while the block runs; yields the Counter, an actor to which they report."""
+    """Show the progress of workers, and what they say, while the block runs; yields the Counter, their actor."""
     counter = ray.remote(num_cpus=0)(Counter).remote()
     done = threading.Event()
 
     def steps() -> Iterator[int]:
-        seen, is_last = 0, False
+        seen, shown, is_last = 0, 0, False
         while not is_last:
             is_last = done.wait(POLL_SEC)
-            now = ray.get(counter.total.remote())
+            now, lines = ray.get([counter.total.remote(), counter.lines.remote()])
+            for line in lines[shown:]:
+                print(line, flush=True)  # above the bar, which catches what is printed
             yield now - seen
-            seen = now
+            seen, shown = now, len(lines)
 
     def follow() -> None:
         for _ in track(steps(), total, what, size=int):

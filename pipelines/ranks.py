@@ -131,6 +131,12 @@ def nodes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     return [report[OWN]["node"] for report in reports if OWN in report]
 
 
+def kernels(reports: Sequence[Mapping[str, Any]]) -> str | None:
+    """The line of rank 0 on the kernels of its device; None where it has none"""
+    line: str | None = reports[0].get(OWN, {}).get("kernels")
+    return line
+
+
 def slow_rank(rows: Sequence[Mapping[str, float]], nodes: Sequence[str]) -> Alarm | None:
     """One rank of several nodes keeps all others waiting, at the end of the log; nodes are those of the ranks now."""
     recent = rows[-SLOW_TICKS:]

@@ -20,6 +20,7 @@ from pipelines.report import Facts, Pictures, build_page, target
 from pipelines.sheets import labelled_sheet, png_of
 from pipelines.tracking import publishing
 from stylegan.analysis import band_energies
+from stylegan.backends import configure_backends
 from stylegan.checkpoint import load_generator
 from stylegan.data import ImageDataset
 from stylegan.files import replacing
@@ -38,6 +39,7 @@ def render(params: Params, root: Path) -> Path:
 
     Raises RenderError and the errors of the files it reads, each with its remedy.
     """
+    configure_backends(allow_tf32=False)
     reports = root / "reports"
     results = read_json(reports / "metrics.json", "evaluate")
     trained = read_json(root / "models/train.json", "train")

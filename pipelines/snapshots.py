@@ -20,6 +20,7 @@ from ray.train import Checkpoint, Result
 from pipelines import store, ticks
 from pipelines.ranks import OWN
 from stylegan.analysis import layer_contributions
+from stylegan.backends import exact_float32
 from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
@@ -79,6 +80,7 @@ def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str,
     return True
 
 
+@exact_float32()
 def contributions(state: TrainState, dataset: ImageDataset) -> ticks.Row:
     """Share of each resolution in the sample pictures, in per cent, for the row that is logged, which is rank 0's.
 
@@ -107,10 +109,11 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
         write_json(folder / ROW, {name: value for name, value in row.items() if name != OWN})
-        pictures = generate_images(
-            state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
-            c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
-        )  # fmt: skip
+        with exact_float32():
+            pictures = generate_images(
+                state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
+                c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
+            )  # fmt: skip
         save_png(grid(pictures, columns=8), folder / ticks.SAMPLES)
         yield Checkpoint.from_directory(folder)
 

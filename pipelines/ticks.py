@@ -24,7 +24,7 @@ from pipelines.alarms import Alarm, alarms
 from pipelines.journal import Journal
 from pipelines.params import Params
 from pipelines.ranks import Row as Row
-from pipelines.ranks import merged, nodes, slow_rank, spoken
+from pipelines.ranks import kernels, merged, nodes, slow_rank, spoken
 from pipelines.recording import record_tick
 from stylegan.files import replacing
 
@@ -34,6 +34,7 @@ LOG = "ticks.jsonl"
 SAMPLES = "samples.png"  # in every snapshot
 LEAVING = "leaving"  # begins the names of checkpoints that are no snapshots
 NODES = "nodes.json"  # of the ranks at the last tick
+KERNELS = "kernels.txt"  # the line on the kernels of rank 0's device, if it has any
 FAILURES = "failures.jsonl"  # one failure of a worker a line
 POLL_SEC = 0.5
 
@@ -54,6 +55,9 @@ class TickLog(UserCallback):
         if found := nodes(metrics):
             with replacing(self.folder / NODES) as temporary:
                 temporary.write_text(json.dumps(found))
+        if line := kernels(metrics):
+            with replacing(self.folder / KERNELS) as temporary:
+                temporary.write_text(line)
         if checkpoint is not None:
             store.copy_out(checkpoint, SAMPLES, self.folder / "samples" / f"{row['nimg']:09.0f}.png")
         rows = read(self.folder)
@@ -102,6 +106,12 @@ def read_nodes(folder: Path) -> list[str]:
     return list(json.loads(path.read_text())) if path.exists() else []
 
 
+def read_kernels(folder: Path) -> str | None:
+    """The line on the kernels of rank 0's device, once there is one"""
+    path = folder / KERNELS
+    return path.read_text() if path.exists() else None
+
+
 def write_csv(rows: list[Row], path: Path) -> None:
     """Write the log as a table; a statistic that a tick lacks leaves its cell empty."""
     first = ["nimg", "kimg", "sec", "sec_per_kimg", "memory_gb"]
@@ -121,9 +131,14 @@ def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
     view = Live(console=console, auto_refresh=False) if console.is_terminal else None
     told: set[str] = set()
     shown = failed = 0
+    (folder / KERNELS).unlink(missing_ok=True)  # of an earlier process, perhaps on another device
 
     def catch_up(fresh: bool) -> None:
         nonlocal shown, failed
+        if KERNELS not in told and (line := read_kernels(folder)):
+            told.add(KERNELS)
+            journal.tags({"kernels": line})
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         failures = read_failures(folder)
         for failure in failures[failed:] if fresh else []:
             console.print(f"{failure}\nTraining goes on from the last snapshot.", markup=False, soft_wrap=True)

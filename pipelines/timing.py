@@ -5,6 +5,7 @@ import time
 
 import torch
 
+from stylegan.backends import prepare_device
 from stylegan.config import Config
 from stylegan.pyramid import sides
 from stylegan.state import TrainState
@@ -18,6 +19,7 @@ def device_here() -> torch.device:
 def seconds_per_step(config: Config, img_channels: int, periods: int) -> list[float]:
     """Mean seconds of a step, for each period of the lazy regularisers, after one period that warms up."""
     resolution, device = config.prepare.resolution, device_here()
+    prepare_device(device, config.train.kernels, allow_tf32=config.train.allow_tf32)
     state = TrainState.create(config, img_resolution=resolution, img_channels=img_channels, c_dim=0, device=device)
     trainer = Trainer(state, lambda n: torch.zeros(n, 0, device=device))
     img = torch.rand(config.train.batch_size, img_channels, *sides(resolution), device=device) * 2 - 1

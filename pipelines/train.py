@@ -48,6 +48,7 @@ from pipelines.snapshots import (
 )
 from pipelines.store import StoreError
 from pipelines.tracking import publishing
+from stylegan.backends import prepare_device
 from stylegan.checkpoint import CheckpointError
 from stylegan.config import ConfigError
 from stylegan.data import ArchiveError, ImageDataset
@@ -75,8 +76,9 @@ def train_worker(job: dict[str, Any]) -> str | None:
     torch.set_num_threads(params.cluster.cpus_per_worker)
     with named(), generation(job["folder"]):
         files = {name: file.here() for name, file in job["files"].items()}
-        dataset = open_dataset(files["archive"], params)
-        state, _ = start(params, dataset, files.get("pretrained"), ray.train.torch.get_device())
+        dataset, device = open_dataset(files["archive"], params), ray.train.torch.get_device()
+        job["kernels"] = prepare_device(device, params.train.kernels, allow_tf32=params.train.allow_tf32)
+        state, _ = start(params, dataset, files.get("pretrained"), device)
         monitored = monitoring(params, dataset, files.get("weights", Path()).parent, state.device)
         resume(state, dataset, job["spare_checkpoints"])
         clock, before, saved = time.perf_counter(), state.cur_nimg, False
@@ -116,7 +118,8 @@ def measure(tick: Tick, sec: float, nimg: int, job: dict[str, Any]) -> dict[str,
     train = job["params"].train
     row = {"nimg": float(tick.cur_nimg), "kimg": tick.cur_nimg / 1000}
     row |= {"sec": sec, "sec_per_kimg": sec / nimg * 1000, "memory_gb": memory_gb()}
-    return row | tick.stats | {OWN: own(sec, nimg, train.batch_size // train.batch_gpu, job["driver_node"])}
+    mine = own(sec, nimg, train.batch_size // train.batch_gpu, job["driver_node"]) | {"kernels": job["kernels"]}
+    return row | tick.stats | {OWN: mine}
 
 
 @contextmanager

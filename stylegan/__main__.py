@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from stylegan.backends import configure_backends, prepare_device
 from stylegan.commands import analysis, files_in, files_out, pictures, projection
 
 FAMILIES = (pictures, projection, files_in, files_out, analysis)
@@ -21,9 +22,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def prepare(options: argparse.Namespace) -> None:
+    """Compute in full float32, and say on stderr which kernels a command uses that computes on a GPU."""
+    if not hasattr(options, "device"):
+        configure_backends(allow_tf32=False)
+    elif line := prepare_device(options.device, options.kernels, allow_tf32=False):
+        print(line, file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status; a user's mistake is one line on stderr."""
     options = build_parser().parse_args(arguments)
+    prepare(options)
     try:
         print(options.run(options))
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
 """How good a generator is while it trains: a cheap KID, precision and recall, always of the same latents and images.
 
 The work is shared over the ranks and the numbers are made on rank 0. Nothing of the training changes: neither the
-generator nor the global random state.
+generator nor the global random state, nor whether it multiplies in TF32, which measuring never does.
 N generated, M <= N real images, F features.
 """
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stylegan import images
+from stylegan.backends import exact_float32
 from stylegan.config import Config
 from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
@@ -42,6 +43,7 @@ class Monitor:
     real: Tensor | None  # float32 [M, F] on rank 0
 
     @classmethod
+    @exact_float32()
     def create(cls, config: Config, dataset: ImageDataset, extractor: Extractor) -> Self:
         """Extract the features of the real images, unmirrored, each rank its share.
 
@@ -53,6 +55,7 @@ class Monitor:
         real = features((dataset.batch(rows[share.start : share.stop])[0] for share in shares), extractor)
         return cls(monitor, seed, batch_size, extractor, draw_labels(dataset, monitor.num_images, seed), real)
 
+    @exact_float32()
     def measure(self, G: Generator) -> dict[str, float]:
         """The numbers of G, untruncated, by the name of their column, on rank 0; nothing on the others.
 

@@ -18,6 +18,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+Kernels: TypeAlias = Literal["auto", "stock"]
 InputSize = Annotated[int, Field(ge=8)]  # side of the square that an extractor sees, pixels; part of the metric
 # YAML knows lists only, so a tuple of numbers is the one coercion.
 Floats = Annotated[tuple[float, ...], Strict(False)]
@@ -216,6 +217,8 @@ class TrainConfig(Section):
     tick_kimg: Positive
     snapshot_ticks: Count
     precision: Literal["fp32", "bf16", "fp16"]  # of the four highest resolutions; the rest is fp32
+    kernels: Kernels  # on a GPU: the project's kernels where they run, or torch's operations alone
+    allow_tf32: bool  # on a GPU: round factors of float32 products to 10 bits while training; measurements never do
     resume_from: str | None  # networks to start from; optimisers and position start fresh
     label_transfer: Literal["reinit", "average", "tile"]  # what depends on labels, when their number changes
     freeze_d: Annotated[int, Field(ge=0)]  # layers of D that do not learn, from the highest resolution

@@ -160,6 +160,22 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def own_backends() -> Iterator[None]:
+    """What a test chooses of torch's process-wide flags ends with it."""
+    import torch
+
+    from stylegan.backends import exact_float32
+
+    matmul = torch.backends.cuda.matmul
+    benchmark = torch.backends.cudnn.benchmark
+    fp16, bf16 = matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction
+    with exact_float32():
+        yield
+    torch.backends.cudnn.benchmark = benchmark
+    matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction = fp16, bf16
+
+
 @pytest.fixture(scope="session")
 def write_pictures() -> Callable[..., list[str]]:
     """write_pictures(folder, count, size=20) -> names of colourful PNGs written there, each unlike the others."""

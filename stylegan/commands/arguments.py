@@ -3,11 +3,14 @@
 import argparse
 import math
 import re
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+
+from stylegan.sections import Kernels
 
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -83,6 +86,10 @@ def add_class(parser: argparse._ActionsContainer) -> None:
 
 
 def add_computing(parser: argparse.ArgumentParser) -> None:
-    """--batch-size and --device"""
+    """--batch-size, --device and --kernels"""
     parser.add_argument("--batch-size", type=positive, default=16, help="pictures computed at once (16)")
     parser.add_argument("--device", type=usable_device, default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
+    parser.add_argument(
+        "--kernels", choices=typing.get_args(Kernels), default="auto",
+        help="on a GPU: this project's kernels where they run, or torch's operations alone (default: auto)",
+    )  # fmt: skip

@@ -88,7 +88,7 @@ def test_two_workers_measure_what_one_process_measures(
     evaluator = make_evaluator(params.evaluate, train_split(root), root / "none")
     G = load_generator(root / "models" / "generator.safetensors")
     sweeps = [Sweep("generator", G, (0.5, 1.0)), Sweep("untrained generator", untrained_like(G, 1), (1.0,))]
-    found = measure_on_cluster(evaluator, sweeps, train_split(root), root / "two", params.cluster)
+    found = measure_on_cluster(evaluator, sweeps, train_split(root), root / "two", params)
     alone = measured_here(evaluator, sweeps, train_split(root))
     assert [one.numbers for one in found[:-1]] == [one.numbers for one in alone[:-1]]
     assert [one.intervals for one in found] == [one.intervals for one in alone]
@@ -101,5 +101,5 @@ def test_failed_measurement_is_named_with_the_reason(ray: None, make_params: Cal
     evaluator = make_evaluator(make_params("evaluate.metrics=[kid, is]").evaluate, train_split(root), root / "none")
     sweep = Sweep("generator", load_generator(root / "models" / "generator.safetensors"), (0.5,))
     with pytest.raises(MetricError) as caught:
-        measure_on_cluster(evaluator, [sweep], train_split(root), root / "state", make_params().cluster)
+        measure_on_cluster(evaluator, [sweep], train_split(root), root / "state", make_params())
     assert str(caught.value).startswith("generator at psi 0.5: inception score: the extractor random has no class")

@@ -143,7 +143,19 @@ def test_stage_reruns_when_a_section_that_it_reads_changes(
     read = sections_read(modules, repository) | (
         read_in_training(tiny_params, tiny_archive) if name == "train" else set()
     )
-    assert set(stages[name].get("params", [])) == read - HOW_TO_RUN - {"sweep", "ablate"}
+    listed = {param.partition(".")[0] for param in stages[name].get("params", [])}
+    assert listed == read - HOW_TO_RUN - {"sweep", "ablate"}
+
+
+def test_evaluation_reruns_for_the_one_value_of_training_that_it_reads_and_for_no_other(
+    stages: dict[str, Any], graph: grimp.ImportGraph, repository: Path
+) -> None:
+    modules = {module for module in imported("evaluate", graph) if module.startswith("pipelines.")}
+    sources = [(repository / file_of(module, repository)).read_text() for module in modules]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    read = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+    read = {text.removeprefix("params.") for text in read if text.startswith("params.train.")}
+    assert read == {param for param in stages["evaluate"]["params"] if param.startswith("train")}
 
 
 class Recorder:
@@ -194,7 +206,7 @@ def test_every_ladder_has_a_stage(repository: Path) -> None:
 
 
 def test_every_section_is_listed_by_a_stage_or_says_how_to_run(every: dict[str, Any]) -> None:
-    listed = {section for stage in every.values() for section in stage.get("params", [])}
+    listed = {param.partition(".")[0] for stage in every.values() for param in stage.get("params", [])}
     assert listed | HOW_TO_RUN == set(Params.model_fields)
 
 

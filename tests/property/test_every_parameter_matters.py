@@ -26,6 +26,7 @@ from stylegan.data.archive import ArchiveError
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluator import Reference, Sweep
 from stylegan.networks import Generator
+from stylegan.ops import kernels
 from stylegan.state import TrainState
 from stylegan.train import train
 
@@ -116,6 +117,8 @@ TRAINING = {
     "train.grow_stable_kimg": [*GROWING, "train.grow_stable_kimg=0.008"],
     "train.grow_fade_kimg": [*GROWING, "train.grow_fade_kimg=0.008"],
 }  # fmt: skip
+# On a processor these change nothing; there they have to reach what chooses kernels and flags of torch.
+ON_A_GPU = {"train.kernels": ["train.kernels=stock"], "train.allow_tf32": ["train.allow_tf32=true"]}
 RENDER = {
     "num_seeds": ["render.num_seeds=3"],
     "truncation_psi": ["render.truncation_psi=0.3"],
@@ -158,7 +161,7 @@ EVALUATE = {
 
 
 def test_every_parameter_is_examined(tiny_params: Params) -> None:
-    examined = {*TRAINING}
+    examined = {*TRAINING, *ON_A_GPU}
     sections = {"prepare": PREPARE, "data": DATA, "monitor": MONITOR, "evaluate": EVALUATE, "render": RENDER}
     for section, changes in sections.items():
         examined |= {f"{section}.{key}" for key in changes}
@@ -256,6 +259,38 @@ def test_training_parameter_changes_the_weights_or_the_ticks(path: str, trained:
     *context, change = TRAINING[path]
     assert change.startswith(f"{path}=")
     assert trained(*context, change) != trained(*context)
+
+
+@pytest.mark.parametrize("path", ON_A_GPU)
+def test_parameter_of_a_gpu_changes_how_the_worker_computes(
+    path: str, make_params: Make, tiny_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import train as stage
+    from pipelines.ranks import WorkerError
+    from pipelines.sharing import Shared
+
+    def begin(*_: object) -> None:
+        raise RuntimeError(f"{mode}, TF32 {torch.backends.cudnn.allow_tf32}")  # instead of making the networks
+
+    mode = ""
+
+    def prepare(chosen: str, device: torch.device) -> None:
+        nonlocal mode
+        mode = chosen
+
+    monkeypatch.setattr(kernels, "prepare", prepare)
+    monkeypatch.setattr(stage, "start", begin)
+    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
+
+    def how(*overrides: str) -> str:
+        job = {"files": {"archive": Shared(tiny_archive, "", None, None)}, "folder": tiny_archive / "none"}
+        with pytest.raises(WorkerError) as caught:
+            stage.train_worker(job | {"params": make_params(*overrides)})
+        return str(caught.value)
+
+    assert "RuntimeError: auto, TF32 False" in how()
+    assert how() == how()
+    assert how(*ON_A_GPU[path]) != how()
 
 
 MULTIPLIERS = (

@@ -1,6 +1,7 @@
 """The count of bytes that training needs, against tensors that exist."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from pipelines.memory import FLOAT, Memory, kept_bytes, memory
 from pipelines.params import Params
 from stylegan import loss
 from stylegan.networks import Discriminator
+from stylegan.ops import kernels
 from stylegan.state import TrainState
 
 Make = Callable[..., Params]
@@ -71,6 +73,37 @@ def test_augmentation_without_a_p_needs_memory_too(make_params: Make) -> None:
         for mode in ("none", "diffaugment")
     )
     assert color > none
+
+
+@pytest.mark.parametrize(
+    ("overrides", "used"),
+    [
+        (["cluster.use_gpu=false", "train.kernels=auto"], "stock"),
+        (["cluster.use_gpu=true", "train.kernels=auto"], "auto"),
+        (["cluster.use_gpu=true", "train.kernels=stock"], "stock"),
+    ],
+)
+def test_the_operations_that_are_counted_are_those_of_the_device_that_is_planned_for(
+    overrides: list[str], used: str, make_params: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[str] = []
+    within: list[str] = []
+
+    @contextmanager
+    def using(mode: str) -> Iterator[None]:
+        modes.append(mode)
+        yield
+        modes.pop()
+
+    def counting(step: Callable[[], torch.Tensor], weights: set[int]) -> int:
+        within.append(modes[-1])
+        return kept_bytes(step, weights)
+
+    monkeypatch.setattr(kernels, "using", using)
+    monkeypatch.setattr("pipelines.memory.kept_bytes", counting)
+    memory(make_params(*overrides), 3, 4)
+    assert within == [used] * 4
+    assert modes == []
 
 
 @pytest.mark.parametrize(("phases", "largest"), [({"a": 1, "b": 3}, "b"), ({"a": 4, "b": 3}, "a")])

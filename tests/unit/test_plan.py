@@ -9,7 +9,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pipelines import plan
+from pipelines import ladder, plan
 from pipelines.choices import Choice, transfer_choices
 from pipelines.document import rewritten
 from pipelines.params import Params, load
@@ -104,7 +104,7 @@ def test_every_preset_decides_everything_that_training_computes(base: Params, pr
     sections = {path.split(".")[0] for path in kept}
     assert sections == {"prepare", "data", "train", "monitor", "evaluate", "render", "cluster", "tracking", "sweep",
                         "ablate"}  # fmt: skip
-    assert {path for path in kept if path.startswith("train.")} == {"train.seed"}
+    assert {path for path in kept if path.startswith("train.")} == {"train.seed", "train.kernels", "train.allow_tf32"}
 
 
 def test_fewer_gpus_accumulate_over_the_same_batch(base: Params) -> None:
@@ -134,6 +134,94 @@ def test_more_gpus_take_smaller_shares_and_groups(base: Params) -> None:
     choices = plan.resolve("paper256", None, 16, base)
     assert choices["train.batch_gpu"].value == 4
     assert choices["discriminator.mbstd_group_size"] == Choice(4, "largest up to 8 that divides batch_gpu")
+
+
+def precision_of(params: Params) -> tuple[str, float | None, float | None]:
+    return params.train.precision, params.generator.conv_clamp, params.discriminator.conv_clamp
+
+
+@pytest.mark.parametrize("gpus", [1, 8])
+@pytest.mark.parametrize(
+    ("preset", "resolution", "expected"),
+    [
+        ("auto", 32, ("fp16", 256, 256)),
+        ("auto", 128, ("fp16", 256, 256)),
+        ("cifar", None, ("fp16", 256, 256)),
+        ("auto", 256, ("bf16", None, None)),
+        ("auto", (96, 256), ("bf16", None, None)),
+        ("paper256", None, ("bf16", None, None)),
+        ("paper1024", None, ("bf16", None, None)),
+        ("stylegan2", None, ("bf16", None, None)),
+    ],
+)
+def test_gpus_compute_in_the_half_precision_that_suits_the_size(
+    base: Params, preset: str, resolution: int | tuple[int, int] | None, gpus: int, expected: tuple[str, float, float]
+) -> None:
+    choices = plan.resolve(preset, resolution, gpus, base)
+    assert precision_of(plan.checked(choices)) == expected
+    assert choices["train.precision"].origin == (
+        "as published: four highest resolutions in half precision"
+        if expected[0] == "fp16"
+        else "from 256 pixels: fp16 can lose G's gradient (docs/precision.md)"
+    )
+
+
+@pytest.mark.parametrize("preset", plan.NAMES)
+def test_a_processor_computes_in_the_precision_of_the_preset(base: Params, preset: str) -> None:
+    assert precision_of(planned(base, preset, gpus=0)) == ("fp32", None, None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["train.precision=fp32"], ("fp32", None, None)),
+        (["train.precision=bf16"], ("bf16", None, None)),
+        (["train.precision=fp16"], ("fp16", 256, 256)),
+        (["train.precision=fp16", "generator.conv_clamp=100.0"], ("fp16", 100, 256)),
+        (["train.precision=bf16", "generator.conv_clamp=100.0"], ("bf16", 100, None)),
+    ],
+)
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_precision_that_is_asked_for_comes_with_its_clamp_and_a_clamp_stays_as_asked_for(
+    copy: Path, gpus: int, overrides: list[str], expected: tuple[str, float | None, float | None]
+) -> None:
+    run(copy, "--preset", "auto", "--resolution", "64", "--gpus", str(gpus), *overrides)
+    assert precision_of(load(copy)) == expected
+
+
+def test_a_clamp_that_is_asked_for_leaves_the_precision_to_the_plan(copy: Path) -> None:
+    run(copy, "--preset", "auto", "--resolution", "64", "--gpus", "1", "discriminator.conv_clamp=64.0")
+    assert precision_of(load(copy)) == ("fp16", 256, 64)
+
+
+def test_a_precision_from_a_sweep_comes_with_its_clamp(copy: Path) -> None:
+    best = copy.parent / "best.yaml"
+    best.write_text("train: {precision: fp16}\n")
+    run(copy, "--preset", "paper256", "--gpus", "8", "--from", str(best))
+    assert precision_of(load(copy)) == ("fp16", 256, 256)
+
+
+@pytest.mark.parametrize(("before", "gpus", "after"), [(0.0, 1, 1.0), (0.5, 2, 0.5), (0.0, 0, 0.0), (0.5, 0, 0.0)])
+def test_trials_of_a_sweep_run_where_the_plan_does(base: Params, before: float, gpus: int, after: float) -> None:
+    base = base.model_copy(update={"sweep": base.sweep.model_copy(update={"gpus_per_worker": before})})
+    assert planned(base, "auto", 64, gpus=gpus).sweep.gpus_per_worker == after
+
+
+@pytest.mark.parametrize("overrides", [(), ("train.kernels=stock", "train.allow_tf32=true")])
+def test_how_a_gpu_computes_beside_its_precision_stays_as_it_is(repository: Path, overrides: tuple[str, ...]) -> None:
+    before = load(repository / "params.yaml", overrides)
+    train = planned(before, "paper256", gpus=8).train
+    assert (train.kernels, train.allow_tf32) == (before.train.kernels, before.train.allow_tf32)
+
+
+@pytest.mark.parametrize("name", ladder.names())
+@pytest.mark.parametrize(("preset", "resolution"), [("auto", 64), ("paper256", None)])
+def test_every_row_of_a_ladder_fits_a_plan_for_gpus(
+    base: Params, preset: str, resolution: int | None, name: str
+) -> None:
+    rows = ladder.load(name)
+    for rung in rows.rows:
+        ladder.of_row(planned(base, preset, resolution, gpus=2), rows, rung.name, lambda: 1000)
 
 
 def test_no_gpu_means_one_process_on_the_processor(base: Params) -> None:

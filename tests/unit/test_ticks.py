@@ -119,3 +119,34 @@ def test_a_failure_of_a_worker_is_shown_as_it_is_and_not_again_after_a_resume(
             if not ticks.read_failures(tmp_path):
                 TickLog(tmp_path, None).after_exception(None, {0: RuntimeError(error)})
     assert capsys.readouterr().out == f"{error}\nTraining goes on from the last snapshot.\n"
+
+
+def test_the_kernels_of_rank_0_are_told_and_recorded_once_in_each_start(
+    tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, journal = tmp_path / "run", Journal(tmp_path / "run")
+    for device in ("H100", "A100"):  # resumed on another card
+        with following(folder, journal, make_params()):
+            own = {"node": "n", "busy_sec_per_kimg": 1.0, "memory_gb": 1.0}
+            ranks: list[Any] = [
+                row(8.0) | {"own": own | {"kernels": f"kernels of {name}"}} for name in (device, "B200")
+            ]
+            for _ in range(2):
+                TickLog(folder, None).after_report(None, ranks, None)
+        shown = capsys.readouterr().out
+        assert shown.count("kernels of") == 1
+        assert f"kernels of {device}\n" in shown
+    assert [record["values"] for record in records(journal, "tags")] == [
+        {"kernels": "kernels of H100"}, {"kernels": "kernels of A100"},
+    ]  # fmt: skip
+
+
+def test_a_device_without_kernels_is_not_spoken_of(
+    tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal(tmp_path)
+    with following(tmp_path, journal, make_params()):
+        own = {"node": "n", "kernels": None, "busy_sec_per_kimg": 1.0, "memory_gb": 1.0}
+        TickLog(tmp_path, None).after_report(None, [row(8.0) | {"own": own}], None)
+    assert "kernels" not in capsys.readouterr().out
+    assert records(journal, "tags") == []

@@ -15,12 +15,13 @@ from ray.train import Checkpoint, Result
 from safetensors.torch import load_file
 
 import stylegan
-from pipelines import inputs
+from pipelines import inputs, snapshots
 from pipelines.inputs import SECTIONS, code_digest, monitor_extractor
 from pipelines.params import Params, fingerprint
 from pipelines.sharing import Shared
 from pipelines.snapshots import GENERATOR, STATE, chosen, contributions, resume, snapshot, spare_checkpoints
 from pipelines.train import TrainError, exclusive, measure, train_worker
+from stylegan import monitor
 from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
@@ -28,6 +29,7 @@ from stylegan.data.arrays import encode_array
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import RandomExtractor
 from stylegan.state import TrainState
+from stylegan.step import Trainer
 from stylegan.train import Tick
 
 Make = Callable[..., Params]
@@ -46,6 +48,8 @@ def name(params: Params, archive: str = "a", code: str = "c") -> str:
         "data.xflip=true",
         "generator.w_dim=4",
         "train.g_lr=0.1",
+        "train.kernels=stock",  # as on a GPU, where it rounds otherwise
+        "train.allow_tf32=true",
         "monitor.num_images=9",
         "monitor.export=last",
     ],
@@ -139,10 +143,11 @@ def test_a_fresh_run_has_no_checkpoints(tmp_path: Path) -> None:
 
 
 def test_a_row_holds_position_speed_memory_and_statistics(tiny_params: Params) -> None:
-    job = {"params": tiny_params, "driver_node": None}
+    job = {"params": tiny_params, "driver_node": None, "kernels": "kernels: all"}
     row = measure(Tick(1, 4000, {"loss/G": 0.5}, is_snapshot=False, is_last=False), sec=3.0, nimg=2000, job=job)
     assert row.pop("memory_gb") > 0
-    assert row.pop("own")["busy_sec_per_kimg"] <= 1.5
+    own = row.pop("own")
+    assert (own["busy_sec_per_kimg"] <= 1.5, own["kernels"]) == (True, "kernels: all")
     assert row == {"nimg": 4000, "kimg": 4, "sec": 3, "sec_per_kimg": 1.5, "loss/G": 0.5}
 
 
@@ -218,6 +223,29 @@ def test_what_is_measured_changes_no_bit_of_the_training(
     rows = [report["row"] for report in reports]
     assert [row.get("monitor/kid") for row in rows[4:]] == [None] * 2
     assert len({row["monitor/kid"] for row in rows[:4]}) == 4
+
+
+def test_training_may_round_to_tf32_and_what_it_measures_and_draws_never_does(
+    work: Callable[[Params], None], make_params: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[bool]] = {}
+
+    def watch(owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            seen.setdefault(name, set()).add(torch.backends.cudnn.allow_tf32)
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(Trainer, "step")
+    for owner, name in ((monitor, "features"), (monitor, "kernel_distance"), (snapshots, "generate_images"),
+                        (snapshots, "layer_contributions")):  # fmt: skip
+        watch(owner, name)
+    work(make_params("train.allow_tf32=true"))
+    assert seen.pop("step") == {True}
+    assert seen == {name: {False} for name in ("features", "kernel_distance", "generate_images", "layer_contributions")}
 
 
 @pytest.mark.parametrize(("export", "nimg"), [("best", 16), ("last", 24)])

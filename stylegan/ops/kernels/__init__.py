@@ -4,6 +4,6 @@ Nothing here is compiled by the user: torch's CUDA wheels bring Triton. Each ker
 stock operation; one that fails or differs is reported by name and left out.
 """
 
-from stylegan.ops.kernels.choice import Mode, handles, prepare, using
+from stylegan.ops.kernels.choice import handles, prepare, using
 
-__all__ = ["Mode", "handles", "prepare", "using"]
+__all__ = ["handles", "prepare", "using"]

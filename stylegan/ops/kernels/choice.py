@@ -3,15 +3,15 @@
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Mode = Literal["auto", "stock"]
+from stylegan.sections import Kernels
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
-_mode: Mode = "auto"
+_mode: Kernels = "auto"
 # Tests add "cpu" and interpret the kernels there. meta counts what a GPU would do.
 _trusted = {"meta"}
 
@@ -23,7 +23,7 @@ def handles(name: str, x: Tensor) -> bool:
     return x.device.type in _trusted or (x.is_cuda and _problem_on(x.device, name) is None)
 
 
-def prepare(mode: Mode, device: torch.device) -> str | None:
+def prepare(mode: Kernels, device: torch.device) -> str | None:
     """Choose for this process, try the kernels on the device, and say in one line which are used; None on a CPU"""
     global _mode
     _mode = mode
@@ -36,7 +36,7 @@ def prepare(mode: Mode, device: torch.device) -> str | None:
 
 
 @contextmanager
-def using(mode: Mode) -> Iterator[None]:
+def using(mode: Kernels) -> Iterator[None]:
     """Another mode for a while"""
     global _mode
     before, _mode = _mode, mode
