@@ -13,8 +13,8 @@ from stylegan.ops.kernels import differentiable, using
 from stylegan.ops.modulated_conv2d import demodulation_factors
 from stylegan.ops.upfirdn2d import filter_stock
 
-# Relative to the largest value, stock operations in float64, which no setting rounds. Seen on a processor: 5e-7, 7e-4 and 7e-2; a wrong kernel
-# is off by about 1.
+# Relative to the largest value, stock operations in float64, which no setting rounds. Seen on a processor: 5e-7, 7e-4
+# and 7e-2; a wrong kernel is off by about 1.
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 0.2}
 SHAPE = (2, 8, 9, 7)
 
