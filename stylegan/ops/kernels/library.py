@@ -30,7 +30,9 @@ def _register(schema: str, launcher: str, fake: Callable[..., Any]) -> None:
     def run(*args: Any) -> Any:
         from stylegan.ops.kernels import launch
 
-        return getattr(launch, launcher)(*args)
+        tensor = next(arg for arg in args if isinstance(arg, Tensor))
+        with torch.cuda.device_of(tensor):  # Triton launches on the current device, whichever the tensors are on
+            return getattr(launch, launcher)(*args)
 
     name = schema.partition("(")[0]
     LIBRARY.define(schema)
