@@ -148,8 +148,7 @@ class TrainState:
             half_life = min(half_life, self.cur_nimg * train.ema_rampup)
         beta = 0.5 ** (train.batch_size / max(half_life, 1e-8))
         torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.parameters()), 1 - beta)
-        for ema, buffer in zip(self.G_ema.buffers(), self.G.buffers(), strict=True):
-            ema.copy_(buffer)
+        torch._foreach_copy_(list(self.G_ema.buffers()), list(self.G.buffers()))
 
 
 def _no_logits(device: torch.device) -> Tensor:

@@ -261,5 +261,5 @@ def _require_grad(params: list[nn.Parameter], learns: bool) -> None:
 def _average_over_ranks(tensors: list[Tensor]) -> None:
     """One flat all-reduce, in place: DDP's hooks handle four phases with double backward worst."""
     flat = all_reduce_mean_(torch.cat([tensor.flatten() for tensor in tensors]))
-    for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(piece.view_as(tensor))
+    pieces = flat.split([tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(tensors, [piece.view_as(tensor) for tensor, piece in zip(tensors, pieces, strict=True)])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.params import Params, load
 from stylegan.checkpoint import load_checkpoint, save_checkpoint
+from stylegan.data.labels import Labels
 from stylegan.distributed import dealt, rank, world_size
 from stylegan.state import TrainState
 from stylegan.step import Trainer
@@ -63,18 +64,18 @@ def gradients(params: Params) -> Result:
 class Noise:
     """A data set of random images, each always the same."""
 
-    c_dim = 0
+    num_images, img_shape = 50, (3, 16, 16)
 
     def __len__(self) -> int:
-        return 50
+        return self.num_images
 
-    def batch(self, indices: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        generators = [torch.Generator().manual_seed(int(index)) for index in indices]
-        images = [torch.randint(0, 256, (3, 16, 16), generator=g, dtype=torch.uint8) for g in generators]
-        return torch.stack(images), self.labels(indices)
+    def read(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        for row, image in zip(rows, out, strict=True):
+            generator = torch.Generator().manual_seed(int(row))
+            image[:] = torch.randint(0, 256, self.img_shape, generator=generator, dtype=torch.uint8).numpy()
 
-    def labels(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        return torch.zeros(len(indices), 0)
+    def labels_on(self, device: torch.device) -> Labels:
+        return Labels(None, 0, device)
 
 
 def trained(params: Params, folder: Path) -> Result:
