@@ -1,0 +1,24 @@
+"""The process of one section: python -m benchmarks.gpu.child MODULE RESULTS LIMIT OPTIONS"""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.gpu.job import Job, Options, Skipped
+
+SKIPPED = 77  # exit status of a section that cannot run here
+
+
+def main(module: str, results: str, limit_sec: str, options: str) -> None:
+    """Call the section's `run`."""
+    job = Job(Options(**json.loads(options)), Path(results), float(limit_sec))
+    try:
+        importlib.import_module(module).run(job)
+    except Skipped as reason:
+        print(reason, file=sys.stderr)
+        sys.exit(SKIPPED)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
