@@ -18,13 +18,13 @@ from benchmarks.gpu import machine
 from benchmarks.gpu.job import Options
 from benchmarks.gpu.supervisor import Section, supervise
 
-# Shares add up to more than 1: what one section leaves, the others may use, and the last ones get what is left.
+# What one section leaves of its share, the last one may use; shares add up to more than 1 for that.
 SECTIONS = (
-    Section("correctness", "benchmarks.gpu.correctness", 0.25, 2000),
-    Section("steps", "benchmarks.gpu.steps", 0.40, 3600),
-    Section("kernels", "benchmarks.gpu.kernels", 0.15, 2000),
-    Section("peer", "benchmarks.gpu.peer", 0.30, 600),
-    Section("loader", "benchmarks.gpu.loader", 0.10, 900),
+    Section("correctness", "benchmarks.gpu.correctness", 0.16, 2000),
+    Section("steps", "benchmarks.gpu.steps", 0.34, 3600),
+    Section("kernels", "benchmarks.gpu.kernels", 0.10, 2000),
+    Section("peer", "benchmarks.gpu.peer", 0.25, 600),
+    Section("loader", "benchmarks.gpu.loader", 0.06, 900),
     Section("training", "benchmarks.gpu.training", 0.30, 900),
 )
 VERSION = 1  # of the form of gpu.json

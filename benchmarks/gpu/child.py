@@ -1,18 +1,22 @@
-"""The process of one section: python -m benchmarks.gpu.child MODULE RESULTS LIMIT OPTIONS"""
+"""The process of one section: python -m benchmarks.gpu.child MODULE RESULTS DEADLINE OPTIONS"""
 
 import importlib
 import json
 import sys
 from pathlib import Path
 
+import torch
+
 from benchmarks.gpu.job import Job, Options, Skipped
 
 SKIPPED = 77  # exit status of a section that cannot run here
 
 
-def main(module: str, results: str, limit_sec: str, options: str) -> None:
+def main(module: str, results: str, deadline: str, options: str) -> None:
     """Call the section's `run`."""
-    job = Job(Options(**json.loads(options)), Path(results), float(limit_sec))
+    job = Job(Options(**json.loads(options)), Path(results), float(deadline))
+    if job.options.tiny:
+        torch.set_num_threads(1)  # more only hinder each other in networks so small
     try:
         importlib.import_module(module).run(job)
     except Skipped as reason:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,7 @@ class Job:
 
     options: Options
     results: Path  # JSON lines
-    limit_sec: float
-    started: float = field(default_factory=time.monotonic)
+    deadline: float  # of time.monotonic(), which all processes of a machine share
 
     @property
     def device(self) -> torch.device:
@@ -40,7 +39,7 @@ class Job:
     @property
     def left_sec(self) -> float:
         """Until the section is killed"""
-        return self.limit_sec - (time.monotonic() - self.started)
+        return self.deadline - time.monotonic()
 
     def record(self, value: Any, *path: str) -> None:
         """Keep a value (numbers, text, lists, dicts) under a path of names."""

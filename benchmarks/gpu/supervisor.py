@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +18,10 @@ from benchmarks.gpu.child import SKIPPED
 from benchmarks.gpu.job import Options
 from stylegan.files import write_json
 
-LINE = 150  # characters; longer lines are cut
+LINE = 170  # characters; longer lines are cut
 TOTAL = 11_500  # characters of the whole call; 12,000 come back from a machine that is lent
 TAIL = 600  # of them kept for the last lines
-GRACE_SEC = 3.0  # a section that is told to end may write what it has
+DRAIN_SEC = 3.0  # to print what a section said before it ended
 LEAST_SEC = 5.0  # a section with less to its name is not started
 
 
@@ -94,7 +94,7 @@ def run_section(section: Section, options: Options, limit_sec: float, printer: P
     with TemporaryDirectory() as folder:
         results, errors = Path(folder) / "results.jsonl", Path(folder) / "errors.txt"
         command = [sys.executable, "-m", "benchmarks.gpu.child", section.module, str(results)]
-        command += [str(limit_sec), json.dumps(asdict(options))]
+        command += [str(started + limit_sec), json.dumps(asdict(options))]
         with errors.open("w") as stderr, _group(command, stderr) as process:
             code = _wait(process, limit_sec, printer)
         status, reason = _outcome(code, errors.read_text(errors="replace"))
@@ -109,7 +109,7 @@ def _group(command: Sequence[str], stderr: IO[str]) -> Iterator[subprocess.Popen
     try:
         yield process
     finally:
-        _signal(process, signal.SIGKILL)
+        _kill(process)
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
@@ -129,18 +129,14 @@ def _wait(process: subprocess.Popen[str], limit_sec: float, printer: Printer) ->
         code: int | None = process.wait(limit_sec)
     except subprocess.TimeoutExpired:
         code = None
-        _signal(process, signal.SIGTERM)
-        time.sleep(0 if process.poll() is not None else GRACE_SEC)
-    _signal(process, signal.SIGKILL)  # also processes that the section left behind, which hold its output open
-    reader.join(GRACE_SEC)
+    _kill(process)  # also processes that the section left behind, which hold its output open
+    reader.join(DRAIN_SEC)
     return code
 
 
-def _signal(process: subprocess.Popen[str], number: int) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass
+def _kill(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _outcome(code: int | None, errors: str) -> tuple[str, str | None]:
