@@ -48,7 +48,7 @@ class Count(TorchDispatchMode):
     """Fills `counted` with what is called while the mode is on."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counted = Counted()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -66,7 +66,8 @@ class Count(TorchDispatchMode):
 
 def count(run: Callable[[], None]) -> Counted:
     """Operations on meta tensors while it runs"""
-    with Count() as mode:
+    mode = Count()
+    with mode:
         run()
     return mode.counted
 
@@ -84,7 +85,7 @@ class Convolutions(TorchDispatchMode):
     """Fills `calls` with the convolutions made while the mode is on, without the filters that resample images."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: dict[Convolution, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -102,7 +103,7 @@ def _described(packet: Any, args: Any) -> Convolution:
     def hashable(value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    tensors = tuple(None if each is None else (tuple(each.shape), each.dtype) for each in args[: TENSORS])
+    tensors = tuple(None if each is None else (tuple(each.shape), each.dtype) for each in args[:TENSORS])
     return Convolution(packet._qualified_op_name.split("::")[1], tensors, tuple(map(hashable, args[TENSORS:])))
 
 
@@ -111,6 +112,7 @@ TENSORS = 3  # x, weight, bias; of the gradients grad, x, weight
 
 def convolutions(run: Callable[[], None]) -> dict[Convolution, int]:
     """Calls of convolutions while it runs, each with how often it is made"""
-    with Convolutions() as mode:
+    mode = Convolutions()
+    with mode:
         run()
     return mode.calls

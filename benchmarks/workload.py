@@ -1,5 +1,7 @@
 """A training step to count or to time: random networks and images, p fixed."""
 
+import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +50,19 @@ def workload(config: Config, device: torch.device) -> Workload:
     trainer = Trainer(state, lambda n: torch.zeros(n, 0, device=device))
     img = torch.rand(batch, CHANNELS, *sides(resolution), generator=torch.Generator().manual_seed(0)) * 2 - 1
     return Workload(trainer, img.to(device), torch.zeros(batch, 0, device=device))
+
+
+def prepare(device: torch.device, choice: str) -> str | None:
+    """Set torch's flags as training does, float32 in full, and select kernels; returns a line that says which
+
+    A version without stylegan.backends has no kernels to select, and sets no flags itself.
+    """
+    if importlib.util.find_spec("stylegan.backends") is not None:
+        line: str | None = importlib.import_module("stylegan.backends").prepare_device(device, choice, allow_tf32=False)
+        return line
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return None
 
 
 def without_optimizers(work: Workload) -> Workload:

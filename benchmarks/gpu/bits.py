@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.settings import config, kernel_choices, kernels
-from benchmarks.workload import Workload, workload
+from benchmarks.workload import Workload, prepare, workload
 from stylegan.checkpoint import load_checkpoint, save_checkpoint
 from stylegan.state import TrainState
 
 STEPS = 12  # Greg runs in three of them, p moves in three
+TINIEST = 1e-30  # keeps parts that are all zero from dividing by it
 Parts = dict[str, Tensor]  # "weights" and so on -> all of its numbers, on the processor
 
 
@@ -61,7 +62,9 @@ def _flat(tensors: list[Tensor]) -> Tensor:
 def compare(parts_: Parts, others: Parts) -> dict[str, float]:
     """Of each part the largest difference, relative to its largest value; 0.0 means equal bits"""
     return {
-        name: 0.0 if torch.equal(mine, others[name]) else float((mine - others[name]).abs().max() / mine.abs().max())
+        name: 0.0
+        if torch.equal(mine, others[name])
+        else float((mine - others[name]).abs().max() / mine.abs().max().clamp(min=TINIEST))
         for name, mine in parts_.items()
     }
 
@@ -74,7 +77,7 @@ def elsewhere(resolution: int, batch: int, precision: str, device: torch.device)
 
 def _digests_of_training(resolution: int, batch: int, precision: str, device: str, threads: int) -> dict[str, str]:
     torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = True
+    prepare(torch.device(device), kernel_choices()[0])
     return digests(train(resolution, batch, precision, torch.device(device)))
 
 

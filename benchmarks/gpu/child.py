@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.job import Job, Options, Skipped
+from benchmarks.gpu.job import CannotRunError, Job, Options
 
 SKIPPED = 77  # exit status of a section that cannot run here
 
@@ -19,7 +19,7 @@ def main(module: str, results: str, deadline: str, options: str) -> None:
         torch.set_num_threads(1)  # more only hinder each other in networks so small
     try:
         importlib.import_module(module).run(job)
-    except Skipped as reason:
+    except CannotRunError as reason:
         print(reason, file=sys.stderr)
         sys.exit(SKIPPED)
 

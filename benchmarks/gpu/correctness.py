@@ -6,12 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 from benchmarks.gpu import bits
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.parity import differences
-from benchmarks.settings import TINY
+from benchmarks.settings import TINY, kernel_choices
+from benchmarks.workload import prepare
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("pytest", "pytest_timeout", "hypothesis", "yaml")  # by the tests and their fixtures
@@ -21,11 +20,15 @@ BITS = ((64, 16, "fp32"), (64, 16, "fp16"))  # pixels, images a step, precision
 
 def run(job: Job) -> None:
     """Parity, then bits, then the tests marked gpu."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    if line := prepare(job.device, kernel_choices()[0]):
+        job.say(line)
     compare(job)
-    torch.backends.cudnn.benchmark = True
     for resolution, batch, precision in ((TINY, 4, "fp32"),) if job.options.tiny else BITS:
-        repeat(job, resolution, batch, precision)
+        try:
+            repeat(job, resolution, batch, precision)
+        except (RuntimeError, ValueError) as error:
+            job.record(str(error)[:200], "bits", f"{resolution}/{batch} {precision}")
+            job.say(f"bits {resolution}/{batch} {precision}: failed: {str(error).splitlines()[0]}")
     tests(job)
 
 

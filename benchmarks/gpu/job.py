@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 
-class Skipped(Exception):
+class CannotRunError(Exception):
     """A section cannot run here; the message is the reason."""
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import milliseconds
-from benchmarks.settings import TINY, config, kernel_choices, kernels
+from benchmarks.settings import TINY, config, kernel_choices
+from benchmarks.workload import prepare
 from stylegan.augment.warp import SYM6, resample
 from stylegan.networks.generator import SynthesisLayer
 from stylegan.networks.layers import Conv2dLayer
@@ -153,7 +154,6 @@ ROWS: tuple[Make, ...] = (
 
 def run(job: Job) -> None:
     """Time every row with every choice of kernels."""
-    torch.backends.cudnn.benchmark = True
     bandwidth = copy_bandwidth(job.device, COPY_BYTES if job.device.type == "cuda" else 2**22)
     job.record(bandwidth / 1e9, "copy_gb_per_sec")
     job.say(f"copy {bandwidth / 1e9:.0f} GB/s; ms (times one pass): forward, forward and backward")
@@ -173,7 +173,7 @@ def run(job: Job) -> None:
 def row(make: Make, sizes: Sizes, bandwidth: float, choice: str) -> dict[str, float | str]:
     """Times of one operation with one choice of kernels, and what they are of one pass; or the error"""
     try:
-        select(choice, sizes.device)
+        prepare(sizes.device, choice)
         function, tensors = make(sizes)
         with torch.no_grad():
             out = function(*tensors)
@@ -188,16 +188,11 @@ def row(make: Make, sizes: Sizes, bandwidth: float, choice: str) -> dict[str, fl
     return {"forward_ms": forward, "both_ms": both, "forward": forward / one_pass, "both": both / (2 * one_pass)}
 
 
-def select(choice: str, device: torch.device) -> None:
-    """Use these kernels from now on; a version without any has nothing to select."""
-    assert not kernels(choice), f"no way is known to select train.kernels {choice} on {device}"
-
-
 def text(choice: str, cell: dict[str, float | str]) -> str:
-    """ "stock 8.67 (48x), 11.2 (31x)" """
+    """ "stock 8.67 (48.0x), 11.20 (31.0x)" """
     if "error" in cell:
         return f"{choice} failed: {cell['error']}"
-    return "{} {forward_ms:.2f} ({forward:.1f}x), {both_ms:.2f} ({both:.1f}x)".format(choice, **cell)
+    return f"{choice} {cell['forward_ms']:.2f} ({cell['forward']:.1f}x), {cell['both_ms']:.2f} ({cell['both']:.1f}x)"
 
 
 def copy_bandwidth(device: torch.device, size: int) -> float:
@@ -205,4 +200,3 @@ def copy_bandwidth(device: torch.device, size: int) -> float:
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * size / (milliseconds(lambda: target.copy_(source), device, repeats=REPEATS, warm_up=3) / 1000)
-

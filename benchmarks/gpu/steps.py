@@ -12,12 +12,13 @@ from benchmarks.counting import Convolution, convolutions
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import busy, milliseconds, peak_gb, synchronize, wall_milliseconds
 from benchmarks.settings import TINY, config, kernel_choices, kernels
-from benchmarks.workload import Workload, without_optimizers, workload
+from benchmarks.workload import Workload, prepare, without_optimizers, workload
 
 SIZES = ((256, 64), (256, 16), (64, 64), (1024, 4), (512, 16))  # pixels, images a step; the most telling first
 PERIOD = 16  # steps in which every phase ran: the schedule of the lazy regularisers
 G_INTERVAL, D_INTERVAL = 4, 16  # steps between runs of Greg and of Dreg
 REPEATS = 5
+STEPS_SPEED = "sec_per_kimg_of_steps"
 LEAST_SEC = 5.0  # to begin another cell; one that is cut off loses its own numbers only
 
 
@@ -48,8 +49,6 @@ def cells(tiny: bool) -> Iterator[Cell]:
 
 def run(job: Job) -> None:
     """Measure cell after cell; a cell that fails, for want of memory say, is recorded and the next one follows."""
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     for cell in cells(job.options.tiny):
         if job.left_sec < LEAST_SEC:
             job.say(f"{cell.size} {cell.precision} {cell.choice} and what follows: no time left")
@@ -67,10 +66,12 @@ def run(job: Job) -> None:
 
 def measure(cell: Cell, device: torch.device) -> dict[str, Any]:
     """Everything about one cell"""
+    prepare(device, cell.choice)
     settings = config(cell.resolution, cell.batch, cell.precision, **kernels(cell.choice))
     calls = recorded(settings)
     peak_gb(device)
-    work, phases = workload(settings, device), {}
+    phases: dict[str, dict[str, float]] = {}
+    work = workload(settings, device)
     warm_up_ms = wall_milliseconds(work.step, device)  # a step with all phases; autotunes every convolution
     for name, phase in work.phases.items():
         ms = milliseconds(phase, device, repeats=REPEATS)
@@ -85,8 +86,8 @@ def measure(cell: Cell, device: torch.device) -> dict[str, Any]:
         "phases": phases,
         "sec_per_kimg": lazy(phases, "ms") / cell.batch,
         "convolutions_sec_per_kimg": lazy(phases, "convolutions_ms") / cell.batch,
-        "sec_per_kimg_of_steps": schedule,
-        "peak_gb": max((found["peak_gb"] or 0.0 for found in phases.values()), default=0.0),
+        STEPS_SPEED: schedule,
+        "peak_gb": max(found["peak_gb"] for found in phases.values()),
         "warm_up_sec": warm_up_ms / 1000,
         "Gmain_busy": busy_ms / phases["Gmain"]["ms"],
         "Gmain_kernels": num_kernels,
@@ -133,7 +134,8 @@ def line(cell: Cell, measured: dict[str, Any]) -> str:
     if "error" in measured:
         return f"{start} failed: {measured['error']}"
     phases = " ".join(f"{name} {row['ms']:.1f} ({row['ratio']:.1f}x)" for name, row in measured["phases"].items())
-    return (
-        f"{start} {phases} | s/kimg {measured['sec_per_kimg']:.2f}, steps {measured['sec_per_kimg_of_steps']:.2f}, conv "
-        f"{measured['convolutions_sec_per_kimg']:.2f} | {measured['peak_gb']:.1f} GB busy {measured['Gmain_busy']:.0%}"
+    speed = ", ".join(
+        f"{name} {measured[column]:.2f}"
+        for name, column in (("s/kimg", "sec_per_kimg"), ("steps", STEPS_SPEED), ("conv", "convolutions_sec_per_kimg"))
     )
+    return f"{start} {phases} | {speed} | {measured['peak_gb']:.1f} GB busy {measured['Gmain_busy']:.0%}"

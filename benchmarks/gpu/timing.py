@@ -14,7 +14,9 @@ def milliseconds(run: Run, device: torch.device, *, repeats: int, warm_up: int =
     for _ in range(warm_up):
         run()
     synchronize(device)
-    return statistics.median(_on_cuda(run, repeats) if device.type == "cuda" else [_on_clock(run) for _ in range(repeats)])
+    return statistics.median(
+        _on_cuda(run, repeats) if device.type == "cuda" else [_on_clock(run) for _ in range(repeats)]
+    )
 
 
 def wall_milliseconds(run: Run, device: torch.device) -> float:
@@ -66,10 +68,10 @@ def busy(run: Run, device: torch.device) -> tuple[float, int]:
     return sum(times) / 1000, sum(row.count for row, spent in zip(rows, times, strict=True) if spent > 0)
 
 
-def peak_gb(device: torch.device) -> float | None:
-    """Most memory that tensors took since the last call; None on a processor"""
+def peak_gb(device: torch.device) -> float:
+    """Most memory that tensors took since the last call; 0 on a processor, which does not say"""
     if device.type != "cuda":
-        return None
+        return 0.0
     peak = torch.cuda.max_memory_allocated(device) / 1e9
     torch.cuda.reset_peak_memory_stats(device)
     return peak
