@@ -129,16 +129,17 @@ def predicted(before: Counts, now: Counts, measured: dict[str, Any]) -> Iterator
     header = ("phase", "convolutions, ms", "bytes, ms", "sum, ms", f"measured with {BEFORE}, ms")
     yield from table(header, rows)
     yield ""
+    speeds = _change(totals[0] / 64, totals[1] / 64, ".2f")
     yield (
-        f"With the regularisers shared out: {_change(totals[0] / 64, totals[1] / 64, '.2f')} sec/kimg. The convolutions alone would take "
+        f"With the regularisers shared out: {speeds} sec/kimg. The convolutions alone would take "
         f"{sum(share * alone[phase] for phase, share in PHASES.items()) / 64:.2f}."
     )
     yield ""
     yield (
-        "The sum holds if every operation moves its bytes at the speed of memory and the processor launches operations "
-        "fast enough; bytes of convolutions are in both terms. For "
-        f"{BEFORE} neither held, and it took several times the sum: its 4x4 filters ran as depthwise convolutions, at a "
-        "small part of the bandwidth (see below)."
+        "The sum holds if every operation moves its bytes at the speed of memory, and if the processor launches "
+        "operations fast enough. Bytes of convolutions are in both terms. "
+        f"{BEFORE} took several times the sum: its 4x4 filters ran as depthwise convolutions, at a small part of the "
+        "bandwidth (see below)."
     )
 
 

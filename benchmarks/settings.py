@@ -15,6 +15,7 @@ from stylegan.config import Config, parse
 from stylegan.sections import TrainConfig
 
 FILE = Path(__file__).with_suffix(".json")
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 PRESETS = {64: "auto", 256: "paper256", 512: "auto", 1024: "auto"}  # resolution -> preset
 DECIDED = ("generator", "discriminator", "augment", "loss", "train")  # sections that decide what a step costs
 CLAMP = 256.0  # keeps fp16 below 65504; fp32 and bf16 have the range and do without
@@ -56,7 +57,7 @@ def planned(resolution: int) -> dict[str, Any]:
     from pipelines.params import load
     from pipelines.plan import checked, resolve
 
-    params = checked(resolve(PRESETS[resolution], resolution, 1, load(overrides=["render.mixing_layers=[0]"])))
+    params = checked(resolve(PRESETS[resolution], resolution, 1, load(PARAMS, ["render.mixing_layers=[0]"])))
     return params.model_dump(mode="json", include=set(Config.model_fields))
 
 

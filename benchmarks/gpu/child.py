@@ -5,8 +5,6 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 from benchmarks.gpu.job import CannotRunError, Job, Options
 
 SKIPPED = 77  # exit status of a section that cannot run here
@@ -16,6 +14,8 @@ def main(module: str, results: str, deadline: str, options: str) -> None:
     """Call the section's `run`."""
     job = Job(Options(**json.loads(options)), Path(results), float(deadline))
     if job.options.tiny:
+        import torch
+
         torch.set_num_threads(1)  # more only hinder each other in networks so small
     try:
         importlib.import_module(module).run(job)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.gpu import bits
 from benchmarks.gpu.job import Job
-from benchmarks.gpu.parity import differences
+from benchmarks.gpu.parity import NETWORKS, differences
 from benchmarks.settings import TINY, kernel_choices
 from benchmarks.workload import prepare
 
@@ -35,7 +35,7 @@ def run(job: Job) -> None:
 def compare(job: Job) -> None:
     """Every difference of parity.py"""
     bad, worst = [], 0.0
-    for name, compute, limit in differences(job.device):
+    for name, compute, limit in differences(job.device, NETWORKS[-1:] if job.options.tiny else NETWORKS):
         try:
             found: float | str = compute()
         except (RuntimeError, ValueError, NotImplementedError) as error:

@@ -4,9 +4,10 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:  # imported by the supervisor and by every section, and some need no torch
+    import torch
 
 
 class CannotRunError(Exception):
@@ -33,7 +34,9 @@ class Job:
     deadline: float  # of time.monotonic(), which all processes of a machine share
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
+        import torch
+
         return torch.device(self.options.device)
 
     @property

@@ -3,7 +3,7 @@
 References: what the official implementation computed (tests/parity/data), or this project in fp64 on the processor.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,13 @@ Difference = tuple[
 ]  # what, how far relative to the largest value, and how far it may be
 
 
-def differences(device: torch.device) -> Iterator[Difference]:
+def differences(device: torch.device, networks: Sequence[str]) -> Iterator[Difference]:
     """Every comparison, to be made when it is called for"""
     if DATA.is_dir():
         yield "upfirdn2d, 25 official cases", partial(filters, device), FILTERS
         for kind in PIPES:
             yield f"augmentation, official, {kind}", partial(augmentation, device, kind), VALUES
-        for name in NETWORKS:
+        for name in networks:
             for what, limit in (
                 ("values", VALUES),
                 *((grad, GRADIENTS) for grad in ("R1", "path length", "G's gradient")),

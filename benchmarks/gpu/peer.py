@@ -37,8 +37,8 @@ def run(job: Job) -> None:
     with TemporaryDirectory() as work:
         data = Path(work) / "tiles.zip"
         write_zip(data, 8 if job.options.tiny else IMAGES, 16 if job.options.tiny else PIXELS)
-        for batch in BATCHES:
-            if batch != BATCHES[0] and job.left_sec < (0 if job.options.tiny else LEAST_SEC):
+        for batch in BATCHES[:1] if job.options.tiny else BATCHES:
+            if batch != BATCHES[0] and job.left_sec < LEAST_SEC:
                 job.say(f"{PIXELS}/{batch}: no time left")
                 return
             found = measure(job, folder, data, batch, Path(work))

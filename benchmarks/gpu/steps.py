@@ -40,7 +40,7 @@ def cells(tiny: bool) -> Iterator[Cell]:
     """Half precision of every size first, stock torch at 256 pixels only, float32 last"""
     first, *others = kernel_choices()
     sizes = ((TINY, 4),) if tiny else SIZES
-    for precision in ("fp16", "fp32") if tiny else ("fp16", "bf16", "fp32"):
+    for precision in ("fp16",) if tiny else ("fp16", "bf16", "fp32"):
         for resolution, batch in sizes:
             yield Cell(resolution, batch, precision, first)
             if resolution in (256, TINY):
@@ -54,7 +54,7 @@ def run(job: Job) -> None:
             job.say(f"{cell.size} {cell.precision} {cell.choice} and what follows: no time left")
             return
         try:
-            measured = measure(cell, job.device)
+            measured = measure(cell, job.device, *((1, 4) if job.options.tiny else (REPEATS, PERIOD)))
         except (RuntimeError, ValueError) as error:
             measured = {"error": str(error).splitlines()[0][:200]}
         job.record(measured, cell.size, cell.precision, cell.choice)
@@ -64,8 +64,8 @@ def run(job: Job) -> None:
             torch.cuda.empty_cache()
 
 
-def measure(cell: Cell, device: torch.device) -> dict[str, Any]:
-    """Everything about one cell"""
+def measure(cell: Cell, device: torch.device, repeats: int, steps: int) -> dict[str, Any]:
+    """Everything about one cell: medians of `repeats` calls, and the clock over `steps` steps"""
     prepare(device, cell.choice)
     settings = config(cell.resolution, cell.batch, cell.precision, **kernels(cell.choice))
     calls = recorded(settings)
@@ -74,13 +74,13 @@ def measure(cell: Cell, device: torch.device) -> dict[str, Any]:
     work = workload(settings, device)
     warm_up_ms = wall_milliseconds(work.step, device)  # a step with all phases; autotunes every convolution
     for name, phase in work.phases.items():
-        ms = milliseconds(phase, device, repeats=REPEATS)
+        ms = milliseconds(phase, device, repeats=repeats)
         phases[name] = {"ms": ms, "peak_gb": peak_gb(device)}
-    schedule = sec_per_kimg(work, device)
+    schedule = sec_per_kimg(work, device, steps)
     busy_ms, num_kernels = busy(work.phases["Gmain"], device)
     del work
     for name, found in phases.items():
-        alone = sum(times * convolution_ms(call, device) for call, times in calls[name].items())
+        alone = sum(times * convolution_ms(call, device, repeats) for call, times in calls[name].items())
         found |= {"convolutions_ms": alone, "ratio": found["ms"] / max(alone, 1e-9)}
     return {
         "phases": phases,
@@ -100,14 +100,14 @@ def lazy(phases: dict[str, dict[str, float]], column: str) -> float:
     return sum(share[name] * found[column] for name, found in phases.items())
 
 
-def sec_per_kimg(work: Workload, device: torch.device) -> float:
-    """Of a whole period of steps, one after the other, on the clock"""
+def sec_per_kimg(work: Workload, device: torch.device, steps: int) -> float:
+    """Of steps one after the other, on the clock"""
     synchronize(device)
     start = time.perf_counter()
-    for _ in range(PERIOD):
+    for _ in range(steps):
         work.step()
     synchronize(device)
-    return (time.perf_counter() - start) / PERIOD / len(work.img) * 1000
+    return (time.perf_counter() - start) / steps / len(work.img) * 1000
 
 
 def recorded(settings: Any) -> dict[str, dict[Convolution, int]]:
@@ -116,11 +116,11 @@ def recorded(settings: Any) -> dict[str, dict[Convolution, int]]:
     return {name: convolutions(phase) for name, phase in work.phases.items()}
 
 
-def convolution_ms(call: Convolution, device: torch.device) -> float:
+def convolution_ms(call: Convolution, device: torch.device, repeats: int) -> float:
     """One convolution (or its gradients), alone, channels last"""
     made = [None if spec is None else _tensor(*spec, device) for spec in call.tensors]
     function = getattr(torch.ops.aten, call.func)
-    return milliseconds(lambda: function(*made, *call.rest), device, repeats=REPEATS, warm_up=2)
+    return milliseconds(lambda: function(*made, *call.rest), device, repeats=repeats, warm_up=2)
 
 
 def _tensor(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -22,7 +22,7 @@ LINE = 170  # characters; longer lines are cut
 TOTAL = 11_500  # characters of the whole call; 12,000 come back from a machine that is lent
 TAIL = 600  # of them kept for the last lines
 DRAIN_SEC = 3.0  # to print what a section said before it ended
-LEAST_SEC = 5.0  # a section with less to its name is not started
+LEAST_SEC = 5.0  # a section with less is not started
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def supervise(sections: Sequence[Section], options: Options, seconds: float, rep
         found = run_section(section, options, min(seconds * section.share, left), printer)
         report["sections"][section.name] = found
         write_json(path, report)
+        lost = f", {printer.dropped} lines not shown" if printer.dropped else ""
         printer.begin(TOTAL)
-        lost = f", {printer.dropped} lines only in gpu.json" if printer.dropped else ""
         reason = f": {found['reason']}" if found["reason"] else ""
         printer(f"== {section.name}: {found['status']} after {found['seconds']:.0f} s{lost}{reason}")
     states = [f"{name} {found['status']}" for name, found in report["sections"].items()]
@@ -88,7 +88,7 @@ def head(report: dict[str, Any]) -> Iterator[str]:
 def run_section(section: Section, options: Options, limit_sec: float, printer: Printer) -> dict[str, Any]:
     """Status, reason, seconds and results of one section"""
     if limit_sec < LEAST_SEC:
-        return {"status": "skipped", "reason": "no time left", "seconds": 0.0, "results": {}}
+        return {"status": "skipped", "reason": f"less than {LEAST_SEC:g} s left", "seconds": 0.0, "results": {}}
     printer(f"== {section.name} (at most {limit_sec:.0f} s)")
     started = time.monotonic()
     with TemporaryDirectory() as folder:

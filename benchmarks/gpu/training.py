@@ -85,7 +85,7 @@ def ticks(job: Job, state: TrainState, dataset: ImageDataset, monitor: Monitor) 
     """Rows of the table, with KID in some of them"""
     available = max(job.left_sec - (2.0 if job.options.tiny else END_SEC), 0.0)
     if job.options.tiny:
-        available = min(available, 5.0)
+        available = min(available, 3.0)
     started = time.monotonic()
     rows: list[dict[str, Any]] = [
         {"kimg": 0.0, "sec": 0.0, "sec_per_kimg": None, "p": state.p, "kid": kid(monitor, state)}
