@@ -41,18 +41,25 @@ def page(work: Path = RESULTS / "work.json", gpu: Path = RESULTS / "gpu.json") -
         predicted(before, now, measured),
         gpu_section(read(gpu), measured),
         rows_section("Kernels compiled for sm_90", read(RESULTS / "kernels.json"), NO_KERNELS),
-        rows_section("Bringing images to the device", read(RESULTS / "loader.json"), NO_LOADER),
+        rows_section("Bringing images to the device", loader_rows(read(gpu)), NO_LOADER),
     )
     return "\n".join(line for section in sections for line in [*section, ""])
 
 
 NO_KERNELS = "Registers and spills are not listed: `benchmarks/results/kernels.json` does not exist."
-NO_LOADER = "Not measured: `benchmarks/results/loader.json` does not exist."
+NO_LOADER = "Not measured: there is neither a call on a GPU nor `benchmarks/results/loader.json`."
 
 
 def read(path: Path) -> Any:
     """Content of a JSON file, None where there is none"""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def loader_rows(gpu: dict[str, Any] | None) -> list[dict[str, Any]] | None:
+    """Of the machine with the GPU, else of the one that wrote loader.json"""
+    found = gpu["sections"].get("loader", {}).get("results", {}) if gpu else {}
+    rows: list[dict[str, Any]] | None = list(found.values()) or read(RESULTS / "loader.json")
+    return rows
 
 
 def head() -> Iterator[str]:
@@ -156,7 +163,11 @@ def rows_section(title: str, rows: Sequence[dict[str, Any]] | None, absent: str)
         yield absent
         return
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    yield from table(columns, [[row.get(name, "") for name in columns] for row in rows])
+    yield from table(columns, [[_cell(row.get(name, "")) for name in columns] for row in rows])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
