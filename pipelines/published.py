@@ -44,7 +44,7 @@ class Measurement:
 
 
 # device -> resolution -> what `python -m benchmarks.gpu` measured there (section steps, kernels auto, the largest batch
-# in plan's precision: sec_per_kimg). Numbers of a newer call replace these.
+# in bf16: sec_per_kimg). Numbers of a newer call replace these.
 MEASURED: dict[str, dict[int, Measurement]] = {
     "h100": {
         256: Measurement(14.04, 64, "commit d268daf in bf16, which had no CUDA kernels, without R1"),

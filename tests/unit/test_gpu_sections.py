@@ -46,7 +46,7 @@ def test_a_resumed_training_is_compared_from_another_state() -> None:
 
 def test_cells_begin_with_the_most_telling_size_in_half_precision_and_stock_is_timed_at_256_pixels_only() -> None:
     found = list(steps.cells(tiny=False))
-    assert (found[0].size, found[0].precision) == ("256/64", "fp16")
+    assert (found[0].size, found[0].precision) == ("256/64", "bf16")
     assert {cell.size for cell in found} == {"64/64", "256/16", "256/64", "512/16", "1024/4"}
     assert {cell.precision for cell in found} == {"fp16", "bf16", "fp32"}
     first = found[0].choice
