@@ -14,10 +14,11 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.counting import count
-from benchmarks.settings import config
-from benchmarks.workload import without_optimizers, workload
+from benchmarks.settings import config, kernel_choices
+from benchmarks.workload import prepare, without_optimizers, workload
 
 SIZES = ((64, 64), (256, 16), (256, 64), (1024, 4))  # pixels, images a step
+META = torch.device("meta")
 COLUMNS = ("operations", "gigabytes", "teraflops", "milliseconds")
 Counts = dict[str, dict[str, dict[str, float]]]  # "256/64" -> phase -> column -> number
 
@@ -25,8 +26,9 @@ Counts = dict[str, dict[str, dict[str, float]]]  # "256/64" -> phase -> column -
 def counts(precision: str, bytes_per_sec: float, flops_per_sec: float) -> Counts:
     """Every size and phase"""
     result: Counts = {}
+    prepare(META, kernel_choices()[0])  # what a GPU would compute
     for resolution, batch in SIZES:
-        work = without_optimizers(workload(config(resolution, batch, precision), torch.device("meta")))
+        work = without_optimizers(workload(config(resolution, batch, precision), META))
         result[f"{resolution}/{batch}"] = {
             phase: count(run).summary(bytes_per_sec, flops_per_sec) for phase, run in work.phases.items()
         }

@@ -20,7 +20,7 @@ from benchmarks.gpu.supervisor import Section, supervise
 
 # What one section leaves of its share, the last one may use; shares add up to more than 1 for that.
 SECTIONS = (
-    Section("correctness", "benchmarks.gpu.correctness", 0.16, 2000),
+    Section("correctness", "benchmarks.gpu.correctness", 0.18, 2000),
     Section("steps", "benchmarks.gpu.steps", 0.34, 3600),
     Section("kernels", "benchmarks.gpu.kernels", 0.10, 2000),
     Section("peer", "benchmarks.gpu.peer", 0.25, 600),

@@ -37,7 +37,7 @@ class Job:
     def device(self) -> "torch.device":
         import torch
 
-        return torch.device(self.options.device)
+        return torch.device(self.options.device, 0)  # as tensors say it
 
     @property
     def left_sec(self) -> float:

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 from dataclasses import asdict
+from itertools import islice
 
 from benchmarks.gpu.job import CannotRunError, Job
 
@@ -17,7 +18,8 @@ def run(job: Job) -> None:
         raise CannotRunError("this version has no benchmarks/data.py")
     data = importlib.import_module("benchmarks.data")
     for resolution in RESOLUTIONS[:1] if job.options.tiny else RESOLUTIONS:
-        for row in data.rows_of(resolution, job.device, 0.02 if job.options.tiny else SECONDS):
+        rows = data.rows_of(resolution, job.device, 0.02 if job.options.tiny else SECONDS)
+        for row in islice(rows, 2) if job.options.tiny else rows:
             job.record(asdict(row), f"{row.resolution}, {row.way}")
             job.say(f"{row.resolution} {row.way}: {row.per_sec:.0f} images/s, {row.cpu_ms:.2f} CPU ms an image")
             if job.left_sec < LEAST_SEC:

@@ -1,6 +1,7 @@
 """Phases of a step and sec/kimg, compared with their convolutions alone; peak memory; how busy the device is."""
 
 import gc
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,11 +78,11 @@ def measure(cell: Cell, device: torch.device, repeats: int, steps: int) -> dict[
         ms = milliseconds(phase, device, repeats=repeats)
         phases[name] = {"ms": ms, "peak_gb": peak_gb(device)}
     schedule = sec_per_kimg(work, device, steps)
-    busy_ms, num_kernels = busy(work.phases["Gmain"], device)
+    busy_ms, num_kernels = busy_or_nan(work, device)
     del work
     for name, found in phases.items():
-        alone = sum(times * convolution_ms(call, device, repeats) for call, times in calls[name].items())
-        found |= {"convolutions_ms": alone, "ratio": found["ms"] / max(alone, 1e-9)}
+        alone = convolutions_ms(calls[name], device, repeats)
+        found |= {"convolutions_ms": alone, "ratio": found["ms"] / alone}
     return {
         "phases": phases,
         "sec_per_kimg": lazy(phases, "ms") / cell.batch,
@@ -114,6 +115,22 @@ def recorded(settings: Any) -> dict[str, dict[Convolution, int]]:
     """Convolutions of each phase, second derivatives' included, seen on meta tensors"""
     work = without_optimizers(workload(settings, torch.device("meta")))
     return {name: convolutions(phase) for name, phase in work.phases.items()}
+
+
+def busy_or_nan(work: Workload, device: torch.device) -> tuple[float, int]:
+    """Of Gmain, as `busy`; a profiler that does not work here costs no other number."""
+    try:
+        return busy(work.phases["Gmain"], device)
+    except Exception:  # whatever the profiler's library raises
+        return math.nan, 0
+
+
+def convolutions_ms(calls: dict[Convolution, int], device: torch.device, repeats: int) -> float:
+    """All of a phase, one after the other; NaN where one of them fails by itself, for want of memory say"""
+    try:
+        return sum(times * convolution_ms(call, device, repeats) for call, times in calls.items())
+    except RuntimeError:
+        return math.nan
 
 
 def convolution_ms(call: Convolution, device: torch.device, repeats: int) -> float:

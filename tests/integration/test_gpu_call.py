@@ -15,6 +15,7 @@ from PIL import Image
 
 from benchmarks import performance_gpu
 from benchmarks.gpu import supervisor
+from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.job import Options
 from benchmarks.gpu.supervisor import Printer, Section, nested, supervise
 
@@ -56,6 +57,11 @@ time.sleep(1000)
 """
 
 
+def slow(test: Callable[..., None]) -> Callable[..., None]:
+    """Whichever comes first waits for the whole call, which has 600 seconds"""
+    return pytest.mark.slow(pytest.mark.timeout(700)(test))
+
+
 @pytest.fixture(scope="module")
 def rehearsal(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, dict[str, Any]]:
     """What the call prints, its folder, and gpu.json"""
@@ -75,7 +81,7 @@ def rehearsal(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return done.stdout, folder / "out", json.loads((folder / "out/gpu.json").read_text())
 
 
-@pytest.mark.slow
+@slow
 def test_every_section_ends_where_only_torch_and_its_like_are_installed(
     rehearsal: tuple[str, Path, dict[str, Any]],
 ) -> None:
@@ -86,7 +92,7 @@ def test_every_section_ends_where_only_torch_and_its_like_are_installed(
     assert loader in ("done", "skipped")
 
 
-@pytest.mark.slow
+@slow
 def test_what_comes_back_fits_into_what_a_lent_machine_returns(rehearsal: tuple[str, Path, dict[str, Any]]) -> None:
     text, folder, _ = rehearsal
     assert len(text) < 12_000
@@ -94,7 +100,7 @@ def test_what_comes_back_fits_into_what_a_lent_machine_returns(rehearsal: tuple[
     assert "lines not shown" not in text
 
 
-@pytest.mark.slow
+@slow
 def test_the_json_has_what_the_page_reads(rehearsal: tuple[str, Path, dict[str, Any]]) -> None:
     _, _, report = rehearsal
     assert set(report) == {"version", "seconds", "tiny", "machine", "sections"}
@@ -123,7 +129,7 @@ def test_the_json_has_what_the_page_reads(rehearsal: tuple[str, Path, dict[str, 
 BEFORE = Path(__file__).parents[2] / "benchmarks/results/h100_d268daf.json"
 
 
-@pytest.mark.slow
+@slow
 def test_the_training_leaves_samples_beside_real_images_and_its_ticks(
     rehearsal: tuple[str, Path, dict[str, Any]],
 ) -> None:
@@ -238,15 +244,13 @@ def test_records_are_nested_by_their_paths_and_a_cut_line_is_left_out() -> None:
     assert nested(lines) == {"a": {"b": 1, "c": [2]}}
 
 
-def test_unknown_sections_and_a_missing_card_are_refused_with_the_remedy(repository: Path) -> None:
-    def stderr(*arguments: str) -> str:
-        command = [sys.executable, "-m", "benchmarks.gpu", *arguments]
-        return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False).stderr
-
-    assert stderr("--sections", "stepps") == (
-        "--sections: stepps is not a section. Choose from correctness, steps, kernels, peer, loader, training.\n"
+def test_unknown_sections_and_a_missing_card_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--sections", "stepps"])
+    assert caught.value.code == (
+        "--sections: stepps is not a section. Choose from correctness, steps, kernels, peer, loader, training."
     )
-    import torch
-
-    if not torch.cuda.is_available():
-        assert stderr() == ("--device cuda: torch sees no CUDA GPU. Add --device cpu --tiny to rehearse the call.\n")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == ("--device cuda: torch sees no CUDA GPU. Add --device cpu --tiny to rehearse the call.")

@@ -12,6 +12,12 @@ from benchmarks.settings import TINY
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def flags_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a section prepares is for its whole process"""
+    monkeypatch.setattr(kernels, "prepare", lambda device, choice: None)
+
+
 def test_parity_notices_an_operation_that_is_off_by_a_thousandth(monkeypatch: pytest.MonkeyPatch) -> None:
     right = parity.activation(CPU)
     stock = parity.bias_act
