@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +20,9 @@ from stylegan.files import write_json
 LINE = 170  # characters; longer lines are cut
 TOTAL = 11_500  # characters of the whole call; 12,000 come back from a machine that is lent
 TAIL = 600  # of them kept for the last lines
-DRAIN_SEC = 3.0  # to print what a section said before it ended
+POLL_SEC = 0.1  # between looks at what a section said
+LINES = 1000  # at most, at each look: a section may write faster than anybody reads
+BURIAL_SEC = 5.0  # that a killed section may take to end
 LEAST_SEC = 5.0  # a section with less is not started
 
 
@@ -92,49 +93,53 @@ def run_section(section: Section, options: Options, limit_sec: float, printer: P
     printer(f"== {section.name} (at most {limit_sec:.0f} s)")
     started = time.monotonic()
     with TemporaryDirectory() as folder:
-        results, errors = Path(folder) / "results.jsonl", Path(folder) / "errors.txt"
+        results, told, errors = (Path(folder) / name for name in ("results.jsonl", "told.txt", "errors.txt"))
         command = [sys.executable, "-m", "benchmarks.gpu.child", section.module, str(results)]
         command += [str(started + limit_sec), json.dumps(asdict(options))]
-        with errors.open("w") as stderr, _group(command, stderr) as process:
-            code = _wait(process, limit_sec, printer)
+        # Files, because a pipe would be held open by whatever a section leaves behind.
+        with told.open("w") as stdout, errors.open("w") as stderr, _group(command, stdout, stderr) as process:
+            code = _wait(process, limit_sec, told, printer)
         status, reason = _outcome(code, errors.read_text(errors="replace"))
         found = nested(results.read_text().splitlines() if results.exists() else [])
     return {"status": status, "reason": reason, "seconds": time.monotonic() - started, "results": found}
 
 
 @contextmanager
-def _group(command: Sequence[str], stderr: IO[str]) -> Iterator[subprocess.Popen[str]]:
+def _group(command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a group of its own; whatever is left of the group is killed in the end."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True)
+    process = subprocess.Popen(command, stdout=stdout, stderr=stderr, start_new_session=True)
     try:
         yield process
     finally:
         _kill(process)
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        with suppress(subprocess.TimeoutExpired):  # a process that waits for a driver cannot be killed
+            process.wait(BURIAL_SEC)
 
 
-def _wait(process: subprocess.Popen[str], limit_sec: float, printer: Printer) -> int | None:
+def _wait(process: subprocess.Popen[bytes], limit_sec: float, told: Path, printer: Printer) -> int | None:
     """Exit status, None where the limit came first; prints what the section says meanwhile"""
-
-    def forward() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            printer(line)
-
-    reader = threading.Thread(target=forward, daemon=True)
-    reader.start()
-    try:
-        code: int | None = process.wait(limit_sec)
-    except subprocess.TimeoutExpired:
-        code = None
-    _kill(process)  # also processes that the section left behind, which hold its output open
-    reader.join(DRAIN_SEC)
+    end, code = time.monotonic() + limit_sec, process.poll()
+    with told.open(errors="replace") as lines:
+        while code is None and time.monotonic() < end:
+            time.sleep(POLL_SEC)
+            code = process.poll()
+            _print_whole_lines(lines, printer)
+        _print_whole_lines(lines, printer)
     return code
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def _print_whole_lines(lines: IO[str], printer: Printer) -> None:
+    """What was written since the last call, but for a line that is not yet whole"""
+    for _ in range(LINES):
+        start = lines.tell()
+        line = lines.readline()
+        if not line.endswith("\n"):
+            lines.seek(start)
+            return
+        printer(line)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
