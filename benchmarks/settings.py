@@ -36,6 +36,8 @@ def config(resolution: int, batch: int, precision: str, **train: Any) -> Config:
     found = copy.deepcopy(values["64" if resolution == TINY else str(resolution)])
     for section, changes in (TINY_VALUES if resolution == TINY else {}).items():
         found[section] |= changes
+    # An older checkout that this folder is copied into, to be measured by the same call, lacks the newest settings.
+    found["train"] = {name: value for name, value in found["train"].items() if name in TrainConfig.model_fields}
     found["train"] |= {"batch_size": batch, "batch_gpu": batch, "precision": precision} | train
     for network in ("generator", "discriminator"):
         found[network]["conv_clamp"] = CLAMP if precision == "fp16" else None

@@ -4,7 +4,8 @@
 
 Bytes: of every operation but views, all tensors that it takes or makes, once. Milliseconds: the sum over operations of
 the longer of both, moving their bytes and computing their products; launching kernels is not in it. The optimiser's
-step is left out. Settings: preset paper256 at 256 pixels, auto for one GPU elsewhere, p 0.6. Needs stylegan/ and torch.
+step is left out; what a process makes once is in the first phase that needs it. Settings: preset paper256 at 256
+pixels, auto for one GPU elsewhere, p 0.6. Needs stylegan/ and torch.
 """
 
 import argparse

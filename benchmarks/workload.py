@@ -1,14 +1,15 @@
 """A training step to count or to time: random networks and images, p fixed."""
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import stylegan
 from stylegan.config import Config
 from stylegan.pyramid import sides
 from stylegan.state import TrainState
@@ -55,9 +56,9 @@ def workload(config: Config, device: torch.device) -> Workload:
 def prepare(device: torch.device, choice: str) -> str | None:
     """Set torch's flags as training does, float32 in full, and select kernels; returns a line that says which
 
-    A version without stylegan.backends has no kernels to select, and sets no flags itself.
+    A checkout from before stylegan/backends.py has no kernels to select, and sets no flags itself.
     """
-    if importlib.util.find_spec("stylegan.backends") is not None:
+    if (Path(stylegan.__file__).parent / "backends.py").exists():
         line: str | None = importlib.import_module("stylegan.backends").prepare_device(device, choice, allow_tf32=False)
         return line
     torch.backends.cudnn.benchmark = True

@@ -26,7 +26,7 @@ def run(job: Job) -> None:
     for resolution, batch, precision in ((TINY, 4, "fp16"),) if job.options.tiny else BITS:
         try:
             repeat(job, resolution, batch, precision)
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # the tests are still to come
             job.record(str(error)[:200], "bits", f"{resolution}/{batch} {precision}")
             job.say(f"bits {resolution}/{batch} {precision}: failed: {str(error).splitlines()[0]}")
     tests(job)
@@ -38,7 +38,7 @@ def compare(job: Job) -> None:
     for name, compute, limit in differences(job.device, NETWORKS[-1:] if job.options.tiny else NETWORKS):
         try:
             found: float | str = compute()
-        except (RuntimeError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # one comparison must not cost the others
             found = str(error).splitlines()[0][:200]
         job.record({"difference": found, "limit": limit}, "parity", name)
         if isinstance(found, str) or not found <= limit:

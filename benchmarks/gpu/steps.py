@@ -56,7 +56,7 @@ def run(job: Job) -> None:
             return
         try:
             measured = measure(cell, job.device, *((1, 4) if job.options.tiny else (REPEATS, PERIOD)))
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # one cell must not cost the others
             measured = {"error": str(error).splitlines()[0][:200]}
         job.record(measured, cell.size, cell.precision, cell.choice)
         job.say(line(cell, measured))
