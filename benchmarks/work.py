@@ -4,12 +4,13 @@
 
 Bytes: of every operation but views, all tensors that it takes or makes, once. Milliseconds: the sum over operations of
 the longer of both, moving their bytes and computing their products; launching kernels is not in it. The optimiser's
-step is left out; what a process makes once is in the first phase that needs it. Settings: preset paper256 at 256
+step is left out; what is made once is in the first phase that needs it. Settings: preset paper256 at 256
 pixels, auto for one GPU elsewhere, p 0.6. Needs stylegan/ and torch.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -29,11 +30,21 @@ def counts(precision: str, bytes_per_sec: float, flops_per_sec: float) -> Counts
     result: Counts = {}
     prepare(META, kernel_choices()[0])  # what a GPU would compute
     for resolution, batch in SIZES:
+        forget()
         work = without_optimizers(workload(config(resolution, batch, precision), META))
         result[f"{resolution}/{batch}"] = {
             phase: count(run).summary(bytes_per_sec, flops_per_sec) for phase, run in work.phases.items()
         }
     return result
+
+
+def forget() -> None:
+    """Drop what functions keep from earlier calls, so that every size counts what a new process would."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "stylegan":
+            for value in list(vars(module).values()):
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
 
 
 def lines(found: Counts) -> Iterator[str]:
