@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--price", type=positive, help="of one GPU for one hour")
     source = group.add_mutually_exclusive_group()
     source.add_argument("--measure", action="store_true", help="time a step of one process on this machine")
-    source.add_argument("--reference", choices=list(published.SEC_PER_KIMG), help="official figures of this GPU")
+    source.add_argument("--reference", choices=published.REFERENCES, help="known figures of this GPU")
     source.add_argument("--sec-per-kimg", type=positive, metavar="SEC", help="of one GPU, known from elsewhere")
     # NVLink 3 in 8 A100: 230 to 250 GB/s "bus bandwidth" in NVIDIA's nccl-tests, which is the ring formula's bandwidth.
     group.add_argument("--gpu-gb-per-sec", type=positive, default=230.0, help="between GPUs of a node [%(default)s]")
@@ -88,7 +88,7 @@ def compute_of(options: argparse.Namespace, params: Params, img_channels: int) -
     if options.reference is None:
         raise ConfigError(
             "--hours needs the time of a step. Add --measure to time one on this machine, --reference v100 or a100 for "
-            "the official implementation's figures, or --sec-per-kimg with one GPU's."
+            "the official implementation's figures, h100 for this project's, or --sec-per-kimg with one GPU's."
         )
     resolution = params.prepare.resolution
     if not isinstance(resolution, int):
@@ -96,11 +96,18 @@ def compute_of(options: argparse.Namespace, params: Params, img_channels: int) -
             f"--reference {options.reference}: figures are of squares, not of {spelt(resolution)} pixels. Use "
             "--measure or --sec-per-kimg."
         )
-    compute, base = published.compute(options.reference, resolution), 32768 if resolution >= 512 else 16384
+    own = published.measured(options.reference, resolution) if options.reference in published.MEASURED else None
+    compute = Compute(own.sec_per_kimg / 1000) if own else published.compute(options.reference, resolution)
+    base = 32768 if resolution >= 512 else 16384
     if params.generator.channel_base != base:
         raise ConfigError(
             f"--reference {options.reference}: figures at {resolution} pixels are of channel_base {base}, and "
             f"generator.channel_base is {params.generator.channel_base}. Use --measure or --sec-per-kimg."
+        )
+    if own:
+        return compute, (
+            f"Step time: measured by this project on one {options.reference.upper()} in steps of {own.batch} images "
+            f"({own.what}), taken to be the same for any share of the batch."
         )
     return compute, (
         f"Step time: published by the authors of the official implementation for {options.reference.upper()}, in mixed "

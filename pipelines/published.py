@@ -1,10 +1,15 @@
-"""Training speed of the official implementation, as its authors published it: not measured by this project.
+"""Training speed on GPUs that are not at hand: the official implementation's as published, and this project's own.
 
-V100: README of stylegan2-ada-pytorch, `auto` configuration with augmentation, the range it gives for short and long
-runs. A100: docs/configs of stylegan3, the StyleGAN2 configurations. Both compute in mixed precision with CUDA kernels
-of their own. Images a GPU are those of `auto`: min(4096 / resolution, 32), and 64 over all GPUs at most; the published
-GPU memory, which halves where these do, agrees.
+SEC_PER_KIMG is the official implementation's, as its authors published it: not measured by this project. V100: README
+of stylegan2-ada-pytorch, `auto` configuration with augmentation, the range it gives for short and long runs. A100:
+docs/configs of stylegan3, the StyleGAN2 configurations. Both compute in mixed precision with CUDA kernels of their own.
+Images a GPU are those of `auto`: min(4096 / resolution, 32), and 64 over all GPUs at most; the published GPU memory,
+which halves where these do, agrees.
+
+MEASURED is this project's, on one GPU at one batch size; the two never mix.
 """
+
+from dataclasses import dataclass
 
 from pipelines.scaling import Compute
 from stylegan.config import ConfigError
@@ -27,6 +32,37 @@ SEC_PER_KIMG: dict[str, dict[int, dict[int, Range]]] = {
         1024: {1: (90.39, 90.39), 2: (46.04, 46.04), 4: (23.15, 23.15), 8: (11.66, 11.66)},
     },
 }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Of one process on one GPU, the lazy regularisers shared out."""
+
+    sec_per_kimg: float
+    batch: int  # images of a step, in one forward pass
+    what: str  # version, precision, and what is not in it
+
+
+# device -> resolution -> what `python -m benchmarks.gpu` measured there (section steps, kernels auto, the largest batch
+# in bf16: sec_per_kimg). Numbers of a newer call replace these.
+MEASURED: dict[str, dict[int, Measurement]] = {
+    "h100": {
+        256: Measurement(14.04, 64, "commit d268daf in bf16, which had no CUDA kernels, without R1"),
+    },
+}
+REFERENCES = (*SEC_PER_KIMG, *MEASURED)
+
+
+def measured(device: str, resolution: int) -> Measurement:
+    """Raises ConfigError for a resolution that was not measured."""
+    table = MEASURED[device]
+    if resolution not in table:
+        known = ", ".join(map(str, table))
+        raise ConfigError(
+            f"--reference {device}: this project was measured there at {known} pixels, not at {resolution}. Time a "
+            "step with --measure on such a machine, or give one GPU's figure with --sec-per-kimg."
+        )
+    return table[resolution]
 
 
 def images_per_gpu(resolution: int, gpus: int) -> int:

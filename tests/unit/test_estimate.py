@@ -75,6 +75,17 @@ def test_sentences_of_a_plan_that_fits(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("counted")
+def test_own_measurements_say_what_they_are_of(run: Run) -> None:
+    text = run(*PAPER256, "--hours", "1", "--reference", "h100")
+    own = published.MEASURED["h100"][256]
+    assert float(rows(text)[0][4]) == pytest.approx(own.sec_per_kimg, abs=0.006)  # of the digits shown
+    assert (
+        f"Step time: measured by this project on one H100 in steps of {own.batch} images ({own.what}), taken to be the "
+        "same for any share of the batch.\n"
+    ) in text
+
+
+@pytest.mark.usefixtures("counted")
 def test_hours_that_are_too_few_say_how_far_they_reach_and_nothing_has_a_price(run: Run) -> None:
     text = run(*PAPER256, "--hours", "1", "--sec-per-kimg", "36")
     assert "25000 kimg take 31.4 hours on 8 GPU(s); 1 hours are enough for 795.\n" in text
@@ -105,12 +116,17 @@ REFUSED = {
     "no source": (
         [],
         "--hours needs the time of a step. Add --measure to time one on this machine, --reference v100 or a100 for the "
-        "official implementation's figures, or --sec-per-kimg with one GPU's.",
+        "official implementation's figures, h100 for this project's, or --sec-per-kimg with one GPU's.",
     ),
     "resolution": (
         ["--reference", "v100", "--resolution", "64"],
         "--reference v100: figures are published for 128, 256, 512, 1024 pixels, not for 64. Time a step with "
         "--measure on such a machine, or give one GPU's figure with --sec-per-kimg.",
+    ),
+    "resolution that was not measured": (
+        ["--reference", "h100", "--resolution", "128"],
+        "--reference h100: this project was measured there at 256 pixels, not at 128. Time a step with --measure on "
+        "such a machine, or give one GPU's figure with --sec-per-kimg.",
     ),
     "not square": (
         ["--reference", "v100", "--resolution", "192x256"],

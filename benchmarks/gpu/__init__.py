@@ -1,0 +1,1 @@
+"""One call for whoever has a GPU for minutes: see __main__.py."""

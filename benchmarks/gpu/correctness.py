@@ -1,0 +1,90 @@
+"""Whether the device computes what it should: the project's own tests, parity, and which bits are the same twice."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.gpu import bits
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.parity import NETWORKS, differences
+from benchmarks.settings import TINY, kernel_choices
+from benchmarks.workload import prepare
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ("pytest", "pytest_timeout", "hypothesis", "yaml")  # by the tests and their fixtures
+SHOWN = 4  # failures that are printed; the JSON has all
+BITS = ((64, 16, "fp32"), (64, 16, "fp16"))  # pixels, images a step, precision
+
+
+def run(job: Job) -> None:
+    """Parity, then bits, then the tests marked gpu."""
+    if line := prepare(job.device, kernel_choices()[0]):
+        job.say(line)
+    compare(job)
+    for resolution, batch, precision in ((TINY, 4, "fp16"),) if job.options.tiny else BITS:
+        try:
+            repeat(job, resolution, batch, precision)
+        except Exception as error:  # the tests are still to come
+            job.record(str(error)[:200], "bits", f"{resolution}/{batch} {precision}")
+            job.say(f"bits {resolution}/{batch} {precision}: failed: {str(error).splitlines()[0]}")
+    tests(job)
+
+
+def compare(job: Job) -> None:
+    """Every difference of parity.py"""
+    bad, worst = [], 0.0
+    for name, compute, limit in differences(job.device, NETWORKS[-1:] if job.options.tiny else NETWORKS):
+        try:
+            found: float | str = compute()
+        except Exception as error:  # one comparison must not cost the others
+            found = str(error).splitlines()[0][:200]
+        job.record({"difference": found, "limit": limit}, "parity", name)
+        if isinstance(found, str) or not found <= limit:
+            bad.append(f"{name}: {found}, at most {limit:g}")
+        else:
+            worst = max(worst, found / limit)
+    job.say(f"parity: {len(bad)} too large or failed; the largest of the others is {worst:.2f} of its limit")
+    for line in bad[:SHOWN]:
+        job.say(f"  {line}")
+
+
+def repeat(job: Job, resolution: int, batch: int, precision: str) -> None:
+    """The same steps again, resumed and, in half precision, in another process"""
+    size = (resolution, batch, precision, job.device)
+    first = bits.train(*size)
+    found = {"twice": bits.compare(first, bits.train(*size)), "resumed": bits.compare(first, bits.train(*size, True))}
+    if precision != "fp32":
+        other, here = bits.elsewhere(*size), bits.digests(first)
+        found["another process"] = {name: float(other[name] != here[name]) for name in here}
+    name = f"{resolution}/{batch} {precision}"
+    job.record(found, "bits", name)
+    for kind, values in found.items():
+        equal = [part for part, value in values.items() if value == 0]
+        unequal = [f"{part} {value:.1e}" for part, value in values.items() if value != 0]
+        job.say(f"bits {name} {kind}: equal {', '.join(equal) or 'none'}; different {', '.join(unequal) or 'none'}")
+    alerts = bits.alerts(*size)
+    job.record(alerts, "nondeterministic", name)
+    job.say(f"nondeterministic {name}: {', '.join(alerts) or 'none'}")
+
+
+def tests(job: Job) -> None:
+    """pytest -m gpu, in a process of its own, of the files that have such tests"""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        job.record(f"{', '.join(missing)} not installed", "tests")
+        job.say(f"tests marked gpu: not run, {', '.join(missing)} not installed; parity above stands for them")
+        return
+    files = [str(file) for file in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in file.read_text()]
+    if job.options.tiny:
+        files = files[:1]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "--tb=line", *files]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    told = done.stdout.strip().splitlines()
+    summary = told[-1].strip("= ") if told else f"exit status {done.returncode}"
+    failed = [line for line in told if re.match("(FAILED|ERROR) ", line)]
+    job.record({"summary": summary, "failed": failed}, "tests")
+    job.say(f"tests marked gpu: {summary}")
+    for line in failed[:SHOWN]:
+        job.say(f"  {line}")

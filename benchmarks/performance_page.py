@@ -1,0 +1,174 @@
+"""Writes docs/performance.md from the files in benchmarks/results/, or from those that are named.
+
+    python -m benchmarks.performance_page [work.json] [gpu.json]
+
+work.json is what `python -m benchmarks.work --json` prints and gpu.json what `python -m benchmarks.gpu` writes.
+kernels.json (registers and spills of compiled kernels) and loader.json, both lists of rows, are optional.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.performance_gpu import gpu_section
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs/performance.md"
+BEFORE = "d268daf"  # the commit that was measured on a GPU before there were kernels
+BYTES_PER_MS = 3.0  # gigabytes that an H100 moves
+PHASES = {"Gmain": 1.0, "Greg": 1 / 4, "Dmain": 1.0, "Dreg": 1 / 16}  # and how often a step has them
+Counts = dict[str, dict[str, dict[str, float]]]
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", nargs="?", type=Path, default=RESULTS / "work.json", help="default: %(default)s")
+    parser.add_argument("gpu", nargs="?", type=Path, default=RESULTS / "gpu.json", help="default: %(default)s")
+    given = parser.parse_args()
+    PAGE.write_text(page(given.work, given.gpu), encoding="utf-8")
+
+
+def page(work: Path = RESULTS / "work.json", gpu: Path = RESULTS / "gpu.json") -> str:
+    """All sections"""
+    now, before = read(work), read(RESULTS / f"work_{BEFORE}.json")
+    measured = read(RESULTS / f"h100_{BEFORE}.json")
+    sections = (
+        head(),
+        counted(before, now),
+        predicted(before, now, measured),
+        gpu_section(read(gpu), measured),
+        rows_section("Kernels compiled for sm_90", read(RESULTS / "kernels.json"), NO_KERNELS),
+        rows_section("Bringing images to the device", loader_rows(read(gpu)), NO_LOADER),
+    )
+    return "\n".join(line for section in sections for line in [*section, ""])
+
+
+NO_KERNELS = "Registers and spills are not listed: `benchmarks/results/kernels.json` does not exist."
+NO_LOADER = "Not measured: there is neither a call on a GPU nor `benchmarks/results/loader.json`."
+
+
+def read(path: Path) -> Any:
+    """Content of a JSON file, None where there is none"""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def loader_rows(gpu: dict[str, Any] | None) -> list[dict[str, Any]] | None:
+    """Of the machine with the GPU, else of the one that wrote loader.json"""
+    found = gpu["sections"].get("loader", {}).get("results", {}) if gpu else {}
+    rows: list[dict[str, Any]] | None = list(found.values()) or read(RESULTS / "loader.json")
+    return rows
+
+
+def head() -> Iterator[str]:
+    yield "# Performance on a GPU"
+    yield ""
+    yield (
+        "Written by `python -m benchmarks.performance_page` from `benchmarks/results/`. What is counted needs no GPU "
+        "and is exact. What is predicted is arithmetic on it. What is measured names the card and the commit."
+    )
+    yield ""
+    yield (
+        "*Phases* of a step: Gmain trains G, Dmain trains D, Greg (path length) runs in every 4th step, Dreg (R1) in "
+        "every 16th. *kimg*: 1,000 real images shown to D. Sizes are written as pixels/images per step."
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Lines of Markdown; the first column is text"""
+    yield f"| {' | '.join(header)} |"
+    yield "|---" + "|--:" * (len(header) - 1) + "|"
+    for row in rows:
+        yield f"| {' | '.join(map(str, row))} |"
+
+
+def counted(before: Counts, now: Counts) -> Iterator[str]:
+    """Work of each phase at the commit that was measured, and of this version"""
+    yield "## Work of a step, counted"
+    yield (
+        "`python -m benchmarks.work` runs each phase on meta tensors. It counts every operation but views, all tensors "
+        "that the operation takes or makes, once, and the products of convolutions and matrices. Half precision (bf16) "
+        "in the four highest resolutions, p 0.6, all images in one forward pass, without the optimiser's step. Preset "
+        "`paper256` at 256 pixels, `auto` for one GPU elsewhere. The last column is the time on a device that moves "
+        "3 TB/s and computes 700 TFLOP/s, the longer of both for each operation; launching is not in it. "
+        f"Each cell: commit {BEFORE} -> this version, or one number if they agree."
+    )
+    yield ""
+    rows = []
+    for size, phases in now.items():
+        for phase, row in phases.items():
+            old = before[size][phase]
+            cells = [
+                _change(old["operations"], row["operations"], ",.0f"),
+                _change(old["gigabytes"], row["gigabytes"], ".1f"),
+                _change(old["teraflops"], row["teraflops"], ".2f"),
+                _change(old["milliseconds"], row["milliseconds"], ".1f"),
+            ]
+            rows.append((f"{size} {phase}", *cells))
+    yield from table(("size, phase", "operations", "GB", "TFLOP", "ms"), rows)
+
+
+def _change(old: float, new: float, form: str) -> str:
+    """ "1,648 -> 790", or one number where nothing changed"""
+    first, second = f"{old:{form}}", f"{new:{form}}"
+    return first if first == second else f"{first} -> {second}"
+
+
+def predicted(before: Counts, now: Counts, measured: dict[str, Any]) -> Iterator[str]:
+    """Bytes at the bandwidth, plus what the convolutions alone took on the card"""
+    size = "256/64"
+    yield "## What that predicts for 256 pixels and 64 images per step"
+    yield (
+        f"Bytes at 3 TB/s, plus the time of the convolutions alone as measured on {measured['machine']} (Gmain and "
+        "Dmain; Greg and Dreg computed from their FLOPs at the same rate)."
+    )
+    yield ""
+    alone = convolutions_ms(before[size], measured["convolutions_ms"][size])
+    rows, totals = [], [0.0, 0.0]
+    for phase, share in PHASES.items():
+        times = [counts[size][phase]["gigabytes"] / BYTES_PER_MS for counts in (before, now)]
+        sums = [each + alone[phase] for each in times]
+        totals = [total + share * each for total, each in zip(totals, sums, strict=True)]
+        cells = [_change(old, new, ".1f") for old, new in (times, sums)]
+        rows.append((phase, f"{alone[phase]:.1f}", *cells, measured["phases_ms"][size].get(phase, "")))
+    header = ("phase", "convolutions, ms", "bytes, ms", "sum, ms", f"measured with {BEFORE}, ms")
+    yield from table(header, rows)
+    yield ""
+    speeds = _change(totals[0] / 64, totals[1] / 64, ".2f")
+    yield (
+        f"With the regularisers shared out: {speeds} sec/kimg. The convolutions alone would take "
+        f"{sum(share * alone[phase] for phase, share in PHASES.items()) / 64:.2f}."
+    )
+    yield ""
+    yield (
+        "The sum holds if every operation moves its bytes at the speed of memory, and if the processor launches "
+        "operations fast enough. Bytes of convolutions are in both terms. "
+        f"{BEFORE} took several times the sum: its 4x4 filters ran as depthwise convolutions, at a small part of the "
+        "bandwidth (see below)."
+    )
+
+
+def convolutions_ms(counts: dict[str, dict[str, float]], known: dict[str, float]) -> dict[str, float]:
+    """Of every phase: what was measured, or its FLOPs at the rate of those that were"""
+    rate = sum(counts[phase]["teraflops"] for phase in known) / sum(known.values())
+    return {phase: known.get(phase, counts[phase]["teraflops"] / rate) for phase in PHASES}
+
+
+def rows_section(title: str, rows: Sequence[dict[str, Any]] | None, absent: str) -> Iterator[str]:
+    """A table of any rows, their keys above it"""
+    yield f"## {title}"
+    if not rows:
+        yield absent
+        return
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    yield from table(columns, [[_cell(row.get(name, "")) for name in columns] for row in rows])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
