@@ -29,7 +29,7 @@ Make = Callable[..., Params]
 # that it soon gets worse.
 OVERRIDES = (
     "train.total_kimg=0.16", "train.tick_kimg=0.008", "train.snapshot_ticks=3", "augment.p=0.2", "augment.ada_kimg=0.2",
-    "train.g_lr=0.06", "train.d_lr=0.01",
+    "train.g_lr=0.06", "train.d_lr=0.005",
 )  # fmt: skip
 EVERY_TICK = list(range(8, 161, 8))
 TIMING = {"sec", "sec_per_kimg", "memory_gb"}
