@@ -29,7 +29,7 @@ import yaml
 from ray.cluster_utils import Cluster
 from safetensors.numpy import load_file
 
-from pipelines import ticks
+from pipelines.artifacts import ticks
 from pipelines.journal import Journal
 from pipelines.params import load
 from pipelines.prepare import prepare

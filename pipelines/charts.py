@@ -9,7 +9,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.measures import Row, metric_names, name_of
+from pipelines.artifacts.metric_names import Row, metric_names, name_of
+from pipelines.artifacts.ticks import CONTRIBUTION, MONITOR
 
 Ticks = Sequence[Mapping[str, float]]
 
@@ -17,9 +18,6 @@ Ticks = Sequence[Mapping[str, float]]
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 _LIGHT = {"ink": "#1f2328", "faint": "#d0d7de", "paper": "#ffffff"}
 _DARK = {"ink": "#e6edf3", "faint": "#3d444d", "paper": "#161b22"}
-
-CONTRIBUTION = "contribution/b"  # columns of the training log, followed by the resolution
-MONITOR = "monitor/"  # columns that only snapshots have
 
 # Panels of training.png: title, columns of the training log, unit.
 PANELS = (

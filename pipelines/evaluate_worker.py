@@ -8,6 +8,7 @@ from typing import Any
 import ray.train.torch
 import torch
 
+from pipelines.artifacts.dataset import SPLIT
 from pipelines.cluster import on_workers
 from pipelines.params import Params
 from pipelines.progress import counting
@@ -26,7 +27,6 @@ from stylegan.metrics.ppl import PROTOCOLS
 from stylegan.metrics.sampling import draw_labels
 from stylegan.sections import EvaluateConfig, Kernels
 
-SPLIT: Split = "train"  # published FIDs compare with the images that were trained on
 HELD_OUT: Split = "holdout"
 
 

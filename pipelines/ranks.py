@@ -19,13 +19,12 @@ import ray.train
 import torch
 
 from pipelines.alarms import Alarm
+from pipelines.artifacts.ticks import Row
 from pipelines.recording import system_metrics
 from stylegan.distributed import dealt, rank, waited_sec, world_size
 
 OWN = "own"  # key of a rank's own part in its report
 SLOW, SLOW_TICKS = 1.5, 3  # times the faster half of the ranks, that many ticks in a row
-
-Row = dict[str, float]
 
 
 class WorkerError(RuntimeError):

@@ -4,7 +4,6 @@ Series have the number of real images shown to D as their step. Names are groupe
 loss/ or eval/.
 """
 
-import csv
 import json
 import re
 import shutil
@@ -17,8 +16,11 @@ import psutil
 import yaml
 from safetensors import safe_open
 
+from pipelines.artifacts import train_json
+from pipelines.artifacts.metric_names import metric_names
+from pipelines.artifacts.ticks import read_csv
+from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.journal import Journal, Scalar
-from pipelines.measures import metric_names
 from pipelines.params import ROOT, Params, TrackingConfig
 from stylegan.config import Config
 
@@ -90,20 +92,20 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
 
     What the stages recorded themselves is not repeated, so this is safe at any time.
     """
-    manifest, generator = root / "models/train.json", root / "models/generator.safetensors"
-    if not manifest.exists():
+    generator = root / EXPORTED
+    if not train_json.is_finished(root):
         return None
-    trained = json.loads(manifest.read_text())
+    trained = train_json.read(root)
     journal = Journal(root / "runs" / trained["fingerprint"])
     with safe_open(generator, framework="numpy") as file:
         journal.params(flatten({"generator": json.loads(file.metadata()["config"])}))
     journal.params(flatten(_locked_params(root / "dvc.lock")))
     journal.tags({"archive_sha256": trained["archive_sha256"]})
     record_export(journal, trained)
-    for row in read_ticks(root / "reports/ticks.csv"):
+    for row in read_csv(root / TICKS):
         journal.metrics(int(row["nimg"]), {name: value for name, value in row.items() if name not in ("nimg", "kimg")})
     journal.artifact(generator)
-    metrics = root / "reports/metrics.json"
+    metrics = root / METRICS
     if metrics.exists():
         record_evaluation(journal, json.loads(metrics.read_text()), params)
         if (root / "reports/index.html").exists():
@@ -119,17 +121,6 @@ def _locked_params(lock: Path) -> dict[str, Any]:
     stages = yaml.safe_load(lock.read_text())["stages"]
     found = (stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in ("prepare", "train"))
     return {name: values for sections in found for name, values in sections.items()}
-
-
-def read_ticks(path: Path) -> list[dict[str, float]]:
-    """Rows of the training log, one a tick; a cell that holds no number is left out of its row.
-
-    Raises FileNotFoundError with the stage that writes it.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no training log there. Run `dvc repro train`, which writes it.")
-    with path.open(newline="") as file:
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:

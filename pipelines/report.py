@@ -10,8 +10,8 @@ import jinja2
 
 from pipelines import frontier, verdict
 from pipelines.alarms import Alarm
+from pipelines.artifacts.metric_names import name_of, short
 from pipelines.charts import contributions, frontier_chart, layer_chart, training_curves
-from pipelines.measures import name_of, short
 from pipelines.readings import readings
 from stylegan.config import Config
 

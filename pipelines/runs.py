@@ -3,7 +3,6 @@
 The exported generator lies in models/ of the run's folder, its measurements in evaluations/<hash of how and of what>/.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipelines import evaluation, tracking, ui
+from pipelines.artifacts import train_json
+from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.journal import Journal
 from pipelines.params import Params, TrackingConfig, fingerprint
 from pipelines.recording import record_evaluation
 from pipelines.sheets import labelled_sheet, png_of
-from pipelines.snapshots import GENERATOR
 from stylegan.checkpoint import load_generator
 from stylegan.files import sha256_of
 from stylegan.generate import generate_images
@@ -28,17 +28,6 @@ PREDECESSOR_SEC = 120.0  # that the processes of a killed trial or row may outli
 
 class BusyError(RuntimeError):
     """Another process trains the run; the message says what to do."""
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run has exported its generator"""
-    return (folder / "models" / "train.json").exists()
-
-
-def trained_of(folder: Path) -> dict[str, Any]:
-    """The training record (schema in pipelines/train.py) of a finished run"""
-    value: dict[str, Any] = json.loads((folder / "models" / "train.json").read_text())
-    return value
 
 
 def await_predecessor(folder: Path) -> None:
@@ -61,13 +50,13 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
 
     root: of the archive and the weights; statistics of real images are kept below `state`, which is runs/.
     """
-    generator = folder / "models" / GENERATOR
-    digest, trained = sha256_of(generator), trained_of(folder)
+    generator = folder / EXPORTED
+    digest, trained = sha256_of(generator), train_json.read(folder)
     extractor = load_extractor(params.evaluate.extractor, params.evaluate.extractor_input_size, root / "assets")
     where = folder / "evaluations" / fingerprint(params, digest, extractor.sha256, sections=["evaluate"])
     if not (where / "metrics.json").exists():
         G = load_generator(generator)
-        dataset = evaluation.open_dataset(root / "data" / "archive.zip", G)
+        dataset = evaluation.open_matching(root / ARCHIVE, G)
         facts = {"generator_sha256": digest, "cur_nimg": trained["cur_nimg"]}
         subject = evaluation.Subject(G, trained["seed"], facts)
         where.mkdir(parents=True, exist_ok=True)
@@ -84,8 +73,8 @@ def record_measurement(params: Params, folder: Path, content: Mapping[str, Any],
 
 def samples(params: Params, folder: Path, root: Path) -> dict[int, bytes]:
     """A PNG of each seed by the run's generator at psi 1, enlarged for the eye"""
-    G = load_generator(folder / "models" / GENERATOR)
-    dataset = evaluation.open_dataset(root / "data" / "archive.zip", G)
+    G = load_generator(folder / EXPORTED)
+    dataset = evaluation.open_matching(root / ARCHIVE, G)
     c = draw_labels(dataset, len(SAMPLE_SEEDS), params.evaluate.seed)
     img = generate_images(G, SAMPLE_SEEDS, psi=1.0, c=c, batch_size=len(SAMPLE_SEEDS))
     pages = [labelled_sheet(one[None], 1, params.render.video_scale) for one in img]

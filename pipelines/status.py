@@ -20,7 +20,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import cluster, ticks
+from pipelines import cluster
+from pipelines.artifacts import ticks
 from pipelines.nodes import alive, ask
 from pipelines.params import ROOT, ClusterConfig, load
 from pipelines.processes import run_folders, trainer_of

@@ -18,7 +18,8 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from pipelines import cluster, search, space, store, sweep_report
-from pipelines.inputs import open_dataset
+from pipelines.artifacts.workspace import ARCHIVE
+from pipelines.inputs import open_training_set
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.runs import tell_pages
@@ -44,8 +45,10 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
     space.check(params)
     drawn = space.drawn_before(params.sweep)
     trials = [space.of_trial(params, values) for values in drawn or [{}]]
-    archive = root / "data" / "archive.zip"
-    job = Job(params, root.absolute(), state.absolute(), space.name_of(params, open_dataset(archive, params).digest))
+    archive = root / ARCHIVE
+    job = Job(
+        params, root.absolute(), state.absolute(), space.name_of(params, open_training_set(archive, params).digest)
+    )
     announce(params, job.name, len(drawn) if drawn else params.sweep.num_trials)
     with exclusive(state / "sweeps" / job.name):
         ledger = Ledger(job)

@@ -29,23 +29,16 @@ from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines import cluster, sharing, store, ticks
-from pipelines.inputs import inputs_of, monitor_extractor, open_dataset
+from pipelines import cluster, follow, sharing, store, ticklog
+from pipelines.artifacts import ticks, train_json
+from pipelines.artifacts.workspace import EXPORTED, TICKS
+from pipelines.inputs import inputs_of, monitor_extractor, open_training_set
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.pretrained import rehearse, start
 from pipelines.ranks import OWN, here, memory_gb, named, own
 from pipelines.recording import record_export, record_training
-from pipelines.snapshots import (
-    GENERATOR,
-    chosen,
-    contributions,
-    export,
-    report,
-    resume,
-    save_if_called_back,
-    spare_checkpoints,
-)
+from pipelines.snapshots import chosen, contributions, export, report, resume, save_if_called_back, spare_checkpoints
 from pipelines.store import StoreError
 from pipelines.tracking import publishing
 from stylegan.backends import prepare_device
@@ -76,7 +69,7 @@ def train_worker(job: dict[str, Any]) -> str | None:
     torch.set_num_threads(params.cluster.cpus_per_worker)
     with named(), generation(job["folder"]):
         files = {name: file.here() for name, file in job["files"].items()}
-        dataset, device = open_dataset(files["archive"], params), ray.train.torch.get_device()
+        dataset, device = open_training_set(files["archive"], params), ray.train.torch.get_device()
         job["kernels"] = prepare_device(device, params.train.kernels, allow_tf32=params.train.allow_tf32)
         state, _ = start(params, dataset, files.get("pretrained"), device)
         monitored = monitoring(params, dataset, files.get("weights", Path()).parent, state.device)
@@ -172,10 +165,10 @@ def run(
             "trained_nimg": round(rows[-1]["nimg"]),
             "seed": params.train.seed,
         }
-        write_json(out / "models" / "train.json", trained)
-        ticks.write_csv(rows, out / "reports" / "ticks.csv")
+        train_json.write(out, trained)
+        ticks.write_csv(rows, out / TICKS)
         record_export(journal, trained)
-        journal.artifact(out / "models" / GENERATOR)
+        journal.artifact(out / EXPORTED)
         journal.status("FINISHED")
     return folder
 
@@ -205,7 +198,7 @@ def fit(
     folder, on_store = journal.folder, params.cluster.storage_path is not None
     state = cluster.run_state(params.cluster, folder)
     if on_store:
-        ticks.restore(folder, state)
+        ticklog.restore(folder, state)
     job = {
         "params": params,
         "files": shared_files(params, dataset, pretrained, assets),
@@ -214,8 +207,8 @@ def fit(
         "driver_node": here() if params.tracking.system_metrics else None,
     }
     lowest = KID if params.monitor.num_images else None
-    log = ticks.TickLog(folder, state if on_store else None)
-    with cluster.connect(params.cluster), ticks.following(folder, journal, params), sharing.told():
+    log = ticklog.TickLog(folder, state if on_store else None)
+    with cluster.connect(params.cluster), follow.following(folder, journal, params), sharing.told():
         sharing.refuse_unshared(state)
         result = TorchTrainer(
             train_worker,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pipelines.alarms import heuristic
-from pipelines.measures import DISTANCES, kind_of, label_of, short
+from pipelines.artifacts.metric_names import DISTANCES, kind_of, label_of, short
 from pipelines.readings import Ticks, at_cap, has
 from stylegan.config import Config
 

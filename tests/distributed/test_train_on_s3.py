@@ -21,7 +21,7 @@ from pipelines import store, tracking
 from pipelines import train as stage
 from pipelines.cluster import connect
 from pipelines.evaluate import evaluate
-from pipelines.inputs import open_dataset
+from pipelines.inputs import open_training_set
 from pipelines.params import Params
 from pipelines.snapshots import STATE
 from pipelines.store import StoreError
@@ -129,7 +129,7 @@ def log_of(root: Path) -> list[dict[str, float]]:
 
 def uninterrupted(params: Params, archive: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
     """G_ema and D after a training without Ray and without a stop, and their loss of each tick"""
-    dataset = open_dataset(archive, params)
+    dataset = open_training_set(archive, params)
     state = TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
     losses = [tick.stats["loss/D"] for tick in train(state, dataset)]
     return named(state.G_ema.state_dict(), state.D.state_dict()), losses

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import ticks, tracking
+from pipelines import tracking
 from pipelines import train as stage
+from pipelines.artifacts import ticks
+from pipelines.artifacts.workspace import GENERATOR
 from pipelines.cluster import connect
 from pipelines.params import Params
-from pipelines.snapshots import GENERATOR, STATE
+from pipelines.snapshots import STATE
 from pipelines.train import TrainError, run
 from stylegan.checkpoint import load_checkpoint, load_generator, load_networks
 from stylegan.files import sha256_of

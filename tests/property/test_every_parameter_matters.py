@@ -210,9 +210,9 @@ def test_prepare_parameter_changes_the_archive(
 
 @pytest.mark.parametrize("key", DATA)
 def test_data_parameter_changes_what_training_sees(key: str, make_params: Make, tiny_archive: Path) -> None:
-    from pipelines.inputs import open_dataset
+    from pipelines.inputs import open_training_set
 
-    before, after = (open_dataset(tiny_archive, make_params(*change)) for change in ([], DATA[key]))
+    before, after = (open_training_set(tiny_archive, make_params(*change)) for change in ([], DATA[key]))
     assert (len(before), before.c_dim) != (len(after), after.c_dim)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import ranks
 from pipelines.ranks import SLOW_TICKS, WorkerError, merged, named, nodes, slow_rank, spoken
-from pipelines.ticks import FAILURES, TickLog, read_failures
+from pipelines.ticklog import FAILURES, TickLog, read_failures
 
 
 @pytest.fixture(autouse=True)
