@@ -20,19 +20,20 @@ import ray
 import torch
 from torch import Tensor
 
-from pipelines import ablate_report, cluster, ladder
+from pipelines import ablate_report, ladder
 from pipelines.ablate_report import Standing
 from pipelines.artifacts import ticks
 from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
+from pipelines.cluster import connection
+from pipelines.cluster.store import StoreError
 from pipelines.counts import parameter_counts
 from pipelines.inputs import SECTIONS, inputs_of
 from pipelines.journal import Journal
 from pipelines.ladder import Ladder, Rung
 from pipelines.params import ROOT, Params, fingerprint, load
 from pipelines.runs import await_predecessor, evaluated, record_measurement, tell_pages
-from pipelines.store import StoreError
 from pipelines.tracking import publishing
 from pipelines.train import TrainError, exclusive, run
 from stylegan.backends import prepare_device
@@ -71,7 +72,7 @@ def ablate(
     job = Job(chosen, root.absolute(), state.absolute(), f"ladder-{chosen.name}-{name}")
     announce(params, job, rungs)
     found: list[Standing] = []
-    with exclusive(state / "ladders" / job.name), cluster.connect(params.cluster):
+    with exclusive(state / "ladders" / job.name), connection.connect(params.cluster):
         for rung in rungs:
             print(f"row {rung.name} ({rung.label}): begins or goes on", flush=True)
             found.append(standing(params, rung, job, lambda: len(dataset)))

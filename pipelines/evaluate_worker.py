@@ -9,10 +9,11 @@ import ray.train.torch
 import torch
 
 from pipelines.artifacts.dataset import SPLIT
-from pipelines.cluster import on_workers
+from pipelines.cluster.errors import told
+from pipelines.cluster.files import Shared, share
+from pipelines.cluster.progress import counting
+from pipelines.cluster.workers import on_workers
 from pipelines.params import Params
-from pipelines.progress import counting
-from pipelines.sharing import Shared, share, told
 from stylegan.backends import prepare_device
 from stylegan.data import ImageDataset
 from stylegan.data.dataset import Split

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from pipelines import frontier
 from pipelines.artifacts import metrics_json
 from pipelines.artifacts.dataset import open_dataset
-from pipelines.cluster import connect
+from pipelines.cluster.connection import connect
 from pipelines.evaluate_worker import make_evaluator, measure_on_cluster
 from pipelines.params import Params
 from pipelines.sheets import neighbor_captions, neighbor_sheet, png_of

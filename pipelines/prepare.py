@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipelines.artifacts.workspace import ARCHIVE, MANIFEST
 from pipelines.assets import ASSETS
+from pipelines.cluster.progress import track
 from pipelines.params import load
-from pipelines.progress import track
 from stylegan.config import ConfigError
 from stylegan.data.archive import (
     ArchiveError,

@@ -5,14 +5,10 @@ them, so that nothing is reduced for it. sec_per_kimg is of all ranks, which wai
 busy_sec_per_kimg is of one: what it takes for 1000 images of its own, without that waiting.
 """
 
-import os
-import re
 import resource
 import statistics
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ray
 import ray.train
@@ -20,54 +16,12 @@ import torch
 
 from pipelines.alarms import Alarm
 from pipelines.artifacts.ticks import Row
-from pipelines.recording import system_metrics
-from stylegan.distributed import dealt, rank, waited_sec, world_size
+from pipelines.cluster.load import system_metrics
+from pipelines.cluster.nodes import here
+from stylegan.distributed import dealt, waited_sec
 
 OWN = "own"  # key of a rank's own part in its report
 SLOW, SLOW_TICKS = 1.5, 3  # times the faster half of the ranks, that many ticks in a row
-
-
-class WorkerError(RuntimeError):
-    """A worker failed; the message names its rank and node."""
-
-
-def here() -> str:
-    """Address of this node, the same on all that is on it"""
-    return str(ray.util.get_node_ip_address())
-
-
-def name() -> str:
-    """This rank, as people look for it: rank 1 of 4 on 10.0.0.7, process 1234"""
-    return f"rank {rank()} of {world_size()} on {here()}, process {os.getpid()}"
-
-
-@contextmanager
-def named() -> Iterator[None]:
-    """Begin every line that is printed with the name of the rank, and the message of every error.
-
-    Raises WorkerError for any error.
-    """
-    with redirect_stdout(_Named(sys.stdout)), redirect_stderr(_Named(sys.stderr)):
-        try:
-            yield
-        except Exception as error:
-            raise WorkerError(f"{name()}: {type(error).__name__}: {error}") from error
-
-
-class _Named:
-    """A stream that begins each line with the name of the rank."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._starts = stream, True
-
-    def write(self, text: str) -> int:
-        for line in text.splitlines(keepends=True):
-            self._stream.write(f"[{name()}] {line}" if self._starts else line)
-            self._starts = line.endswith("\n")
-        return len(text)
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._stream, attribute)
 
 
 def own(sec: float, nimg: int, num_micro_batches: int, driver_node: str | None) -> dict[str, Any]:
@@ -110,19 +64,6 @@ def merged(reports: Sequence[Mapping[str, Any]]) -> Row:
         node = each["node"].replace(":", "-")
         row |= {key.replace("system/", f"system/{node}/"): value for key, value in each.get("load", {}).items()}
     return row
-
-
-def spoken(rank: int, error: Exception) -> str:
-    """One line on what ended a worker: its own words, or Ray's on a process that said nothing more"""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    own_words = [line[line.index("rank ") :] for line in lines if re.search(r"rank \d+ of \d+ on ", line)]
-    if own_words:
-        return own_words[-1]
-    text = " ".join(lines)
-    place = re.search(r"node_ip='([^']+)', pid=(\d+)", text)
-    detail = re.search(r"Worker exit detail: (.+?)(?: Some common causes|$)", text)
-    where = f" on {place[1]}, process {place[2]}" if place else ""
-    return f"rank {rank}{where}: {detail[1] if detail else lines[0]}"
 
 
 def nodes(reports: Sequence[Mapping[str, Any]]) -> list[str]:

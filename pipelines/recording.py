@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 from safetensors import safe_open
 
@@ -20,11 +19,11 @@ from pipelines.artifacts import train_json
 from pipelines.artifacts.metric_names import metric_names
 from pipelines.artifacts.ticks import read_csv
 from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
+from pipelines.cluster.load import system_metrics
 from pipelines.journal import Journal, Scalar
 from pipelines.params import ROOT, Params, TrackingConfig
 from stylegan.config import Config
 
-_MEBIBYTE = 2**20
 _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slash would begin another group
 
 
@@ -145,28 +144,3 @@ def source_tags(root: Path) -> dict[str, Scalar]:
     edits = ["git", "status", "--porcelain", "--untracked-files=no", "--", ":!dvc.lock"]
     status = subprocess.run(edits, cwd=root, capture_output=True, text=True, check=False)
     return {"mlflow.source.git.commit": commit.stdout.strip(), "git_edited": bool(status.stdout.strip())}
-
-
-def system_metrics() -> dict[str, float]:
-    """Load of this machine since the last call, under the names MLflow shows on its System tab"""
-    memory = psutil.virtual_memory()
-    values = {
-        "system/cpu_utilization_percentage": psutil.cpu_percent(),
-        "system/system_memory_usage_megabytes": memory.used / _MEBIBYTE,
-        "system/system_memory_usage_percentage": memory.percent,
-    }
-    return values | _gpu_metrics()
-
-
-def _gpu_metrics() -> dict[str, float]:
-    """Load and memory of every GPU that measures them; empty without NVIDIA's driver"""
-    if not shutil.which("nvidia-smi"):
-        return {}
-    query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=10)
-    values = {}
-    for index, line in enumerate(answer.stdout.splitlines()):
-        for name, cell in zip(("utilization_percentage", "memory_usage_megabytes"), line.split(","), strict=False):
-            if cell.strip().isdigit():  # "[N/A]" where a card does not measure it
-                values[f"system/gpu_{index}_{name}"] = float(cell)
-    return values

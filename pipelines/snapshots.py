@@ -17,9 +17,10 @@ import torch
 from pyarrow.fs import FileSelector, FileSystem
 from ray.train import Checkpoint, Result
 
-from pipelines import store, ticklog
+from pipelines import ticklog
 from pipelines.artifacts import ticks
 from pipelines.artifacts.workspace import EXPORTED, GENERATOR
+from pipelines.cluster import store
 from pipelines.ranks import OWN
 from stylegan.analysis import layer_contributions
 from stylegan.backends import exact_float32

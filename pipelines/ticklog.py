@@ -13,9 +13,10 @@ from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 
-from pipelines import store
 from pipelines.artifacts.ticks import LOG, Row, read
-from pipelines.ranks import kernels, merged, nodes, spoken
+from pipelines.cluster import store
+from pipelines.cluster.errors import spoken
+from pipelines.ranks import kernels, merged, nodes
 from stylegan.files import replacing
 
 logger = logging.getLogger(__name__)

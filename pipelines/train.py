@@ -29,17 +29,20 @@ from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines import cluster, follow, sharing, store, ticklog
+from pipelines import follow, ticklog
 from pipelines.artifacts import ticks, train_json
 from pipelines.artifacts.workspace import EXPORTED, TICKS
+from pipelines.cluster import connection, errors, files, store, workers
+from pipelines.cluster.errors import named
+from pipelines.cluster.nodes import here
+from pipelines.cluster.store import StoreError
 from pipelines.inputs import inputs_of, monitor_extractor, open_training_set
 from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.pretrained import rehearse, start
-from pipelines.ranks import OWN, here, memory_gb, named, own
+from pipelines.ranks import OWN, memory_gb, own
 from pipelines.recording import record_export, record_training
 from pipelines.snapshots import chosen, contributions, export, report, resume, save_if_called_back, spare_checkpoints
-from pipelines.store import StoreError
 from pipelines.tracking import publishing
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import CheckpointError
@@ -68,11 +71,11 @@ def train_worker(job: dict[str, Any]) -> str | None:
     params: Params = job["params"]
     torch.set_num_threads(params.cluster.cpus_per_worker)
     with named(), generation(job["folder"]):
-        files = {name: file.here() for name, file in job["files"].items()}
-        dataset, device = open_training_set(files["archive"], params), ray.train.torch.get_device()
+        paths = {name: file.here() for name, file in job["files"].items()}
+        dataset, device = open_training_set(paths["archive"], params), ray.train.torch.get_device()
         job["kernels"] = prepare_device(device, params.train.kernels, allow_tf32=params.train.allow_tf32)
-        state, _ = start(params, dataset, files.get("pretrained"), device)
-        monitored = monitoring(params, dataset, files.get("weights", Path()).parent, state.device)
+        state, _ = start(params, dataset, paths.get("pretrained"), device)
+        monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
         resume(state, dataset, job["spare_checkpoints"])
         clock, before, saved = time.perf_counter(), state.cur_nimg, False
         try:
@@ -175,15 +178,15 @@ def run(
 
 def shared_files(
     params: Params, dataset: ImageDataset, pretrained: Path | None, assets: Path
-) -> dict[str, sharing.Shared]:
+) -> dict[str, files.Shared]:
     """What workers read by path. Raises StoreError."""
-    files = {"archive": sharing.share(dataset.path.resolve(), dataset.digest, params.cluster)}
+    shared = {"archive": files.share(dataset.path.resolve(), dataset.digest, params.cluster)}
     if pretrained is not None:
-        files["pretrained"] = sharing.share(pretrained, sha256_of(pretrained), params.cluster)
+        shared["pretrained"] = files.share(pretrained, sha256_of(pretrained), params.cluster)
     if params.monitor.num_images and params.monitor.extractor == "efficientnet_lite0":
         weights = assets / EFFICIENTNET_FILE
-        files["weights"] = sharing.share(weights, sha256_of(weights), params.cluster)
-    return files
+        shared["weights"] = files.share(weights, sha256_of(weights), params.cluster)
+    return shared
 
 
 def fit(
@@ -196,7 +199,7 @@ def fit(
     Raises TrainError, StoreError.
     """
     folder, on_store = journal.folder, params.cluster.storage_path is not None
-    state = cluster.run_state(params.cluster, folder)
+    state = workers.run_state(params.cluster, folder)
     if on_store:
         ticklog.restore(folder, state)
     job = {
@@ -208,14 +211,14 @@ def fit(
     }
     lowest = KID if params.monitor.num_images else None
     log = ticklog.TickLog(folder, state if on_store else None)
-    with cluster.connect(params.cluster), follow.following(folder, journal, params), sharing.told():
-        sharing.refuse_unshared(state)
+    with connection.connect(params.cluster), follow.following(folder, journal, params), errors.told():
+        files.refuse_unshared(state)
         result = TorchTrainer(
             train_worker,
             train_loop_config=job,
             torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
-            scaling_config=cluster.scaling(params.cluster),
-            run_config=cluster.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
+            scaling_config=workers.scaling(params.cluster),
+            run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
         ).fit()
     if result.return_value is not None:
         raise TrainError(result.return_value)

@@ -20,11 +20,11 @@ from ray import tune
 from ray.train import Checkpoint
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from pipelines import cluster, store
 from pipelines.artifacts import ticks, train_json
 from pipelines.artifacts.metric_names import Row, distance_of, metric_names
 from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
+from pipelines.cluster import store, workers
 from pipelines.inputs import SECTIONS, code_digest, inputs_of, open_training_set
 from pipelines.journal import Journal
 from pipelines.params import Params, fingerprint
@@ -174,7 +174,7 @@ def _segment(params: Params, end_nimg: int, begin: str | None, journal: Journal,
         start_from = [] if begin is None else [_checkpoint(begin)]
         result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from)
         assert result.checkpoint is not None, "train() ends with a snapshot"
-        state = cluster.run_state(params.cluster, folder)
+        state = workers.run_state(params.cluster, folder)
         url = store.join(state, "checkpoints", Path(result.checkpoint.path).name)
         write_json(done, {"row": result.metrics, "checkpoint": url, "began_with": begin})
     found = json.loads(done.read_text())

@@ -47,7 +47,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., tuple[Project, Running]]]:
 
     def start(*overrides: str) -> tuple[Project, Running]:
         project = Project(tmp_path / "project", overrides, TRAIN)
-        source = project.folder / "pipelines" / "cluster.py"
+        source = project.folder / "pipelines" / "cluster" / "workers.py"
         text = source.read_text()
         assert "RESIZE_SEC = 60.0" in text
         source.write_text(text.replace("RESIZE_SEC = 60.0", "RESIZE_SEC = 3.0"))  # its training is short

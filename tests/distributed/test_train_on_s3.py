@@ -17,14 +17,15 @@ import torch
 from pyarrow.fs import FileSelector
 from ray.cluster_utils import Cluster
 
-from pipelines import store, tracking
+from pipelines import tracking
 from pipelines import train as stage
-from pipelines.cluster import connect
+from pipelines.cluster import store
+from pipelines.cluster.connection import connect
+from pipelines.cluster.store import StoreError
 from pipelines.evaluate import evaluate
 from pipelines.inputs import open_training_set
 from pipelines.params import Params
 from pipelines.snapshots import STATE
-from pipelines.store import StoreError
 from pipelines.train import run
 from stylegan.checkpoint import load_networks
 from stylegan.files import sha256_of

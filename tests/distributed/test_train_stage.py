@@ -14,7 +14,7 @@ from pipelines import tracking
 from pipelines import train as stage
 from pipelines.artifacts import ticks
 from pipelines.artifacts.workspace import GENERATOR
-from pipelines.cluster import connect
+from pipelines.cluster.connection import connect
 from pipelines.params import Params
 from pipelines.snapshots import STATE
 from pipelines.train import TrainError, run

@@ -27,9 +27,9 @@ HOW_TO_RUN = {"cluster", "tracking"}
 # Modules and whole rooms that decide where things run, what is recorded, how parameters are read and files written: not
 # what is computed.
 PLUMBING = {
-    "pipelines.cluster", "pipelines.evaluate_file", "pipelines.journal", "pipelines.params", "pipelines.progress",
-    "pipelines.ranks", "pipelines.recording", "pipelines.sharing", "pipelines.store", "pipelines.tracking",
-    "pipelines.ui", "stylegan.config", "stylegan.files", "stylegan.sections", "stylegan.strict",
+    "pipelines.cluster", "pipelines.evaluate_file", "pipelines.journal", "pipelines.params", "pipelines.ranks",
+    "pipelines.recording", "pipelines.tracking", "pipelines.ui", "stylegan.config", "stylegan.files",
+    "stylegan.sections", "stylegan.strict",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {

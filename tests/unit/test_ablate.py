@@ -217,7 +217,7 @@ class Bench:
         self.spoilt: set[str] = set()  # architectures that fail
         monkeypatch.setattr(ablate, "run", self.run)
         monkeypatch.setattr(ablate, "evaluated", self.evaluated)
-        monkeypatch.setattr(ablate.cluster, "connect", lambda cluster: nullcontext())
+        monkeypatch.setattr(ablate.connection, "connect", lambda cluster: nullcontext())
 
     def run(self, params: Params, root: Path, state: Path, out: Path) -> Path:
         self.trained.append(params.generator.architecture)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pipelines.artifacts.ticks import read_csv
+from pipelines.cluster.load import system_metrics
 from pipelines.journal import Journal
 from pipelines.params import Params
 from pipelines.recording import (
@@ -20,7 +21,6 @@ from pipelines.recording import (
     record_tick,
     record_training,
     source_tags,
-    system_metrics,
 )
 from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 import stylegan
 from pipelines import inputs, snapshots
 from pipelines.artifacts.workspace import GENERATOR
+from pipelines.cluster.files import Shared
 from pipelines.inputs import SECTIONS, code_digest, monitor_extractor
 from pipelines.params import Params, fingerprint
-from pipelines.sharing import Shared
 from pipelines.snapshots import STATE, chosen, contributions, resume, snapshot, spare_checkpoints
 from pipelines.train import TrainError, exclusive, measure, train_worker
 from stylegan import monitor
