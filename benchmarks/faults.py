@@ -30,9 +30,9 @@ from ray.cluster_utils import Cluster
 from safetensors.numpy import load_file
 
 from pipelines.artifacts import ticks
-from pipelines.journal import Journal
 from pipelines.params import load
 from pipelines.prepare import prepare
+from pipelines.tracking.journal import Journal
 from tests.conftest import TINY
 
 REPOSITORY = Path(__file__).resolve().parent.parent

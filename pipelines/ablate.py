@@ -30,11 +30,11 @@ from pipelines.cluster import connection
 from pipelines.cluster.store import StoreError
 from pipelines.counts import parameter_counts
 from pipelines.inputs import SECTIONS, inputs_of
-from pipelines.journal import Journal
 from pipelines.ladder import Ladder, Rung
 from pipelines.params import ROOT, Params, fingerprint, load
 from pipelines.runs import await_predecessor, evaluated, record_measurement, tell_pages
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
 from pipelines.train import TrainError, exclusive, run
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import load_generator

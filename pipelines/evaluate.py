@@ -31,15 +31,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import frontier
 from pipelines.artifacts import metrics_json
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, TRAINED
 from pipelines.cluster.store import StoreError
+from pipelines.diagnosis import frontier
 from pipelines.evaluation import EvaluationError, Subject, measure, open_matching
-from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
-from pipelines.recording import record_evaluation
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_evaluation
 from stylegan.checkpoint import load_generator
 from stylegan.files import sha256_of
 

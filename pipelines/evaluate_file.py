@@ -10,11 +10,11 @@ from typing import Any
 
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.evaluation import Subject, measure, open_matching
-from pipelines.journal import Journal
-from pipelines.params import ROOT, Params, fingerprint
+from pipelines.params import ROOT, Params, fingerprint, flatten
 from pipelines.prepare import EARTH, prepare
-from pipelines.recording import flatten, record_evaluation
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_evaluation
 from stylegan.commands.generators import load_any_generator
 from stylegan.config import parse
 from stylegan.data import ArchiveError, ImageDataset

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from pipelines import frontier
 from pipelines.artifacts import metrics_json
 from pipelines.artifacts.dataset import open_dataset
 from pipelines.cluster.connection import connect
+from pipelines.diagnosis import frontier
+from pipelines.drawing.sheets import neighbor_captions, neighbor_sheet, png_of
 from pipelines.evaluate_worker import make_evaluator, measure_on_cluster
 from pipelines.params import Params
-from pipelines.sheets import neighbor_captions, neighbor_sheet, png_of
 from stylegan.data import ImageDataset
 from stylegan.files import replacing, write_json
 from stylegan.metrics.evaluator import Evaluator, Sweep, untrained_like

@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from pipelines.alarms import Alarm, alarms
 from pipelines.artifacts.ticks import Row, read
-from pipelines.journal import Journal
+from pipelines.diagnosis.alarms import Alarm, alarms
+from pipelines.diagnosis.stragglers import slow_rank
 from pipelines.params import Params
-from pipelines.ranks import slow_rank
-from pipelines.recording import record_tick
 from pipelines.ticklog import KERNELS, read_failures, read_kernels, read_nodes
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.recording import record_tick
 
 POLL_SEC = 0.5
 

@@ -1,4 +1,4 @@
-"""What each rank says of itself at a tick, and what becomes of it: columns of the log, and the name of a slow node.
+"""What each rank says of itself at a tick, and the columns of the log that become of it.
 
 A rank adds OWN to its report; Ray brings the reports of all ranks to its controller, where `merged` makes one row of
 them, so that nothing is reduced for it. sec_per_kimg is of all ranks, which wait for each other in every step;
@@ -14,14 +14,12 @@ import ray
 import ray.train
 import torch
 
-from pipelines.alarms import Alarm
 from pipelines.artifacts.ticks import Row
 from pipelines.cluster.load import system_metrics
 from pipelines.cluster.nodes import here
 from stylegan.distributed import dealt, waited_sec
 
 OWN = "own"  # key of a rank's own part in its report
-SLOW, SLOW_TICKS = 1.5, 3  # times the faster half of the ranks, that many ticks in a row
 
 
 def own(sec: float, nimg: int, num_micro_batches: int, driver_node: str | None) -> dict[str, Any]:
@@ -75,29 +73,3 @@ def kernels(reports: Sequence[Mapping[str, Any]]) -> str | None:
     """The line of rank 0 on the kernels of its device; None where it has none"""
     line: str | None = reports[0].get(OWN, {}).get("kernels")
     return line
-
-
-def slow_rank(rows: Sequence[Mapping[str, float]], nodes: Sequence[str]) -> Alarm | None:
-    """One rank of several nodes keeps all others waiting, at the end of the log; nodes are those of the ranks now."""
-    recent = rows[-SLOW_TICKS:]
-    found = {row.get("ranks/slowest") for row in recent}
-    slow = [
-        row["ranks/busy_sec_per_kimg_max"] > SLOW * row["ranks/busy_sec_per_kimg_median"]
-        for row in recent
-        if "ranks/slowest" in row
-    ]
-    if len({*nodes}) < 2 or len(found) > 1 or len(slow) < SLOW_TICKS or not all(slow):
-        return None
-    last, number = recent[-1], round(recent[-1]["ranks/slowest"])
-    node = nodes[number] if number < len(nodes) else "an unknown node"
-    slowest, others = last["ranks/busy_sec_per_kimg_max"], last["ranks/busy_sec_per_kimg_median"]
-    return Alarm(
-        f"slow-node-{number}",
-        last["kimg"],
-        f"At kimg {last['kimg']:.4g} rank {number} on {node} takes {slowest:.3g} s for 1000 images of its own, the "
-        f"others {others:.3g}.",
-        "All wait for it: other work, a hot or another GPU, a slow disk.",
-        f"Look at {node} (`python -m pipelines.cluster status`); `ray drain-node` takes it out, and training goes on "
-        "elsewhere.",
-        None,
-    )

@@ -11,17 +11,17 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from pipelines.alarms import alarms
 from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.ticks import read_csv
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS, TRAINED
 from pipelines.charts import frontier_chart, layer_chart, training_curves
-from pipelines.journal import Journal
+from pipelines.diagnosis.alarms import alarms
+from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import ROOT, Params, load
-from pipelines.recording import record_report, source_tags
 from pipelines.report import Facts, Pictures, build_page, target
-from pipelines.sheets import labelled_sheet, png_of
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_report, source_tags
 from stylegan.analysis import band_energies
 from stylegan.backends import configure_backends
 from stylegan.checkpoint import load_generator

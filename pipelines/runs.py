@@ -9,13 +9,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipelines import evaluation, tracking, ui
+from pipelines import evaluation
 from pipelines.artifacts import train_json
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
-from pipelines.journal import Journal
+from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import Params, TrackingConfig, fingerprint
-from pipelines.recording import record_evaluation
-from pipelines.sheets import labelled_sheet, png_of
+from pipelines.tracking import publisher, ui
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.recording import record_evaluation
 from stylegan.checkpoint import load_generator
 from stylegan.files import sha256_of
 from stylegan.generate import generate_images
@@ -66,7 +67,7 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
 
 def record_measurement(params: Params, folder: Path, content: Mapping[str, Any], root: Path) -> None:
     """Record a measurement with its run, and pictures of the same seeds as every other run's"""
-    with tracking.publishing(journal := Journal(folder), params.tracking):
+    with publisher.publishing(journal := Journal(folder), params.tracking):
         record_evaluation(journal, content, params)
         journal.samples(samples(params, folder, root))
 
@@ -84,8 +85,8 @@ def samples(params: Params, folder: Path, root: Path) -> dict[int, bytes]:
 def tell_pages(config: TrackingConfig, pages: Sequence[tuple[str, str, ui.Mode]]) -> None:
     """Print the addresses at which MLflow compares runs: what they are, the filter that finds them, how to show them"""
     try:
-        uri, experiment_id = tracking.tracking_uri(config), tracking.find_experiment(config)
-    except tracking.TrackingError as error:
+        uri, experiment_id = publisher.tracking_uri(config), publisher.find_experiment(config)
+    except publisher.TrackingError as error:
         print(f"MLflow: {error}. Runs are kept and sent later.", flush=True)
         return
     server, before = (uri, "") if uri.startswith("http") else ("http://127.0.0.1:5000", " (after `make ui`)")

@@ -22,11 +22,11 @@ from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.cluster import connection, store, workers
 from pipelines.cluster.store import StoreError
 from pipelines.inputs import open_training_set
-from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.runs import tell_pages
 from pipelines.sweep_report import Found
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
 from pipelines.train import TrainError, exclusive
 from pipelines.trial import Job, train_trial
 from stylegan.files import write_json

@@ -37,13 +37,13 @@ from pipelines.cluster.errors import named
 from pipelines.cluster.nodes import here
 from pipelines.cluster.store import StoreError
 from pipelines.inputs import inputs_of, monitor_extractor, open_training_set
-from pipelines.journal import Journal
 from pipelines.params import ROOT, Params, load
 from pipelines.pretrained import rehearse, start
 from pipelines.ranks import OWN, memory_gb, own
-from pipelines.recording import record_export, record_training
 from pipelines.snapshots import chosen, contributions, export, report, resume, save_if_called_back, spare_checkpoints
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_export, record_training
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import CheckpointError
 from stylegan.config import ConfigError

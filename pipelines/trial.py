@@ -26,14 +26,14 @@ from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import store, workers
 from pipelines.inputs import SECTIONS, code_digest, inputs_of, open_training_set
-from pipelines.journal import Journal
 from pipelines.params import Params, fingerprint
 from pipelines.pretrained import pretrained_file
-from pipelines.recording import record_export, record_training
 from pipelines.runs import await_predecessor, evaluated, record_measurement
 from pipelines.snapshots import export
 from pipelines.space import Drawn, described, of_trial
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_export, record_training
 from pipelines.train import exclusive, fit, run
 from stylegan.files import write_json
 from stylegan.metrics.names import KID

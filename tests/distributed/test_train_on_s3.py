@@ -17,7 +17,6 @@ import torch
 from pyarrow.fs import FileSelector
 from ray.cluster_utils import Cluster
 
-from pipelines import tracking
 from pipelines import train as stage
 from pipelines.cluster import store
 from pipelines.cluster.connection import connect
@@ -26,6 +25,7 @@ from pipelines.evaluate import evaluate
 from pipelines.inputs import open_training_set
 from pipelines.params import Params
 from pipelines.snapshots import STATE
+from pipelines.tracking import publisher
 from pipelines.train import run
 from stylegan.checkpoint import load_networks
 from stylegan.files import sha256_of
@@ -90,7 +90,7 @@ def user(cluster: Cluster, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, 
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(stage, "publishing", partial(tracking.publishing, root=tmp_path))
+    monkeypatch.setattr(stage, "publishing", partial(publisher.publishing, root=tmp_path))
 
 
 @pytest.fixture

@@ -27,15 +27,14 @@ HOW_TO_RUN = {"cluster", "tracking"}
 # Modules and whole rooms that decide where things run, what is recorded, how parameters are read and files written: not
 # what is computed.
 PLUMBING = {
-    "pipelines.cluster", "pipelines.evaluate_file", "pipelines.journal", "pipelines.params", "pipelines.ranks",
-    "pipelines.recording", "pipelines.tracking", "pipelines.ui", "stylegan.config", "stylegan.files",
-    "stylegan.sections", "stylegan.strict",
+    "pipelines.cluster", "pipelines.evaluate_file", "pipelines.params", "pipelines.ranks", "pipelines.tracking",
+    "stylegan.config", "stylegan.files", "stylegan.sections", "stylegan.strict",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {
     "assets": {"requirements-assets.txt"},
     "render": {"pipelines/report.html"},
-    "ablate": {"pipelines/report.html", "pipelines/ablate.html", "pipelines/ladders/${item}.yaml"},
+    "ablate": {"pipelines/ablate.html", "pipelines/ladders/${item}.yaml"},
 }
 
 

@@ -18,9 +18,9 @@ from pipelines import ablate, ablate_charts, ablate_report, ladder, plan
 from pipelines.ablate_report import Standing
 from pipelines.choices import rung_choices
 from pipelines.inputs import inputs_of
-from pipelines.journal import Journal
 from pipelines.ladder import Ladder
 from pipelines.params import Params, load
+from pipelines.tracking.journal import Journal
 from stylegan.config import ConfigError
 from stylegan.files import write_json
 from stylegan.strict import parse

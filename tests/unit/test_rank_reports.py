@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.cluster import errors
 from pipelines.cluster.errors import WorkerError, named, spoken
-from pipelines.ranks import SLOW_TICKS, merged, nodes, slow_rank
+from pipelines.diagnosis.stragglers import SLOW_TICKS, slow_rank
+from pipelines.ranks import merged, nodes
 from pipelines.ticklog import FAILURES, TickLog, read_failures
 
 

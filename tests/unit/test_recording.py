@@ -11,10 +11,9 @@ import torch
 
 from pipelines.artifacts.ticks import read_csv
 from pipelines.cluster.load import system_metrics
-from pipelines.journal import Journal
-from pipelines.params import Params
-from pipelines.recording import (
-    flatten,
+from pipelines.params import Params, flatten
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.recording import (
     record_evaluation,
     record_outputs,
     record_report,

@@ -1,4 +1,4 @@
-"""pipelines.ticks: each tick written once, shown, recorded, and warned about."""
+"""pipelines.ticklog and pipelines.follow: each tick written once, shown, recorded, and warned about."""
 
 import json
 from collections.abc import Callable
@@ -10,12 +10,12 @@ import torch
 from ray.train import Checkpoint
 
 from pipelines import ticklog
-from pipelines.alarms import alarms
 from pipelines.artifacts.ticks import read, write_csv
+from pipelines.diagnosis.alarms import alarms
 from pipelines.follow import following
-from pipelines.journal import Journal
 from pipelines.params import Params
 from pipelines.ticklog import TickLog
+from pipelines.tracking.journal import Journal
 from stylegan.images import save_png
 
 Make = Callable[..., Params]

@@ -20,8 +20,8 @@ from pipelines.artifacts.metric_names import metric_names
 from pipelines.artifacts.ticks import read_csv
 from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
-from pipelines.journal import Journal, Scalar
-from pipelines.params import ROOT, Params, TrackingConfig
+from pipelines.params import ROOT, Params, Scalar, TrackingConfig, flatten
+from pipelines.tracking.journal import Journal
 from stylegan.config import Config
 
 _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slash would begin another group
@@ -120,17 +120,6 @@ def _locked_params(lock: Path) -> dict[str, Any]:
     stages = yaml.safe_load(lock.read_text())["stages"]
     found = (stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in ("prepare", "train"))
     return {name: values for sections in found for name, values in sections.items()}
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
-    """Nested values -> {"section.key": value}; lists become their JSON text"""
-    flat: dict[str, Scalar] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = json.dumps(value) if isinstance(value, list | tuple) else value
-    return flat
 
 
 def source_tags(root: Path) -> dict[str, Scalar]:
