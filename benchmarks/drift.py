@@ -17,7 +17,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from pipelines.inputs import open_dataset
+from pipelines.inputs import open_training_set
 from pipelines.params import ROOT, Params, load
 from stylegan.distributed import rank
 from stylegan.state import TrainState
@@ -39,7 +39,7 @@ def work(number: int, size: int, params: Params, steps: Sequence[int], folder: P
     """One process of so many"""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet{size}", rank=number, world_size=size)
-    dataset = open_dataset(ROOT / "data" / "archive.zip", params)
+    dataset = open_training_set(ROOT / "data" / "archive.zip", params)
     state = TrainState.create(
         params, img_resolution=dataset.resolution, img_channels=dataset.channels, c_dim=0, device=torch.device("cpu")
     )

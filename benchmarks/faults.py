@@ -29,10 +29,10 @@ import yaml
 from ray.cluster_utils import Cluster
 from safetensors.numpy import load_file
 
-from pipelines import ticks
-from pipelines.journal import Journal
+from pipelines.artifacts import ticks
 from pipelines.params import load
 from pipelines.prepare import prepare
+from pipelines.tracking.journal import Journal
 from tests.conftest import TINY
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from pipelines.evaluate_worker import make_evaluator
-from pipelines.evaluation import open_dataset
+from pipelines.evaluation import open_matching
 from pipelines.params import Params, load
 from stylegan.checkpoint import load_generator
 from stylegan.metrics.evaluator import Reference, Sweep
@@ -24,7 +24,7 @@ COUNTS = (1, 2, 4, 8)
 def cost_sec(params: Params, num_psis: int) -> float:
     """Processor seconds of a whole evaluation at so many truncations"""
     G = load_generator(Path("models/generator.safetensors"))
-    dataset = open_dataset(Path("data/archive.zip"), G)
+    dataset = open_matching(Path("data/archive.zip"), G)
     evaluator = make_evaluator(params.evaluate, dataset, Path("assets"))
 
     def track(batches: Iterable[range], images_per_row: int) -> Iterable[range]:

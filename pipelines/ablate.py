@@ -20,18 +20,21 @@ import ray
 import torch
 from torch import Tensor
 
-from pipelines import ablate_report, cluster, ladder, ticks
+from pipelines import ablate_report, ladder
 from pipelines.ablate_report import Standing
+from pipelines.artifacts import ticks
+from pipelines.artifacts.dataset import open_dataset
+from pipelines.artifacts.train_json import is_finished
+from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
+from pipelines.cluster import connection
+from pipelines.cluster.store import StoreError
 from pipelines.counts import parameter_counts
-from pipelines.evaluate_worker import SPLIT
 from pipelines.inputs import SECTIONS, inputs_of
-from pipelines.journal import Journal
 from pipelines.ladder import Ladder, Rung
 from pipelines.params import ROOT, Params, fingerprint, load
-from pipelines.runs import await_predecessor, evaluated, is_finished, record_measurement, tell_pages
-from pipelines.snapshots import GENERATOR
-from pipelines.store import StoreError
-from pipelines.tracking import publishing
+from pipelines.runs import await_predecessor, evaluated, record_measurement, tell_pages
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
 from pipelines.train import TrainError, exclusive, run
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import load_generator
@@ -69,7 +72,7 @@ def ablate(
     job = Job(chosen, root.absolute(), state.absolute(), f"ladder-{chosen.name}-{name}")
     announce(params, job, rungs)
     found: list[Standing] = []
-    with exclusive(state / "ladders" / job.name), cluster.connect(params.cluster):
+    with exclusive(state / "ladders" / job.name), connection.connect(params.cluster):
         for rung in rungs:
             print(f"row {rung.name} ({rung.label}): begins or goes on", flush=True)
             found.append(standing(params, rung, job, lambda: len(dataset)))
@@ -126,14 +129,12 @@ def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]
 
 def open_split(params: Params, root: Path) -> ImageDataset:
     """The images that results are compared with, with the labels that the networks take"""
-    return ImageDataset(
-        root / "data" / "archive.zip", use_labels=params.data.use_labels, xflip=False, split=SPLIT, max_images=None
-    )
+    return open_dataset(root / ARCHIVE, use_labels=params.data.use_labels)
 
 
 def peaks(params: Params, folder: Path, dataset: ImageDataset) -> dict[int, dict[str, float]]:
     """Quantiles of feature map peaks of the run's generator, by resolution; measured once"""
-    generator, count = folder / "models" / GENERATOR, params.ablate.peaks_num_images
+    generator, count = folder / EXPORTED, params.ablate.peaks_num_images
     seed, use_gpu = params.evaluate.seed, params.cluster.use_gpu
     path = folder / "peaks" / f"{fingerprint(params, sha256_of(generator), str(count), str(seed), sections=())}.json"
     if not path.exists():

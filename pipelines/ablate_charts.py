@@ -6,8 +6,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.charts import COLOURS, png
-from pipelines.measures import DISTANCES, kind_of
+from pipelines.artifacts.metric_names import DISTANCES, kind_of
+from pipelines.drawing.style import COLOURS, png
 from stylegan.peaks import of_gaussian_noise
 
 Rows = Sequence[Mapping[str, Any]]

@@ -4,11 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from pipelines.drawing.page import embed, fill
 from pipelines.ladder import Ladder
-from pipelines.report import TEMPLATE as REPORT
-from pipelines.report import embed
 
 TEMPLATE = Path(__file__).with_name("ablate.html")
 
@@ -21,15 +18,6 @@ def build(
     measured: heads, and for each row whether it is the best, and its cells; published: heads and rows;
     charts: (light, dark) PNGs by name.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    style = REPORT.read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        style=style,
-        ladder=ladder,
-        measured=measured,
-        published=published,
-        problems=problems,
-        charts={name: [embed(png, "image/png") for png in pair] for name, pair in charts.items()},
-    )
+    pictures = {name: [embed(png, "image/png") for png in pair] for name, pair in charts.items()}
+    values = {"ladder": ladder, "measured": measured, "published": published, "problems": problems}
+    return fill(TEMPLATE, values | {"charts": pictures})

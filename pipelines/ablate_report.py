@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import ablate_charts, ablate_page
+from pipelines.artifacts.metric_names import DISTANCES, distance_of, kind_of, short
+from pipelines.artifacts.ticks import Row
 from pipelines.ladder import FIGURES, Figures, Ladder, Rung
-from pipelines.measures import DISTANCES, distance_of, kind_of, short
-from pipelines.ticks import Row
 from stylegan.files import write_bytes, write_csv
 
 SHOWN = (*DISTANCES, "precision", "recall", "ppl")  # metrics of the table for readers, in this order

@@ -1,25 +1,18 @@
 """Charts of the report, each for a light and a dark page."""
 
-import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.measures import Row, metric_names, name_of
+from pipelines.artifacts.metric_names import Row, metric_names, name_of
+from pipelines.artifacts.ticks import CONTRIBUTION, MONITOR
+from pipelines.drawing.style import COLOURS, png
 
 Ticks = Sequence[Mapping[str, float]]
-
-# Okabe and Ito's colours: told apart by colour-blind readers, visible on white and on black.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-_LIGHT = {"ink": "#1f2328", "faint": "#d0d7de", "paper": "#ffffff"}
-_DARK = {"ink": "#e6edf3", "faint": "#3d444d", "paper": "#161b22"}
-
-CONTRIBUTION = "contribution/b"  # columns of the training log, followed by the resolution
-MONITOR = "monitor/"  # columns that only snapshots have
 
 # Panels of training.png: title, columns of the training log, unit.
 PANELS = (
@@ -195,22 +188,3 @@ def _curves(axis: Axes, ticks: Ticks, names: Sequence[str]) -> None:
         points = [(tick["kimg"], tick[name]) for tick in ticks if name in tick]
         marker = "o" if name.startswith(MONITOR) else ""  # of snapshots only: few points, or one
         axis.plot(*zip(*points, strict=True), color=colour, linewidth=1.4, marker=marker, markersize=4, label=name)
-
-
-def png(draw: Callable[[Figure], None], size: tuple[float, float], *, dark: bool) -> bytes:
-    """What `draw` draws, on a page of `size` inches"""
-    theme = _DARK if dark else _LIGHT
-    style: dict[Any, Any] = {
-        "figure.facecolor": theme["paper"], "axes.facecolor": theme["paper"], "axes.edgecolor": theme["faint"],
-        "axes.labelcolor": theme["ink"], "text.color": theme["ink"], "xtick.color": theme["ink"],
-        "ytick.color": theme["ink"], "grid.color": theme["faint"], "axes.grid": True, "grid.linewidth": 0.6,
-        "axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 10,
-        "legend.frameon": False, "legend.fontsize": 8,
-    }  # fmt: skip
-    buffer = io.BytesIO()
-    # A Figure made without pyplot draws with Agg: no window, no global state.
-    with mpl.rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()

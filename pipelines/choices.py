@@ -7,11 +7,10 @@ from typing import Any
 import yaml
 
 from pipelines import ladder
+from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.params import Params, leaves
 from stylegan.config import ConfigError
 from stylegan.strict import close_to
-
-ARCHIVE = Path("data/archive.zip")
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import frontier, results
-from pipelines.evaluation import EvaluationError, Subject, measure, open_dataset
-from pipelines.journal import Journal
+from pipelines.artifacts import metrics_json
+from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, TRAINED
+from pipelines.cluster.store import StoreError
+from pipelines.diagnosis import frontier
+from pipelines.evaluation import EvaluationError, Subject, measure, open_matching
 from pipelines.params import ROOT, Params, load
-from pipelines.recording import record_evaluation
-from pipelines.store import StoreError
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_evaluation
 from stylegan.checkpoint import load_generator
 from stylegan.files import sha256_of
 
@@ -48,10 +50,10 @@ def evaluate(params: Params, root: Path, state: Path) -> dict[str, Any]:
     Statistics of real images are kept in the folder `state` for the next time.
     Raises EvaluationError, and the errors of the files it reads, each with its remedy.
     """
-    trained = _read_json(root / "models" / "train.json")
-    path = root / "models" / "generator.safetensors"
+    trained = _read_json(root / TRAINED)
+    path = root / EXPORTED
     G = load_generator(path)
-    dataset = open_dataset(root / "data" / "archive.zip", G)
+    dataset = open_matching(root / ARCHIVE, G)
     if trained["archive_sha256"] != dataset.digest:
         raise EvaluationError(
             f"{dataset.path}: its sha256 is {dataset.digest[:12]}, but the generator was trained on "
@@ -85,11 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--data and --out go with --network; the stage evaluates models/generator.safetensors")
     else:
         root = Path.cwd()
-        journal = Journal(ROOT / "runs" / _read_json(root / "models" / "train.json")["fingerprint"])
+        journal = Journal(ROOT / "runs" / _read_json(root / TRAINED)["fingerprint"])
         with publishing(journal, params.tracking):
             content = evaluate(params, root, ROOT / "runs" / "features")
             record_evaluation(journal, content, params)
-    print(results.table(content), frontier.table(content["truncation"]), content["recommended"]["sentence"], sep="\n")
+    print(
+        metrics_json.table(content), frontier.table(content["truncation"]), content["recommended"]["sentence"], sep="\n"
+    )
 
 
 if __name__ == "__main__":

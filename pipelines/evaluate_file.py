@@ -8,12 +8,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation import Subject, measure, open_dataset
-from pipelines.journal import Journal
-from pipelines.params import ROOT, Params, fingerprint
+from pipelines.artifacts.workspace import ARCHIVE
+from pipelines.evaluation import Subject, measure, open_matching
+from pipelines.params import ROOT, Params, fingerprint, flatten
 from pipelines.prepare import EARTH, prepare
-from pipelines.recording import flatten, record_evaluation
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_evaluation
 from stylegan.commands.generators import load_any_generator
 from stylegan.config import parse
 from stylegan.data import ArchiveError, ImageDataset
@@ -21,7 +22,6 @@ from stylegan.files import sha256_of
 from stylegan.networks import Generator
 from stylegan.sections import PrepareConfig
 
-ARCHIVE = Path("data/archive.zip")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of images of so many channels
 
 
@@ -32,7 +32,7 @@ def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | 
     """
     G, _ = load_any_generator(network)
     sha256 = sha256_of(network)
-    dataset = open_dataset(archive_of(data or ARCHIVE, G, params), G)
+    dataset = open_matching(archive_of(data or ARCHIVE, G, params), G)
     name = fingerprint(params.evaluate, sha256, dataset.digest)
     out = out or Path("reports/evaluations") / f"{network.stem}-{name}"
     journal = Journal(ROOT / "runs" / name)

@@ -8,10 +8,12 @@ from typing import Any
 import ray.train.torch
 import torch
 
-from pipelines.cluster import on_workers
+from pipelines.artifacts.dataset import SPLIT
+from pipelines.cluster.errors import told
+from pipelines.cluster.files import Shared, share
+from pipelines.cluster.progress import counting
+from pipelines.cluster.workers import on_workers
 from pipelines.params import Params
-from pipelines.progress import counting
-from pipelines.sharing import Shared, share, told
 from stylegan.backends import prepare_device
 from stylegan.data import ImageDataset
 from stylegan.data.dataset import Split
@@ -26,7 +28,6 @@ from stylegan.metrics.ppl import PROTOCOLS
 from stylegan.metrics.sampling import draw_labels
 from stylegan.sections import EvaluateConfig, Kernels
 
-SPLIT: Split = "train"  # published FIDs compare with the images that were trained on
 HELD_OUT: Split = "holdout"
 
 

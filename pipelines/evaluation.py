@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from pipelines import frontier, results
-from pipelines.cluster import connect
-from pipelines.evaluate_worker import SPLIT, make_evaluator, measure_on_cluster
+from pipelines.artifacts import metrics_json
+from pipelines.artifacts.dataset import open_dataset
+from pipelines.cluster.connection import connect
+from pipelines.diagnosis import frontier
+from pipelines.drawing.sheets import neighbor_captions, neighbor_sheet, png_of
+from pipelines.evaluate_worker import make_evaluator, measure_on_cluster
 from pipelines.params import Params
-from pipelines.sheets import neighbor_captions, neighbor_sheet, png_of
 from stylegan.data import ImageDataset
 from stylegan.files import replacing, write_json
 from stylegan.metrics.evaluator import Evaluator, Sweep, untrained_like
@@ -24,9 +26,9 @@ class EvaluationError(RuntimeError):
     """Nothing can be measured on what it found; the message says what to do."""
 
 
-def open_dataset(archive: Path, G: Generator) -> ImageDataset:
+def open_matching(archive: Path, G: Generator) -> ImageDataset:
     """The real images of an archive. Raises EvaluationError unless G makes images and takes labels like them."""
-    dataset = ImageDataset(archive, use_labels=G.c_dim > 0, xflip=False, split=SPLIT, max_images=None)
+    dataset = open_dataset(archive, use_labels=G.c_dim > 0)
     made, wanted = (G.img_resolution, G.img_channels, G.c_dim), (dataset.resolution, dataset.channels, dataset.c_dim)
     if made != wanted:
         raise EvaluationError(
@@ -55,23 +57,26 @@ def measure(
     untrained = Sweep("untrained generator", untrained_like(subject.G, subject.seed), (1.0,))
     with connect(params.cluster):
         measured = measure_on_cluster(evaluator, [generator, untrained], dataset, state, params)
-    rows = [results.row(psi, found) for psi, found in zip(generator.psis, measured, strict=False)]
+    rows = [metrics_json.row(psi, found) for psi, found in zip(generator.psis, measured, strict=False)]
     details = measured[generator.psis.index(1.0)].details
     assert details is not None, "found at psi 1"
     neighbors = details.neighbors
     rows_shown = [] if neighbors is None else neighbors.most_suspicious(params.evaluate.neighbors_num_shown)
     content = (
-        results.protocol(evaluator, dataset)
+        metrics_json.protocol(evaluator, dataset)
         | subject.facts
-        | results.headline(rows, params.evaluate.bootstrap_level)
-        | {"floor": results.rounded(measured[-1].numbers), "untrained": results.rounded(measured[-2].numbers)}
+        | metrics_json.headline(rows, params.evaluate.bootstrap_level)
+        | {"floor": metrics_json.rounded(measured[-1].numbers), "untrained": metrics_json.rounded(measured[-2].numbers)}
         | {"truncation": rows, "recommended": asdict(frontier.recommend(rows))}
-        | {"neighbors": results.neighbors(neighbors, rows_shown), "per_class": results.classes(details, dataset)}
-        | {"notes": results.notes(evaluator, dataset)}
+        | {
+            "neighbors": metrics_json.neighbors(neighbors, rows_shown),
+            "per_class": metrics_json.classes(details, dataset),
+        }
+        | {"notes": metrics_json.notes(evaluator, dataset)}
     )
     with replacing(out / "neighbors.png") as temporary:
         temporary.write_bytes(png_of(neighbors_picture(evaluator, generator, dataset, neighbors, rows_shown)))
-    results.write_csv(out / "psi_sweep.csv", rows)
+    metrics_json.write_csv(out / "psi_sweep.csv", rows)
     write_json(out / "metrics.json", content)
     return content
 

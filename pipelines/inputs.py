@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import stylegan
+from pipelines.artifacts.dataset import open_dataset
+from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.params import Params, fingerprint
 from pipelines.pretrained import pretrained_file
 from stylegan.config import ConfigError, colour_problems
@@ -34,21 +36,19 @@ class Inputs:
 
 def inputs_of(params: Params, root: Path, state: Path) -> Inputs:
     """Find what lies below `root`; the run's folder is below `state`. Raises as `run`."""
-    dataset = open_dataset(root / "data" / "archive.zip", params)
+    dataset = open_training_set(root / ARCHIVE, params)
     pretrained, assets = pretrained_file(params, root), (root / "assets").absolute()
     extractor = monitor_extractor(params, dataset, assets)
     return Inputs(dataset, pretrained, assets, state / name_of(params, dataset.digest, pretrained, extractor))
 
 
-def open_dataset(archive: Path, params: Params) -> ImageDataset:
+def open_training_set(archive: Path, params: Params) -> ImageDataset:
     """The train split as the parameters ask for it
 
     Raises ConfigError when its channels or its split are not what the augmentations need.
     """
     data = params.data
-    dataset = ImageDataset(
-        archive, use_labels=data.use_labels, xflip=data.xflip, split="train", max_images=data.max_images
-    )
+    dataset = open_dataset(archive, use_labels=data.use_labels, xflip=data.xflip, max_images=data.max_images)
     problems = list(colour_problems(params, dataset.channels))
     if params.augment.mode == "ada_rv" and not has_holdout(dataset):
         problems.append(

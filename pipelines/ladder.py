@@ -195,6 +195,8 @@ def load(name: str) -> Ladder:
 
 def num_images(archive: Path) -> int:
     """Images of the train split, without mirroring"""
-    from stylegan.data import ImageDataset  # a ladder is read, and its errors told, before torch is imported
+    from pipelines.artifacts.dataset import (
+        open_dataset,  # a ladder is read, and its errors told, before torch is imported
+    )
 
-    return len(ImageDataset(archive, use_labels=False, xflip=False, split="train", max_images=None))
+    return len(open_dataset(archive, use_labels=False))

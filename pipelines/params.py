@@ -19,6 +19,8 @@ from stylegan.sections import Count, Metric, NonNegative, Positive, Seed
 # DVC points to the user's repository even when it works in a temporary clone; run state belongs there.
 ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))
 
+Scalar = str | int | float | bool | None
+
 
 class _OnceLoader(yaml.SafeLoader):
     """YAML takes the last of two equal keys in silence; here a key stands once."""
@@ -174,6 +176,11 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Nested values -> {"section.key": value}; lists become their JSON text"""
+    return {path: json.dumps(value) if isinstance(value, list | tuple) else value for path, value in leaves(values)}
 
 
 def laid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

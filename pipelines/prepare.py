@@ -5,9 +5,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from pipelines.artifacts.workspace import ARCHIVE, MANIFEST
 from pipelines.assets import ASSETS
+from pipelines.cluster.progress import track
 from pipelines.params import load
-from pipelines.progress import track
 from stylegan.config import ConfigError
 from stylegan.data.archive import (
     ArchiveError,
@@ -25,8 +26,6 @@ from stylegan.files import write_json
 from stylegan.sections import PrepareConfig
 
 EARTH = ASSETS / "earth" / "bmng.jpg"
-ARCHIVE = Path("data/archive.zip")
-MANIFEST = Path("data/manifest.json")
 
 
 def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Path, workers: int) -> Plan:

@@ -1,74 +1,25 @@
-"""What each rank says of itself at a tick, and what becomes of it: columns of the log, and the name of a slow node.
+"""What each rank says of itself at a tick, and the columns of the log that become of it.
 
 A rank adds OWN to its report; Ray brings the reports of all ranks to its controller, where `merged` makes one row of
 them, so that nothing is reduced for it. sec_per_kimg is of all ranks, which wait for each other in every step;
 busy_sec_per_kimg is of one: what it takes for 1000 images of its own, without that waiting.
 """
 
-import os
-import re
 import resource
 import statistics
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ray
 import ray.train
 import torch
 
-from pipelines.alarms import Alarm
-from pipelines.recording import system_metrics
-from stylegan.distributed import dealt, rank, waited_sec, world_size
+from pipelines.artifacts.ticks import Row
+from pipelines.cluster.load import system_metrics
+from pipelines.cluster.nodes import here
+from stylegan.distributed import dealt, waited_sec
 
 OWN = "own"  # key of a rank's own part in its report
-SLOW, SLOW_TICKS = 1.5, 3  # times the faster half of the ranks, that many ticks in a row
-
-Row = dict[str, float]
-
-
-class WorkerError(RuntimeError):
-    """A worker failed; the message names its rank and node."""
-
-
-def here() -> str:
-    """Address of this node, the same on all that is on it"""
-    return str(ray.util.get_node_ip_address())
-
-
-def name() -> str:
-    """This rank, as people look for it: rank 1 of 4 on 10.0.0.7, process 1234"""
-    return f"rank {rank()} of {world_size()} on {here()}, process {os.getpid()}"
-
-
-@contextmanager
-def named() -> Iterator[None]:
-    """Begin every line that is printed with the name of the rank, and the message of every error.
-
-    Raises WorkerError for any error.
-    """
-    with redirect_stdout(_Named(sys.stdout)), redirect_stderr(_Named(sys.stderr)):
-        try:
-            yield
-        except Exception as error:
-            raise WorkerError(f"{name()}: {type(error).__name__}: {error}") from error
-
-
-class _Named:
-    """A stream that begins each line with the name of the rank."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._starts = stream, True
-
-    def write(self, text: str) -> int:
-        for line in text.splitlines(keepends=True):
-            self._stream.write(f"[{name()}] {line}" if self._starts else line)
-            self._starts = line.endswith("\n")
-        return len(text)
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._stream, attribute)
 
 
 def own(sec: float, nimg: int, num_micro_batches: int, driver_node: str | None) -> dict[str, Any]:
@@ -113,19 +64,6 @@ def merged(reports: Sequence[Mapping[str, Any]]) -> Row:
     return row
 
 
-def spoken(rank: int, error: Exception) -> str:
-    """One line on what ended a worker: its own words, or Ray's on a process that said nothing more"""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    own_words = [line[line.index("rank ") :] for line in lines if re.search(r"rank \d+ of \d+ on ", line)]
-    if own_words:
-        return own_words[-1]
-    text = " ".join(lines)
-    place = re.search(r"node_ip='([^']+)', pid=(\d+)", text)
-    detail = re.search(r"Worker exit detail: (.+?)(?: Some common causes|$)", text)
-    where = f" on {place[1]}, process {place[2]}" if place else ""
-    return f"rank {rank}{where}: {detail[1] if detail else lines[0]}"
-
-
 def nodes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     """Node of each rank"""
     return [report[OWN]["node"] for report in reports if OWN in report]
@@ -135,29 +73,3 @@ def kernels(reports: Sequence[Mapping[str, Any]]) -> str | None:
     """The line of rank 0 on the kernels of its device; None where it has none"""
     line: str | None = reports[0].get(OWN, {}).get("kernels")
     return line
-
-
-def slow_rank(rows: Sequence[Mapping[str, float]], nodes: Sequence[str]) -> Alarm | None:
-    """One rank of several nodes keeps all others waiting, at the end of the log; nodes are those of the ranks now."""
-    recent = rows[-SLOW_TICKS:]
-    found = {row.get("ranks/slowest") for row in recent}
-    slow = [
-        row["ranks/busy_sec_per_kimg_max"] > SLOW * row["ranks/busy_sec_per_kimg_median"]
-        for row in recent
-        if "ranks/slowest" in row
-    ]
-    if len({*nodes}) < 2 or len(found) > 1 or len(slow) < SLOW_TICKS or not all(slow):
-        return None
-    last, number = recent[-1], round(recent[-1]["ranks/slowest"])
-    node = nodes[number] if number < len(nodes) else "an unknown node"
-    slowest, others = last["ranks/busy_sec_per_kimg_max"], last["ranks/busy_sec_per_kimg_median"]
-    return Alarm(
-        f"slow-node-{number}",
-        last["kimg"],
-        f"At kimg {last['kimg']:.4g} rank {number} on {node} takes {slowest:.3g} s for 1000 images of its own, the "
-        f"others {others:.3g}.",
-        "All wait for it: other work, a hot or another GPU, a slow disk.",
-        f"Look at {node} (`python -m pipelines.cluster status`); `ray drain-node` takes it out, and training goes on "
-        "elsewhere.",
-        None,
-    )

@@ -11,14 +11,17 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from pipelines.alarms import alarms
+from pipelines.artifacts.dataset import open_dataset
+from pipelines.artifacts.ticks import read_csv
+from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS, TRAINED
 from pipelines.charts import frontier_chart, layer_chart, training_curves
-from pipelines.journal import Journal
+from pipelines.diagnosis.alarms import alarms
+from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import ROOT, Params, load
-from pipelines.recording import read_ticks, record_report, source_tags
 from pipelines.report import Facts, Pictures, build_page, target
-from pipelines.sheets import labelled_sheet, png_of
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_report, source_tags
 from stylegan.analysis import band_energies
 from stylegan.backends import configure_backends
 from stylegan.checkpoint import load_generator
@@ -41,13 +44,11 @@ def render(params: Params, root: Path) -> Path:
     """
     configure_backends(allow_tf32=False)
     reports = root / "reports"
-    results = read_json(reports / "metrics.json", "evaluate")
-    trained = read_json(root / "models/train.json", "train")
-    ticks = read_ticks(reports / "ticks.csv")
-    G = load_generator(root / "models/generator.safetensors")
-    dataset = ImageDataset(
-        root / "data/archive.zip", use_labels=G.c_dim > 0, xflip=False, split="train", max_images=None
-    )
+    results = read_json(root / METRICS, "evaluate")
+    trained = read_json(root / TRAINED, "train")
+    ticks = read_csv(root / TICKS)
+    G = load_generator(root / EXPORTED)
+    dataset = open_dataset(root / ARCHIVE, use_labels=G.c_dim > 0)
     pictures = draw_pictures(params, G, dataset, reports, neighbor_picture(results, reports))
     commit = source_tags(root).get("mlflow.source.git.commit")
     facts = Facts(
@@ -192,7 +193,7 @@ def main() -> None:
     params = load(overrides=sys.argv[1:])
     root = Path.cwd()
     page = render(params, root)
-    journal = Journal(ROOT / "runs" / read_json(root / "models/train.json", "train")["fingerprint"])
+    journal = Journal(ROOT / "runs" / read_json(root / TRAINED, "train")["fingerprint"])
     with publishing(journal, params.tracking):
         record_report(journal, root / "reports")
     print(f"report: {page}")

@@ -1,18 +1,16 @@
 """The one page that tells a person how good a generator is: everything inside, nothing fetched."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from pipelines import frontier, verdict
-from pipelines.alarms import Alarm
+from pipelines.artifacts.metric_names import name_of, short
 from pipelines.charts import contributions, frontier_chart, layer_chart, training_curves
-from pipelines.measures import name_of, short
-from pipelines.readings import readings
+from pipelines.diagnosis import frontier, verdict
+from pipelines.diagnosis.alarms import Alarm
+from pipelines.diagnosis.training_curves import readings
+from pipelines.drawing.page import embed, fill
 from stylegan.config import Config
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -53,11 +51,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
     """
     results, config = facts.results, facts.config
     judged = verdict.verdicts(results)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = number
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    values = dict(
         headline=verdict.headline(judged),
         yardstick=verdict.yardstick(judged, results["num_images"]),
         verdicts=judged,
@@ -77,8 +71,8 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         made=how_it_was_made(facts),
         sections=config.model_dump(mode="json", exclude={"cluster", "tracking", "sweep", "ablate"}),  # decide no result
         render=config.render,
-        **embedded(facts, pictures),
     )
+    return fill(TEMPLATE, values | embedded(facts, pictures), {"number": number})
 
 
 def embedded(facts: Facts, pictures: Pictures) -> dict[str, Any]:
@@ -177,8 +171,3 @@ def duration(seconds: float) -> str:
 def number(value: float | None) -> str:
     """Three significant digits; a dash for what was not measured"""
     return "-" if value is None else short(value, 3)
-
-
-def embed(content: bytes, media_type: str) -> str:
-    """Bytes as an address that holds them"""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

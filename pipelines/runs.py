@@ -3,19 +3,20 @@
 The exported generator lies in models/ of the run's folder, its measurements in evaluations/<hash of how and of what>/.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipelines import evaluation, tracking, ui
-from pipelines.journal import Journal
+from pipelines import evaluation
+from pipelines.artifacts import train_json
+from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
+from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import Params, TrackingConfig, fingerprint
-from pipelines.recording import record_evaluation
-from pipelines.sheets import labelled_sheet, png_of
-from pipelines.snapshots import GENERATOR
+from pipelines.tracking import publisher, ui
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.recording import record_evaluation
 from stylegan.checkpoint import load_generator
 from stylegan.files import sha256_of
 from stylegan.generate import generate_images
@@ -28,17 +29,6 @@ PREDECESSOR_SEC = 120.0  # that the processes of a killed trial or row may outli
 
 class BusyError(RuntimeError):
     """Another process trains the run; the message says what to do."""
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run has exported its generator"""
-    return (folder / "models" / "train.json").exists()
-
-
-def trained_of(folder: Path) -> dict[str, Any]:
-    """The training record (schema in pipelines/train.py) of a finished run"""
-    value: dict[str, Any] = json.loads((folder / "models" / "train.json").read_text())
-    return value
 
 
 def await_predecessor(folder: Path) -> None:
@@ -61,13 +51,13 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
 
     root: of the archive and the weights; statistics of real images are kept below `state`, which is runs/.
     """
-    generator = folder / "models" / GENERATOR
-    digest, trained = sha256_of(generator), trained_of(folder)
+    generator = folder / EXPORTED
+    digest, trained = sha256_of(generator), train_json.read(folder)
     extractor = load_extractor(params.evaluate.extractor, params.evaluate.extractor_input_size, root / "assets")
     where = folder / "evaluations" / fingerprint(params, digest, extractor.sha256, sections=["evaluate"])
     if not (where / "metrics.json").exists():
         G = load_generator(generator)
-        dataset = evaluation.open_dataset(root / "data" / "archive.zip", G)
+        dataset = evaluation.open_matching(root / ARCHIVE, G)
         facts = {"generator_sha256": digest, "cur_nimg": trained["cur_nimg"]}
         subject = evaluation.Subject(G, trained["seed"], facts)
         where.mkdir(parents=True, exist_ok=True)
@@ -77,15 +67,15 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
 
 def record_measurement(params: Params, folder: Path, content: Mapping[str, Any], root: Path) -> None:
     """Record a measurement with its run, and pictures of the same seeds as every other run's"""
-    with tracking.publishing(journal := Journal(folder), params.tracking):
+    with publisher.publishing(journal := Journal(folder), params.tracking):
         record_evaluation(journal, content, params)
         journal.samples(samples(params, folder, root))
 
 
 def samples(params: Params, folder: Path, root: Path) -> dict[int, bytes]:
     """A PNG of each seed by the run's generator at psi 1, enlarged for the eye"""
-    G = load_generator(folder / "models" / GENERATOR)
-    dataset = evaluation.open_dataset(root / "data" / "archive.zip", G)
+    G = load_generator(folder / EXPORTED)
+    dataset = evaluation.open_matching(root / ARCHIVE, G)
     c = draw_labels(dataset, len(SAMPLE_SEEDS), params.evaluate.seed)
     img = generate_images(G, SAMPLE_SEEDS, psi=1.0, c=c, batch_size=len(SAMPLE_SEEDS))
     pages = [labelled_sheet(one[None], 1, params.render.video_scale) for one in img]
@@ -95,8 +85,8 @@ def samples(params: Params, folder: Path, root: Path) -> dict[int, bytes]:
 def tell_pages(config: TrackingConfig, pages: Sequence[tuple[str, str, ui.Mode]]) -> None:
     """Print the addresses at which MLflow compares runs: what they are, the filter that finds them, how to show them"""
     try:
-        uri, experiment_id = tracking.tracking_uri(config), tracking.find_experiment(config)
-    except tracking.TrackingError as error:
+        uri, experiment_id = publisher.tracking_uri(config), publisher.find_experiment(config)
+    except publisher.TrackingError as error:
         print(f"MLflow: {error}. Runs are kept and sent later.", flush=True)
         return
     server, before = (uri, "") if uri.startswith("http") else ("http://127.0.0.1:5000", " (after `make ui`)")

@@ -17,7 +17,10 @@ import torch
 from pyarrow.fs import FileSelector, FileSystem
 from ray.train import Checkpoint, Result
 
-from pipelines import store, ticks
+from pipelines import ticklog
+from pipelines.artifacts import ticks
+from pipelines.artifacts.workspace import EXPORTED, GENERATOR
+from pipelines.cluster import store
 from pipelines.ranks import OWN
 from stylegan.analysis import layer_contributions
 from stylegan.backends import exact_float32
@@ -32,7 +35,7 @@ from stylegan.sections import MonitorConfig
 from stylegan.state import TrainState
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
-STATE, GENERATOR, ROW = "state.safetensors", "generator.safetensors", "tick.json"  # in every checkpoint
+STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
 NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
 
 
@@ -75,7 +78,7 @@ def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str,
         return False
     state.gather_sums()
     with snapshot(state, dataset, row) as checkpoint:
-        name = f"{ticks.LEAVING}_{state.cur_nimg:09d}"
+        name = f"{ticklog.LEAVING}_{state.cur_nimg:09d}"
         ray.train.report(row | {KID: math.inf}, checkpoint=checkpoint, checkpoint_dir_name=name)
     return True
 
@@ -114,7 +117,7 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
                 state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
                 c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
             )  # fmt: skip
-        save_png(grid(pictures, columns=8), folder / ticks.SAMPLES)
+        save_png(grid(pictures, columns=8), folder / ticklog.SAMPLES)
         yield Checkpoint.from_directory(folder)
 
 
@@ -160,4 +163,4 @@ def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, ticks.Row
 
 def export(checkpoint: Checkpoint, root: Path) -> None:
     """Copy the generator of a snapshot to models/."""
-    store.copy_out(checkpoint, GENERATOR, root / "models" / GENERATOR)
+    store.copy_out(checkpoint, GENERATOR, root / EXPORTED)

@@ -10,8 +10,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.params import Axis, ClusterConfig, Params, SweepConfig, fingerprint, laid
-from pipelines.recording import flatten
+from pipelines.params import Axis, ClusterConfig, Params, SweepConfig, fingerprint, flatten, laid
 from stylegan.config import ConfigError, parse
 from stylegan.strict import close_to
 

@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     folder = project()
     if not has_git(folder):
         run(folder, "dvc", "config", "--quiet", "--local", "core.no_scm", "true")
-    if status := run(folder, "pipelines.versions"):
+    if status := run(folder, "pipelines.cluster", "check"):
         return status
     status = run(folder, "dvc", "repro", *arguments)
     if run(folder, "pipelines.tracking", "publish"):  # what a failed run measured is published too

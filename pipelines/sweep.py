@@ -17,14 +17,16 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from pipelines import cluster, search, space, store, sweep_report
-from pipelines.inputs import open_dataset
-from pipelines.journal import Journal
+from pipelines import search, space, sweep_report
+from pipelines.artifacts.workspace import ARCHIVE
+from pipelines.cluster import connection, store, workers
+from pipelines.cluster.store import StoreError
+from pipelines.inputs import open_training_set
 from pipelines.params import ROOT, Params, load
 from pipelines.runs import tell_pages
-from pipelines.store import StoreError
 from pipelines.sweep_report import Found
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
 from pipelines.train import TrainError, exclusive
 from pipelines.trial import Job, train_trial
 from stylegan.files import write_json
@@ -44,13 +46,15 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
     space.check(params)
     drawn = space.drawn_before(params.sweep)
     trials = [space.of_trial(params, values) for values in drawn or [{}]]
-    archive = root / "data" / "archive.zip"
-    job = Job(params, root.absolute(), state.absolute(), space.name_of(params, open_dataset(archive, params).digest))
+    archive = root / ARCHIVE
+    job = Job(
+        params, root.absolute(), state.absolute(), space.name_of(params, open_training_set(archive, params).digest)
+    )
     announce(params, job.name, len(drawn) if drawn else params.sweep.num_trials)
     with exclusive(state / "sweeps" / job.name):
         ledger = Ledger(job)
         searcher = None if drawn else search.optuna_searcher(params, ledger.drawn())
-        with cluster.connect(trials[0].cluster):
+        with connection.connect(trials[0].cluster):
             found = run_trials(job, drawn, searcher, ledger)
     for trial in found:
         conclude(trial, job)
@@ -63,7 +67,7 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
 def run_trials(job: Job, drawn: list[space.Drawn] | None, searcher: Searcher | None, ledger: "Ledger") -> list[Found]:
     """Every trial, run by Tune: those drawn before, or what the searcher draws  ->  what became of each"""
     params = job.params
-    with cluster.scratch_storage(params.cluster) as url:
+    with workers.scratch_storage(params.cluster) as url:
         storage, filesystem = store.for_ray(url)
         results = tune.Tuner(
             # Empty resources are refused; the workers reserve what they need.

@@ -8,8 +8,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.charts import COLOURS, png
-from pipelines.measures import kind_of, label_of, name_of, short
+from pipelines.artifacts.metric_names import kind_of, label_of, name_of, short
+from pipelines.drawing.style import COLOURS, png
 
 Rows = Sequence[Mapping[str, Any]]
 AXES = ("kid", "fid", "precision", "recall", "ppl")  # metrics that parallel coordinates show

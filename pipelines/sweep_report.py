@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from pipelines import sweep_charts
-from pipelines.measures import Row, distance_of, label_of, metric_names, short
+from pipelines.artifacts.metric_names import Row, distance_of, label_of, metric_names, short
 from pipelines.params import Params, laid
 from pipelines.space import described
 from stylegan.files import write_bytes, write_csv

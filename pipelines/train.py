@@ -29,25 +29,21 @@ from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines import cluster, sharing, store, ticks
-from pipelines.inputs import inputs_of, monitor_extractor, open_dataset
-from pipelines.journal import Journal
+from pipelines import follow, ticklog
+from pipelines.artifacts import ticks, train_json
+from pipelines.artifacts.workspace import EXPORTED, TICKS
+from pipelines.cluster import connection, errors, files, store, workers
+from pipelines.cluster.errors import named
+from pipelines.cluster.nodes import here
+from pipelines.cluster.store import StoreError
+from pipelines.inputs import inputs_of, monitor_extractor, open_training_set
 from pipelines.params import ROOT, Params, load
 from pipelines.pretrained import rehearse, start
-from pipelines.ranks import OWN, here, memory_gb, named, own
-from pipelines.recording import record_export, record_training
-from pipelines.snapshots import (
-    GENERATOR,
-    chosen,
-    contributions,
-    export,
-    report,
-    resume,
-    save_if_called_back,
-    spare_checkpoints,
-)
-from pipelines.store import StoreError
-from pipelines.tracking import publishing
+from pipelines.ranks import OWN, memory_gb, own
+from pipelines.snapshots import chosen, contributions, export, report, resume, save_if_called_back, spare_checkpoints
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_export, record_training
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import CheckpointError
 from stylegan.config import ConfigError
@@ -75,11 +71,11 @@ def train_worker(job: dict[str, Any]) -> str | None:
     params: Params = job["params"]
     torch.set_num_threads(params.cluster.cpus_per_worker)
     with named(), generation(job["folder"]):
-        files = {name: file.here() for name, file in job["files"].items()}
-        dataset, device = open_dataset(files["archive"], params), ray.train.torch.get_device()
+        paths = {name: file.here() for name, file in job["files"].items()}
+        dataset, device = open_training_set(paths["archive"], params), ray.train.torch.get_device()
         job["kernels"] = prepare_device(device, params.train.kernels, allow_tf32=params.train.allow_tf32)
-        state, _ = start(params, dataset, files.get("pretrained"), device)
-        monitored = monitoring(params, dataset, files.get("weights", Path()).parent, state.device)
+        state, _ = start(params, dataset, paths.get("pretrained"), device)
+        monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
         resume(state, dataset, job["spare_checkpoints"])
         clock, before, saved = time.perf_counter(), state.cur_nimg, False
         try:
@@ -172,25 +168,25 @@ def run(
             "trained_nimg": round(rows[-1]["nimg"]),
             "seed": params.train.seed,
         }
-        write_json(out / "models" / "train.json", trained)
-        ticks.write_csv(rows, out / "reports" / "ticks.csv")
+        train_json.write(out, trained)
+        ticks.write_csv(rows, out / TICKS)
         record_export(journal, trained)
-        journal.artifact(out / "models" / GENERATOR)
+        journal.artifact(out / EXPORTED)
         journal.status("FINISHED")
     return folder
 
 
 def shared_files(
     params: Params, dataset: ImageDataset, pretrained: Path | None, assets: Path
-) -> dict[str, sharing.Shared]:
+) -> dict[str, files.Shared]:
     """What workers read by path. Raises StoreError."""
-    files = {"archive": sharing.share(dataset.path.resolve(), dataset.digest, params.cluster)}
+    shared = {"archive": files.share(dataset.path.resolve(), dataset.digest, params.cluster)}
     if pretrained is not None:
-        files["pretrained"] = sharing.share(pretrained, sha256_of(pretrained), params.cluster)
+        shared["pretrained"] = files.share(pretrained, sha256_of(pretrained), params.cluster)
     if params.monitor.num_images and params.monitor.extractor == "efficientnet_lite0":
         weights = assets / EFFICIENTNET_FILE
-        files["weights"] = sharing.share(weights, sha256_of(weights), params.cluster)
-    return files
+        shared["weights"] = files.share(weights, sha256_of(weights), params.cluster)
+    return shared
 
 
 def fit(
@@ -203,9 +199,9 @@ def fit(
     Raises TrainError, StoreError.
     """
     folder, on_store = journal.folder, params.cluster.storage_path is not None
-    state = cluster.run_state(params.cluster, folder)
+    state = workers.run_state(params.cluster, folder)
     if on_store:
-        ticks.restore(folder, state)
+        ticklog.restore(folder, state)
     job = {
         "params": params,
         "files": shared_files(params, dataset, pretrained, assets),
@@ -214,15 +210,15 @@ def fit(
         "driver_node": here() if params.tracking.system_metrics else None,
     }
     lowest = KID if params.monitor.num_images else None
-    log = ticks.TickLog(folder, state if on_store else None)
-    with cluster.connect(params.cluster), ticks.following(folder, journal, params), sharing.told():
-        sharing.refuse_unshared(state)
+    log = ticklog.TickLog(folder, state if on_store else None)
+    with connection.connect(params.cluster), follow.following(folder, journal, params), errors.told():
+        files.refuse_unshared(state)
         result = TorchTrainer(
             train_worker,
             train_loop_config=job,
             torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
-            scaling_config=cluster.scaling(params.cluster),
-            run_config=cluster.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
+            scaling_config=workers.scaling(params.cluster),
+            run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
         ).fit()
     if result.return_value is not None:
         raise TrainError(result.return_value)

@@ -20,17 +20,20 @@ from ray import tune
 from ray.train import Checkpoint
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from pipelines import cluster, store, ticks
-from pipelines.inputs import SECTIONS, code_digest, inputs_of, open_dataset
-from pipelines.journal import Journal
-from pipelines.measures import Row, distance_of, metric_names
+from pipelines.artifacts import ticks, train_json
+from pipelines.artifacts.metric_names import Row, distance_of, metric_names
+from pipelines.artifacts.train_json import is_finished
+from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
+from pipelines.cluster import store, workers
+from pipelines.inputs import SECTIONS, code_digest, inputs_of, open_training_set
 from pipelines.params import Params, fingerprint
 from pipelines.pretrained import pretrained_file
-from pipelines.recording import record_export, record_training
-from pipelines.runs import await_predecessor, evaluated, is_finished, record_measurement, trained_of
-from pipelines.snapshots import GENERATOR, export
+from pipelines.runs import await_predecessor, evaluated, record_measurement
+from pipelines.snapshots import export
 from pipelines.space import Drawn, described, of_trial
-from pipelines.tracking import publishing
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_export, record_training
 from pipelines.train import exclusive, fit, run
 from stylegan.files import write_json
 from stylegan.metrics.names import KID
@@ -83,7 +86,7 @@ def train_trial(config: Mapping[str, Any], job: Job) -> None:
     found = {"evaluation": evaluation.name}
     _tell_rungs(folder, params, found)
     best = min(row[distance_of(row)] for row in content["truncation"])
-    nimg = trained_of(folder)["trained_nimg"]
+    nimg = train_json.read(folder)["trained_nimg"]
     tune.report({"run": folder.name, "nimg": nimg, "kid": best, "distance": best, **found})
 
 
@@ -125,7 +128,7 @@ def _member(params: Params, drawn: Drawn, job: Job) -> Path:
     await_predecessor(folder)
     row: ticks.Row = {}
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
-        dataset = open_dataset(job.root / "data" / "archive.zip", params)
+        dataset = open_training_set(job.root / ARCHIVE, params)
         record_training(journal, params, dataset.digest)
         _tag(journal, drawn, job)
         while nimg < total:
@@ -158,7 +161,7 @@ def _segment(params: Params, end_nimg: int, begin: str | None, journal: Journal,
     """Train until end_nimg, or find that done, and return the last row and the address of the last checkpoint."""
     train = params.train.model_copy(update={"total_kimg": end_nimg / 1000})
     params = params.model_copy(update={"train": train})
-    dataset = open_dataset(job.root / "data" / "archive.zip", params)
+    dataset = open_training_set(job.root / ARCHIVE, params)
     origin = (
         "" if begin is None else "/".join(begin.partition("?")[0].split("/")[-3:])
     )  # wherever the state of runs lies
@@ -171,7 +174,7 @@ def _segment(params: Params, end_nimg: int, begin: str | None, journal: Journal,
         start_from = [] if begin is None else [_checkpoint(begin)]
         result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from)
         assert result.checkpoint is not None, "train() ends with a snapshot"
-        state = cluster.run_state(params.cluster, folder)
+        state = workers.run_state(params.cluster, folder)
         url = store.join(state, "checkpoints", Path(result.checkpoint.path).name)
         write_json(done, {"row": result.metrics, "checkpoint": url, "began_with": begin})
     found = json.loads(done.read_text())
@@ -191,9 +194,9 @@ def _write_trained(params: Params, archive_sha256: str, row: ticks.Row, folder: 
         "fingerprint": folder.name, "archive_sha256": archive_sha256, "resume_from": None, "snapshot": "last",
         "cur_nimg": nimg, "trained_nimg": nimg, "seed": params.train.seed,
     }  # fmt: skip
-    write_json(folder / "models" / "train.json", trained)
+    train_json.write(folder, trained)
     record_export(journal, trained)
-    journal.artifact(folder / "models" / GENERATOR)
+    journal.artifact(folder / EXPORTED)
     journal.status("FINISHED")
 
 

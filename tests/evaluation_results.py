@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.frontier import recommend
+from pipelines.diagnosis.frontier import recommend
 
 
 def evaluation_results(

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from pipelines.artifacts.ticks import read
 from pipelines.params import Params
-from pipelines.ticks import read
 from tests.distributed.hosts import Host, Lab, unavailable
 
 pytestmark = [

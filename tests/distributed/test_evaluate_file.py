@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import evaluate_file
-from pipelines.evaluation import EvaluationError, open_dataset
+from pipelines.evaluation import EvaluationError, open_matching
 from pipelines.params import Params
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.networks import Generator
@@ -43,14 +43,14 @@ def test_a_folder_is_prepared_at_the_size_and_in_the_colours_of_the_generator(
     G = generator(tiny_params, resolution=32, channels=1, c_dim=2)
     archive = evaluate_file.archive_of(tmp_path / "images", G, tiny_params)
     assert archive.is_relative_to(runs)
-    dataset = open_dataset(archive, G)
+    dataset = open_matching(archive, G)
     assert (dataset.img_shape, len(dataset), dataset.c_dim) == ((1, 32, 32), 6, 2)  # nothing is held out
     assert evaluate_file.archive_of(tmp_path / "images", G, tiny_params) == archive
 
 
 def test_images_of_another_kind_are_refused(tiny_params: Params, tiny_archive: Path) -> None:
     with pytest.raises(EvaluationError) as caught:
-        open_dataset(tiny_archive, generator(tiny_params, resolution=32))
+        open_matching(tiny_archive, generator(tiny_params, resolution=32))
     assert str(caught.value) == (
         f"{tiny_archive}: resolution, channels and label width are (16, 3, 0), of the generator (32, 3, 0). Evaluate "
         "it on images of its own kind: `dvc repro evaluate` trains on the present archive first, and --data takes "
@@ -88,6 +88,6 @@ def test_official_network_is_measured_on_a_folder_and_recorded(
     assert json.loads(bookmark.read_text())["offset"] == journal.stat().st_size
 
 
-def test_open_dataset_reads_the_train_split(tiny_params: Params, tiny_archive: Path) -> None:
-    assert isinstance(open_dataset(tiny_archive, generator(tiny_params)), ImageDataset)
-    assert len(open_dataset(tiny_archive, generator(tiny_params))) == 18
+def test_open_matching_reads_the_train_split(tiny_params: Params, tiny_archive: Path) -> None:
+    assert isinstance(open_matching(tiny_archive, generator(tiny_params)), ImageDataset)
+    assert len(open_matching(tiny_archive, generator(tiny_params))) == 18

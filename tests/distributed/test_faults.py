@@ -18,7 +18,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from benchmarks.faults import Project, busy_node, finish, start_cluster
-from pipelines import ticks
+from pipelines import ticklog
+from pipelines.artifacts import ticks
 
 pytestmark = [
     pytest.mark.faults,
@@ -46,7 +47,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., tuple[Project, Running]]]:
 
     def start(*overrides: str) -> tuple[Project, Running]:
         project = Project(tmp_path / "project", overrides, TRAIN)
-        source = project.folder / "pipelines" / "cluster.py"
+        source = project.folder / "pipelines" / "cluster" / "workers.py"
         text = source.read_text()
         assert "RESIZE_SEC = 60.0" in text
         source.write_text(text.replace("RESIZE_SEC = 60.0", "RESIZE_SEC = 3.0"))  # its training is short
@@ -72,7 +73,7 @@ def wait_for(what: Callable[[], Any], project: Project, limit_sec: float = 120) 
 
 
 def failures(project: Project) -> list[str]:
-    return ticks.read_failures(project.run())
+    return ticklog.read_failures(project.run())
 
 
 def measured(project: Project, since: float, process: Running) -> None:
@@ -175,7 +176,7 @@ def test_fewer_workers_and_more_again(cluster: Cluster, make: Callable[..., tupl
     project, process = make(f"cluster.address={cluster.address}", "cluster.num_workers=[1, 2]", "train.total_kimg=4.8")
 
     def count() -> int:
-        return len(ticks.read_nodes(project.run()))
+        return len(ticklog.read_nodes(project.run()))
 
     wait_for(lambda: count() == 2, project)
     start = time.monotonic()

@@ -7,10 +7,10 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from pipelines import versions
-from pipelines.cluster import connect
+from pipelines.cluster import versions
+from pipelines.cluster.connection import connect
+from pipelines.cluster.versions import HERE, ClusterError
 from pipelines.params import Params
-from pipelines.versions import HERE, ClusterError
 
 pytestmark = [
     pytest.mark.distributed,

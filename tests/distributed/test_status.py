@@ -10,7 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from pipelines import status
+from pipelines.cluster import status
 from pipelines.params import Params
 
 pytestmark = [

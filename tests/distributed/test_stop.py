@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import stop
-from pipelines.processes import orphans
+from pipelines.cluster import shutdown
+from pipelines.cluster.processes import orphans
 
 pytestmark = pytest.mark.distributed
 
@@ -41,13 +41,13 @@ def driver(tmp_path: Path, repository: Path) -> Iterator["subprocess.Popen[str]"
     process.kill()
     process.wait()
     process.stdout.close()
-    stop.stop(tmp_path, 10, lambda line: None)
+    shutdown.stop(tmp_path, 10, lambda line: None)
 
 
 def test_a_trainer_ends_with_its_ray(driver: "subprocess.Popen[str]", tmp_path: Path) -> None:
     assert orphans(tmp_path) == []
     lines: list[str] = []
-    stop.stop(tmp_path, 60, lines.append)
+    shutdown.stop(tmp_path, 60, lines.append)
     assert lines[0].startswith(f"runs/abc: process {driver.pid} ended after ")
     assert orphans(tmp_path) == []
 
@@ -60,6 +60,6 @@ def test_what_a_killed_driver_leaves_is_found_and_ended(driver: "subprocess.Pope
         time.sleep(0.1)
         found = [session.name for session in orphans(tmp_path) if session.driver_pid == driver.pid]
     lines: list[str] = []
-    stop.stop(tmp_path, 3, lines.append)
+    shutdown.stop(tmp_path, 3, lines.append)
     assert lines[0].startswith(f"{found[0]}: driver {driver.pid} is gone; ended ")
     assert orphans(tmp_path) == []

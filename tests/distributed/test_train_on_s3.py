@@ -17,14 +17,15 @@ import torch
 from pyarrow.fs import FileSelector
 from ray.cluster_utils import Cluster
 
-from pipelines import store, tracking
 from pipelines import train as stage
-from pipelines.cluster import connect
+from pipelines.cluster import store
+from pipelines.cluster.connection import connect
+from pipelines.cluster.store import StoreError
 from pipelines.evaluate import evaluate
-from pipelines.inputs import open_dataset
+from pipelines.inputs import open_training_set
 from pipelines.params import Params
 from pipelines.snapshots import STATE
-from pipelines.store import StoreError
+from pipelines.tracking import publisher
 from pipelines.train import run
 from stylegan.checkpoint import load_networks
 from stylegan.files import sha256_of
@@ -89,7 +90,7 @@ def user(cluster: Cluster, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, 
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(stage, "publishing", partial(tracking.publishing, root=tmp_path))
+    monkeypatch.setattr(stage, "publishing", partial(publisher.publishing, root=tmp_path))
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def log_of(root: Path) -> list[dict[str, float]]:
 
 def uninterrupted(params: Params, archive: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
     """G_ema and D after a training without Ray and without a stop, and their loss of each tick"""
-    dataset = open_dataset(archive, params)
+    dataset = open_training_set(archive, params)
     state = TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
     losses = [tick.stats["loss/D"] for tick in train(state, dataset)]
     return named(state.G_ema.state_dict(), state.D.state_dict()), losses

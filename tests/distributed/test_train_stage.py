@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import ticks, tracking
 from pipelines import train as stage
-from pipelines.cluster import connect
+from pipelines.artifacts import ticks
+from pipelines.artifacts.workspace import GENERATOR
+from pipelines.cluster.connection import connect
 from pipelines.params import Params
-from pipelines.snapshots import GENERATOR, STATE
+from pipelines.snapshots import STATE
+from pipelines.tracking import publisher
 from pipelines.train import TrainError, run
 from stylegan.checkpoint import load_checkpoint, load_generator, load_networks
 from stylegan.files import sha256_of
@@ -53,7 +55,7 @@ def tracking_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Publish to a database of this module instead of the checkout's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        here = partial(tracking.publishing, root=tmp_path_factory.mktemp("tracking"))
+        here = partial(publisher.publishing, root=tmp_path_factory.mktemp("tracking"))
         patch.setattr(stage, "publishing", here)
         yield
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.cluster import connect
+from pipelines.cluster.connection import connect
 from pipelines.evaluate import evaluate
 from pipelines.evaluate_worker import make_evaluator, measure_on_cluster
 from pipelines.params import Params

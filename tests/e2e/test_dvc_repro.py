@@ -14,10 +14,9 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from pipelines.artifacts.ticks import read, read_csv
 from pipelines.document import rewrite
 from pipelines.params import Params
-from pipelines.recording import read_ticks
-from pipelines.ticks import read
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
 
@@ -130,7 +129,7 @@ def test_killed_and_resumed_run_ends_with_the_weights_and_measurements_of_an_uni
 
 def measured(path: Path) -> list[dict[str, float]]:
     """What the log says of its snapshots"""
-    return [{name: row[name] for name in row if name.startswith("monitor/")} for row in read_ticks(path)]
+    return [{name: row[name] for name in row if name.startswith("monitor/")} for row in read_csv(path)]
 
 
 def test_every_tick_is_recorded_once(project: Project, killed_and_resumed: str) -> None:

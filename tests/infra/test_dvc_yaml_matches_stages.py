@@ -24,17 +24,17 @@ from stylegan.train import train
 STAGES = ("assets", "prepare", "train", "evaluate", "render")
 ALL = (*STAGES, "sweep", "ablate")  # the last two have pipelines of their own, sweep/dvc.yaml and ablate/dvc.yaml
 HOW_TO_RUN = {"cluster", "tracking"}
-# Decides where things run, what is recorded, how parameters are read and files written: not what is computed.
+# Modules and whole rooms that decide where things run, what is recorded, how parameters are read and files written: not
+# what is computed.
 PLUMBING = {
-    "pipelines.cluster", "pipelines.evaluate_file", "pipelines.journal", "pipelines.params", "pipelines.progress",
-    "pipelines.ranks", "pipelines.recording", "pipelines.sharing", "pipelines.store", "pipelines.tracking",
-    "pipelines.ui", "stylegan.config", "stylegan.files", "stylegan.sections", "stylegan.strict",
+    "pipelines.cluster", "pipelines.evaluate_file", "pipelines.params", "pipelines.ranks", "pipelines.tracking",
+    "stylegan.config", "stylegan.files", "stylegan.sections", "stylegan.strict",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {
     "assets": {"requirements-assets.txt"},
     "render": {"pipelines/report.html"},
-    "ablate": {"pipelines/report.html", "pipelines/ablate.html", "pipelines/ladders/${item}.yaml"},
+    "ablate": {"pipelines/ablate.html", "pipelines/ladders/${item}.yaml"},
 }
 
 
@@ -69,24 +69,34 @@ def file_of(module: str, repository: Path) -> str:
 
 def imported(stage: str, graph: grimp.ImportGraph) -> set[str]:
     """Modules that decide what the stage computes: what it imports, not through plumbing."""
-    found, waiting = set[str](), [f"pipelines.{stage}"]
+    found, waiting = set[str](), [f"pipelines.{stage}", *({f"pipelines.{stage}.__main__"} & graph.modules)]
     while waiting:
         module = waiting.pop()
-        if module not in found | PLUMBING:
+        if module not in found and not is_plumbing(module):
             found.add(module)
             waiting += graph.find_modules_directly_imported_by(module)
     return found
 
 
+def is_plumbing(module: str) -> bool:
+    return any(f"{module}.".startswith(f"{name}.") for name in PLUMBING)
+
+
+def room_of(file: str) -> str:
+    """pipelines/train/worker.py -> pipelines/train, which a stage lists whole; other files are listed themselves"""
+    return "/".join(file.split("/")[:2]) if file.startswith("pipelines/") and "/ladders/" not in file else file
+
+
 def code_deps(stage: dict[str, Any], repository: Path) -> set[str]:
-    """Files of code and text that the stage lists, with folders opened."""
-    files = set[str]()
+    """Files of code and text, and rooms of pipelines/, that the stage lists; folders of stylegan/ are opened."""
+    found = {dep for dep in map(str, stage["deps"]) if dep.startswith(("pipelines/", "requirements"))}
+    assert all((repository / dep).exists() for dep in found if "$" not in dep)
     for dep in map(str, stage["deps"]):
-        if dep.startswith(("pipelines/", "stylegan/", "requirements")):
+        if dep.startswith("stylegan/"):
             path = repository / dep
             inside = path.rglob("*.py") if path.is_dir() else [path]
-            files |= {file.relative_to(repository).as_posix() for file in inside}
-    return files
+            found |= {file.relative_to(repository).as_posix() for file in inside}
+    return found
 
 
 def test_stages_are_the_chain_in_order(stages: dict[str, Any]) -> None:
@@ -105,7 +115,8 @@ def test_stage_reruns_when_code_that_it_imports_changes(
     name: str, every: dict[str, Any], graph: grimp.ImportGraph, repository: Path
 ) -> None:
     needed = {file_of(module, repository) for module in imported(name, graph)} | READ_BY_CODE.get(name, set())
-    # A package's own file runs before its modules, but holds only names.
+    needed = {room_of(file) for file in needed}
+    # A package's own file runs before its modules, but in stylegan/ holds only names.
     needed = {file for file in needed if not file.endswith("__init__.py")}
     listed = {file for file in code_deps(every[name], repository) if not file.endswith("__init__.py")}
     assert sorted(listed) == sorted(needed)

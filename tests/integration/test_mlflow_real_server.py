@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import ui
-from pipelines.journal import Journal
 from pipelines.params import TrackingConfig
-from pipelines.tracking import Publisher, TrackingError, initialise
+from pipelines.tracking import ui
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import Publisher, TrackingError, initialise
 from stylegan.images import encode_png
 
 pytestmark = [

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from pipelines.params import Params
-from pipelines.tracking import initialise
+from pipelines.tracking.publisher import initialise
 from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator
 from tests.evaluation_results import evaluation_results

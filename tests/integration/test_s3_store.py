@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from ray.train import Checkpoint
 
-from pipelines import sharing, store
+from pipelines.cluster import files, store
+from pipelines.cluster.store import StoreError
 from pipelines.snapshots import REGISTER, spare_checkpoints
-from pipelines.store import StoreError
 from tests.s3 import serve
 
 pytestmark = pytest.mark.slow
@@ -50,18 +50,18 @@ def archive(tmp_path: Path) -> Path:
 @pytest.fixture
 def url(archive: Path) -> str:
     """The archive, on the store"""
-    return sharing.put(archive, SHA256, STORAGE)
+    return files.put(archive, SHA256, STORAGE)
 
 
 def test_the_archive_goes_to_the_store_once_and_from_there_to_a_node(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = sharing.put(archive, SHA256, f"{STORAGE}/once")
+    url = files.put(archive, SHA256, f"{STORAGE}/once")
     assert url == f"s3://lab/runs/once/files/{SHA256}/archive.zip"
     assert capsys.readouterr().out == f"storage: archive.zip (1.0 MB) -> {url}\n"
-    assert sharing.put(archive, SHA256, f"{STORAGE}/once") == url
+    assert files.put(archive, SHA256, f"{STORAGE}/once") == url
     assert capsys.readouterr().out == ""
-    assert sharing.cached(url, SHA256, tmp_path / "cache").read_bytes() == CONTENT
+    assert files.cached(url, SHA256, tmp_path / "cache").read_bytes() == CONTENT
 
 
 def test_a_download_goes_on_where_it_stopped(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +69,9 @@ def test_a_download_goes_on_where_it_stopped(url: str, tmp_path: Path, monkeypat
     folder.mkdir(parents=True)
     (folder / ".archive.zip.partial").write_bytes(CONTENT[:1_000_000])
     begun: list[bool] = []
-    download = sharing._download
-    monkeypatch.setattr(sharing, "_download", lambda *arguments: begun.append(download(*arguments)) or begun[-1])
-    assert sharing.cached(url, SHA256, tmp_path / "cache").read_bytes() == CONTENT
+    download = files._download
+    monkeypatch.setattr(files, "_download", lambda *arguments: begun.append(download(*arguments)) or begun[-1])
+    assert files.cached(url, SHA256, tmp_path / "cache").read_bytes() == CONTENT
     assert begun == [True]
 
 
@@ -93,7 +93,7 @@ def test_a_wrong_key_is_refused_with_what_to_set(url: str, monkeypatch: pytest.M
 
 def test_a_bucket_that_is_not_there_is_named(archive: Path) -> None:
     with pytest.raises(StoreError, match=r"^s3://other/x/files/.*: there is no such bucket\. Create it, "):
-        sharing.put(archive, SHA256, "s3://other/x")
+        files.put(archive, SHA256, "s3://other/x")
 
 
 def test_a_server_that_does_not_answer_is_told_from_one_that_refuses(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

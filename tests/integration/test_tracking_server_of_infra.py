@@ -18,9 +18,9 @@ import pytest
 import torch
 import yaml
 
-from pipelines.journal import Journal
 from pipelines.params import TrackingConfig
-from pipelines.tracking import Publisher
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import Publisher
 from stylegan.images import encode_png
 
 pytest.importorskip("psycopg", reason="pip install psycopg[binary]==3.3.9")

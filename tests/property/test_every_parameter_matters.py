@@ -210,9 +210,9 @@ def test_prepare_parameter_changes_the_archive(
 
 @pytest.mark.parametrize("key", DATA)
 def test_data_parameter_changes_what_training_sees(key: str, make_params: Make, tiny_archive: Path) -> None:
-    from pipelines.inputs import open_dataset
+    from pipelines.inputs import open_training_set
 
-    before, after = (open_dataset(tiny_archive, make_params(*change)) for change in ([], DATA[key]))
+    before, after = (open_training_set(tiny_archive, make_params(*change)) for change in ([], DATA[key]))
     assert (len(before), before.c_dim) != (len(after), after.c_dim)
 
 
@@ -266,8 +266,8 @@ def test_parameter_of_a_gpu_changes_how_the_worker_computes(
     path: str, make_params: Make, tiny_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines import train as stage
-    from pipelines.ranks import WorkerError
-    from pipelines.sharing import Shared
+    from pipelines.cluster.errors import WorkerError
+    from pipelines.cluster.files import Shared
 
     def begin(*_: object) -> None:
         raise RuntimeError(f"{mode}, TF32 {torch.backends.cudnn.allow_tf32}")  # instead of making the networks
@@ -421,7 +421,7 @@ ONLY_READ = [
 def reads(repository: Path) -> set[tuple[str, str]]:
     """(section, key) of every `section.key` or `something.section.key` in the pipelines"""
     found = set()
-    for path in (repository / "pipelines").glob("*.py"):
+    for path in (repository / "pipelines").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute | ast.Name):
                 owner = node.value.attr if isinstance(node.value, ast.Attribute) else node.value.id

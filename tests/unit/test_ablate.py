@@ -18,9 +18,9 @@ from pipelines import ablate, ablate_charts, ablate_report, ladder, plan
 from pipelines.ablate_report import Standing
 from pipelines.choices import rung_choices
 from pipelines.inputs import inputs_of
-from pipelines.journal import Journal
 from pipelines.ladder import Ladder
 from pipelines.params import Params, load
+from pipelines.tracking.journal import Journal
 from stylegan.config import ConfigError
 from stylegan.files import write_json
 from stylegan.strict import parse
@@ -217,7 +217,7 @@ class Bench:
         self.spoilt: set[str] = set()  # architectures that fail
         monkeypatch.setattr(ablate, "run", self.run)
         monkeypatch.setattr(ablate, "evaluated", self.evaluated)
-        monkeypatch.setattr(ablate.cluster, "connect", lambda cluster: nullcontext())
+        monkeypatch.setattr(ablate.connection, "connect", lambda cluster: nullcontext())
 
     def run(self, params: Params, root: Path, state: Path, out: Path) -> Path:
         self.trained.append(params.generator.architecture)

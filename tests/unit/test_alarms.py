@@ -1,10 +1,10 @@
-"""pipelines.alarms: each fires on the log it is about, says what to do, and stays silent on a healthy one."""
+"""pipelines.diagnosis.alarms: each fires on the log it is about, says what to do, and stays silent on a healthy one."""
 
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from pipelines.alarms import Alarm, alarms, best_of
+from pipelines.diagnosis.alarms import Alarm, alarms, best_of
 from pipelines.params import Params
 
 Make = Callable[..., Params]

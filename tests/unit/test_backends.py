@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 
 from pipelines import ablate, evaluate_worker, timing
+from pipelines.cluster.files import Shared
 from pipelines.evaluate_worker import Job, make_evaluator, measure_worker
 from pipelines.params import Params
 from pipelines.render import RenderError, render
-from pipelines.sharing import Shared
 from stylegan.__main__ import main
 from stylegan.backends import configure_backends, exact_float32, prepare_device
 from stylegan.checkpoint import save_generator

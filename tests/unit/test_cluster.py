@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cluster
+from pipelines.cluster import workers
 from pipelines.params import ClusterConfig, Params
 from stylegan.config import ConfigError
 
@@ -19,16 +19,16 @@ def config(make_params: Make) -> ClusterConfig:
 
 
 def test_every_worker_reserves_its_cores(config: ClusterConfig) -> None:
-    scaling = cluster.scaling(config)
+    scaling = workers.scaling(config)
     assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (2, False, {"CPU": 3.0})
 
 
 def test_fewest_and_most_workers_are_elastic_and_one_number_is_not(make_params: Make) -> None:
     config = make_params("cluster.num_workers=[1, 4]", "train.batch_gpu=1", "discriminator.mbstd_group_size=1",
                          "loss.pl_batch_shrink=1").cluster  # fmt: skip
-    scaling = cluster.scaling(config)
+    scaling = workers.scaling(config)
     assert (scaling.min_workers, scaling.max_workers, config.max_workers) == (1, 4, 4)
-    assert scaling.elastic_resize_monitor_interval_s == cluster.RESIZE_SEC
+    assert scaling.elastic_resize_monitor_interval_s == workers.RESIZE_SEC
     assert make_params("cluster.num_workers=[1, 1]").cluster.num_workers == 1
 
 
@@ -39,12 +39,12 @@ def test_other_numbers_of_workers_are_refused(bad: str, make_params: Make) -> No
 
 
 def test_a_worker_with_a_gpu_reserves_one(config: ClusterConfig) -> None:
-    scaling = cluster.scaling(config.model_copy(update={"use_gpu": True}))
+    scaling = workers.scaling(config.model_copy(update={"use_gpu": True}))
     assert (scaling.use_gpu, scaling.resources_per_worker) == (True, {"CPU": 3.0, "GPU": 1.0})
 
 
 def test_the_folder_of_a_run_is_its_name_and_resumes_it(config: ClusterConfig, tmp_path: Path) -> None:
-    run = cluster.run_config(config, tmp_path / "fingerprint" / "checkpoints", [], "monitor/kid")
+    run = workers.run_config(config, tmp_path / "fingerprint" / "checkpoints", [], "monitor/kid")
     assert (run.storage_path, run.name) == (str(tmp_path / "fingerprint"), "checkpoints")
     assert run.failure_config.max_failures == run.failure_config.controller_failure_limit == 5
     kept = run.checkpoint_config

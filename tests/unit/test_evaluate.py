@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import results
+from pipelines.artifacts import metrics_json
 from pipelines.evaluate import evaluate
 from pipelines.evaluate_worker import make_evaluator
 from pipelines.evaluation import EvaluationError
@@ -114,13 +114,13 @@ def test_classes_are_compared_where_labels_name_them(make_params: Callable[..., 
     assert details.per_class is not None
     assert [(found.label, found.num_real) for found in details.per_class] == [(0, 8), (1, 10)]
     assert sum(found.num_gen for found in details.per_class) == params.evaluate.num_images
-    assert results.classes(details, dataset) == [
+    assert metrics_json.classes(details, dataset) == [
         {
             "label": found.label,
             "name": (dataset.class_names or ["0", "1"])[found.label],
             "num_real": found.num_real,
             "num_gen": found.num_gen,
-            "distance": None if found.distance is None else results.digits(found.distance),
+            "distance": None if found.distance is None else metrics_json.digits(found.distance),
         }
         for found in details.per_class
     ]
@@ -137,7 +137,7 @@ def test_frechet_distance_alone_keeps_no_feature(make_params: Callable[..., Para
     )
     assert list(found.numbers) == ["frechet_random"]
     assert floor.numbers == {}
-    assert "The real-vs-real floor needs features" in results.notes(evaluator, dataset)[-1]
+    assert "The real-vs-real floor needs features" in metrics_json.notes(evaluator, dataset)[-1]
 
 
 def test_no_network_of_path_lengths_is_needed_where_none_is_asked_for(
@@ -205,14 +205,14 @@ def test_untrained_generator_is_the_one_training_starts_from(tiny_params: Params
 
 
 def test_numbers_are_written_with_six_significant_digits() -> None:
-    found = results.rounded({"a": 123456.789, "b": -0.000123456789, "c": 0.0})
+    found = metrics_json.rounded({"a": 123456.789, "b": -0.000123456789, "c": 0.0})
     assert found == {"a": 123457.0, "b": -0.000123457, "c": 0.0}
 
 
 def test_sweep_file_has_a_row_for_each_psi_and_columns_for_the_bounds(tmp_path: Path) -> None:
     rows = [{"psi": 0.5, "kid": 0.25, "intervals": {"kid": [0.2, 0.3]}},
             {"psi": 1.0, "kid": 0.125, "intervals": {"kid": [0.1, 0.2]}}]  # fmt: skip
-    results.write_csv(tmp_path / "reports" / "psi_sweep.csv", rows)
+    metrics_json.write_csv(tmp_path / "reports" / "psi_sweep.csv", rows)
     expected = "psi,kid,kid_low,kid_high\n0.5,0.25,0.2,0.3\n1.0,0.125,0.1,0.2\n"
     assert (tmp_path / "reports" / "psi_sweep.csv").read_text() == expected
 
@@ -226,7 +226,7 @@ def test_table_sets_generator_real_and_untrained_side_by_side() -> None:
         "untrained": {"kid_random": 1.5, "ppl_random": 100.0},
         "notes": ["Few images."],
     }
-    assert results.table(content).splitlines() == [
+    assert metrics_json.table(content).splitlines() == [
         "                           generator        real   untrained   90% interval",
         "kid_random                   0.01235      -0.001         1.5   0.011 to 0.0138",
         "ppl_random                       9.5                     100",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.frontier import Recommendation, balance, best_of_columns, recommend, table
+from pipelines.diagnosis.frontier import Recommendation, balance, best_of_columns, recommend, table
 
 
 def row(psi: float, kid: float, precision: float, recall: float, bounds: tuple[float, float] | None) -> dict[str, Any]:

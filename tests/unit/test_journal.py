@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.journal import Journal
+from pipelines.tracking.journal import Journal
 
 
 def records(journal: Journal) -> list[dict[str, Any]]:

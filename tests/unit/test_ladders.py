@@ -9,14 +9,14 @@ import torch
 import yaml
 
 from pipelines import ladder
+from pipelines.artifacts.metric_names import metric_names
+from pipelines.artifacts.metrics_json import row as measured_row
 from pipelines.evaluate_worker import make_evaluator
-from pipelines.inputs import SECTIONS, open_dataset
+from pipelines.inputs import SECTIONS, open_training_set
 from pipelines.ladder import FIGURES, Ladder, of_row
-from pipelines.measures import metric_names
 from pipelines.params import Params, fingerprint, load
 from pipelines.prepare import prepare
 from pipelines.pretrained import start
-from pipelines.results import row as measured_row
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
 from stylegan.metrics.evaluator import Sweep
@@ -101,7 +101,7 @@ def trained_and_measured(
 
 
 def trained(params: Params, archive: Path) -> dict[str, float]:
-    dataset = open_dataset(archive, params)
+    dataset = open_training_set(archive, params)
     assert params.data.max_images in (None, len(dataset) // (2 if params.data.xflip else 1))
     state, _ = start(params, dataset, None, torch.device("cpu"))
     ticks = list(train(state, dataset))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.measures import distance_of, kind_of, label_of, metric_names, name_of, short
+from pipelines.artifacts.metric_names import distance_of, kind_of, label_of, metric_names, name_of, short
 
 
 @pytest.mark.parametrize(

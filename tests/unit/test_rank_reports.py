@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from pipelines import ranks
-from pipelines.ranks import SLOW_TICKS, WorkerError, merged, named, nodes, slow_rank, spoken
-from pipelines.ticks import FAILURES, TickLog, read_failures
+from pipelines.cluster import errors
+from pipelines.cluster.errors import WorkerError, named, spoken
+from pipelines.diagnosis.stragglers import SLOW_TICKS, slow_rank
+from pipelines.ranks import merged, nodes
+from pipelines.ticklog import FAILURES, TickLog, read_failures
 
 
 @pytest.fixture(autouse=True)
 def rank_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "name", lambda: "rank 1 of 2 on 10.0.0.7, process 12")
+    monkeypatch.setattr(errors, "name", lambda: "rank 1 of 2 on 10.0.0.7, process 12")
 
 
 def report(busy: float, node: str, **load: float) -> dict[str, Any]:
@@ -39,8 +41,9 @@ def test_the_error_of_a_worker_names_rank_and_node() -> None:
 
 
 def test_failures_are_noted_in_the_words_of_the_worker_or_of_ray(tmp_path: Any) -> None:
-    wrapped = "Traceback:\n  line\npipelines.ranks.WorkerError: rank 1 of 2 on 10.0.0.7, process 12: RuntimeError: x\n"
-    assert spoken(1, Exception(wrapped)) == "rank 1 of 2 on 10.0.0.7, process 12: RuntimeError: x"
+    words = "rank 1 of 2 on 10.0.0.7, process 12: RuntimeError: x"
+    wrapped = f"Traceback:\n  line\npipelines.cluster.errors.WorkerError: {words}\n"
+    assert spoken(1, Exception(wrapped)) == words
     ray = (
         "A worker health check failed.\nWorker info: Worker(actor=x, metadata=ActorMetadata(hostname='vm', node_ip="
         "'10.0.0.7', pid=12, ))\nThe actor is dead. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker "

@@ -9,18 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.journal import Journal
-from pipelines.params import Params
-from pipelines.recording import (
-    flatten,
-    read_ticks,
+from pipelines.artifacts.ticks import read_csv
+from pipelines.cluster.load import system_metrics
+from pipelines.params import Params, flatten
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.recording import (
     record_evaluation,
     record_outputs,
     record_report,
     record_tick,
     record_training,
     source_tags,
-    system_metrics,
 )
 from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator
@@ -133,12 +132,12 @@ def test_a_report_is_page_numbers_and_sheets(tmp_path: Path) -> None:
 def test_ticks_without_a_value_leave_it_out(tmp_path: Path) -> None:
     path = tmp_path / "ticks.csv"
     path.write_text("kimg,nimg,loss/pl_penalty\n2,2000,\n4,4000,0.5\n")
-    assert read_ticks(path) == [{"kimg": 2, "nimg": 2000}, {"kimg": 4, "nimg": 4000, "loss/pl_penalty": 0.5}]
+    assert read_csv(path) == [{"kimg": 2, "nimg": 2000}, {"kimg": 4, "nimg": 4000, "loss/pl_penalty": 0.5}]
 
 
 def test_a_missing_training_log_names_the_stage(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
-        read_ticks(tmp_path / "ticks.csv")
+        read_csv(tmp_path / "ticks.csv")
     expected = f"{tmp_path / 'ticks.csv'}: no training log there. Run `dvc repro train`, which writes it."
     assert str(error.value) == expected
 

@@ -1,4 +1,4 @@
-"""pipelines.sharing: a node fetches a file once, whoever asks, whatever is killed, and never a wrong one."""
+"""pipelines.cluster.files: a node fetches a file once, whoever asks, whatever is killed, and never a wrong one."""
 
 import hashlib
 import os
@@ -10,10 +10,11 @@ import pytest
 from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-from pipelines import sharing
+from pipelines.cluster import files
+from pipelines.cluster.errors import told
+from pipelines.cluster.files import Shared, cache_folder, cached, is_same, share
+from pipelines.cluster.store import StoreError
 from pipelines.params import ClusterConfig, Params
-from pipelines.sharing import Shared, cache_folder, cached, is_same, share, told
-from pipelines.store import StoreError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -73,7 +74,7 @@ def test_a_file_that_is_there_is_not_fetched_again(archive: Path, cache: Path) -
 def test_a_download_goes_on_where_a_kill_stopped_it(
     archive: Path, cache: Path, partial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharing, "PIECE_BYTES", 2**18)
+    monkeypatch.setattr(files, "PIECE_BYTES", 2**18)
     partial.write_bytes(CONTENT[:300_000])
     archive.write_bytes(b"x" * 300_000 + CONTENT[300_000:])  # that its beginning is not read again shows in this
     assert cached(str(archive), SHA256, cache).read_bytes() == CONTENT
@@ -141,9 +142,9 @@ def test_a_file_is_read_once_to_know_that_it_is_the_same(
     archive: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert is_same(archive, SHA256, cache)
-    monkeypatch.setattr(sharing, "sha256_of", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(files, "sha256_of", lambda path: pytest.fail("read again"))
     assert is_same(archive, SHA256, cache)
-    monkeypatch.setattr(sharing, "sha256_of", lambda path: "another")
+    monkeypatch.setattr(files, "sha256_of", lambda path: "another")
     os.utime(archive, ns=(0, 0))
     assert not is_same(archive, SHA256, cache)
 

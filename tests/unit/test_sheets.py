@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.sheets import CELL, GAP, MARGIN, labelled_sheet, neighbor_captions, neighbor_sheet, png_of
+from pipelines.drawing.sheets import CELL, GAP, MARGIN, labelled_sheet, neighbor_captions, neighbor_sheet, png_of
 
 
 def opened(png: bytes) -> Image.Image:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines import cluster, status
+from pipelines.cluster import __main__, connection, status
+from pipelines.cluster.status import Node, facts, node_table, run_table, spoken, warning
 from pipelines.params import Params
-from pipelines.status import Node, facts, node_table, run_table, spoken, warning
 from pipelines.train import exclusive
 
 TICK = {"nimg": 4000, "kimg": 4.0, "sec_per_kimg": 2.5}
@@ -74,7 +74,7 @@ def test_another_version_is_named_with_the_remedy() -> None:
 def test_without_an_address_it_shows_this_machine_and_starts_no_ray(
     tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "connect", lambda config: pytest.fail("it asked for Ray"))
+    monkeypatch.setattr(connection, "connect", lambda config: pytest.fail("it asked for Ray"))
     text = io.StringIO()
     status.show(tiny_params.cluster, tmp_path / "runs", Console(file=text, width=200))
     shown = text.getvalue()
@@ -88,7 +88,7 @@ def test_nobody_at_the_address_is_said_at_once(monkeypatch: pytest.MonkeyPatch) 
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(SystemExit) as caught:
-            cluster.main(["status", "--address", address])
+            __main__.main(["status", "--address", address])
     assert str(caught.value.code).startswith(f"status: {address}: cannot join that Ray cluster: [Errno 111] Connection")
 
 
@@ -108,4 +108,4 @@ def test_the_address_is_the_option_or_the_parameter_or_the_environment(
 @pytest.mark.parametrize("arguments", [[], ["statsu"]])
 def test_an_unknown_command_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match=r"cluster: expected a command: python -m pipelines\.cluster status"):
-        cluster.main(arguments)
+        __main__.main(arguments)

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines import stop
-from pipelines.processes import orphans, run_folders, trainer_of
+from pipelines.cluster import shutdown
+from pipelines.cluster.processes import orphans, run_folders, trainer_of
 from pipelines.train import exclusive
 
 DEAD = 4_194_305  # above the largest number of a process on Linux
@@ -95,14 +95,14 @@ def _until(holds: Callable[[], bool]) -> None:
 
 def said(root: Path, grace_sec: float = 10) -> list[str]:
     lines: list[str] = []
-    stop.stop(root, grace_sec, lines.append)
+    shutdown.stop(root, grace_sec, lines.append)
     return lines
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here starts a node that takes a second to go."""
-    monkeypatch.setattr(stop, "NODE_GOES_SEC", 0)
+    monkeypatch.setattr(shutdown, "NODE_GOES_SEC", 0)
 
 
 def test_nothing_to_stop_is_said(tmp_path: Path) -> None:
@@ -215,8 +215,8 @@ def test_list_shows_and_ends_nothing(
     train: Start, rays: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     process, orphan = train("abc"), rays(DEAD)
-    monkeypatch.setattr(stop, "ROOT", tmp_path)
-    stop.main(["--list"])
+    monkeypatch.setattr(shutdown, "ROOT", tmp_path)
+    shutdown.main(["--list"])
     assert capsys.readouterr().out.splitlines() == [
         f"runs/abc: process {process.pid} is training",
         f"{SESSION.format(DEAD)}: driver {DEAD} is gone and left 1 process(es)",

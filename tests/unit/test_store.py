@@ -1,4 +1,4 @@
-"""pipelines.store: URLs, and errors that say what to do; tests/integration/test_s3_store.py asks a real server."""
+"""pipelines.cluster.store: URLs, and errors that say what to do; test_s3_store.py has a real server."""
 
 import json
 import os
@@ -8,8 +8,8 @@ import pytest
 from pyarrow.fs import LocalFileSystem, PyFileSystem
 from ray.train import Checkpoint
 
-from pipelines import store
-from pipelines.store import StoreError, for_ray, join, read, shown, upload
+from pipelines.cluster import store
+from pipelines.cluster.store import StoreError, for_ray, join, read, shown, upload
 
 
 @pytest.mark.parametrize(

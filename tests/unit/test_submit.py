@@ -24,7 +24,7 @@ def project(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "dvc.yaml").touch()
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
-    stand_in(folder, "pipelines", "versions")
+    stand_in(folder, "pipelines", "cluster")
     stand_in(folder, "pipelines", "tracking")
     stand_in(folder, "dvc", "__main__")
     return folder
@@ -60,7 +60,8 @@ def test_the_cluster_is_checked_the_pipeline_run_and_its_run_published(project: 
     result = submit(project, repository, "train", "--force")
     assert result.returncode == 0, result.stderr
     assert calls(project) == [
-        ["pipelines/versions"], ["dvc/__main__", "repro", "train", "--force"], ["pipelines/tracking", "publish"],
+        ["pipelines/cluster", "check"], ["dvc/__main__", "repro", "train", "--force"],
+        ["pipelines/tracking", "publish"],
     ]  # fmt: skip
     assert f"Report: {project}/reports/index.html on this machine." in result.stdout
 
@@ -76,9 +77,9 @@ def test_the_address_that_a_job_was_given_is_kept(project: Path, repository: Pat
 
 
 def test_an_unfit_cluster_runs_nothing(project: Path, repository: Path) -> None:
-    stand_in(project, "pipelines", "versions", status=1)
+    stand_in(project, "pipelines", "cluster", status=1)
     assert submit(project, repository).returncode == 1
-    assert calls(project) == [["pipelines/versions"]]
+    assert calls(project) == [["pipelines/cluster", "check"]]
 
 
 def test_a_failed_run_is_published_and_still_a_failure(project: Path, repository: Path) -> None:

@@ -1,4 +1,4 @@
-"""pipelines.ticks: each tick written once, shown, recorded, and warned about."""
+"""pipelines.ticklog and pipelines.follow: each tick written once, shown, recorded, and warned about."""
 
 import json
 from collections.abc import Callable
@@ -9,11 +9,13 @@ import pytest
 import torch
 from ray.train import Checkpoint
 
-from pipelines import ticks
-from pipelines.alarms import alarms
-from pipelines.journal import Journal
+from pipelines import ticklog
+from pipelines.artifacts.ticks import read, write_csv
+from pipelines.diagnosis.alarms import alarms
+from pipelines.follow import following
 from pipelines.params import Params
-from pipelines.ticks import TickLog, following, read, write_csv
+from pipelines.ticklog import TickLog
+from pipelines.tracking.journal import Journal
 from stylegan.images import save_png
 
 Make = Callable[..., Params]
@@ -43,7 +45,7 @@ def test_a_replayed_tick_is_not_written_twice(tmp_path: Path) -> None:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
-    save_png(torch.zeros(3, 4, 4, dtype=torch.uint8), tmp_path / "checkpoint" / ticks.SAMPLES)
+    save_png(torch.zeros(3, 4, 4, dtype=torch.uint8), tmp_path / "checkpoint" / ticklog.SAMPLES)
     return Checkpoint.from_directory(tmp_path / "checkpoint")
 
 
@@ -116,7 +118,7 @@ def test_a_failure_of_a_worker_is_shown_as_it_is_and_not_again_after_a_resume(
     error = "rank 0 of 2 on 10.0.0.7, process 12: RuntimeError: [/gloo/tcp.cc:78] Timed out"
     for _ in range(2):
         with following(tmp_path, Journal(tmp_path), make_params()):
-            if not ticks.read_failures(tmp_path):
+            if not ticklog.read_failures(tmp_path):
                 TickLog(tmp_path, None).after_exception(None, {0: RuntimeError(error)})
     assert capsys.readouterr().out == f"{error}\nTraining goes on from the last snapshot.\n"
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 from filelock import FileLock
 
-from pipelines import tracking
-from pipelines.journal import Journal
 from pipelines.params import Params, TrackingConfig
-from pipelines.tracking import Publisher, TrackingError, initialise, publish_everything, publishing, tracking_uri
+from pipelines.tracking import __main__, publisher
+from pipelines.tracking.__main__ import publish_everything
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import Publisher, TrackingError, initialise, publishing, tracking_uri
 from stylegan.config import ConfigError
 from stylegan.images import encode_png
 
@@ -204,7 +205,7 @@ def test_a_record_the_server_refuses_is_left_out_with_a_warning(root: Path, capl
     journal.metrics(1, {"a": 1.0})
     assert Publisher(journal, config(), root).publish() == 2
     assert history(root, "a") == [(1, 1.0)]
-    (record,) = (record for record in caplog.records if record.name == tracking.__name__)
+    (record,) = (record for record in caplog.records if record.name == publisher.__name__)
     assert record.getMessage().startswith(f"{journal.path}: record refused and left out: ")
 
 
@@ -240,12 +241,12 @@ def test_an_unreachable_server_keeps_the_journal_and_its_password(root: Path, no
 def test_training_goes_on_without_a_server_after_one_warning(
     root: Path, nobody: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "PUBLISH_SEC", 0.01)
+    monkeypatch.setattr(publisher, "PUBLISH_SEC", 0.01)
     journal = Journal(root / "runs/abc")
     with publishing(journal, config(nobody), root):
         for step in range(3):
             journal.metrics(step, {"a": 1.0})
-    warnings = [record for record in caplog.records if record.name == tracking.__name__]
+    warnings = [record for record in caplog.records if record.name == publisher.__name__]
     assert [record.levelno for record in warnings] == [logging.WARNING]
     assert (
         warnings[0]
@@ -299,9 +300,9 @@ def test_the_command_line_reports_an_unreachable_server_in_one_line(
     nobody: str, root: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", nobody)
-    monkeypatch.setattr(tracking, "ROOT", root)
+    monkeypatch.setattr(publisher, "ROOT", root)
     shutil.copyfile(repository / "params.yaml", root / "params.yaml")
-    assert tracking.main(["ui", "--no-browser"]) == 1
+    assert __main__.main(["ui", "--no-browser"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: http://127.0.0.1:")
     assert error.count("\n") == 1

@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 
 import stylegan
 from pipelines import inputs, snapshots
+from pipelines.artifacts.workspace import GENERATOR
+from pipelines.cluster.files import Shared
 from pipelines.inputs import SECTIONS, code_digest, monitor_extractor
 from pipelines.params import Params, fingerprint
-from pipelines.sharing import Shared
-from pipelines.snapshots import GENERATOR, STATE, chosen, contributions, resume, snapshot, spare_checkpoints
+from pipelines.snapshots import STATE, chosen, contributions, resume, snapshot, spare_checkpoints
 from pipelines.train import TrainError, exclusive, measure, train_worker
 from stylegan import monitor
 from stylegan.checkpoint import load_generator, read_class_names
@@ -379,12 +380,12 @@ def test_channels_that_the_augmentations_do_not_take_are_refused_before_anything
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("img0.npy", encode_array(np.zeros((16, 16, 5), np.uint8)))
     with pytest.raises(ConfigError) as caught:
-        inputs.open_dataset(tmp_path / "a.zip", make_params())
+        inputs.open_training_set(tmp_path / "a.zip", make_params())
     assert str(caught.value) == (
         "augment.multipliers brightness, contrast, lumaflip, hue, saturation change colours, which L, RGB and RGBA "
         "images have, but images of 5 channels do not. Set them to 0."
     )
-    assert inputs.open_dataset(tmp_path / "a.zip", make_params("augment.mode=none")).channels == 5
+    assert inputs.open_training_set(tmp_path / "a.zip", make_params("augment.mode=none")).channels == 5
 
 
 def test_an_archive_that_holds_nothing_out_is_refused_where_held_out_images_steer_p(
@@ -394,10 +395,10 @@ def test_an_archive_that_holds_nothing_out_is_refused_where_held_out_images_stee
         archive.writestr("img0.npy", encode_array(np.zeros((16, 16, 3), np.uint8)))
     params = make_params("augment.mode=ada_rv")
     with pytest.raises(ConfigError) as caught:
-        inputs.open_dataset(tmp_path / "a.zip", params)
+        inputs.open_training_set(tmp_path / "a.zip", params)
     assert str(caught.value) == (
         "augment.mode is ada_rv, which compares training images with held-out ones, but "
         f"{tmp_path / 'a.zip'} holds none out. Prepare it with a higher prepare.holdout_fraction, or set augment.mode "
         "to ada."
     )
-    assert len(inputs.open_dataset(tiny_archive, params).holdout()) == 6
+    assert len(inputs.open_training_set(tiny_archive, params).holdout()) == 6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import ui
+from pipelines.tracking import ui
 
 
 def test_the_page_compares_runs_in_the_mode_for_training() -> None:

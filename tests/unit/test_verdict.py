@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import verdict
+from pipelines.diagnosis import verdict
+from pipelines.diagnosis.verdict import Advice, Verdict
 from pipelines.params import Params
-from pipelines.verdict import Advice, Verdict
 from tests.evaluation_results import evaluation_results
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import versions
-from pipelines.cluster import connect
+from pipelines.cluster import versions
+from pipelines.cluster.connection import connect
+from pipelines.cluster.versions import HERE, ClusterError, differences
 from pipelines.params import Params
-from pipelines.versions import HERE, ClusterError, differences
 
 SAME = {"Python": "3.11", "torch": "2.13.0", "ray": "2.60.0", "pipelines": "0123abcd", "stylegan": "4567cdef"}
 

@@ -1,38 +1,32 @@
 """MLflow: the only file that imports it.
 
-Sends journals to a server (embedded sqlite unless told otherwise), one run per fingerprint, and opens the user
-interface. Whatever cannot be sent now stays in the journal:
-
-    python -m pipelines.tracking publish    make every run here appear on the server; safe to repeat
-    python -m pipelines.tracking ui         open the comparison of runs in a browser
+Sends journals to a server (embedded sqlite unless told otherwise), one run per fingerprint. Whatever cannot be sent now
+stays in the journal, and `python -m pipelines.tracking publish` sends it later.
 """
 
-import argparse
 import contextlib
 import hashlib
 import json
 import logging
 import os
 import re
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from pipelines import ui
-from pipelines.journal import Journal
-from pipelines.params import ROOT, Params, TrackingConfig, load
-from pipelines.recording import record_outputs
+from pipelines.params import ROOT, TrackingConfig
+from pipelines.tracking.journal import Journal
 from stylegan.config import ConfigError
 from stylegan.files import write_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
 
 logger = logging.getLogger(__name__)
 
@@ -292,45 +286,3 @@ def _last_steps(client: "MlflowClient", run: "Run") -> dict[str, int]:
 
 def _first_line(error: BaseException) -> str:
     return shown(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))
-
-
-def publish_everything(params: Params, root: Path = ROOT) -> int:
-    """Record what lies in the work tree, send every journal, and return how many could not be sent."""
-    record_outputs(root, params)
-    failures = 0
-    runs = root / "runs"
-    for path in sorted([*runs.glob("*/tracking.jsonl"), *runs.glob("*/points/*/tracking.jsonl")]):
-        publisher = Publisher(Journal(path.parent), params.tracking, root)
-        try:
-            print(f"run {path.parent.name}: {publisher.publish()} new records sent to {shown(publisher.uri)}")
-        except TrackingError as error:
-            print(f"run {path.parent.name}: not sent, kept in {path}: {error}", file=sys.stderr)
-            failures += 1
-    return failures
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.tracking", description="Publish runs and look at them.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("publish", help="make every run here appear on the tracking server; safe to repeat")
-    opening = commands.add_parser("ui", help="open the comparison of runs")
-    opening.add_argument("--port", type=int, default=5000, help="of the local server (5000)")
-    opening.add_argument("--no-browser", action="store_true", help="only print the address")
-    options = parser.parse_args(arguments)
-    try:
-        params = load(ROOT / "params.yaml")
-        if options.command == "publish":
-            return min(publish_everything(params), 1)
-        uri, experiment_id = tracking_uri(params.tracking), find_experiment(params.tracking)
-        if uri.startswith("http"):
-            ui.show(ui.comparison(uri, experiment_id), browser=not options.no_browser)
-            return 0
-        return ui.serve(uri, experiment_id, options.port, browser=not options.no_browser, root=ROOT)
-    except (ConfigError, FileNotFoundError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

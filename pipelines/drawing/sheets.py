@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from pipelines.measures import short
+from pipelines.artifacts.metric_names import short
 from stylegan.images import grid, preview, to_pil
 
 PAPER, INK = "#ffffff", "#1f2328"

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.params import Scalar
 from stylegan.files import replacing, sha256_of
-
-Scalar = str | int | float | bool | None
 
 # What MLflow accepts; checked here because a refused name would otherwise surface hours later, at the server.
 _METRIC_NAME = re.compile(r"[\w./ :-]+", re.ASCII)

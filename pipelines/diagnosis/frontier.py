@@ -7,7 +7,16 @@ lowest one, and among them the one with the best balance of precision and recall
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.measures import LOWER_IS_BETTER, Row, distance_of, kind_of, label_of, metric_names, name_of, short
+from pipelines.artifacts.metric_names import (
+    LOWER_IS_BETTER,
+    Row,
+    distance_of,
+    kind_of,
+    label_of,
+    metric_names,
+    name_of,
+    short,
+)
 
 MARGIN = 0.05  # of the lowest distance, where it has no confidence interval: too little to give up variety for
 COLUMNS = ("kid", "fid", "frechet", "precision", "recall", "ppl")  # of the table for terminals

@@ -20,11 +20,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import cluster, ticks
-from pipelines.nodes import alive, ask
+from pipelines.artifacts import ticks
+from pipelines.cluster import connection
+from pipelines.cluster.nodes import alive, ask
+from pipelines.cluster.processes import run_folders, trainer_of
+from pipelines.cluster.versions import HERE, ClusterError, differences
 from pipelines.params import ROOT, ClusterConfig, load
-from pipelines.processes import run_folders, trainer_of
-from pipelines.versions import HERE, ClusterError, differences
 
 ANSWER_SEC = 30.0  # a person waits
 PACKAGES = ("torch", "ray")
@@ -126,7 +127,7 @@ def show(config: ClusterConfig, runs: Path, console: Console) -> None:
     if config.address is None:
         found = [this_machine()]
     else:
-        with cluster.connect(config, refuse_others=False):  # a node that differs is what it should show
+        with connection.connect(config, refuse_others=False):  # a node that differs is what it should show
             found = nodes()
     console.print(node_table(found))
     if text := warning(found, facts()[1]):

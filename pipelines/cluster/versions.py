@@ -1,20 +1,15 @@
 """What the nodes of a cluster run: Python, torch, Ray and this code. Nodes that differ are refused before they train.
 
-`python -m pipelines.versions` connects as a stage would and lists the nodes.
+`python -m pipelines.cluster check` connects as a stage would and lists the nodes.
 """
 
-import socket
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-import ray
-
-from pipelines.nodes import alive, ask
+from pipelines.cluster.nodes import alive, ask
 from stylegan.config import ConfigError
 
 HERE = "this process"
-REACH_SEC = 10.0
 PACKAGES = ("pipelines", "stylegan")
 
 Versions = dict[str, str]
@@ -22,26 +17,6 @@ Versions = dict[str, str]
 
 class ClusterError(ConfigError):
     """The cluster that cluster.address or RAY_ADDRESS names cannot run this; the message says what to do."""
-
-
-def reach(address: str) -> None:
-    """Try host:port for some seconds; ray.init would try for ever. Raises ClusterError when nothing listens there."""
-    host, colon, port = address.rpartition(":")
-    if not colon or "/" in address:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=REACH_SEC).close()
-    except (OSError, ValueError) as error:
-        raise refused(address, error) from error
-
-
-def refused(address: str, error: Exception) -> ClusterError:
-    """Why a cluster could not be joined, and where its address came from"""
-    reason = str(error).strip().splitlines()[0].rstrip(".")
-    return ClusterError(
-        f"{address}: cannot join that Ray cluster: {reason}. The address is cluster.address of params.yaml, or else "
-        "RAY_ADDRESS: host:port, or auto on a machine of the cluster. Without both, Ray starts on this machine."
-    )
 
 
 def check() -> dict[str, Versions]:
@@ -120,22 +95,3 @@ def _name(node: Mapping[str, Any], taken: Mapping[str, object]) -> str:
     """Address of a node; nodes that share a machine are told apart by their id"""
     address = str(node["NodeManagerAddress"])
     return f"{address} ({node['NodeID'][:8]})" if address in taken else address
-
-
-def main() -> None:
-    """Connect, check, and print a line for each node."""
-    from pipelines.cluster import connect  # it imports this module
-    from pipelines.params import load
-
-    with connect(load(overrides=sys.argv[1:]).cluster):
-        for name, versions in check().items():
-            print(f"{name}: " + ", ".join(f"{what} {version}" for what, version in versions.items()))
-        resources = ray.cluster_resources()
-        print(f"together: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ConfigError, FileNotFoundError) as error:
-        sys.exit(f"cluster: {error}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluate_worker import SPLIT
+from pipelines.artifacts.dataset import SPLIT
 from stylegan import files
 from stylegan.data import ImageDataset
 from stylegan.metrics.comparison import Details, Measured

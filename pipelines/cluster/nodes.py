@@ -1,4 +1,4 @@
-"""Asking every node of the connected cluster the same question."""
+"""The nodes of the connected cluster: this one, those that are alive, and a question to each of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,6 +8,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 Node = Mapping[str, Any]  # as ray.nodes() lists it
 ANSWER_SEC = 120.0  # a node that has no idle process starts one to answer
+
+
+def here() -> str:
+    """Address of this node, the same on all that is on it"""
+    return str(ray.util.get_node_ip_address())
 
 
 def alive() -> list[Node]:

@@ -1,6 +1,6 @@
 """Processes on this machine that belong to this repository: trainers of its runs, and what Ray left of killed drivers.
 
-Only looks; pipelines/stop.py ends, pipelines/status.py shows.
+Only looks; shutdown.py ends, status.py shows.
 """
 
 import re

@@ -1,7 +1,7 @@
 """The store of a cluster: a shared folder or an object store that every node reaches, named by a URL.
 
     <cluster.storage_path>/<fingerprint>/           a run: Ray's checkpoints, and a copy of the tick log
-    <cluster.storage_path>/files/<sha256>/<name>    what workers read (pipelines.sharing)
+    <cluster.storage_path>/files/<sha256>/<name>    what workers read (pipelines.cluster.files)
 
 pyarrow opens the URLs, as it does for Ray Train: both understand the same ones (s3://, gs://, file://, a plain path),
 with the same credentials, and nothing more has to be installed. fsspec opens what pyarrow does not know.
@@ -27,6 +27,7 @@ from stylegan.files import replacing
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint  # takes seconds to import
+
 
 CREDENTIALS = ("AWS_", "GOOGLE_")  # how variables begin that open a store
 

@@ -10,8 +10,6 @@ import json
 import os
 import posixpath
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +17,9 @@ import ray
 from filelock import FileLock
 from pyarrow.fs import FileType, LocalFileSystem
 
-from pipelines import nodes
+from pipelines.cluster import nodes
+from pipelines.cluster.store import StoreError, explained, filesystem, join, shown, write
 from pipelines.params import ClusterConfig
-from pipelines.store import StoreError, explained, filesystem, join, shown, write
 from stylegan.files import sha256_of, write_json
 
 PIECE_BYTES = 16 * 2**20  # of a download: what a kill can cost
@@ -167,18 +165,3 @@ def refuse_unshared(url: str) -> None:
             f"{folder}: {', '.join(blind)} does not see what this machine writes there, so a run could not go on when "
             "its first worker moves. Set cluster.storage_path to a folder that is mounted on every node, or to s3://..."
         )
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Raise a worker's StoreError as it is, without the pages that Ray wraps it in."""
-    from ray.train import WorkerGroupError  # takes seconds to import
-
-    try:
-        yield
-    except WorkerGroupError as error:
-        for cause in error.worker_failures.values():
-            original = getattr(cause, "_base_exc", cause)  # Ray wraps it, to keep its traceback
-            if isinstance(original, StoreError):
-                raise StoreError(str(original)) from error
-        raise

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pipelines.alarms import heuristic
-from pipelines.measures import DISTANCES, kind_of, label_of, short
-from pipelines.readings import Ticks, at_cap, has
+from pipelines.artifacts.metric_names import DISTANCES, kind_of, label_of, short
+from pipelines.diagnosis.alarms import heuristic
+from pipelines.diagnosis.training_curves import Ticks, at_cap, has
 from stylegan.config import Config
 
 Grade = Literal["good", "ok", "poor"]

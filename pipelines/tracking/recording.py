@@ -4,7 +4,6 @@ Series have the number of real images shown to D as their step. Names are groupe
 loss/ or eval/.
 """
 
-import csv
 import json
 import re
 import shutil
@@ -13,16 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 from safetensors import safe_open
 
-from pipelines.journal import Journal, Scalar
-from pipelines.measures import metric_names
-from pipelines.params import ROOT, Params, TrackingConfig
+from pipelines.artifacts import train_json
+from pipelines.artifacts.metric_names import metric_names
+from pipelines.artifacts.ticks import read_csv
+from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
+from pipelines.cluster.load import system_metrics
+from pipelines.params import ROOT, Params, Scalar, TrackingConfig, flatten
+from pipelines.tracking.journal import Journal
 from stylegan.config import Config
 
-_MEBIBYTE = 2**20
 _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slash would begin another group
 
 
@@ -90,20 +91,20 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
 
     What the stages recorded themselves is not repeated, so this is safe at any time.
     """
-    manifest, generator = root / "models/train.json", root / "models/generator.safetensors"
-    if not manifest.exists():
+    generator = root / EXPORTED
+    if not train_json.is_finished(root):
         return None
-    trained = json.loads(manifest.read_text())
+    trained = train_json.read(root)
     journal = Journal(root / "runs" / trained["fingerprint"])
     with safe_open(generator, framework="numpy") as file:
         journal.params(flatten({"generator": json.loads(file.metadata()["config"])}))
     journal.params(flatten(_locked_params(root / "dvc.lock")))
     journal.tags({"archive_sha256": trained["archive_sha256"]})
     record_export(journal, trained)
-    for row in read_ticks(root / "reports/ticks.csv"):
+    for row in read_csv(root / TICKS):
         journal.metrics(int(row["nimg"]), {name: value for name, value in row.items() if name not in ("nimg", "kimg")})
     journal.artifact(generator)
-    metrics = root / "reports/metrics.json"
+    metrics = root / METRICS
     if metrics.exists():
         record_evaluation(journal, json.loads(metrics.read_text()), params)
         if (root / "reports/index.html").exists():
@@ -121,28 +122,6 @@ def _locked_params(lock: Path) -> dict[str, Any]:
     return {name: values for sections in found for name, values in sections.items()}
 
 
-def read_ticks(path: Path) -> list[dict[str, float]]:
-    """Rows of the training log, one a tick; a cell that holds no number is left out of its row.
-
-    Raises FileNotFoundError with the stage that writes it.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no training log there. Run `dvc repro train`, which writes it.")
-    with path.open(newline="") as file:
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
-    """Nested values -> {"section.key": value}; lists become their JSON text"""
-    flat: dict[str, Scalar] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = json.dumps(value) if isinstance(value, list | tuple) else value
-    return flat
-
-
 def source_tags(root: Path) -> dict[str, Scalar]:
     """The git commit of the code and whether it had been edited since; empty outside a repository"""
     if not shutil.which("git"):
@@ -154,28 +133,3 @@ def source_tags(root: Path) -> dict[str, Scalar]:
     edits = ["git", "status", "--porcelain", "--untracked-files=no", "--", ":!dvc.lock"]
     status = subprocess.run(edits, cwd=root, capture_output=True, text=True, check=False)
     return {"mlflow.source.git.commit": commit.stdout.strip(), "git_edited": bool(status.stdout.strip())}
-
-
-def system_metrics() -> dict[str, float]:
-    """Load of this machine since the last call, under the names MLflow shows on its System tab"""
-    memory = psutil.virtual_memory()
-    values = {
-        "system/cpu_utilization_percentage": psutil.cpu_percent(),
-        "system/system_memory_usage_megabytes": memory.used / _MEBIBYTE,
-        "system/system_memory_usage_percentage": memory.percent,
-    }
-    return values | _gpu_metrics()
-
-
-def _gpu_metrics() -> dict[str, float]:
-    """Load and memory of every GPU that measures them; empty without NVIDIA's driver"""
-    if not shutil.which("nvidia-smi"):
-        return {}
-    query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=10)
-    values = {}
-    for index, line in enumerate(answer.stdout.splitlines()):
-        for name, cell in zip(("utilization_percentage", "memory_usage_megabytes"), line.split(","), strict=False):
-            if cell.strip().isdigit():  # "[N/A]" where a card does not measure it
-                values[f"system/gpu_{index}_{name}"] = float(cell)
-    return values

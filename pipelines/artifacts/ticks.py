@@ -1,0 +1,41 @@
+"""The ticks of a run, as rows: runs/<fingerprint>/ticks.jsonl while it trains, reports/ticks.csv afterwards."""
+
+import csv
+import json
+from pathlib import Path
+
+from stylegan.files import replacing
+
+Row = dict[str, float]
+
+LOG = "ticks.jsonl"
+CONTRIBUTION = "contribution/b"  # columns of the training log, followed by the resolution
+MONITOR = "monitor/"  # columns that only snapshots have
+
+
+def read(folder: Path) -> list[Row]:
+    """Ticks of a run so far, oldest first"""
+    path = folder / LOG
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def write_csv(rows: list[Row], path: Path) -> None:
+    """Write the log as a table; a statistic that a tick lacks leaves its cell empty."""
+    first = ["nimg", "kimg", "sec", "sec_per_kimg", "memory_gb"]
+    found = {name for row in rows for name in row if not name.startswith("system/")}  # which is for the tracker
+    names = [*first, *sorted(found - set(first))]
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Rows of the training log, one a tick; a cell that holds no number is left out of its row.
+
+    Raises FileNotFoundError with the stage that writes it.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no training log there. Run `dvc repro train`, which writes it.")
+    with path.open(newline="") as file:
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]

@@ -1,0 +1,85 @@
+"""Connecting to Ray: a cluster, or this machine. Ray Train is told here how it watches workers."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from pipelines.cluster import store, versions
+from pipelines.cluster.versions import ClusterError
+from pipelines.params import ClusterConfig
+
+REACH_SEC = 10.0
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the time that one report takes; 2 s unless told otherwise
+    "RAY_AIR_NEW_OUTPUT": "0",  # the other output draws boxes at any verbosity
+}
+
+
+@contextmanager
+def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[None]:
+    """Make Ray available: join a cluster, or start Ray on this machine and stop it at the end.
+
+    cluster.address names the cluster; when that is null, the environment's RAY_ADDRESS; when both are missing, Ray is
+    started here. Inside another `connect` it does nothing, so everything in a process shares one cluster.
+    Raises ClusterError when no cluster answers at the address, or, with refuse_others, its nodes run other versions or
+    other code.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    for name, value in (_ENVIRONMENT | _watch(cluster, address)).items():
+        os.environ.setdefault(name, value)
+    # A machine with fewer cores than asked for runs the same computation, only slower.
+    cores = max(os.cpu_count() or 1, cluster.max_workers * cluster.cpus_per_worker)
+    num_cpus = cores if address == "local" else None
+    # Workers of a Ray that starts here inherit the environment; elsewhere they know no credentials but these.
+    abroad = address != "local" and cluster.storage_path is not None
+    runtime_env = {"env_vars": store.credentials()} if abroad else None
+    reach(address)
+    try:
+        ray.init(
+            address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
+            runtime_env=runtime_env,
+        )  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
+        raise refused(address, error) from error
+    try:
+        if address != "local" and refuse_others:
+            versions.check()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:
+    """How Ray Train watches the workers: one that answers no more is dead, and nodes of a cluster may be called back"""
+    return {
+        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(cluster.collective_timeout_sec),
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0" if address == "local" else "1",
+        "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # 5 unless told otherwise, of the 30 that some clouds leave
+    }
+
+
+def reach(address: str) -> None:
+    """Try host:port for some seconds; ray.init would try for ever. Raises ClusterError when nothing listens there."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_SEC).close()
+    except (OSError, ValueError) as error:
+        raise refused(address, error) from error
+
+
+def refused(address: str, error: Exception) -> ClusterError:
+    """Why a cluster could not be joined, and where its address came from"""
+    reason = str(error).strip().splitlines()[0].rstrip(".")
+    return ClusterError(
+        f"{address}: cannot join that Ray cluster: {reason}. The address is cluster.address of params.yaml, or else "
+        "RAY_ADDRESS: host:port, or auto on a machine of the cluster. Without both, Ray starts on this machine."
+    )

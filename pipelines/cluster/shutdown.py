@@ -1,0 +1,98 @@
+"""Ends what trains in this repository, and what Ray left of killed drivers; touches nothing else.
+
+    python -m pipelines.stop [--list] [--grace SEC]
+
+A run that is stopped loses the ticks since its last checkpoint; the command that started it resumes it.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import psutil
+
+from pipelines.cluster.processes import orphans, run_folders, trainer_of
+from pipelines.params import ROOT
+
+GRACE_SEC = 30.0  # Ray needs about 4 to end its workers
+NODE_GOES_SEC = 1.0  # until the node of a killed driver is gone, and what outlives it shows
+
+
+def stop(root: Path, grace_sec: float, say: Callable[[str], None]) -> None:
+    """SIGTERM, and SIGKILL for what is still there after grace_sec: first trainers, then orphans."""
+    found = False
+    for folder in run_folders(root / "runs"):
+        trainer = trainer_of(folder)
+        if trainer is not None:
+            found = True
+            say(f"{folder.relative_to(root)}: {_ended(trainer, grace_sec)}. The same command resumes the run.")
+    if found:
+        time.sleep(NODE_GOES_SEC)
+    for session in orphans(root):
+        found = True
+        count, killed = len(session.processes), end(session.processes, grace_sec)
+        how = f", {killed} of them by SIGKILL" if killed else ""
+        say(f"{session.name}: driver {session.driver_pid} is gone; ended {count} process(es) that it left{how}.")
+    if not found:
+        say(f"Nothing trains in {root / 'runs'}, and Ray left no process of a killed driver.")
+
+
+def show(root: Path, say: Callable[[str], None]) -> None:
+    """What `stop` would end"""
+    trainers = {folder: trainer_of(folder) for folder in run_folders(root / "runs")}
+    lines = [
+        f"{folder.relative_to(root)}: process {process.pid} is training"
+        for folder, process in trainers.items()
+        if process is not None
+    ]
+    lines += [
+        f"{session.name}: driver {session.driver_pid} is gone and left {len(session.processes)} process(es)"
+        for session in orphans(root)
+    ]
+    for line in lines or [f"Nothing trains in {root / 'runs'}, and Ray left no process of a killed driver."]:
+        say(line)
+
+
+def _ended(process: psutil.Process, grace_sec: float) -> str:
+    start = time.monotonic()
+    if end([process], grace_sec):
+        return f"process {process.pid} did not end within {grace_sec:g} s and was killed"
+    return f"process {process.pid} ended after {time.monotonic() - start:.1f} s"
+
+
+def end(processes: Iterable[psutil.Process], grace_sec: float) -> int:
+    """Ask all to end, kill who has not after grace_sec, and return how many that were.
+
+    psutil compares the start time first, so that a number that was used again is left alone.
+    """
+    asked = list(processes)
+    _each(asked, psutil.Process.terminate)
+    _, stubborn = psutil.wait_procs(asked, timeout=grace_sec)
+    _each(stubborn, psutil.Process.kill)
+    psutil.wait_procs(stubborn, timeout=grace_sec)
+    return len(stubborn)
+
+
+def _each(processes: list[psutil.Process], action: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
+        try:
+            action(process)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line"""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.stop", description=__doc__.split("\n")[0])
+    parser.add_argument("--list", action="store_true", help="show what would be ended, and end nothing")
+    parser.add_argument("--grace", type=float, default=GRACE_SEC, metavar="SEC", help="until SIGKILL [%(default)s]")
+    options = parser.parse_args(arguments)
+    if options.list:
+        show(ROOT, print)
+    else:
+        stop(ROOT, options.grace, print)
+
+
+if __name__ == "__main__":
+    main()
