@@ -78,9 +78,9 @@ def test_several_tiles_of_upsampled_channels_last_images(
 ) -> None:
     monkeypatch.setattr(launch, "TILE", 32)
     monkeypatch.setattr(launch, "MAX_CHANNELS", 8)
-    x = randn(1, 5, 4, 3, device=kernel_device).contiguous(memory_format=torch.channels_last)
+    x = randn(1, 5, 3, 2, device=kernel_device).contiguous(memory_format=torch.channels_last)
     f = UNEVEN.to(kernel_device)
-    assert_equal_to_stock(lambda x: upfirdn2d(x, f, up=2, padding=(3, 2, 1, 2)), x, runs="upfirdn2d")
+    assert_equal_to_stock(lambda x: upfirdn2d(x, f, up=(1, 2), padding=(3, 2, 1, 2)), x, runs="upfirdn2d")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -91,8 +91,8 @@ def test_no_images(layout: torch.memory_format, kernel_device: torch.device) -> 
 
 def test_images_and_gradients_that_are_not_dense(kernel_device: torch.device) -> None:
     f = ROW.to(kernel_device)
-    whole = randn(2, 3, 4, 6, device=kernel_device)
-    inputs = (whole[:, 1:, ::2, 1::2], whole[0].expand(2, 3, 4, 6), whole.transpose(2, 3), whole.transpose(1, 3))
+    whole = randn(2, 2, 4, 6, device=kernel_device)
+    inputs = (whole[:, 1:, ::2, 1::2], whole[0].expand(2, 2, 4, 6), whole.transpose(2, 3), whole.transpose(1, 3))
     for x in inputs:
         assert_equal_to_stock(lambda x: upfirdn2d(x, f, padding=(2, 2, 0, 0)), x, runs="upfirdn2d")
     # Gradients of sums, of slices and of transposes are expanded, or have holes.
@@ -117,14 +117,20 @@ def test_sums_are_made_in_float32(kernel_device: torch.device) -> None:
     assert upfirdn2d(x, f, flip_filter=True).item() == x[0, 0, 0, 0].item()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("dtype", "layout"),
+    [
+        (torch.float32, torch.channels_last),
+        (torch.float32, torch.contiguous_format),
+        (torch.float16, torch.channels_last),
+    ],
+)
 def test_upsampling_onto_another_image(
     dtype: torch.dtype, layout: torch.memory_format, kernel_device: torch.device
 ) -> None:
-    """In the layout and the type of the smaller one, whatever those of the other."""
+    """In the layout and type of the smaller one, whatever those of the other."""
     f = FILTER.to(kernel_device)
-    x, other = (randn(2, 3, n, n, device=kernel_device) for n in (2, 4))
+    x, other = (randn(1, 2, n, n, device=kernel_device) for n in (2, 4))
     x = x.contiguous(memory_format=layout).to(dtype)
     tolerance = HALF.get(dtype, 3e-6)  # as FP32 of tests/kernels.py
     assert_equal_to_stock(lambda x, y: upsample2d_add(x, f, y), x, other, tolerance=tolerance, runs="upfirdn2d")
@@ -173,10 +179,10 @@ def test_factors_up_and_down_on_one_axis_are_left_to_stock_torch(kernel_device: 
 
 def test_a_third_derivative_is_that_of_stock_torch(kernel_device: torch.device) -> None:
     """Linear operations differentiate any number of times."""
-    f, x = FILTER.to(kernel_device), randn(1, 1, 3, 3, device=kernel_device)
+    f, x = ROW.to(kernel_device), randn(1, 1, 3, 3, device=kernel_device)
 
     def third(x: Tensor) -> Tensor:
-        out = upfirdn2d(x, f, padding=2).pow(4)
+        out = upfirdn2d(x, f, padding=(2, 2, 0, 0)).pow(4)
         (first,) = torch.autograd.grad(out.sum(), x, create_graph=True)
         return first
 
@@ -184,6 +190,6 @@ def test_a_third_derivative_is_that_of_stock_torch(kernel_device: torch.device) 
 
 
 def test_two_runs_give_equal_bits(kernel_device: torch.device) -> None:
-    f, x = FILTER.to(kernel_device), randn(1, 3, 5, 5, device=kernel_device)
-    runs = [derivatives(lambda x: upfirdn2d(x, f, padding=2), [x]) for _ in range(2)]
+    f, x = ROW.to(kernel_device), randn(1, 2, 5, 5, device=kernel_device)
+    runs = [derivatives(lambda x: upfirdn2d(x, f, padding=(2, 2, 0, 0)), [x]) for _ in range(2)]
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
