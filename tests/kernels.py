@@ -12,7 +12,7 @@ from stylegan.ops import kernels
 # Relative to the largest value, or absolute where that is below 1.
 # float32 rounds at 6e-8. Both sides add the same products, up to some hundred of them, in another order.
 FP32 = 3e-6
-# Half precisions round at 5e-4 and 4e-3: the result, each gradient, and what a second derivative is made of.
+# Half precisions round at 5e-4 and 4e-3, interpreted at 8e-3: the result, gradients, and what second ones are made of.
 HALF = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
 

@@ -175,7 +175,7 @@ def demodulate_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of styles and squares"""
     (n, i), o = scaled.shape, len(squares)
-    grad_dcoefs, squares = grad_dcoefs.contiguous(), squares.contiguous()
+    grad_dcoefs, scaled, squares = grad_dcoefs.contiguous(), scaled.contiguous(), squares.contiguous()
     grad_scaled = None if grad_scaled is None else grad_scaled.contiguous()
     grad_styles, grad_squares = torch.empty_like(scaled), torch.empty_like(squares)
     blocks = {"BLOCK_I": SMALL, "BLOCK_O": SMALL}
