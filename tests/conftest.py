@@ -4,12 +4,19 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 from pipelines.params import Params, load
 
 os.environ.pop("RAY_ADDRESS", None)  # no test may run on somebody's cluster
+
+# Triton reads this when it is imported, which torch may do at any time. Without CUDA no kernel runs unless a test asks
+# for it (kernel_device), so processes that inherit it compute as ever; with CUDA kernels are compiled, as for users.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # The same examples on every machine and day, and no failure because a machine is busy.
 settings.register_profile("suite", derandomize=True, deadline=None)
@@ -144,8 +151,6 @@ def tiny_params(make_params: Callable[..., Params]) -> Params:
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Sums of floats depend on the number of threads; exact comparisons need the same one on every machine."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -155,8 +160,6 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Every test draws the same numbers, alone or after others."""
-    import torch
-
     torch.manual_seed(0)
 
 
@@ -176,10 +179,32 @@ def own_backends() -> Iterator[None]:
     matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction = fp16, bf16
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def kernel_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """Where kernels compute in a test, tried or not: interpreted on the CPU, compiled on CUDA."""
+    from stylegan.ops.kernels import choice
+
+    interprets, has_cuda = os.environ.get("TRITON_INTERPRET") == "1", torch.cuda.is_available()
+    if request.param == "cuda" and (interprets or not has_cuda):
+        pytest.skip("kernels are interpreted here" if has_cuda else "torch sees no CUDA GPU")
+    if request.param == "cpu" and not interprets:
+        pytest.skip("kernels are compiled for CUDA here; TRITON_INTERPRET=1 interprets them")
+    monkeypatch.setattr(choice, "_trusted", {*choice._trusted, request.param})
+    if request.param == "cuda":
+        yield torch.device("cuda")
+        return
+    from triton.runtime import interpreter
+
+    # Half of the time went into looking for overflows of integers, which images this small cannot bring about.
+    options = interpreter.InterpreterOptions(sanitize_overflow=False)
+    monkeypatch.setattr(interpreter.interpreter_builder, "options", options)
+    with np.errstate(all="ignore"):  # a GPU does not warn of infinities either
+        yield torch.device("cpu")
+
+
 @pytest.fixture(scope="session")
 def write_pictures() -> Callable[..., list[str]]:
     """write_pictures(folder, count, size=20) -> names of colourful PNGs written there, each unlike the others."""
-    import numpy as np
     from PIL import Image
 
     def write(folder: Path, count: int, size: int = 20) -> list[str]:

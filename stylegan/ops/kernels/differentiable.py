@@ -148,6 +148,7 @@ class _DemodulateGradients(torch.autograd.Function):
             for_scaled = more_scaled if for_scaled is None else for_scaled + more_scaled
         if for_t is None:
             return None, None, None, None, None, None
+        grad_scaled = grad_scaled if ctx.needs_input_grad[0] else None  # which there may have been none of
         return grad_scaled, for_t * cubes, for_scaled, grad_squares, 3 * for_t * t / dcoefs, None
 
 

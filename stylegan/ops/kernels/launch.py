@@ -162,7 +162,7 @@ def demodulate(styles: Tensor, squares: Tensor, normalizes: bool) -> tuple[Tenso
     """styles [N, I] times their factors [N], demodulation factors [N, O] for squares [O, I], and the factors"""
     (n, i), o = styles.shape, len(squares)
     styles, squares = styles.contiguous(), squares.contiguous()
-    scaled, dcoefs, factors = torch.empty_like(styles), styles.new_empty(n, o), styles.new_empty(n)
+    scaled, dcoefs, factors = styles.new_empty(n, i), styles.new_empty(n, o), styles.new_empty(n)
     if n:
         weights.demodulate_kernel[n, triton.cdiv(o, SMALL)](
             styles, squares, scaled, dcoefs, factors, i, o, NORMALIZES=normalizes, BLOCK_I=SMALL, BLOCK_O=SMALL
@@ -175,9 +175,9 @@ def demodulate_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of styles and squares"""
     (n, i), o = scaled.shape, len(squares)
-    grad_dcoefs, squares = grad_dcoefs.contiguous(), squares.contiguous()
+    grad_dcoefs, scaled, squares = grad_dcoefs.contiguous(), scaled.contiguous(), squares.contiguous()
     grad_scaled = None if grad_scaled is None else grad_scaled.contiguous()
-    grad_styles, grad_squares = torch.empty_like(scaled), torch.empty_like(squares)
+    grad_styles, grad_squares = scaled.new_empty(n, i), squares.new_empty(o, i)
     blocks = {"BLOCK_I": SMALL, "BLOCK_O": SMALL}
     if n:
         weights.demodulate_backward_styles_kernel[n, triton.cdiv(i, SMALL)](

@@ -24,6 +24,11 @@ def empty_like(x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
     return torch.empty(shape or x.shape, dtype=x.dtype, device=x.device, memory_format=layout_of(x))
 
 
+def _dense(x: Tensor) -> Tensor:
+    """Uninitialised, contiguous whatever x is"""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
 def _register(schema: str, launcher: str, fake: Callable[..., Any]) -> None:
     """Define an operation that the named function of launch.py computes, on CUDA, or on the CPU by interpretation."""
 
@@ -90,7 +95,7 @@ def _fake_prepare_weight(
 def _fake_double_backward(
     grad_grad_x: Tensor | None, grad_sum: Tensor, grad: Tensor, kept: Tensor, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_like(kept), empty_like(kept), torch.empty_like(grad_sum)
+    return empty_like(kept), empty_like(kept), _dense(grad_sum)
 
 
 _register(
@@ -125,18 +130,18 @@ _register(
 _register(
     "prepare_weight_backward(Tensor? grad, Tensor? grad_squares, Tensor weight, Tensor factor) -> Tensor",
     "prepare_weight_backward",
-    lambda grad, grad_squares, weight, factor: torch.empty_like(weight),
+    lambda grad, grad_squares, weight, factor: _dense(weight),
 )
 _register(
     "demodulate(Tensor styles, Tensor squares, bool normalizes) -> (Tensor, Tensor, Tensor)",
     "demodulate",
     lambda styles, squares, _: (
-        torch.empty_like(styles), styles.new_empty(len(styles), len(squares)), styles.new_empty(len(styles))
+        _dense(styles), styles.new_empty(len(styles), len(squares)), styles.new_empty(len(styles))
     ),
 )  # fmt: skip
 _register(
     "demodulate_backward(Tensor? grad_scaled, Tensor grad_dcoefs, Tensor scaled, Tensor squares, Tensor dcoefs, "
     "Tensor factors) -> (Tensor, Tensor)",
     "demodulate_backward",
-    lambda _grad, _of_dcoefs, scaled, squares, *_: (torch.empty_like(scaled), torch.empty_like(squares)),
+    lambda _grad, _of_dcoefs, scaled, squares, *_: (_dense(scaled), _dense(squares)),
 )
