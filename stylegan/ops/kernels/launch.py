@@ -14,6 +14,7 @@ from stylegan.ops.kernels.library import empty_like, empty_sums, empty_weight, l
 
 TILE = 2048  # elements that a program holds at once: 16 for each thread of 4 warps
 TILE_OF_SUMS = 1024  # where sums of each element are held beside it
+MAX_HELD = 4096  # sums, and taps of a row, that upfirdn2d holds: 32 for each thread
 MAX_CHANNELS = 128  # of a tile; 256 bytes in half precision, two whole cache lines
 SMALL = 64  # rows and columns of a tile of small matrices
 PROGRAMS = 2048  # that long work is spread over, some for each multiprocessor
@@ -35,14 +36,15 @@ def upfirdn2d(
     other = None if other is None else other.to(x.dtype).contiguous(memory_format=layout)
     if out.numel() == 0:
         return out
-    tile = _tile_of_rows(out, up[1])
+    held = max(triton.cdiv(f.shape[0], up[1] * down[1]), triton.cdiv(f.shape[1], up[0]))
+    tile = _tile_of_rows(out, up[1], held)
     tiles_y, tiles_x, tiles_c = _tiles((triton.cdiv(size[0], up[1]), size[1], c), tile)
     resampling.upfirdn2d_kernel[_grid(x, out, n * up[1] * tiles_y * tiles_x * tiles_c)](
         x, f.float().contiguous(), out, other, _float(scale), _float(noise), _float(strength), _float(bias),
-        c, h, w, *size, tiles_y, tiles_x, tiles_c, _noise_stride(noise), *_strides(x), *_strides(out),
+        c, h, w, *size, tile[0], tiles_y, tiles_x, tiles_c, _noise_stride(noise), *_strides(x), *_strides(out),
         padding[2], padding[0], float(fir_gain), float(gain), float(clamp or 0),
         UP_Y=up[1], UP_X=up[0], DOWN_Y=down[1], DOWN_X=down[0], TAPS_Y=f.shape[0], TAPS_X=f.shape[1], FLIP=flip,
-        SLOPE=slope, CLAMPS=clamp is not None, READ=down[1], ROWS=tile[0], BLOCK_X=tile[1], BLOCK_C=tile[2],
+        SLOPE=slope, CLAMPS=clamp is not None, READ=down[1], BLOCK_X=tile[1], BLOCK_C=tile[2],
     )  # fmt: skip
     return out
 
@@ -83,9 +85,9 @@ def scale_bias_act_backward(
     partial = torch.zeros(len(sums), n, parts, c, dtype=torch.float32, device=kept.device)
     pointwise.scale_bias_act_backward_kernel[_grid(kept, kept, n * parts * tiles_c)](
         grad, kept, grad_x, partial, _float(scale), _float(noise), _float(strength), _float(bias), c, pixels,
-        parts, tiles_c, _noise_stride(noise), *strides, n * parts * c, float(gain), float(clamp or 0),
+        each, parts, tiles_c, _noise_stride(noise), *strides, n * parts * c, float(gain), float(clamp or 0),
         IS_INPUT=is_input, SUMS_SCALE=wants[0], SUMS_BIAS=wants[1], SUMS_NOISE=wants[2], SLOPE=slope,
-        CLAMPS=clamp is not None, TILES=each, BLOCK_P=tile[0], BLOCK_C=tile[1],
+        CLAMPS=clamp is not None, BLOCK_P=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
     if len(sums):
         torch.sum(partial, dim=2, out=sums)
@@ -112,9 +114,9 @@ def scale_bias_act_double_backward(
     sums = kept.new_empty(n, parts, c, dtype=torch.float32)
     pointwise.scale_bias_act_double_backward_kernel[_grid(kept, kept, n * parts * tiles_c)](
         grad_grad_x, grad_sum.float().contiguous(), grad, kept, grad_grad, grad_kept, sums, _float(scale),
-        _float(noise), _float(strength), _float(bias), c, pixels, parts, tiles_c, _noise_stride(noise), *strides,
+        _float(noise), _float(strength), _float(bias), c, pixels, each, parts, tiles_c, _noise_stride(noise), *strides,
         float(gain), float(clamp or 0), IS_INPUT=is_input, SLOPE=slope, CLAMPS=clamp is not None,
-        TILES=each, BLOCK_P=tile[0], BLOCK_C=tile[1],
+        BLOCK_P=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
     return grad_grad, grad_kept, sums.sum(dim=1)
 
@@ -218,14 +220,16 @@ def _tile(channels: int, pixels: int, channel_stride: int, size: int) -> tuple[i
     return min(size, triton.next_power_of_2(pixels)), 1
 
 
-def _tile_of_rows(out: Tensor, up: int) -> tuple[int, int, int]:
+def _tile_of_rows(out: Tensor, up: int, held: int) -> tuple[int, int, int]:
     """Rows, which one program makes one after the other, columns and channels of a tile of upfirdn2d
 
-    More rows read fewer pixels twice, and fewer keep all multiprocessors at work.
+    More rows read fewer pixels twice, and fewer keep all multiprocessors at work. held: numbers that
+    a thread holds for each of its pixels.
     """
     n, c, h, w = out.shape
     block_c = 1 if layout_of(out) == torch.contiguous_format else min(triton.next_power_of_2(c), MAX_CHANNELS // 2)
-    block_x = min(triton.next_power_of_2(w), TILE_OF_SUMS // block_c)
+    size = max(min(TILE_OF_SUMS, MAX_HELD // triton.next_power_of_2(held)), block_c)
+    block_x = min(triton.next_power_of_2(w), size // block_c)
     programs_of_row = n * triton.cdiv(w, block_x) * triton.cdiv(c, block_c)
     rows = triton.next_power_of_2(max(h * programs_of_row // PROGRAMS, 1))
     return min(max(rows, MIN_ROWS), MAX_ROWS, triton.next_power_of_2(triton.cdiv(h, up))), block_x, block_c

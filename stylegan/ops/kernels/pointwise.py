@@ -76,7 +76,7 @@ def before_scale(kept, noise, shift, gain, IS_INPUT: tl.constexpr, SLOPE: tl.con
     return value
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "tiles_c"])
 def scale_bias_act_kernel(
     x, out, scale, noise, strength, bias, num_channels, num_pixels, tiles, tiles_c, noise_stride, x_n, x_c, x_p,
     gain, clamp, SLOPE: tl.constexpr, CLAMPS: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
@@ -94,12 +94,12 @@ def scale_bias_act_kernel(
     tl.store(out + offset, value.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "parts", "tiles_c", "sum_size"])
 def scale_bias_act_backward_kernel(
-    grad, kept, grad_x, sums, scale, noise, strength, bias, num_channels, num_pixels, parts, tiles_c, noise_stride,
+    grad, kept, grad_x, sums, scale, noise, strength, bias, num_channels, num_pixels, tiles, parts, tiles_c, noise_stride,
     x_n, x_c, x_p, sum_size, gain, clamp,
     IS_INPUT: tl.constexpr, SUMS_SCALE: tl.constexpr, SUMS_BIAS: tl.constexpr, SUMS_NOISE: tl.constexpr,
-    SLOPE: tl.constexpr, CLAMPS: tl.constexpr, TILES: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+    SLOPE: tl.constexpr, CLAMPS: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """grad_x, and sums over pixels [3, N, parts, C] of the gradients of scale, bias and noise strength
 
@@ -112,8 +112,8 @@ def scale_bias_act_backward_kernel(
     of_scale = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
     of_bias = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
     of_noise = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
-    for tile in range(TILES):
-        p = (part * TILES + tile) * BLOCK_P + tl.arange(0, BLOCK_P)
+    for tile in range(tiles):
+        p = (part * tiles + tile) * BLOCK_P + tl.arange(0, BLOCK_P)
         mask = (p < num_pixels)[:, None] & is_channel[None, :]
         offset = n * x_n + ((p * x_p)[:, None] + (c * x_c)[None, :])
         value = tl.load(kept + offset, mask=mask, other=0.0).to(tl.float32)
@@ -141,12 +141,12 @@ def scale_bias_act_backward_kernel(
         tl.store(at + 2 * sum_size, tl.sum(of_noise, axis=0), mask=is_channel)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "parts", "tiles_c"])
 def scale_bias_act_double_backward_kernel(
     grad_grad_x, grad_sum, grad, kept, grad_grad, grad_kept, sums, scale, noise, strength, bias,
-    num_channels, num_pixels, parts, tiles_c, noise_stride, x_n, x_c, x_p, gain, clamp,
+    num_channels, num_pixels, tiles, parts, tiles_c, noise_stride, x_n, x_c, x_p, gain, clamp,
     IS_INPUT: tl.constexpr, SLOPE: tl.constexpr, CLAMPS: tl.constexpr,
-    TILES: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+    BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """From the gradients of grad_x and of sum_p(grad slope x) [N, C], those of grad, of what was kept, and of scale"""
     c, part, n = tile_of(parts, tiles_c, BLOCK_C)
@@ -157,8 +157,8 @@ def scale_bias_act_double_backward_kernel(
     if not IS_INPUT:
         weight /= factor
     of_scale = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
-    for tile in range(TILES):
-        p = (part * TILES + tile) * BLOCK_P + tl.arange(0, BLOCK_P)
+    for tile in range(tiles):
+        p = (part * tiles + tile) * BLOCK_P + tl.arange(0, BLOCK_P)
         mask = (p < num_pixels)[:, None] & is_channel[None, :]
         offset = n * x_n + ((p * x_p)[:, None] + (c * x_c)[None, :])
         value = tl.load(kept + offset, mask=mask, other=0.0).to(tl.float32)

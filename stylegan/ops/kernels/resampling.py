@@ -11,20 +11,25 @@ from stylegan.ops.kernels.pointwise import activate, load_channels, load_noise, 
 FAR = tl.constexpr(2**20)  # pixels, more than any padding
 
 
-@triton.jit
+# Compiled for strides and channels that vectors of 16 fit, or do not, and not for each size and padding.
+@triton.jit(
+    do_not_specialize=[
+        "in_h", "in_w", "out_h", "out_w", "rows", "tiles_y", "tiles_x", "tiles_c", "noise_stride", "pad_y", "pad_x"
+    ]
+)  # fmt: skip
 def upfirdn2d_kernel(
     x, f, out, other, scale, noise, strength, bias,  # pointers; the last five may be None
-    num_channels, in_h, in_w, out_h, out_w, tiles_y, tiles_x, tiles_c, noise_stride,
+    num_channels, in_h, in_w, out_h, out_w, rows, tiles_y, tiles_x, tiles_c, noise_stride,
     x_n, x_c, x_y, x_x, out_n, out_c, out_y, out_x,  # strides
     pad_y, pad_x, gain, act_gain, clamp,
     UP_Y: tl.constexpr, UP_X: tl.constexpr, DOWN_Y: tl.constexpr, DOWN_X: tl.constexpr,
     TAPS_Y: tl.constexpr, TAPS_X: tl.constexpr, FLIP: tl.constexpr, SLOPE: tl.constexpr, CLAMPS: tl.constexpr,
-    READ: tl.constexpr, ROWS: tl.constexpr, BLOCK_X: tl.constexpr, BLOCK_C: tl.constexpr,
+    READ: tl.constexpr, BLOCK_X: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """out = gain * FIR(x) + other, then what follows a convolution, where there is any of it
 
-    A program makes ROWS rows, UP_Y apart, of an output phase: all of them meet the same taps, TAPS_Y / UP_Y each. It
-    reads READ rows of x at a time, which add to as many outputs as taps / READ, so that each is loaded once.
+    A program makes `rows` rows, UP_Y apart, which all meet the same taps, TAPS_Y / UP_Y of them. It reads READ rows of
+    x at a time, which add to the sums of as many results as taps / READ, so that each is loaded once.
     """
     TAPS_OF_ROW: tl.constexpr = (TAPS_Y + UP_Y - 1) // UP_Y
     TAPS_OF_COLUMN: tl.constexpr = (TAPS_X + UP_X - 1) // UP_X
@@ -32,7 +37,7 @@ def upfirdn2d_kernel(
     c, tile, n = tile_of(UP_Y * tiles_y * tiles_x, tiles_c, BLOCK_C)
     phase = tile % UP_Y
     o_x = (tile // UP_Y % tiles_x) * BLOCK_X + tl.arange(0, BLOCK_X)
-    first_row = tile // UP_Y // tiles_x * ROWS
+    first_row = tile // UP_Y // tiles_x * rows
     # First tap that meets a pixel and not an inserted zero, and that pixel. FAR keeps % and // on positive numbers.
     tap_y = (pad_y - phase + FAR * UP_Y) % UP_Y
     tap_x = (pad_x - o_x + FAR * UP_X) % UP_X if UP_X > 1 else 0
@@ -52,7 +57,7 @@ def upfirdn2d_kernel(
     sums = ()
     for _ in tl.static_range(GROUPS):
         sums = sums + (tl.zeros((BLOCK_X, BLOCK_C), tl.float32),)
-    for step in range(ROWS + GROUPS - 1):
+    for step in range(rows + GROUPS - 1):
         for i in tl.static_range(READ):
             row = y + step * DOWN_Y + i
             pixels = x + row * x_y + at_x
