@@ -3,7 +3,6 @@
 N batch, C channels, H W image.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -14,9 +13,13 @@ from stylegan.ops.kernels import pointwise, resampling, weights
 from stylegan.ops.kernels.library import empty_like, empty_sums, empty_weight, layout_of, upfirdn2d_size
 
 TILE = 2048  # elements that a program holds at once: 16 for each thread of 4 warps
+TILE_OF_SUMS = 1024  # where sums of each element are held beside it
+MAX_HELD = 4096  # sums, and taps of a row, that upfirdn2d holds: 32 for each thread
 MAX_CHANNELS = 128  # of a tile; 256 bytes in half precision, two whole cache lines
 SMALL = 64  # rows and columns of a tile of small matrices
-PROGRAMS = 2048  # that sums are spread over, some for each multiprocessor
+PROGRAMS = 2048  # that long work is spread over, some for each multiprocessor
+MAX_TILES = 64  # that one program adds up
+MIN_ROWS, MAX_ROWS = 8, 32  # that one program filters
 
 
 def upfirdn2d(
@@ -31,19 +34,17 @@ def upfirdn2d(
     size = upfirdn2d_size((h, w), f.shape, up, down, padding)
     out = empty_like(x, (n, c, *size))
     other = None if other is None else other.to(x.dtype).contiguous(memory_format=layout)
-    block_y, block_x, block_c = _tile_of_pixels(c, layout)
-    tiles_y, tiles_x = triton.cdiv(-(-size[0] // up[1]), block_y), triton.cdiv(-(-size[1] // up[0]), block_x)
     if out.numel() == 0:
         return out
-    grid = (up[0] * up[1] * tiles_y * tiles_x, triton.cdiv(c, block_c), n)
-    resampling.upfirdn2d_kernel[grid](
+    held = max(triton.cdiv(f.shape[0], up[1] * down[1]), triton.cdiv(f.shape[1], up[0]))
+    tile = _tile_of_rows(out, up[1], held)
+    tiles_y, tiles_x, tiles_c = _tiles((triton.cdiv(size[0], up[1]), size[1], c), tile)
+    resampling.upfirdn2d_kernel[_grid(x, out, n * up[1] * tiles_y * tiles_x * tiles_c)](
         x, f.float().contiguous(), out, other, _float(scale), _float(noise), _float(strength), _float(bias),
-        c, h, w, *size, tiles_y, tiles_x, _noise_stride(noise), *_strides(x), *_strides(out),
+        c, h, w, *size, tile[0], tiles_y, tiles_x, tiles_c, _noise_stride(noise), *_strides(x), *_strides(out),
         padding[2], padding[0], float(fir_gain), float(gain), float(clamp or 0),
         UP_Y=up[1], UP_X=up[0], DOWN_Y=down[1], DOWN_X=down[0], TAPS_Y=f.shape[0], TAPS_X=f.shape[1], FLIP=flip,
-        HAS_OTHER=other is not None, HAS_SCALE=scale is not None, HAS_NOISE=noise is not None,
-        HAS_BIAS=bias is not None, SLOPE=slope, CLAMPS=clamp is not None,
-        BLOCK_Y=block_y, BLOCK_X=block_x, BLOCK_C=block_c,
+        SLOPE=slope, CLAMPS=clamp is not None, READ=down[1], BLOCK_X=tile[1], BLOCK_C=tile[2],
     )  # fmt: skip
     return out
 
@@ -57,12 +58,13 @@ def scale_bias_act(
     out = empty_like(x)
     if x.numel() == 0:
         return out
-    n, c, pixels, (x_n, x_c, x_p) = _pixels(x)
-    block_p, block_c = _tile(c, pixels, x_c)
-    pointwise.scale_bias_act_kernel[triton.cdiv(pixels, block_p), triton.cdiv(c, block_c), n](
-        x, out, _float(scale), _float(noise), _float(strength), _float(bias), c, pixels, _noise_stride(noise),
-        x_n, x_c, x_p, float(gain), float(clamp or 0), HAS_SCALE=scale is not None, HAS_NOISE=noise is not None,
-        HAS_BIAS=bias is not None, SLOPE=slope, CLAMPS=clamp is not None, BLOCK_P=block_p, BLOCK_C=block_c,
+    n, c, pixels, strides = _pixels(x)
+    tile = _tile(c, pixels, strides[1], TILE)
+    tiles, tiles_c = _tiles((pixels, c), tile)
+    pointwise.scale_bias_act_kernel[_grid(x, out, n * tiles * tiles_c)](
+        x, out, _float(scale), _float(noise), _float(strength), _float(bias), c, pixels, tiles, tiles_c,
+        _noise_stride(noise), *strides, float(gain), float(clamp or 0), SLOPE=slope, CLAMPS=clamp is not None,
+        BLOCK_P=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
     return out
 
@@ -74,24 +76,21 @@ def scale_bias_act_backward(
     """Gradient of x, sums over pixels [3, N, C] of those of scale, bias and strength, and of the last two over all"""
     kept = kept.contiguous(memory_format=layout_of(kept))
     grad = grad.to(kept.dtype).contiguous(memory_format=layout_of(kept))
-    n, c, pixels, (x_n, x_c, x_p) = _pixels(kept)
+    n, c, pixels, strides = _pixels(kept)
     grad_x, (sums, totals) = empty_like(kept), empty_sums(kept, wants)
     if kept.numel() == 0:
         return grad_x, sums.zero_(), totals.zero_()
-    block_p, block_c = _tile(c, pixels, x_c)
-    tiles, parts = _parts(n, c, pixels, block_p, block_c)
+    tile = _tile(c, pixels, strides[1], TILE_OF_SUMS)
+    each, parts, tiles_c = _parts(n, c, pixels, tile)
     partial = torch.zeros(len(sums), n, parts, c, dtype=torch.float32, device=kept.device)
-    pointwise.scale_bias_act_backward_kernel[parts, triton.cdiv(c, block_c), n](
+    pointwise.scale_bias_act_backward_kernel[_grid(kept, kept, n * parts * tiles_c)](
         grad, kept, grad_x, partial, _float(scale), _float(noise), _float(strength), _float(bias), c, pixels,
-        _noise_stride(noise), parts, x_n, x_c, x_p, n * parts * c, float(gain), float(clamp or 0),
-        IS_INPUT=is_input, HAS_SCALE=scale is not None, HAS_NOISE=noise is not None, HAS_BIAS=bias is not None,
-        SUMS_SCALE=wants[0], SUMS_BIAS=wants[1], SUMS_NOISE=wants[2], SLOPE=slope, CLAMPS=clamp is not None,
-        TILES=tiles, BLOCK_P=block_p, BLOCK_C=block_c,
+        each, parts, tiles_c, _noise_stride(noise), *strides, n * parts * c, float(gain), float(clamp or 0),
+        IS_INPUT=is_input, SUMS_SCALE=wants[0], SUMS_BIAS=wants[1], SUMS_NOISE=wants[2], SLOPE=slope,
+        CLAMPS=clamp is not None, BLOCK_P=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
     if len(sums):
         torch.sum(partial, dim=2, out=sums)
-    if wants[0] and not is_input and scale is not None:
-        sums[0] /= scale  # the kernel adds up gradients of x * scale times x * scale
     if len(totals):
         torch.sum(sums[1:], dim=1, out=totals)
     return grad_x, sums, totals
@@ -106,19 +105,18 @@ def scale_bias_act_double_backward(
     grad = grad.to(kept.dtype).contiguous(memory_format=layout_of(kept))
     if grad_grad_x is not None:
         grad_grad_x = grad_grad_x.to(kept.dtype).contiguous(memory_format=layout_of(kept))
-    n, c, pixels, (x_n, x_c, x_p) = _pixels(kept)
+    n, c, pixels, strides = _pixels(kept)
     grad_grad, grad_kept = empty_like(kept), empty_like(kept)
     if kept.numel() == 0:
         return grad_grad, grad_kept, torch.zeros_like(grad_sum)
-    block_p, block_c = _tile(c, pixels, x_c)
-    tiles, parts = _parts(n, c, pixels, block_p, block_c)
+    tile = _tile(c, pixels, strides[1], TILE_OF_SUMS)
+    each, parts, tiles_c = _parts(n, c, pixels, tile)
     sums = kept.new_empty(n, parts, c, dtype=torch.float32)
-    pointwise.scale_bias_act_double_backward_kernel[parts, triton.cdiv(c, block_c), n](
+    pointwise.scale_bias_act_double_backward_kernel[_grid(kept, kept, n * parts * tiles_c)](
         grad_grad_x, grad_sum.float().contiguous(), grad, kept, grad_grad, grad_kept, sums, _float(scale),
-        _float(noise), _float(strength), _float(bias), c, pixels, _noise_stride(noise), parts, x_n, x_c, x_p,
-        float(gain), float(clamp or 0), IS_INPUT=is_input, HAS_GRAD_X=grad_grad_x is not None,
-        HAS_NOISE=noise is not None, HAS_BIAS=bias is not None, SLOPE=slope, CLAMPS=clamp is not None,
-        TILES=tiles, BLOCK_P=block_p, BLOCK_C=block_c,
+        _float(noise), _float(strength), _float(bias), c, pixels, each, parts, tiles_c, _noise_stride(noise), *strides,
+        float(gain), float(clamp or 0), IS_INPUT=is_input, SLOPE=slope, CLAMPS=clamp is not None,
+        BLOCK_P=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
     return grad_grad, grad_kept, sums.sum(dim=1)
 
@@ -214,27 +212,48 @@ def _pixels(x: Tensor) -> tuple[int, int, int, tuple[int, int, int]]:
     return n, c, h * w, (x_n, x_c, x_x)
 
 
-def _tile(channels: int, pixels: int, channel_stride: int) -> tuple[int, int]:
+def _tile(channels: int, pixels: int, channel_stride: int, size: int) -> tuple[int, int]:
     """Pixels and channels of a tile: along memory as far as it goes"""
     if channel_stride == 1:
         block_c = min(triton.next_power_of_2(channels), MAX_CHANNELS)
-        return min(TILE // block_c, triton.next_power_of_2(pixels)), block_c
-    return min(TILE, triton.next_power_of_2(pixels)), 1
+        return min(size // block_c, triton.next_power_of_2(pixels)), block_c
+    return min(size, triton.next_power_of_2(pixels)), 1
 
 
-def _tile_of_pixels(channels: int, layout: torch.memory_format) -> tuple[int, int, int]:
-    """Rows, columns and channels of a tile of upfirdn2d"""
-    if layout == torch.contiguous_format:
-        return 16, 64, 1
-    block_c = min(triton.next_power_of_2(channels), MAX_CHANNELS // 2)
-    pixels = TILE // block_c
-    block_y = 2 ** (int(math.log2(pixels)) // 2)
-    return block_y, pixels // block_y, block_c
+def _tile_of_rows(out: Tensor, up: int, held: int) -> tuple[int, int, int]:
+    """Rows, which one program makes one after the other, columns and channels of a tile of upfirdn2d
+
+    More rows read fewer pixels twice, and fewer keep all multiprocessors at work. held: numbers that
+    a thread holds for each of its pixels.
+    """
+    n, c, h, w = out.shape
+    block_c = 1 if layout_of(out) == torch.contiguous_format else min(triton.next_power_of_2(c), MAX_CHANNELS // 2)
+    size = max(min(TILE_OF_SUMS, MAX_HELD // triton.next_power_of_2(held)), block_c)
+    block_x = min(triton.next_power_of_2(w), size // block_c)
+    programs_of_row = n * triton.cdiv(w, block_x) * triton.cdiv(c, block_c)
+    rows = triton.next_power_of_2(max(h * programs_of_row // PROGRAMS, 1))
+    return min(max(rows, MIN_ROWS), MAX_ROWS, triton.next_power_of_2(triton.cdiv(h, up))), block_x, block_c
 
 
-def _parts(n: int, channels: int, pixels: int, block_p: int, block_c: int) -> tuple[int, int]:
-    """Tiles that one program adds up, and programs over the pixels of an image"""
-    tiles = triton.cdiv(pixels, block_p)
-    programs = tiles * n * triton.cdiv(channels, block_c)
-    each = min(triton.next_power_of_2(max(programs // PROGRAMS, 1)), 64, triton.next_power_of_2(tiles))
-    return each, triton.cdiv(tiles, each)
+def _tiles(size: Sequence[int], tile: Sequence[int]) -> list[int]:
+    """Along each dimension"""
+    return [triton.cdiv(elements, block) for elements, block in zip(size, tile, strict=True)]
+
+
+def _parts(n: int, channels: int, pixels: int, tile: tuple[int, int]) -> tuple[int, int, int]:
+    """Tiles that one program adds up, programs over the pixels of an image, and over its channels"""
+    tiles, tiles_c = _tiles((pixels, channels), tile)
+    each = triton.next_power_of_2(max(tiles * n * tiles_c // PROGRAMS, 1))
+    each = min(each, MAX_TILES, triton.next_power_of_2(tiles))
+    return each, triton.cdiv(tiles, each), tiles_c
+
+
+def _grid(x: Tensor, out: Tensor, programs: int) -> tuple[int]:
+    """Raises ValueError where an image, or the programs of a launch, need more than 32 bits to count."""
+    elements = max(x[0].numel(), out[0].numel())
+    if max(elements, programs) >= 2**31:
+        raise ValueError(
+            f"tensor of shape {list(x.shape)}: {elements:,} elements an image in {programs:,} programs; kernels take "
+            "fewer than 2,147,483,648 of both. Use smaller images or batches, or train.kernels: stock."
+        )
+    return (programs,)
