@@ -17,8 +17,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from pipelines.inputs import open_training_set
 from pipelines.params import ROOT, Params, load
+from pipelines.train.identity import open_training_set
 from stylegan.distributed import rank
 from stylegan.state import TrainState
 from stylegan.train import train

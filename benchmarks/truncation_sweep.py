@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from pipelines.evaluate_worker import make_evaluator
-from pipelines.evaluation import open_matching
+from pipelines.evaluate.measurement import open_matching
+from pipelines.evaluate.on_cluster import make_evaluator
 from pipelines.params import Params, load
 from stylegan.checkpoint import load_generator
 from stylegan.metrics.evaluator import Reference, Sweep

@@ -29,13 +29,12 @@ from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import connection
 from pipelines.cluster.store import StoreError
 from pipelines.counts import parameter_counts
-from pipelines.inputs import SECTIONS, inputs_of
 from pipelines.ladder import Ladder, Rung
-from pipelines.params import ROOT, Params, fingerprint, load
+from pipelines.params import ROOT, TRAINED_SECTIONS, Params, fingerprint, load
 from pipelines.runs import await_predecessor, evaluated, record_measurement, tell_pages
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
-from pipelines.train import TrainError, exclusive, run
+from pipelines.train import TrainError, exclusive, inputs_of, run
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import load_generator
 from stylegan.config import ConfigError
@@ -68,7 +67,9 @@ def ablate(
     rungs = [chosen.rung(name) for name in rows] or list(chosen.rows)
     dataset = open_split(params, root)
     refuse_what_none_can(params, chosen, rungs, lambda: len(dataset))
-    name = fingerprint(params, dataset.digest, chosen.model_dump_json(), sections=(*SECTIONS, "evaluate", "ablate"))
+    name = fingerprint(
+        params, dataset.digest, chosen.model_dump_json(), sections=(*TRAINED_SECTIONS, "evaluate", "ablate")
+    )
     job = Job(chosen, root.absolute(), state.absolute(), f"ladder-{chosen.name}-{name}")
     announce(params, job, rungs)
     found: list[Standing] = []

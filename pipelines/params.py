@@ -21,6 +21,9 @@ ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))
 
 Scalar = str | int | float | bool | None
 
+# What decides the weights of a run; the other sections say where it runs, what is measured, and how it is shown.
+TRAINED_SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train", "monitor")
+
 
 class _OnceLoader(yaml.SafeLoader):
     """YAML takes the last of two equal keys in silence; here a key stands once."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipelines import evaluation
+from pipelines import evaluate
 from pipelines.artifacts import train_json
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.drawing.sheets import labelled_sheet, png_of
@@ -47,7 +47,7 @@ def await_predecessor(folder: Path) -> None:
 
 
 def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
-    """Folder with the reports (schema in pipelines/evaluate.py) on the run's generator, which is measured once
+    """Folder with the reports (schema in artifacts/metrics_json.py) on the run's generator, which is measured once
 
     root: of the archive and the weights; statistics of real images are kept below `state`, which is runs/.
     """
@@ -57,11 +57,11 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
     where = folder / "evaluations" / fingerprint(params, digest, extractor.sha256, sections=["evaluate"])
     if not (where / "metrics.json").exists():
         G = load_generator(generator)
-        dataset = evaluation.open_matching(root / ARCHIVE, G)
+        dataset = evaluate.open_matching(root / ARCHIVE, G)
         facts = {"generator_sha256": digest, "cur_nimg": trained["cur_nimg"]}
-        subject = evaluation.Subject(G, trained["seed"], facts)
+        subject = evaluate.Subject(G, trained["seed"], facts)
         where.mkdir(parents=True, exist_ok=True)
-        evaluation.measure(params, subject, dataset, root / "assets", state / "features", where)
+        evaluate.measure(params, subject, dataset, root / "assets", state / "features", where)
     return where
 
 
@@ -75,7 +75,7 @@ def record_measurement(params: Params, folder: Path, content: Mapping[str, Any],
 def samples(params: Params, folder: Path, root: Path) -> dict[int, bytes]:
     """A PNG of each seed by the run's generator at psi 1, enlarged for the eye"""
     G = load_generator(folder / EXPORTED)
-    dataset = evaluation.open_matching(root / ARCHIVE, G)
+    dataset = evaluate.open_matching(root / ARCHIVE, G)
     c = draw_labels(dataset, len(SAMPLE_SEEDS), params.evaluate.seed)
     img = generate_images(G, SAMPLE_SEEDS, psi=1.0, c=c, batch_size=len(SAMPLE_SEEDS))
     pages = [labelled_sheet(one[None], 1, params.render.video_scale) for one in img]

@@ -10,20 +10,11 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.params import Axis, ClusterConfig, Params, SweepConfig, fingerprint, flatten, laid
+from pipelines.params import TRAINED_SECTIONS, Axis, ClusterConfig, Params, SweepConfig, fingerprint, flatten, laid
 from stylegan.config import ConfigError, parse
 from stylegan.strict import close_to
 
 PSI = "evaluate.truncation_psi"
-TRAINED = (
-    "data",
-    "generator",
-    "discriminator",
-    "augment",
-    "loss",
-    "train",
-    "monitor",
-)  # sections that a trial may vary
 CHANGEABLE = ("augment.", "loss.", "train.g_lr", "train.d_lr")  # while a state of training is carried on
 DEFINING = ("space", "searcher", "num_trials", "seed", "total_kimg", "scheduler", "asha_grace_kimg",
             "asha_reduction_factor", "pbt_interval_kimg", "pbt_quantile")  # fmt: skip
@@ -66,10 +57,10 @@ def _axis_problems(axis: Axis, params: Params) -> Iterator[str]:
         yield f"sweep.space: {name} is not a parameter; {close_to(name, known)}"
     elif name == "train.total_kimg":
         yield "sweep.space: train.total_kimg is sweep.total_kimg in a sweep. Set that, or --kimg."
-    elif section not in TRAINED:
+    elif section not in TRAINED_SECTIONS:
         yield (
-            f"sweep.space: {name} is not a parameter of training. Name one of the sections {', '.join(TRAINED)}, or "
-            f"{PSI}."
+            f"sweep.space: {name} is not a parameter of training. Name one of the sections "
+            f"{', '.join(TRAINED_SECTIONS)}, or {PSI}."
         )
     elif params.sweep.scheduler == "pbt" and not name.startswith(CHANGEABLE):
         yield (
@@ -181,7 +172,7 @@ def described(drawn: Mapping[str, Any]) -> str:
 def name_of(params: Params, archive_sha256: str) -> str:
     """Name of a sweep: hash of what decides its trials and their measurement"""
     defining = params.sweep.model_dump_json(include=set(DEFINING))
-    return fingerprint(params, archive_sha256, defining, sections=(*TRAINED, "evaluate"))
+    return fingerprint(params, archive_sha256, defining, sections=(*TRAINED_SECTIONS, "evaluate"))
 
 
 def psis(params: Params) -> Sequence[float]:

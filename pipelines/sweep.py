@@ -21,13 +21,12 @@ from pipelines import search, space, sweep_report
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.cluster import connection, store, workers
 from pipelines.cluster.store import StoreError
-from pipelines.inputs import open_training_set
 from pipelines.params import ROOT, Params, load
 from pipelines.runs import tell_pages
 from pipelines.sweep_report import Found
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
-from pipelines.train import TrainError, exclusive
+from pipelines.train import TrainError, exclusive, open_training_set
 from pipelines.trial import Job, train_trial
 from stylegan.files import write_json
 

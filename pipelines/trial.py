@@ -25,16 +25,13 @@ from pipelines.artifacts.metric_names import Row, distance_of, metric_names
 from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import store, workers
-from pipelines.inputs import SECTIONS, code_digest, inputs_of, open_training_set
-from pipelines.params import Params, fingerprint
-from pipelines.pretrained import pretrained_file
+from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
 from pipelines.runs import await_predecessor, evaluated, record_measurement
-from pipelines.snapshots import export
 from pipelines.space import Drawn, described, of_trial
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
-from pipelines.train import exclusive, fit, run
+from pipelines.train import code_digest, exclusive, export, fit, inputs_of, open_training_set, pretrained_file, run
 from stylegan.files import write_json
 from stylegan.metrics.names import KID
 
@@ -165,7 +162,7 @@ def _segment(params: Params, end_nimg: int, begin: str | None, journal: Journal,
     origin = (
         "" if begin is None else "/".join(begin.partition("?")[0].split("/")[-3:])
     )  # wherever the state of runs lies
-    name = fingerprint(params, dataset.digest, code_digest(), origin, sections=SECTIONS)
+    name = fingerprint(params, dataset.digest, code_digest(), origin, sections=TRAINED_SECTIONS)
     folder = journal.folder / "segments" / name
     done = folder / "done.json"
     if not done.exists():

@@ -1,4 +1,26 @@
-"""What was measured as the plain values of metrics.json (schema in evaluate.py), psi_sweep.csv and the console."""
+"""What was measured as the plain values of metrics.json, psi_sweep.csv and the console.
+
+metrics.json, made for `dvc metrics show`; the names of numbers end in the network that measured:
+
+    extractor         name, sha256 of the weights, input_size in pixels
+    num_images        generated images per measurement
+    num_real          images of the split, all of which are compared with
+    floor_num_images  real images that play the generator in `floor`
+    seed, resize_filter, split, archive_sha256, generator_sha256
+    cur_nimg          real images the generator was trained on; null where the file does not say
+    metrics           what evaluate.metrics asks for, at psi = 1: kid_* fid_* precision_* recall_* density_* coverage_*
+                      memorized_* is_* fid_infinity_* ppl_*
+    intervals         [low, high] of some of them, by the bootstrap; `confidence` is their level
+    floor             metrics of real images: a random part of the split against the disjoint rest; no ppl; memorized_*
+                      is that of the held-out images, if there are any
+    untrained         as metrics, of the generator that training started from
+    truncation        a list over psi, ascending: psi, its metrics and its intervals; also the rows of psi_sweep.csv
+    recommended       the psi that is the best trade, and a sentence that says why
+    neighbors         generated images suspiciously near to training images, as drawn in neighbors.png: rows, distance
+                      to each of the k nearest, spacing (from the nearest one to its own nearest); null if not measured
+    per_class         label, name, num_real, num_gen, distance of each class; null without classes
+    notes             what to know before the numbers are compared
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,15 @@
-"""models/train.json (schema in pipelines/train.py), in the work tree or in the folder of a run."""
+"""models/train.json, in the work tree or in the folder of a run:
+
+fingerprint       name of the run: hash of the parameters, the archive, the networks it starts from and the code
+                  that decide its weights, and of the network that chooses its best snapshot
+archive_sha256    of data/archive.zip
+resume_from       null, or file, sha256 and report of the networks that training started from: every tensor loaded,
+                  adapted, initialised or skipped, with the reason
+snapshot          best or last: which one is the generator (monitor.export)
+cur_nimg          real images shown to D until that snapshot
+trained_nimg      real images shown to D until the end of the run
+seed              train.seed
+"""
 
 import json
 from collections.abc import Mapping

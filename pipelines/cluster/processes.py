@@ -32,7 +32,7 @@ def run_folders(runs: Path) -> list[Path]:
 
 
 def trainer_of(folder: Path) -> psutil.Process | None:
-    """The process that its `pid` names, if it is alive and has driver.lock open, as pipelines.train.exclusive does.
+    """The process that its `pid` names, if it is alive and has driver.lock open, as pipelines/train/driver.py does.
 
     The number alone may belong to another process by now, or to one on another machine.
     """

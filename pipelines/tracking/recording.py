@@ -20,7 +20,7 @@ from pipelines.artifacts.metric_names import metric_names
 from pipelines.artifacts.ticks import read_csv
 from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
-from pipelines.params import ROOT, Params, Scalar, TrackingConfig, flatten
+from pipelines.params import ROOT, TRAINED_SECTIONS, Params, Scalar, TrackingConfig, flatten
 from pipelines.tracking.journal import Journal
 from stylegan.config import Config
 
@@ -30,8 +30,7 @@ _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slas
 def record_training(journal: Journal, config: Config, archive_sha256: str, root: Path = ROOT) -> None:
     """Record what a run computes and from what, at its start or resume."""
     values = config.model_dump(mode="json")
-    fixed = ("prepare", "data", "generator", "discriminator", "augment", "loss", "train", "monitor")
-    journal.params(flatten({name: values[name] for name in fixed}))
+    journal.params(flatten({name: values[name] for name in ("prepare", *TRAINED_SECTIONS)}))
     journal.dataset(Path(config.prepare.source).name, archive_sha256)
     journal.tags(source_tags(root) | {"archive_sha256": archive_sha256})
     journal.status("RUNNING")
@@ -43,12 +42,12 @@ def record_tick(journal: Journal, nimg: int, values: Mapping[str, float], tracki
 
 
 def record_export(journal: Journal, trained: Mapping[str, Any]) -> None:
-    """Record which snapshot became the generator (schema in pipelines/train.py)."""
+    """Record which snapshot became the generator (schema in artifacts/train_json.py)."""
     journal.tags({"snapshot": trained["snapshot"], "snapshot_kimg": trained["cur_nimg"] / 1000})
 
 
 def record_evaluation(journal: Journal, results: Mapping[str, Any], params: Params) -> None:
-    """Record reports/metrics.json (schema in pipelines/evaluate.py); a new evaluation replaces the old one.
+    """Record reports/metrics.json (schema in artifacts/metrics_json.py); a new evaluation replaces the old one.
 
     The step of truncation/... is the percentage of psi, so that MLflow draws the metric against psi.
     """

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import evaluate_file
-from pipelines.evaluation import EvaluationError, open_matching
+from pipelines.evaluate import external
+from pipelines.evaluate.measurement import EvaluationError, open_matching
 from pipelines.params import Params
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.networks import Generator
@@ -26,12 +26,12 @@ def generator(params: Params, resolution: int = 16, channels: int = 3, c_dim: in
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(evaluate_file, "ROOT", tmp_path)
+    monkeypatch.setattr(external, "ROOT", tmp_path)
     return tmp_path / "runs"
 
 
 def test_an_archive_is_taken_as_it_is(tiny_params: Params, tiny_archive: Path, runs: Path) -> None:
-    assert evaluate_file.archive_of(tiny_archive, generator(tiny_params), tiny_params) == tiny_archive
+    assert external.archive_of(tiny_archive, generator(tiny_params), tiny_params) == tiny_archive
     assert not runs.exists()
 
 
@@ -41,11 +41,11 @@ def test_a_folder_is_prepared_at_the_size_and_in_the_colours_of_the_generator(
     for label in ("a", "b"):
         write_pictures(tmp_path / "images" / label, 3, size=40)
     G = generator(tiny_params, resolution=32, channels=1, c_dim=2)
-    archive = evaluate_file.archive_of(tmp_path / "images", G, tiny_params)
+    archive = external.archive_of(tmp_path / "images", G, tiny_params)
     assert archive.is_relative_to(runs)
     dataset = open_matching(archive, G)
     assert (dataset.img_shape, len(dataset), dataset.c_dim) == ((1, 32, 32), 6, 2)  # nothing is held out
-    assert evaluate_file.archive_of(tmp_path / "images", G, tiny_params) == archive
+    assert external.archive_of(tmp_path / "images", G, tiny_params) == archive
 
 
 def test_images_of_another_kind_are_refused(tiny_params: Params, tiny_archive: Path) -> None:
@@ -61,7 +61,7 @@ def test_images_of_another_kind_are_refused(tiny_params: Params, tiny_archive: P
 def test_data_that_is_not_there_is_named(tiny_params: Params, runs: Path, tmp_path: Path) -> None:
     for data in (tmp_path / "gone.zip", tmp_path / "gone"):
         with pytest.raises(ArchiveError, match=rf"{data}: (nothing|no archive) there"):
-            evaluate_file.archive_of(data, generator(tiny_params), tiny_params)
+            external.archive_of(data, generator(tiny_params), tiny_params)
 
 
 @pytest.mark.distributed

@@ -18,8 +18,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from benchmarks.faults import Project, busy_node, finish, start_cluster
-from pipelines import ticklog
 from pipelines.artifacts import ticks
+from pipelines.train import ticklog
 
 pytestmark = [
     pytest.mark.faults,

@@ -17,16 +17,16 @@ import torch
 from pyarrow.fs import FileSelector
 from ray.cluster_utils import Cluster
 
-from pipelines import train as stage
 from pipelines.cluster import store
 from pipelines.cluster.connection import connect
 from pipelines.cluster.store import StoreError
-from pipelines.evaluate import evaluate
-from pipelines.inputs import open_training_set
+from pipelines.evaluate.trained import evaluate
 from pipelines.params import Params
-from pipelines.snapshots import STATE
 from pipelines.tracking import publisher
-from pipelines.train import run
+from pipelines.train import driver as stage
+from pipelines.train.driver import run
+from pipelines.train.identity import open_training_set
+from pipelines.train.snapshots import STATE
 from stylegan.checkpoint import load_networks
 from stylegan.files import sha256_of
 from stylegan.state import TrainState

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import train as stage
 from pipelines.artifacts import ticks
 from pipelines.artifacts.workspace import GENERATOR
 from pipelines.cluster.connection import connect
 from pipelines.params import Params
-from pipelines.snapshots import STATE
 from pipelines.tracking import publisher
-from pipelines.train import TrainError, run
+from pipelines.train import driver as stage
+from pipelines.train.driver import TrainError, run
+from pipelines.train.snapshots import STATE
 from stylegan.checkpoint import load_checkpoint, load_generator, load_networks
 from stylegan.files import sha256_of
 from stylegan.state import TrainState

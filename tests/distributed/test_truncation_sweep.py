@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pipelines.cluster.connection import connect
-from pipelines.evaluate import evaluate
-from pipelines.evaluate_worker import make_evaluator, measure_on_cluster
+from pipelines.evaluate.on_cluster import make_evaluator, measure_on_cluster
+from pipelines.evaluate.trained import evaluate
 from pipelines.params import Params
 from stylegan.checkpoint import load_generator, save_generator
 from stylegan.data import ImageDataset

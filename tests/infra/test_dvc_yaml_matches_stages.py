@@ -12,10 +12,8 @@ import torch
 import yaml
 
 from pipelines import ladder
-from pipelines.inputs import SECTIONS
-from pipelines.params import Params
-from pipelines.pretrained import FOLDER
-from pipelines.space import TRAINED
+from pipelines.params import TRAINED_SECTIONS, Params
+from pipelines.train.start import FOLDER
 from stylegan.config import Config
 from stylegan.data import ImageDataset
 from stylegan.state import TrainState
@@ -27,13 +25,12 @@ HOW_TO_RUN = {"cluster", "tracking"}
 # Modules and whole rooms that decide where things run, what is recorded, how parameters are read and files written: not
 # what is computed.
 PLUMBING = {
-    "pipelines.cluster", "pipelines.evaluate_file", "pipelines.params", "pipelines.ranks", "pipelines.tracking",
+    "pipelines.cluster", "pipelines.evaluate.external", "pipelines.params", "pipelines.tracking",
     "stylegan.config", "stylegan.files", "stylegan.sections", "stylegan.strict",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {
     "assets": {"requirements-assets.txt"},
-    "render": {"pipelines/report.html"},
     "ablate": {"pipelines/ablate.html", "pipelines/ladders/${item}.yaml"},
 }
 
@@ -67,9 +64,16 @@ def file_of(module: str, repository: Path) -> str:
     return Path(origin.origin).relative_to(repository).as_posix()
 
 
+def entry(stage: str) -> str:
+    """The module that `python -m pipelines.<stage>` runs"""
+    spec = importlib.util.find_spec(f"pipelines.{stage}")
+    assert spec is not None
+    return f"pipelines.{stage}" if spec.submodule_search_locations is None else f"pipelines.{stage}.__main__"
+
+
 def imported(stage: str, graph: grimp.ImportGraph) -> set[str]:
     """Modules that decide what the stage computes: what it imports, not through plumbing."""
-    found, waiting = set[str](), [f"pipelines.{stage}", *({f"pipelines.{stage}.__main__"} & graph.modules)]
+    found, waiting = set[str](), [entry(stage)]
     while waiting:
         module = waiting.pop()
         if module not in found and not is_plumbing(module):
@@ -107,7 +111,7 @@ def test_stages_are_the_chain_in_order(stages: dict[str, Any]) -> None:
 def test_stage_is_a_module_with_a_main_of_its_name(name: str, every: dict[str, Any]) -> None:
     ladder = " --ladder ${item}" if name == "ablate" else ""
     assert every[name]["cmd"] == f"python -m pipelines.{name}{ladder}"
-    assert callable(importlib.import_module(f"pipelines.{name}").main)
+    assert callable(importlib.import_module(entry(name)).main)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -191,7 +195,7 @@ def read_in_training(params: Params, archive: Path) -> set[str]:
 
 
 def test_the_name_of_a_run_depends_on_the_sections_that_make_it_another(stages: dict[str, Any]) -> None:
-    assert set(stages["train"]["params"]) == set(SECTIONS)
+    assert set(stages["train"]["params"]) == set(TRAINED_SECTIONS)
 
 
 def test_no_stage_reruns_when_only_the_place_to_run_changes(stages: dict[str, Any]) -> None:
@@ -201,13 +205,12 @@ def test_no_stage_reruns_when_only_the_place_to_run_changes(stages: dict[str, An
 
 def test_the_sweep_reruns_when_what_it_varies_or_measures_changes(every: dict[str, Any]) -> None:
     # Its code looks at all sections for the names of parameters; of the archive it reads the file.
-    assert set(every["sweep"]["params"]) == {*SECTIONS, "evaluate", "sweep"}
-    assert set(TRAINED) == set(SECTIONS)
+    assert set(every["sweep"]["params"]) == {*TRAINED_SECTIONS, "evaluate", "sweep"}
     assert {"data/archive.zip", "assets/efficientnet_lite0.safetensors", FOLDER} <= set(every["sweep"]["deps"])
 
 
 def test_a_ladder_reruns_when_what_it_lies_on_or_measures_changes(every: dict[str, Any]) -> None:
-    assert set(every["ablate"]["params"]) == {*SECTIONS, "evaluate", "ablate"}
+    assert set(every["ablate"]["params"]) == {*TRAINED_SECTIONS, "evaluate", "ablate"}
     assert {"data/archive.zip", "assets/efficientnet_lite0.safetensors", FOLDER} <= set(every["ablate"]["deps"])
 
 

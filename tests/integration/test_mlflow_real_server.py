@@ -95,8 +95,9 @@ def test_a_server_that_dies_and_returns_ends_with_every_step_once(tmp_path: Path
 
 def test_processes_that_meet_a_fresh_database_together_all_record(tmp_path: Path) -> None:
     script = (
-        "import sys, pathlib; from pipelines.journal import Journal; from pipelines.params import TrackingConfig\n"
-        "from pipelines.tracking import Publisher; root = pathlib.Path(sys.argv[1])\n"
+        "import sys, pathlib; from pipelines.params import TrackingConfig\n"
+        "from pipelines.tracking.journal import Journal; from pipelines.tracking.publisher import Publisher\n"
+        "root = pathlib.Path(sys.argv[1])\n"
         "tracking = TrackingConfig(uri=None, experiment='tests', system_metrics=False)\n"
         "journal = Journal(root / 'runs' / sys.argv[2]); journal.metrics(1, {'a': 1.0})\n"
         "print(Publisher(journal, tracking, root).publish())\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pipelines.params import Params
-from pipelines.pretrained import pretrained_file, start
+from pipelines.train.start import pretrained_file, start
 from stylegan.__main__ import main
 from stylegan.checkpoint import save_generator
 from stylegan.data import ImageDataset

@@ -12,7 +12,7 @@ from ray.train import Checkpoint
 
 from pipelines.cluster import files, store
 from pipelines.cluster.store import StoreError
-from pipelines.snapshots import REGISTER, spare_checkpoints
+from pipelines.train.snapshots import REGISTER, spare_checkpoints
 from tests.s3 import serve
 
 pytestmark = pytest.mark.slow

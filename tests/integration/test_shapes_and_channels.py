@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.evaluate_worker import make_evaluator
+from pipelines.evaluate.on_cluster import make_evaluator
 from pipelines.params import Params
 from pipelines.prepare import prepare
-from pipelines.render import draw_pictures
+from pipelines.render.pictures import draw_pictures
 from stylegan.checkpoint import load_checkpoint, load_generator, save_checkpoint, save_generator
 from stylegan.data import ImageDataset
 from stylegan.files import write_json

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipelines.params import AblateConfig, ClusterConfig, Params, SweepConfig, TrackingConfig, leaves
 from pipelines.prepare import prepare
-from pipelines.pretrained import pretrained_file, start
+from pipelines.train.start import pretrained_file, start
 from stylegan.augment import AugmentPipe
 from stylegan.checkpoint import save_checkpoint
 from stylegan.data import ImageDataset
@@ -210,7 +210,7 @@ def test_prepare_parameter_changes_the_archive(
 
 @pytest.mark.parametrize("key", DATA)
 def test_data_parameter_changes_what_training_sees(key: str, make_params: Make, tiny_archive: Path) -> None:
-    from pipelines.inputs import open_training_set
+    from pipelines.train.identity import open_training_set
 
     before, after = (open_training_set(tiny_archive, make_params(*change)) for change in ([], DATA[key]))
     assert (len(before), before.c_dim) != (len(after), after.c_dim)
@@ -265,9 +265,9 @@ def test_training_parameter_changes_the_weights_or_the_ticks(path: str, trained:
 def test_parameter_of_a_gpu_changes_how_the_worker_computes(
     path: str, make_params: Make, tiny_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import train as stage
     from pipelines.cluster.errors import WorkerError
     from pipelines.cluster.files import Shared
+    from pipelines.train import worker
 
     def begin(*_: object) -> None:
         raise RuntimeError(f"{mode}, TF32 {torch.backends.cudnn.allow_tf32}")  # instead of making the networks
@@ -279,13 +279,13 @@ def test_parameter_of_a_gpu_changes_how_the_worker_computes(
         mode = chosen
 
     monkeypatch.setattr(kernels, "prepare", prepare)
-    monkeypatch.setattr(stage, "start", begin)
+    monkeypatch.setattr(worker, "start", begin)
     monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
 
     def how(*overrides: str) -> str:
         job = {"files": {"archive": Shared(tiny_archive, "", None, None)}, "folder": tiny_archive / "none"}
         with pytest.raises(WorkerError) as caught:
-            stage.train_worker(job | {"params": make_params(*overrides)})
+            worker.train_worker(job | {"params": make_params(*overrides)})
         return str(caught.value)
 
     assert "RuntimeError: auto, TF32 False" in how()
@@ -328,7 +328,7 @@ def generator(tiny_params: Params) -> Generator:
 @pytest.fixture(scope="module")
 def measured(make_params: Make, tiny_archive: Path, G: Generator) -> Callable[..., str]:
     """measured(overrides...) -> every number of every psi, and the sizes of batches; or the refusal"""
-    from pipelines.evaluate_worker import make_evaluator
+    from pipelines.evaluate.on_cluster import make_evaluator
 
     @functools.cache
     def run(*overrides: str) -> str:
@@ -370,8 +370,8 @@ def test_monitor_parameter_changes_the_columns_or_the_snapshot_that_becomes_the_
 ) -> None:
     from ray.train import Checkpoint, Result
 
-    from pipelines.snapshots import chosen
-    from pipelines.train import monitoring
+    from pipelines.train.snapshots import chosen
+    from pipelines.train.worker import monitoring
 
     dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
     absent = tiny_archive.parent / "absent"
@@ -393,7 +393,7 @@ def test_monitor_parameter_changes_the_columns_or_the_snapshot_that_becomes_the_
 def test_render_parameter_changes_the_pictures(
     key: str, make_params: Make, tiny_archive: Path, G: Generator, tmp_path: Path
 ) -> None:
-    from pipelines.render import draw_pictures
+    from pipelines.render.pictures import draw_pictures
 
     dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
     before, after = (

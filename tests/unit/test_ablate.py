@@ -17,10 +17,10 @@ from PIL import Image
 from pipelines import ablate, ablate_charts, ablate_report, ladder, plan
 from pipelines.ablate_report import Standing
 from pipelines.choices import rung_choices
-from pipelines.inputs import inputs_of
 from pipelines.ladder import Ladder
 from pipelines.params import Params, load
 from pipelines.tracking.journal import Journal
+from pipelines.train.identity import inputs_of
 from stylegan.config import ConfigError
 from stylegan.files import write_json
 from stylegan.strict import parse

@@ -13,11 +13,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines import ablate, evaluate_worker, timing
+from pipelines import ablate, timing
 from pipelines.cluster.files import Shared
-from pipelines.evaluate_worker import Job, make_evaluator, measure_worker
+from pipelines.evaluate.on_cluster import Job, make_evaluator, measure_worker
 from pipelines.params import Params
-from pipelines.render import RenderError, render
+from pipelines.render.report import RenderError, render
 from stylegan.__main__ import main
 from stylegan.backends import configure_backends, exact_float32, prepare_device
 from stylegan.checkpoint import save_generator
@@ -115,7 +115,7 @@ def test_an_evaluating_worker_is_exact_and_says_which_kernels_it_uses(
     tf32_before: None, tiny_params: Params, tiny_archive: Path, monkeypatch: pytest.MonkeyPatch,
     prepared: Prepared,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(evaluate_worker.ray.train.torch, "get_device", lambda: CPU)
+    monkeypatch.setattr("ray.train.torch.get_device", lambda: CPU)
     said: list[str] = []
     counter = SimpleNamespace(
         say=SimpleNamespace(remote=said.append), report=SimpleNamespace(remote=lambda worker, done: None)

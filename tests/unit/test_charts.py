@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipelines.artifacts.metric_names import Row
-from pipelines.charts import contributions, frontier_chart, layer_chart, training_curves
+from pipelines.render.charts import contributions, frontier_chart, layer_chart, training_curves
 
 TICKS = [
     {"kimg": 1.0, "loss/G": 1.0, "loss/D": 1.3, "augment/p": 0.1, "augment/r_t": 0.5},

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pipelines.artifacts import metrics_json
-from pipelines.evaluate import evaluate
-from pipelines.evaluate_worker import make_evaluator
-from pipelines.evaluation import EvaluationError
+from pipelines.evaluate.measurement import EvaluationError
+from pipelines.evaluate.on_cluster import make_evaluator
+from pipelines.evaluate.trained import evaluate
 from pipelines.params import Params
 from stylegan.checkpoint import save_generator
 from stylegan.data import ArchiveError, ImageDataset

@@ -11,12 +11,12 @@ import yaml
 from pipelines import ladder
 from pipelines.artifacts.metric_names import metric_names
 from pipelines.artifacts.metrics_json import row as measured_row
-from pipelines.evaluate_worker import make_evaluator
-from pipelines.inputs import SECTIONS, open_training_set
+from pipelines.evaluate.on_cluster import make_evaluator
 from pipelines.ladder import FIGURES, Ladder, of_row
-from pipelines.params import Params, fingerprint, load
+from pipelines.params import TRAINED_SECTIONS, Params, fingerprint, load
 from pipelines.prepare import prepare
-from pipelines.pretrained import start
+from pipelines.train.identity import open_training_set
+from pipelines.train.start import start
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
 from stylegan.metrics.evaluator import Sweep
@@ -63,7 +63,7 @@ def test_every_row_fits_params_yaml_and_the_smallest_images(
 def test_rows_of_a_ladder_are_different_runs(name: str, repository: Path) -> None:
     params = load(repository / "params.yaml")
     rows = [overlay(name, rung.name, params) for rung in ladder.load(name).rows]
-    assert len({fingerprint(each, sections=SECTIONS) for each in rows}) == len(rows)
+    assert len({fingerprint(each, sections=TRAINED_SECTIONS) for each in rows}) == len(rows)
 
 
 # Rows, trained and measured. Many rows of different ladders are one run at this size.
@@ -91,7 +91,7 @@ def trained_and_measured(
     def run(name: str, row: str) -> dict[str, float]:
         size = ["prepare.resolution=32"] if (name, row) in AT_32 else []
         params = overlay(name, row, make_params(*size, "ablate.total_kimg=0.008"))
-        key = fingerprint(params, sections=(*SECTIONS, "evaluate"))
+        key = fingerprint(params, sections=(*TRAINED_SECTIONS, "evaluate"))
         if key not in known:
             known[key] = trained(params, at_32 if size else tiny_archive)
         return known[key]

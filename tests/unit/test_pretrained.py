@@ -1,4 +1,4 @@
-"""pipelines.pretrained: where networks to start from lie, and what a run records of them."""
+"""pipelines.train.start: where networks to start from lie, and what a run records of them."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from pipelines.pretrained import pretrained_file, rehearse, start
+from pipelines.train.start import pretrained_file, rehearse, start
 from stylegan.checkpoint import save_checkpoint
 from stylegan.config import ConfigError
 from stylegan.data import ImageDataset

@@ -9,8 +9,8 @@ import pytest
 from pipelines.cluster import errors
 from pipelines.cluster.errors import WorkerError, named, spoken
 from pipelines.diagnosis.stragglers import SLOW_TICKS, slow_rank
-from pipelines.ranks import merged, nodes
-from pipelines.ticklog import FAILURES, TickLog, read_failures
+from pipelines.train.ranks import merged, nodes
+from pipelines.train.ticklog import FAILURES, TickLog, read_failures
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.charts import PANELS
 from pipelines.diagnosis.training_curves import readings
 from pipelines.params import Params
+from pipelines.render.charts import PANELS
 
 TICKS = [
     {"kimg": 1.0, "loss/G": 1.0, "loss/D": 1.3, "logits/real": 0.5, "logits/gen": -0.5, "augment/p": 0.1,

@@ -11,17 +11,15 @@ import torch
 from PIL import Image
 
 from pipelines.params import Params
-from pipelines.render import (
-    RenderError,
+from pipelines.render.pictures import (
     choose_reals,
     compare_bands,
     labels_for,
     mixing_sheet,
-    neighbor_picture,
-    render,
     samples_sheet,
     sheet_columns,
 )
+from pipelines.render.report import RenderError, neighbor_picture, render
 from stylegan.analysis import band_energies
 from stylegan.checkpoint import save_generator
 from stylegan.data import ImageDataset

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import report
 from pipelines.params import Params
-from pipelines.report import (
+from pipelines.render import page as page_module
+from pipelines.render.page import (
     Facts,
     Pictures,
     build_page,
@@ -59,7 +59,7 @@ def charts_drawn_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("training_curves", "layer_chart", "frontier_chart"):
-            patch.setattr(report, name, remembering(getattr(report, name)))
+            patch.setattr(page_module, name, remembering(getattr(page_module, name)))
         yield
 
 

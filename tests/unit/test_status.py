@@ -13,7 +13,7 @@ from rich.console import Console
 from pipelines.cluster import __main__, connection, status
 from pipelines.cluster.status import Node, facts, node_table, run_table, spoken, warning
 from pipelines.params import Params
-from pipelines.train import exclusive
+from pipelines.train.driver import exclusive
 
 TICK = {"nimg": 4000, "kimg": 4.0, "sec_per_kimg": 2.5}
 

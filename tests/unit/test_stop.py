@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.cluster import shutdown
 from pipelines.cluster.processes import orphans, run_folders, trainer_of
-from pipelines.train import exclusive
+from pipelines.train.driver import exclusive
 
 DEAD = 4_194_305  # above the largest number of a process on Linux
 SESSION = "session_2026-01-31_12-00-00_000001_{}"

@@ -1,4 +1,4 @@
-"""pipelines.ticklog and pipelines.follow: each tick written once, shown, recorded, and warned about."""
+"""pipelines.train.ticklog and follow: each tick written once, shown, recorded, and warned about."""
 
 import json
 from collections.abc import Callable
@@ -9,13 +9,13 @@ import pytest
 import torch
 from ray.train import Checkpoint
 
-from pipelines import ticklog
 from pipelines.artifacts.ticks import read, write_csv
 from pipelines.diagnosis.alarms import alarms
-from pipelines.follow import following
 from pipelines.params import Params
-from pipelines.ticklog import TickLog
 from pipelines.tracking.journal import Journal
+from pipelines.train import ticklog
+from pipelines.train.follow import following
+from pipelines.train.ticklog import TickLog
 from stylegan.images import save_png
 
 Make = Callable[..., Params]

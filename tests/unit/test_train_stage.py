@@ -15,13 +15,14 @@ from ray.train import Checkpoint, Result
 from safetensors.torch import load_file
 
 import stylegan
-from pipelines import inputs, snapshots
 from pipelines.artifacts.workspace import GENERATOR
 from pipelines.cluster.files import Shared
-from pipelines.inputs import SECTIONS, code_digest, monitor_extractor
-from pipelines.params import Params, fingerprint
-from pipelines.snapshots import STATE, chosen, contributions, resume, snapshot, spare_checkpoints
-from pipelines.train import TrainError, exclusive, measure, train_worker
+from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
+from pipelines.train import identity, snapshots
+from pipelines.train.driver import TrainError, exclusive
+from pipelines.train.identity import code_digest, monitor_extractor
+from pipelines.train.snapshots import STATE, chosen, contributions, resume, snapshot, spare_checkpoints
+from pipelines.train.worker import measure, train_worker
 from stylegan import monitor
 from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.config import ConfigError
@@ -37,7 +38,7 @@ Make = Callable[..., Params]
 
 
 def name(params: Params, archive: str = "a", code: str = "c") -> str:
-    return fingerprint(params, archive, code, sections=SECTIONS)
+    return fingerprint(params, archive, code, sections=TRAINED_SECTIONS)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +75,9 @@ def test_other_networks_to_start_from_are_another_run(make_params: Make, tmp_pat
     names = set()
     for content in ("first", "second", "first"):
         file.write_text(content)
-        names.add(inputs.name_of(params, "archive", file, None))
+        names.add(identity.name_of(params, "archive", file, None))
     assert len(names) == 2
-    assert inputs.name_of(make_params(), "archive", None, None) == name(make_params(), "archive", code_digest())
+    assert identity.name_of(make_params(), "archive", None, None) == name(make_params(), "archive", code_digest())
 
 
 def test_digest_follows_the_code_that_decides_weights_and_no_other(
@@ -284,10 +285,10 @@ def test_too_few_images_or_no_weights_to_measure_with_are_refused_before_anythin
 
 def test_another_network_that_chooses_the_snapshot_is_another_run(make_params: Make) -> None:
     params, extractor = make_params(), RandomExtractor(input_size=16)
-    name = inputs.name_of(params, "a", None, extractor)
-    assert name == inputs.name_of(params, "a", None, extractor)
+    name = identity.name_of(params, "a", None, extractor)
+    assert name == identity.name_of(params, "a", None, extractor)
     extractor.sha256 = "another"
-    assert inputs.name_of(params, "a", None, extractor) != name
+    assert identity.name_of(params, "a", None, extractor) != name
 
 
 @pytest.fixture
@@ -380,12 +381,12 @@ def test_channels_that_the_augmentations_do_not_take_are_refused_before_anything
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("img0.npy", encode_array(np.zeros((16, 16, 5), np.uint8)))
     with pytest.raises(ConfigError) as caught:
-        inputs.open_training_set(tmp_path / "a.zip", make_params())
+        identity.open_training_set(tmp_path / "a.zip", make_params())
     assert str(caught.value) == (
         "augment.multipliers brightness, contrast, lumaflip, hue, saturation change colours, which L, RGB and RGBA "
         "images have, but images of 5 channels do not. Set them to 0."
     )
-    assert inputs.open_training_set(tmp_path / "a.zip", make_params("augment.mode=none")).channels == 5
+    assert identity.open_training_set(tmp_path / "a.zip", make_params("augment.mode=none")).channels == 5
 
 
 def test_an_archive_that_holds_nothing_out_is_refused_where_held_out_images_steer_p(
@@ -395,10 +396,10 @@ def test_an_archive_that_holds_nothing_out_is_refused_where_held_out_images_stee
         archive.writestr("img0.npy", encode_array(np.zeros((16, 16, 3), np.uint8)))
     params = make_params("augment.mode=ada_rv")
     with pytest.raises(ConfigError) as caught:
-        inputs.open_training_set(tmp_path / "a.zip", params)
+        identity.open_training_set(tmp_path / "a.zip", params)
     assert str(caught.value) == (
         "augment.mode is ada_rv, which compares training images with held-out ones, but "
         f"{tmp_path / 'a.zip'} holds none out. Prepare it with a higher prepare.holdout_fraction, or set augment.mode "
         "to ada."
     )
-    assert len(inputs.open_training_set(tiny_archive, params).holdout()) == 6
+    assert len(identity.open_training_set(tiny_archive, params).holdout()) == 6

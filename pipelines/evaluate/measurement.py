@@ -13,7 +13,7 @@ from pipelines.artifacts.dataset import open_dataset
 from pipelines.cluster.connection import connect
 from pipelines.diagnosis import frontier
 from pipelines.drawing.sheets import neighbor_captions, neighbor_sheet, png_of
-from pipelines.evaluate_worker import make_evaluator, measure_on_cluster
+from pipelines.evaluate.on_cluster import make_evaluator, measure_on_cluster
 from pipelines.params import Params
 from stylegan.data import ImageDataset
 from stylegan.files import replacing, write_json

@@ -16,7 +16,7 @@ from ray.train import Checkpoint, UserCallback
 from pipelines.artifacts.ticks import LOG, Row, read
 from pipelines.cluster import store
 from pipelines.cluster.errors import spoken
-from pipelines.ranks import kernels, merged, nodes
+from pipelines.train.ranks import kernels, merged, nodes
 from stylegan.files import replacing
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from pipelines.artifacts.ticks import Row, read
 from pipelines.diagnosis.alarms import Alarm, alarms
 from pipelines.diagnosis.stragglers import slow_rank
 from pipelines.params import Params
-from pipelines.ticklog import KERNELS, read_failures, read_kernels, read_nodes
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
+from pipelines.train.ticklog import KERNELS, read_failures, read_kernels, read_nodes
 
 POLL_SEC = 0.5
 

@@ -7,15 +7,14 @@ from pathlib import Path
 import stylegan
 from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.workspace import ARCHIVE
-from pipelines.params import Params, fingerprint
-from pipelines.pretrained import pretrained_file
+from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
+from pipelines.train.start import pretrained_file
 from stylegan.config import ConfigError, colour_problems
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of
 from stylegan.metrics.extractors import Extractor, load_extractor
 from stylegan.monitor import choose_reals
 
-SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train", "monitor")
 # The code that decides the weights; a change of it is a new run, as a changed parameter is.
 CODE = (
     "augment", "backends.py", "data/arrays.py", "data/dataset.py", "data/decoded.py", "data/index.py", "data/labels.py",
@@ -102,4 +101,4 @@ def name_of(params: Params, archive_sha256: str, pretrained: Path | None, extrac
     """Name of a run: hash of everything that decides its weights, and which of them are exported"""
     start_from = [] if pretrained is None else [sha256_of(pretrained)]
     chosen_by = [] if extractor is None else [extractor.sha256]
-    return fingerprint(params, archive_sha256, code_digest(), *start_from, *chosen_by, sections=SECTIONS)
+    return fingerprint(params, archive_sha256, code_digest(), *start_from, *chosen_by, sections=TRAINED_SECTIONS)

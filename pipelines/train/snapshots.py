@@ -17,11 +17,11 @@ import torch
 from pyarrow.fs import FileSelector, FileSystem
 from ray.train import Checkpoint, Result
 
-from pipelines import ticklog
 from pipelines.artifacts import ticks
 from pipelines.artifacts.workspace import EXPORTED, GENERATOR
 from pipelines.cluster import store
-from pipelines.ranks import OWN
+from pipelines.train import ticklog
+from pipelines.train.ranks import OWN
 from stylegan.analysis import layer_contributions
 from stylegan.backends import exact_float32
 from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator

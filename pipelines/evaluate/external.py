@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts.workspace import ARCHIVE
-from pipelines.evaluation import Subject, measure, open_matching
+from pipelines.evaluate.measurement import Subject, measure, open_matching
 from pipelines.params import ROOT, Params, fingerprint, flatten
 from pipelines.prepare import EARTH, prepare
 from pipelines.tracking.journal import Journal

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts.metric_names import name_of, short
-from pipelines.charts import contributions, frontier_chart, layer_chart, training_curves
 from pipelines.diagnosis import frontier, verdict
 from pipelines.diagnosis.alarms import Alarm
 from pipelines.diagnosis.training_curves import readings
 from pipelines.drawing.page import embed, fill
+from pipelines.render.charts import contributions, frontier_chart, layer_chart, training_curves
 from stylegan.config import Config
 
 TEMPLATE = Path(__file__).with_name("report.html")

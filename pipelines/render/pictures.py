@@ -1,87 +1,23 @@
-"""Stage `render`: generator, archive, numbers and training log -> the pictures in reports/ and reports/index.html."""
+"""Sheets and film of the report: samples, real images, truncation, style mixing, interpolation."""
 
-import json
 import math
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from pipelines.artifacts.dataset import open_dataset
-from pipelines.artifacts.ticks import read_csv
-from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS, TRAINED
-from pipelines.charts import frontier_chart, layer_chart, training_curves
-from pipelines.diagnosis.alarms import alarms
 from pipelines.drawing.sheets import labelled_sheet, png_of
-from pipelines.params import ROOT, Params, load
-from pipelines.report import Facts, Pictures, build_page, target
-from pipelines.tracking.journal import Journal
-from pipelines.tracking.publisher import publishing
-from pipelines.tracking.recording import record_report, source_tags
+from pipelines.params import Params
+from pipelines.render.page import Pictures
 from stylegan.analysis import band_energies
-from stylegan.backends import configure_backends
-from stylegan.checkpoint import load_generator
 from stylegan.data import ImageDataset
 from stylegan.files import replacing
 from stylegan.generate import generate_images, interpolate, style_mixing, truncation_strip
 from stylegan.images import to_float
 from stylegan.networks import Generator
 from stylegan.video import save_mp4
-
-
-class RenderError(RuntimeError):
-    """The stage cannot run on what it found; the message says what to do."""
-
-
-def render(params: Params, root: Path) -> Path:
-    """Draw everything under root/reports and return the path of the page.
-
-    Raises RenderError and the errors of the files it reads, each with its remedy.
-    """
-    configure_backends(allow_tf32=False)
-    reports = root / "reports"
-    results = read_json(root / METRICS, "evaluate")
-    trained = read_json(root / TRAINED, "train")
-    ticks = read_csv(root / TICKS)
-    G = load_generator(root / EXPORTED)
-    dataset = open_dataset(root / ARCHIVE, use_labels=G.c_dim > 0)
-    pictures = draw_pictures(params, G, dataset, reports, neighbor_picture(results, reports))
-    commit = source_tags(root).get("mlflow.source.git.commit")
-    facts = Facts(
-        results=results,
-        ticks=ticks,
-        alarms=alarms(ticks, params),
-        bands=compare_bands(params, G, dataset),
-        config=params,
-        num_images=len(dataset),
-        img_shape=dataset.img_shape,
-        fingerprint=trained["fingerprint"],
-        commit=None if commit is None else str(commit),
-    )
-    write(reports / "training.png", training_curves(ticks, target(params), dark=False))
-    write(reports / "layers.png", layer_chart(ticks, facts.bands, dark=False))
-    psi = results["recommended"]["psi"]
-    write(reports / "frontier.png", frontier_chart(results["truncation"], results["floor"], psi, dark=False))
-    page = reports / "index.html"
-    write(page, build_page(facts, pictures).encode())
-    return page
-
-
-def neighbor_picture(results: dict[str, Any], reports: Path) -> bytes | None:
-    """The sheet that evaluate drew; None where it looked for no neighbours.
-
-    Raises RenderError when it is lost.
-    """
-    path = reports / "neighbors.png"
-    if results["neighbors"] is None:
-        return None
-    if not path.exists():
-        raise RenderError(f"{path}: not there. Run `dvc repro evaluate`, which writes it.")
-    return path.read_bytes()
 
 
 def draw_pictures(
@@ -178,29 +114,3 @@ def write(path: Path, content: bytes) -> bytes:
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return content
-
-
-def read_json(path: Path, stage: str) -> dict[str, Any]:
-    """Content of a JSON file. Raises RenderError that names the stage which writes it."""
-    if not path.exists():
-        raise RenderError(f"{path}: not there. Run `dvc repro {stage}`, which writes it.")
-    value: dict[str, Any] = json.loads(path.read_text())
-    return value
-
-
-def main() -> None:
-    """Render what params.yaml says, with `section.key=value` arguments over it, and record it for MLflow."""
-    params = load(overrides=sys.argv[1:])
-    root = Path.cwd()
-    page = render(params, root)
-    journal = Journal(ROOT / "runs" / read_json(root / TRAINED, "train")["fingerprint"])
-    with publishing(journal, params.tracking):
-        record_report(journal, root / "reports")
-    print(f"report: {page}")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (FileNotFoundError, RenderError, ValueError) as error:  # every error of ours is one of these
-        sys.exit(f"render: {error}")

@@ -1,0 +1,26 @@
+"""`python -m pipelines.train`: train what params.yaml says, with `section.key=value` arguments over it."""
+
+import sys
+from pathlib import Path
+
+from pipelines.cluster.store import StoreError
+from pipelines.params import ROOT, load
+from pipelines.train.driver import TrainError, run
+from stylegan.checkpoint import CheckpointError
+from stylegan.config import ConfigError
+from stylegan.data import ArchiveError
+from stylegan.metrics.arrays import MetricError
+
+
+def main() -> None:
+    """Train what params.yaml says, with `section.key=value` arguments over it."""
+    run(load(overrides=sys.argv[1:]), Path.cwd(), ROOT / "runs")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (
+        ArchiveError, CheckpointError, ConfigError, FileNotFoundError, MetricError, StoreError, TrainError,
+    ) as error:  # fmt: skip
+        sys.exit(f"train: {error}")

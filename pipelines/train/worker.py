@@ -1,0 +1,82 @@
+"""One worker of a training, from its state to its last tick."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from filelock import FileLock
+
+from pipelines.artifacts import ticks
+from pipelines.cluster.errors import named
+from pipelines.params import Params
+from pipelines.train.identity import monitor_extractor, open_training_set
+from pipelines.train.ranks import OWN, memory_gb, own
+from pipelines.train.snapshots import contributions, report, resume, save_if_called_back
+from pipelines.train.start import start
+from stylegan.backends import prepare_device
+from stylegan.data import ImageDataset
+from stylegan.distributed import rank
+from stylegan.monitor import Monitor
+from stylegan.networks import Generator
+from stylegan.step import NonFiniteError
+from stylegan.train import Tick, train
+
+
+def train_worker(job: dict[str, Any]) -> str | None:
+    """One worker's whole life: build or resume the state, train, report every tick.
+
+    Returns the message of a NonFiniteError: the same steps would fail again, so Ray must not retry.
+    """
+    params: Params = job["params"]
+    torch.set_num_threads(params.cluster.cpus_per_worker)
+    with named(), generation(job["folder"]):
+        paths = {name: file.here() for name, file in job["files"].items()}
+        dataset, device = open_training_set(paths["archive"], params), ray.train.torch.get_device()
+        job["kernels"] = prepare_device(device, params.train.kernels, allow_tf32=params.train.allow_tf32)
+        state, _ = start(params, dataset, paths.get("pretrained"), device)
+        monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
+        resume(state, dataset, job["spare_checkpoints"])
+        clock, before, saved = time.perf_counter(), state.cur_nimg, False
+        try:
+            for tick in train(state, dataset):
+                row = measure(tick, time.perf_counter() - clock, tick.cur_nimg - before, job)
+                if tick.is_snapshot:
+                    row |= contributions(state, dataset) | monitored(state.G_ema)
+                report(state, dataset, row, is_snapshot=tick.is_snapshot)
+                saved = saved or save_if_called_back(state, dataset, row)
+                clock, before = time.perf_counter(), tick.cur_nimg
+        except NonFiniteError as error:
+            return str(error)
+    return None
+
+
+@contextmanager
+def generation(folder: Path) -> Iterator[None]:
+    """Wait until the workers of a killed driver are gone; they outlive it by some seconds."""
+    if rank() == 0 and folder.exists():
+        with FileLock(folder / "worker.lock"):
+            yield
+    else:
+        yield
+
+
+def monitoring(
+    params: Params, dataset: ImageDataset, assets: Path, device: torch.device
+) -> Callable[[Generator], ticks.Row]:
+    """What measures the generator at a snapshot, on rank 0; its row is empty where nothing is measured"""
+    extractor = monitor_extractor(params, dataset, assets)
+    return (lambda G: {}) if extractor is None else Monitor.create(params, dataset, extractor.to(device)).measure
+
+
+def measure(tick: Tick, sec: float, nimg: int, job: dict[str, Any]) -> dict[str, Any]:
+    """What this rank reports of a tick: a row of the log, and what is its own"""
+    train = job["params"].train
+    row = {"nimg": float(tick.cur_nimg), "kimg": tick.cur_nimg / 1000}
+    row |= {"sec": sec, "sec_per_kimg": sec / nimg * 1000, "memory_gb": memory_gb()}
+    mine = own(sec, nimg, train.batch_size // train.batch_gpu, job["driver_node"]) | {"kernels": job["kernels"]}
+    return row | tick.stats | {OWN: mine}
