@@ -1,6 +1,8 @@
 """What a run is made from, and the name that its hash gives it: parameters, archive, networks and the code."""
 
+import ast
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,14 +89,40 @@ def monitor_extractor(params: Params, dataset: ImageDataset, assets: Path) -> Ex
 
 
 def code_digest() -> str:
-    """sha256 over the sources in CODE"""
+    """sha256 over what the sources in CODE do: comments, docstrings and layout may change"""
     root = Path(stylegan.__file__).parent
     digest = hashlib.sha256()
     for entry in CODE:
         path = root / entry
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+            digest.update(file.relative_to(root).as_posix().encode())
+            for part in syntax_of(ast.parse(file.read_bytes())):
+                digest.update(part.encode())
     return digest.hexdigest()
+
+
+def syntax_of(node: ast.AST) -> Iterator[str]:
+    """Kinds and values of a syntax tree in order, without docstrings
+
+    Not ast.dump, whose text differs between versions of Python: fields that hold nothing are left out.
+    """
+    yield f"({type(node).__name__}"
+    for name, value in ast.iter_fields(node):
+        values = value if isinstance(value, list) else [value]
+        if name == "body" and values and _is_docstring(node, values[0]):
+            values = values[1:]
+        for item in values:
+            if isinstance(item, ast.AST):
+                yield from syntax_of(item)
+            elif item is not None:
+                yield f" {name}={item!r}"
+    yield ")"
+
+
+def _is_docstring(node: ast.AST, first: object) -> bool:
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    value = first.value if documented and isinstance(first, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def name_of(params: Params, archive_sha256: str, pretrained: Path | None, extractor: Extractor | None) -> str:

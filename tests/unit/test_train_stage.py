@@ -1,5 +1,6 @@
 """pipelines.train without Ray: names of runs, one trainer a run, damaged registers; tests/distributed runs it."""
 
+import ast
 import json
 import os
 import shutil
@@ -90,16 +91,41 @@ def test_digest_follows_the_code_that_decides_weights_and_no_other(
         target.write_bytes(file.read_bytes())
     monkeypatch.setattr(stylegan, "__file__", str(copied / "__init__.py"))
     digest = code_digest()
-    for module, matters in (
-        ("networks/layers.py", True),
-        ("state.py", True),
-        ("transfer.py", True),
-        ("metrics/kid.py", False),
+    for module, added, matters in (
+        ("networks/layers.py", "changed = 1", True),
+        ("state.py", "changed = 1", True),
+        ("transfer.py", "changed = 2", True),
+        ("metrics/kid.py", "changed = 1", False),
+        ("loss.py", "# a comment", False),
+        ("loss.py", "def changed(x):\n    pass", True),
     ):
         with (copied / module).open("a") as stream:
-            stream.write("# changed\n")
+            stream.write(f"{added}\n")
         assert (code_digest() != digest) == matters
         digest = code_digest()
+
+
+def test_only_what_code_does_is_in_its_syntax() -> None:
+    def syntax(code: str) -> str:
+        return "".join(identity.syntax_of(ast.parse(code)))
+
+    function = "def f(x):\n    {}\n    return x / 2"
+    assert syntax(function.format('"""Half."""')) == syntax(function.format('"""Other words."""  # a comment'))
+    assert syntax("x = (1,\n  2)") == syntax("x = 1, 2  # two")
+    different = [
+        "x / 2",
+        "x / 2.0",
+        "x // 2",
+        "y / 2",
+        "'x' / 2",
+        "f(x, 2)",
+        "f(x=2)",
+        "f(*x)",
+        "f(**x)",
+        "[x, 2]",
+        "(x, 2)",
+    ]
+    assert len({syntax(code) for code in different}) == len(different)
 
 
 def test_a_second_trainer_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
