@@ -32,11 +32,16 @@ def computing_in(as_double: Callable[[Any], Any]) -> Callable[[Any, torch.dtype]
     return lambda net, dtype: as_double(net) if dtype == torch.float64 else net
 
 
-@pytest.fixture(params=["uncond_r32", "cond4_r16", "resnetG_skipD_r16", "origG_origD_r16"])
+@pytest.fixture(
+    params=["uncond_r32", "cond4_r16", "resnetG_skipD_r16", "origG_origD_r16", "resnetG_skipD_r16 with kernels"]
+)
 def case(request: pytest.FixtureRequest) -> SimpleNamespace:
     """G and D of an official file, and the expected values by name"""
-    loaded = load_official(DATA / f"{request.param}.pkl")
-    with np.load(DATA / f"{request.param}.npz") as file:
+    name, _, kernels = request.param.partition(" ")
+    if kernels:
+        request.getfixturevalue("interpreted_kernels")
+    loaded = load_official(DATA / f"{name}.pkl")
+    with np.load(DATA / f"{name}.npz") as file:
         return SimpleNamespace(G=loaded.G, D=loaded.D, G_ema=loaded.G_ema, augment_p=loaded.augment_p, **dict(file))
 
 
