@@ -179,27 +179,38 @@ def own_backends() -> Iterator[None]:
     matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction = fp16, bf16
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def kernel_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """Where kernels compute in a test, tried or not: interpreted on the CPU, compiled on CUDA."""
-    from stylegan.ops.kernels import choice
-
-    interprets, has_cuda = os.environ.get("TRITON_INTERPRET") == "1", torch.cuda.is_available()
-    if request.param == "cuda" and (interprets or not has_cuda):
-        pytest.skip("kernels are interpreted here" if has_cuda else "torch sees no CUDA GPU")
-    if request.param == "cpu" and not interprets:
+@pytest.fixture
+def interpreted_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels compute what is on the CPU."""
+    if os.environ.get("TRITON_INTERPRET") != "1":
         pytest.skip("kernels are compiled for CUDA here; TRITON_INTERPRET=1 interprets them")
-    monkeypatch.setattr(choice, "_trusted", {*choice._trusted, request.param})
-    if request.param == "cuda":
-        yield torch.device("cuda")
-        return
     from triton.runtime import interpreter
 
+    from stylegan.ops.kernels import choice
+
+    monkeypatch.setattr(choice, "_trusted", {*choice._trusted, "cpu"})
     # Half of the time went into looking for overflows of integers, which images this small cannot bring about.
     options = interpreter.InterpreterOptions(sanitize_overflow=False)
     monkeypatch.setattr(interpreter.interpreter_builder, "options", options)
     with np.errstate(all="ignore"):  # a GPU does not warn of infinities either
-        yield torch.device("cpu")
+        yield
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def kernel_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Where kernels compute in a test, tried or not: interpreted on the CPU, compiled on CUDA."""
+    if request.param == "cpu":
+        request.getfixturevalue("interpreted_kernels")
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA GPU")
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        pytest.skip("TRITON_INTERPRET=1 interprets kernels, which are compiled for CUDA without it")
+    from stylegan.ops.kernels import choice
+
+    monkeypatch.setattr(choice, "_trusted", {*choice._trusted, "cuda"})
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # what kernels are compared with
+    return torch.device("cuda")
 
 
 @pytest.fixture(scope="session")

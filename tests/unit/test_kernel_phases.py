@@ -3,7 +3,7 @@
 Interpreted on the CPU, and compiled where there is CUDA.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -31,15 +31,17 @@ Gradients = dict[str, Tensor | None]
 Make = Callable[..., Params]
 
 
-def gradients(params: Params, num_classes: int, device: torch.device, mode: kernels.Mode) -> dict[str, Gradients]:
+def gradients(
+    params: Params, num_classes: int, device: torch.device, mode: kernels.Mode, phases: Sequence[str] = PHASES
+) -> dict[str, Gradients]:
     """Of every parameter that learns, by phase, without a step between them"""
     with kernels.using(mode):
-        return {phase: _gradients(phase, params, num_classes, device) for phase in PHASES}
+        return {phase: _gradients(phase, params, num_classes, device) for phase in phases}
 
 
 def _gradients(phase: str, params: Params, num_classes: int, device: torch.device) -> Gradients:
     state = TrainState.create(params, img_resolution=8, img_channels=3, c_dim=num_classes, device=device)
-    torch.manual_seed(6)  # of a well-conditioned path length: with 5, stock torch itself is 5e-6 from float64
+    torch.manual_seed(6)  # of a well-conditioned path length: with 5, stock torch is 7e-6 from float64
     for name, param in [*state.G.named_parameters(), *state.D.named_parameters()]:
         if name.endswith(("bias", "noise_strength")):
             param.data += 0.1 * torch.randn(param.shape).to(device)
@@ -99,7 +101,8 @@ def test_gradients_in_half_precision(kernel_device: torch.device, make_params: M
     clamps = "generator.conv_clamp=256", "discriminator.conv_clamp=256"
     params = make_params(*SMALLEST, *clamps, "train.batch_size=1", "train.batch_gpu=1")
     half = make_params(*SMALLEST, *clamps, "train.batch_size=1", "train.batch_gpu=1", "train.precision=fp16")
-    want = gradients(params, 0, kernel_device, "stock")
-    got = gradients(half, 0, kernel_device, "auto")
-    for phase in PHASES:
+    phases = ("Greg", "Dreg")  # whose backward passes are those of the others too
+    want = gradients(params, 0, kernel_device, "stock", phases)
+    got = gradients(half, 0, kernel_device, "auto", phases)
+    for phase in phases:
         assert distance(want[phase], got[phase]) < 1e-2, phase
