@@ -37,14 +37,14 @@ def upfirdn2d(
     if out.numel() == 0:
         return out
     held = max(triton.cdiv(f.shape[0], up[1] * down[1]), triton.cdiv(f.shape[1], up[0]))
-    tile = _tile_of_rows(out, up[1], held)
-    tiles_y, tiles_x, tiles_c = _tiles((triton.cdiv(size[0], up[1]), size[1], c), tile)
-    resampling.upfirdn2d_kernel[_grid(x, out, n * up[1] * tiles_y * tiles_x * tiles_c)](
+    rows, strips, tile = _strips(out, up[1], held)
+    tiles, tiles_c = _tiles((strips * size[1], c), tile)
+    resampling.upfirdn2d_kernel[_grid(x, out, n * up[1] * tiles * tiles_c)](
         x, f.float().contiguous(), out, other, _float(scale), _float(noise), _float(strength), _float(bias),
-        c, h, w, *size, tile[0], tiles_y, tiles_x, tiles_c, _noise_stride(noise), *_strides(x), *_strides(out),
+        c, h, w, *size, rows, tiles, tiles_c, _noise_stride(noise), *_strides(x), *_strides(out),
         padding[2], padding[0], float(fir_gain), float(gain), float(clamp or 0),
         UP_Y=up[1], UP_X=up[0], DOWN_Y=down[1], DOWN_X=down[0], TAPS_Y=f.shape[0], TAPS_X=f.shape[1], FLIP=flip,
-        SLOPE=slope, CLAMPS=clamp is not None, READ=down[1], BLOCK_X=tile[1], BLOCK_C=tile[2],
+        SLOPE=slope, CLAMPS=clamp is not None, READ=down[1], BLOCK_X=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
     return out
 
@@ -220,19 +220,19 @@ def _tile(channels: int, pixels: int, channel_stride: int, size: int) -> tuple[i
     return min(size, triton.next_power_of_2(pixels)), 1
 
 
-def _tile_of_rows(out: Tensor, up: int, held: int) -> tuple[int, int, int]:
-    """Rows, which one program makes one after the other, columns and channels of a tile of upfirdn2d
+def _strips(out: Tensor, up: int, held: int) -> tuple[int, int, tuple[int, int]]:
+    """Rows of a strip, which one program makes one after the other, strips, and columns and channels of a tile
 
-    More rows read fewer pixels twice, and fewer keep all multiprocessors at work. held: numbers that
-    a thread holds for each of its pixels.
+    Higher strips read fewer pixels twice, more of them keep all multiprocessors at work. held: numbers that a thread
+    holds for each of its pixels.
     """
     n, c, h, w = out.shape
     block_c = 1 if layout_of(out) == torch.contiguous_format else min(triton.next_power_of_2(c), MAX_CHANNELS // 2)
-    size = max(min(TILE_OF_SUMS, MAX_HELD // triton.next_power_of_2(held)), block_c)
-    block_x = min(triton.next_power_of_2(w), size // block_c)
-    programs_of_row = n * triton.cdiv(w, block_x) * triton.cdiv(c, block_c)
-    rows = triton.next_power_of_2(max(h * programs_of_row // PROGRAMS, 1))
-    return min(max(rows, MIN_ROWS), MAX_ROWS, triton.next_power_of_2(triton.cdiv(h, up))), block_x, block_c
+    block_x = max(min(TILE_OF_SUMS, MAX_HELD // triton.next_power_of_2(held)) // block_c, 1)
+    rows = n * triton.cdiv(w, block_x) * triton.cdiv(c, block_c) * h // PROGRAMS
+    rows, height = min(max(rows, MIN_ROWS), MAX_ROWS), triton.cdiv(h, up)
+    strips = max(round(height / rows), 1)
+    return triton.cdiv(height, strips), strips, (block_x, block_c)
 
 
 def _tiles(size: Sequence[int], tile: Sequence[int]) -> list[int]:

@@ -96,8 +96,8 @@ def scale_bias_act_kernel(
 
 @triton.jit(do_not_specialize=["tiles", "parts", "tiles_c", "sum_size"])
 def scale_bias_act_backward_kernel(
-    grad, kept, grad_x, sums, scale, noise, strength, bias, num_channels, num_pixels, tiles, parts, tiles_c, noise_stride,
-    x_n, x_c, x_p, sum_size, gain, clamp,
+    grad, kept, grad_x, sums, scale, noise, strength, bias, num_channels, num_pixels, tiles, parts, tiles_c,
+    noise_stride, x_n, x_c, x_p, sum_size, gain, clamp,
     IS_INPUT: tl.constexpr, SUMS_SCALE: tl.constexpr, SUMS_BIAS: tl.constexpr, SUMS_NOISE: tl.constexpr,
     SLOPE: tl.constexpr, CLAMPS: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip

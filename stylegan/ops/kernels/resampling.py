@@ -14,12 +14,12 @@ FAR = tl.constexpr(2**20)  # pixels, more than any padding
 # Compiled for strides and channels that vectors of 16 fit, or do not, and not for each size and padding.
 @triton.jit(
     do_not_specialize=[
-        "in_h", "in_w", "out_h", "out_w", "rows", "tiles_y", "tiles_x", "tiles_c", "noise_stride", "pad_y", "pad_x"
+        "in_h", "in_w", "out_h", "out_w", "rows", "tiles", "tiles_c", "noise_stride", "pad_y", "pad_x"
     ]
 )  # fmt: skip
 def upfirdn2d_kernel(
     x, f, out, other, scale, noise, strength, bias,  # pointers; the last five may be None
-    num_channels, in_h, in_w, out_h, out_w, rows, tiles_y, tiles_x, tiles_c, noise_stride,
+    num_channels, in_h, in_w, out_h, out_w, rows, tiles, tiles_c, noise_stride,
     x_n, x_c, x_y, x_x, out_n, out_c, out_y, out_x,  # strides
     pad_y, pad_x, gain, act_gain, clamp,
     UP_Y: tl.constexpr, UP_X: tl.constexpr, DOWN_Y: tl.constexpr, DOWN_X: tl.constexpr,
@@ -28,16 +28,17 @@ def upfirdn2d_kernel(
 ):  # fmt: skip
     """out = gain * FIR(x) + other, then what follows a convolution, where there is any of it
 
-    A program makes `rows` rows, UP_Y apart, which all meet the same taps, TAPS_Y / UP_Y of them. It reads READ rows of
-    x at a time, which add to the sums of as many results as taps / READ, so that each is loaded once.
+    Each column of a tile makes `rows` rows, UP_Y apart, which all meet the same taps, TAPS_Y / UP_Y of them. It reads
+    READ rows of x at a time, which add to the sums of as many results as taps / READ, so that each is loaded once.
     """
     TAPS_OF_ROW: tl.constexpr = (TAPS_Y + UP_Y - 1) // UP_Y
     TAPS_OF_COLUMN: tl.constexpr = (TAPS_X + UP_X - 1) // UP_X
     GROUPS: tl.constexpr = (TAPS_OF_ROW + READ - 1) // READ
-    c, tile, n = tile_of(UP_Y * tiles_y * tiles_x, tiles_c, BLOCK_C)
+    c, tile, n = tile_of(UP_Y * tiles, tiles_c, BLOCK_C)
     phase = tile % UP_Y
-    o_x = (tile // UP_Y % tiles_x) * BLOCK_X + tl.arange(0, BLOCK_X)
-    first_row = tile // UP_Y // tiles_x * rows
+    place = tile // UP_Y * BLOCK_X + tl.arange(0, BLOCK_X)  # of all columns in the first rows, those in the next ones
+    o_x = place % out_w
+    first_row = place // out_w * rows
     # First tap that meets a pixel and not an inserted zero, and that pixel. FAR keeps % and // on positive numbers.
     tap_y = (pad_y - phase + FAR * UP_Y) % UP_Y
     tap_x = (pad_x - o_x + FAR * UP_X) % UP_X if UP_X > 1 else 0
@@ -46,34 +47,35 @@ def upfirdn2d_kernel(
     taps = ()
     for t in tl.static_range(GROUPS * READ):
         for j in tl.static_range(TAPS_OF_COLUMN):
-            taps = taps + (gain * load_tap(f, tap_y + t * UP_Y, tap_x + j * UP_X, TAPS_Y, TAPS_X, FLIP),)
+            taps += (gain * load_tap(f, tap_y + t * UP_Y, tap_x + j * UP_X, TAPS_Y, TAPS_X, FLIP),)
     is_channel = (c < num_channels)[None, :]
     factor = load_channels(scale, n * num_channels + c, c < num_channels)
     shift = load_channels(bias, c, c < num_channels)
     x += n * x_n
-    at_x = (column * x_x)[:, None] + (c * x_c)[None, :]
-    out_offset = n * out_n
-    at_out = (o_x * out_x)[:, None] + (c * out_c)[None, :]
+    at_x = (y * x_y + column * x_x)[:, None] + (c * x_c)[None, :]
+    first_y = first_row * UP_Y + phase
+    at_out = (first_y * out_y + o_x * out_x)[:, None] + (c * out_c)[None, :]
     sums = ()
     for _ in tl.static_range(GROUPS):
-        sums = sums + (tl.zeros((BLOCK_X, BLOCK_C), tl.float32),)
+        sums += (tl.zeros((BLOCK_X, BLOCK_C), tl.float32),)
     for step in range(rows + GROUPS - 1):
         for i in tl.static_range(READ):
-            row = y + step * DOWN_Y + i
+            row = step * DOWN_Y + i
             pixels = x + row * x_y + at_x
-            width = tl.where((row >= 0) & (row < in_h), in_w, 0)  # of what there is of this row
+            width = tl.where((y + row).to(tl.uint32) < in_h.to(tl.uint32), in_w, 0)  # of what there is of this row
             for j in tl.static_range(TAPS_OF_COLUMN):
                 inside = (column + j).to(tl.uint32) < width.to(tl.uint32)
                 value = tl.load(pixels + j * x_x, mask=inside[:, None] & is_channel, other=0.0).to(tl.float32)
                 more = ()
                 for g in tl.static_range(GROUPS):
                     tap = taps[((GROUPS - 1 - g) * READ + i) * TAPS_OF_COLUMN + j]
-                    more = more + (sums[g] + tap * value,)
+                    more += (sums[g] + tap * value,)
                 sums = more
-        o_y = (first_row + step - (GROUPS - 1)) * UP_Y + phase
-        is_out = (step >= GROUPS - 1) & (o_y < out_h) & (o_x < out_w)
+        further = (step - (GROUPS - 1)) * UP_Y
+        o_y = first_y + further
+        is_out = (further >= 0) & (o_y < out_h)
         mask = is_out[:, None] & is_channel
-        at = out_offset + o_y * out_y + at_out
+        at = n * out_n + further * out_y + at_out
         result = sums[0]
         if other is not None:
             result += tl.load(other + at, mask=mask, other=0.0).to(tl.float32)
@@ -82,8 +84,9 @@ def upfirdn2d_kernel(
         tl.store(out + at, result.to(out.dtype.element_ty), mask=mask)
         more = ()
         for g in tl.static_range(GROUPS - 1):
-            more = more + (sums[g + 1],)
-        sums = more + (tl.zeros((BLOCK_X, BLOCK_C), tl.float32),)
+            more += (sums[g + 1],)
+        more += (tl.zeros((BLOCK_X, BLOCK_C), tl.float32),)
+        sums = more
 
 
 @triton.jit
