@@ -6,7 +6,7 @@ of their own. Images a GPU are those of `auto`: min(4096 / resolution, 32), and 
 GPU memory, which halves where these do, agrees.
 """
 
-from pipelines.scaling import Compute
+from pipelines.plan.cost.scaling import Compute
 from stylegan.config import ConfigError
 
 Range = tuple[float, float]
