@@ -36,7 +36,7 @@ from stylegan.sections import DiscriminatorConfig, GeneratorConfig
 # Images a second at 256 pixels: cuDNN's convolutions of a step take 1.3 ms an image on an H100 (measured on one, fp16
 # in the four highest resolutions, batch 64).
 H100_AT_256 = 770
-CHANNEL_BASE = {256: 16384, 512: 32768, 1024: 32768}  # of the papers' networks, as in pipelines/presets/
+CHANNEL_BASE = {256: 16384, 512: 32768, 1024: 32768}  # of the papers' networks, as in pipelines/plan/presets/
 DECODED_BYTES = 48 * 2**20  # of the images of each resolution; reading is the same for more, while the page cache holds
 SHARE_BYTES = 6 * 2**20  # of a batch, about 32 images of 256 pixels
 

@@ -27,8 +27,8 @@ import yaml
 
 from benchmarks import scaling_page
 from benchmarks.scaling_page import Measured
-from pipelines import plan
 from pipelines.params import ROOT, Params, load
+from pipelines.plan import advice
 from stylegan.images import save_png
 
 WORKERS = (1, 2, 3)
@@ -190,7 +190,7 @@ def rounds(limit_sec: float) -> Iterator[int]:
 def measure(params: Params, limit_sec: float, num_ticks: int) -> Measured:
     """All rounds"""
     began, kimg = time.monotonic(), params.train.tick_kimg * num_ticks
-    g_params, d_params = plan.parameter_counts(params)
+    g_params, d_params = advice.parameter_counts(params)
     plain: dict[int, list[float]] = {count: [] for count in WORKERS}
     staged: dict[int, list[tuple[float, float]]] = {count: [] for count in STAGE_WORKERS}
     small: list[float] = []

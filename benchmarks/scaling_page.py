@@ -1,4 +1,4 @@
-"""The page docs/scaling.md: what benchmarks/scaling.py measured, beside the model of pipelines/scaling.py."""
+"""The page docs/scaling.md: what benchmarks/scaling.py measured, beside the model of pipelines/plan/cost/scaling.py."""
 
 import os
 import platform
@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from pipelines import estimate, published
 from pipelines.params import Params
-from pipelines.plan import checked, parameter_counts, resolve
-from pipelines.scaling import Compute, Link, Model, Network
+from pipelines.plan.advice import parameter_counts
+from pipelines.plan.cost import estimate, published
+from pipelines.plan.cost.scaling import Compute, Link, Model, Network
+from pipelines.plan.resolve import checked, resolve
 
 FLOAT = 4  # bytes
 COUNTS = tuple(2**power for power in range(9))
@@ -68,7 +69,7 @@ def _head() -> Iterator[str]:
     yield ""
     yield (
         "Written by `python -m benchmarks.scaling`, in one run with nothing else on the machine. The model is "
-        "`pipelines/scaling.py`; `python -m pipelines.plan --hours` applies it to a plan."
+        "`pipelines/plan/cost/scaling.py`; `python -m pipelines.plan --hours` applies it to a plan."
     )
 
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.params import load
-from pipelines.plan import CHANNELS
-from pipelines.timing import seconds_per_step
+from pipelines.plan.advice import CHANNELS
+from pipelines.plan.cost.timing import seconds_per_step
 
 PERIODS = 3  # timed after one that warms up
 

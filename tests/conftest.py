@@ -209,7 +209,6 @@ def kernel_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     from stylegan.ops.kernels import choice
 
     monkeypatch.setattr(choice, "_trusted", {*choice._trusted, "cuda"})
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # what kernels are compared with
     return torch.device("cuda")
 
 

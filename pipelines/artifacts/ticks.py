@@ -1,9 +1,9 @@
 """The ticks of a run, as rows: runs/<fingerprint>/ticks.jsonl while it trains, reports/ticks.csv afterwards."""
 
 import csv
-import json
 from pathlib import Path
 
+from pipelines.artifacts import json_lines
 from stylegan.files import replacing
 
 Row = dict[str, float]
@@ -15,8 +15,7 @@ MONITOR = "monitor/"  # columns that only snapshots have
 
 def read(folder: Path) -> list[Row]:
     """Ticks of a run so far, oldest first"""
-    path = folder / LOG
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [row for row, _ in json_lines.read(folder / LOG)]
 
 
 def write_csv(rows: list[Row], path: Path) -> None:

@@ -5,7 +5,6 @@ nothing of the server; `tracking.publish` sends the records. The name of the run
 """
 
 import hashlib
-import json
 import re
 import shutil
 import time
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts import json_lines
 from pipelines.params import Scalar
 from stylegan.files import replacing, sha256_of
 
@@ -35,7 +35,7 @@ class Journal:
         self.files.mkdir(parents=True, exist_ok=True)
         self._last_step: dict[str, int] = {}  # of every series
         self._facts: dict[str, Any] = {}  # of everything else: the newest value
-        self._drop_torn_line()
+        json_lines.drop_torn_line(self.path)  # its writer repeats it after the resume
         for record, _ in self.read(0):
             self._remember(record)
 
@@ -118,16 +118,8 @@ class Journal:
         return next((int(record["time_ms"]) for record, _ in self.read(0)), None)
 
     def read(self, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-        """Yield every whole record after a byte offset, with the offset that follows it."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as stream:
-            stream.seek(offset)
-            for line in stream:
-                if not line.endswith(b"\n"):  # being written right now
-                    return
-                offset += len(line)
-                yield json.loads(line), offset
+        """Every whole record after a byte offset, with the offset that follows it."""
+        return json_lines.read(self.path, offset)
 
     def _is_ahead(self, series: str, step: int) -> bool:
         return series not in self._last_step or step > self._last_step[series]
@@ -141,24 +133,13 @@ class Journal:
 
     def _append(self, record: Mapping[str, Any]) -> None:
         self._remember(record)
-        line = json.dumps({"time_ms": time.time_ns() // 1_000_000, **record}) + "\n"
-        # One write of one line: a reader sees a whole record or waits for its end.
-        with self.path.open("ab", buffering=0) as stream:
-            stream.write(line.encode())
+        json_lines.append(self.path, {"time_ms": time.time_ns() // 1_000_000, **record})
 
     def _remember(self, record: Mapping[str, Any]) -> None:
         self._facts |= _facts(record)
         if record["kind"] in ("metrics", "image"):
             for series in record["values"] if record["kind"] == "metrics" else [f"image:{record['key']}"]:
                 self._last_step[series] = max(record["step"], self._last_step.get(series, record["step"]))
-
-    def _drop_torn_line(self) -> None:
-        """Cut what a kill left half-written; its writer repeats it after the resume."""
-        if self.path.exists():
-            content = self.path.read_bytes()
-            if not content.endswith(b"\n"):
-                with self.path.open("r+b") as stream:
-                    stream.truncate(content.rfind(b"\n") + 1)
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:

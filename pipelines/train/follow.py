@@ -4,17 +4,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from pipelines.artifacts.ticks import Row, read
-from pipelines.diagnosis.alarms import Alarm, alarms
+from pipelines.artifacts import json_lines
+from pipelines.artifacts.ticks import LOG, Row
+from pipelines.diagnosis.alarms import alarms
 from pipelines.diagnosis.stragglers import slow_rank
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
-from pipelines.train.ticklog import KERNELS, read_failures, read_kernels, read_nodes
+from pipelines.train.ticklog import FAILURES, KERNELS, read_kernels, read_nodes
 
 POLL_SEC = 0.5
 
@@ -25,37 +27,14 @@ def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
     done = threading.Event()
     console = Console()
     view = Live(console=console, auto_refresh=False) if console.is_terminal else None
-    told: set[str] = set()
-    shown = failed = 0
     (folder / KERNELS).unlink(missing_ok=True)  # of an earlier process, perhaps on another device
-
-    def catch_up(fresh: bool) -> None:
-        nonlocal shown, failed
-        if KERNELS not in told and (line := read_kernels(folder)):
-            told.add(KERNELS)
-            journal.tags({"kernels": line})
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-        failures = read_failures(folder)
-        for failure in failures[failed:] if fresh else []:
-            console.print(f"{failure}\nTraining goes on from the last snapshot.", markup=False, soft_wrap=True)
-        failed = len(failures)
-        rows = read(folder)
-        for row in rows[shown:]:
-            _record(row, folder, journal, params, fresh)
-            if fresh:
-                _show(row, params, view)
-        slow = slow_rank(rows, read_nodes(folder))
-        for alarm in [*alarms(rows, params), *([] if slow is None else [slow])] if len(rows) > shown else []:
-            if alarm.name not in told:
-                told.add(alarm.name)
-                _tell(alarm, journal, console, fresh)
-        shown = len(rows)
+    follower = Follower(folder, journal, params, console, view)
 
     def loop() -> None:
         while not done.wait(POLL_SEC):
-            catch_up(fresh=True)
+            follower.catch_up(fresh=True)
 
-    catch_up(fresh=False)
+    follower.catch_up(fresh=False)
     thread = threading.Thread(target=loop, name="ticks", daemon=True)
     if view:
         view.start()
@@ -65,9 +44,55 @@ def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        catch_up(fresh=True)
+        follower.catch_up(fresh=True)
         if view:
             view.stop()
+
+
+class Follower:
+    """Reads what a run has logged since it last looked; `fresh` says that it happened while this process was there."""
+
+    def __init__(self, folder: Path, journal: Journal, params: Params, console: Console, view: Live | None) -> None:
+        self.folder, self.journal, self.params, self.console, self.view = folder, journal, params, console, view
+        self.rows: list[Row] = []
+        self._told: set[str] = set()
+        self._offsets = {LOG: 0, FAILURES: 0}  # bytes of each file that have been read
+
+    def catch_up(self, *, fresh: bool) -> None:
+        """Show and record what is new."""
+        if KERNELS not in self._told and (line := read_kernels(self.folder)):
+            self._told.add(KERNELS)
+            self.journal.tags({"kernels": line})
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        for failure in self._news(FAILURES):
+            if fresh:
+                text = f"{failure['error']}\nTraining goes on from the last snapshot."
+                self.console.print(text, markup=False, soft_wrap=True)
+        rows: list[Row] = self._news(LOG)
+        for row in rows:
+            _record(row, self.folder, self.journal, self.params, fresh)
+            if fresh:
+                _show(row, self.params, self.view)
+        self.rows += rows
+        if rows:
+            self._warn(fresh)
+
+    def _news(self, name: str) -> list[dict[str, Any]]:
+        found = list(json_lines.read(self.folder / name, self._offsets[name]))
+        if found:
+            self._offsets[name] = found[-1][1]
+        return [record for record, _ in found]
+
+    def _warn(self, fresh: bool) -> None:
+        """Record each alarm once, and show it if it is not from before this process."""
+        slow = slow_rank(self.rows, read_nodes(self.folder))
+        for alarm in [*alarms(self.rows, self.params), *([] if slow is None else [slow])]:
+            if alarm.name in self._told:
+                continue
+            self._told.add(alarm.name)
+            self.journal.tags({f"alarm/{alarm.name}": alarm.text})
+            if fresh:
+                self.console.print(f"alarm {alarm.text}", highlight=False, soft_wrap=True)
 
 
 def _record(row: Row, folder: Path, journal: Journal, params: Params, fresh: bool) -> None:
@@ -95,10 +120,3 @@ def _show(row: Row, params: Params, view: Live | None) -> None:
         view.update(text, refresh=True)
     else:
         print(text, flush=True)
-
-
-def _tell(alarm: Alarm, journal: Journal, console: Console, fresh: bool) -> None:
-    """Record an alarm, and show it if it is not from before this process."""
-    journal.tags({f"alarm/{alarm.name}": alarm.text})
-    if fresh:
-        console.print(f"alarm {alarm.text}", highlight=False, soft_wrap=True)

@@ -7,12 +7,14 @@ another machine.
 
 import json
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 
+from pipelines.artifacts import json_lines
 from pipelines.artifacts.ticks import LOG, Row, read
 from pipelines.cluster import store
 from pipelines.cluster.errors import spoken
@@ -35,6 +37,7 @@ class TickLog(UserCallback):
 
     def __init__(self, folder: Path, url: str | None) -> None:
         self.folder, self.url = folder, url
+        self._last_nimg: float | None = None  # of the log; None until this process has looked
 
     def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
         if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
@@ -48,20 +51,27 @@ class TickLog(UserCallback):
                 temporary.write_text(line)
         if checkpoint is not None:
             store.copy_out(checkpoint, SAMPLES, self.folder / "samples" / f"{row['nimg']:09.0f}.png")
-        rows = read(self.folder)
-        if not rows or row["nimg"] > rows[-1]["nimg"]:
-            with replacing(self.folder / LOG) as temporary:
-                temporary.write_text("".join(json.dumps(line) + "\n" for line in [*rows, row]))
+        self._append(row)
         if self.url is not None:
             try:
                 store.upload(self.folder / LOG, store.join(self.url, LOG))
             except store.StoreError as error:  # the next tick sends the whole log again
                 logger.warning("copy of the tick log: %s", error)
 
+    def _append(self, row: Row) -> None:
+        """Write a tick unless it is replayed. The log is read once: a tick costs the same however long it is."""
+        path = self.folder / LOG
+        if self._last_nimg is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            json_lines.drop_torn_line(path)
+            self._last_nimg = max((logged["nimg"] for logged in read(self.folder)), default=-math.inf)
+        if row["nimg"] > self._last_nimg:
+            json_lines.append(path, row)
+            self._last_nimg = row["nimg"]
+
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        with (self.folder / FAILURES).open("a") as file:
-            for rank, error in sorted(worker_exceptions.items()):
-                file.write(json.dumps({"rank": rank, "time": time.time(), "error": spoken(rank, error)}) + "\n")
+        for rank, error in sorted(worker_exceptions.items()):
+            json_lines.append(self.folder / FAILURES, {"rank": rank, "time": time.time(), "error": spoken(rank, error)})
 
 
 def restore(folder: Path, url: str) -> None:
@@ -77,9 +87,7 @@ def restore(folder: Path, url: str) -> None:
 
 def read_failures(folder: Path) -> list[str]:
     """Failures of workers so far, oldest first"""
-    path = folder / FAILURES
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line)["error"] for line in lines if line.endswith("\n")]
+    return [failure["error"] for failure, _ in json_lines.read(folder / FAILURES)]
 
 
 def read_nodes(folder: Path) -> list[str]:

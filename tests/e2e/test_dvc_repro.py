@@ -15,8 +15,8 @@ import yaml
 from safetensors.numpy import load_file
 
 from pipelines.artifacts.ticks import read, read_csv
-from pipelines.document import rewrite
 from pipelines.params import Params
+from pipelines.plan.yaml_edit import rewrite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
 

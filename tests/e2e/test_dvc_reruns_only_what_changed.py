@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.document import rewrite
+from pipelines.plan.yaml_edit import rewrite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

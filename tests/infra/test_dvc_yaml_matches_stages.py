@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from pipelines import ladder
+from pipelines.ladders import ladder
 from pipelines.params import TRAINED_SECTIONS, Params
 from pipelines.train.start import FOLDER
 from stylegan.config import Config
@@ -31,7 +31,7 @@ PLUMBING = {
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {
     "assets": {"requirements-assets.txt"},
-    "ablate": {"pipelines/ablate.html", "pipelines/ladders/${item}.yaml"},
+    "ablate": {"pipelines/ladders/${item}.yaml"},
 }
 
 

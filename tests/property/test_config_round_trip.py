@@ -10,10 +10,10 @@ import pytest
 import yaml
 from hypothesis import assume, given, settings
 
-from pipelines.choices import Choice
-from pipelines.document import rewritten
 from pipelines.params import Params, fingerprint, leaves, load
-from pipelines.plan import checked
+from pipelines.plan.origins import Choice
+from pipelines.plan.resolve import checked
+from pipelines.plan.yaml_edit import rewritten
 from stylegan.config import ConfigError, parse
 
 PARAMS_YAML = Path(__file__).resolve().parents[2] / "params.yaml"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.scaling import (
+from pipelines.plan.cost.scaling import (
     Compute,
     Link,
     Model,

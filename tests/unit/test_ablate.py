@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines import ablate, ablate_charts, ablate_report, ladder, plan
-from pipelines.ablate_report import Standing
-from pipelines.choices import rung_choices
-from pipelines.ladder import Ladder
+from pipelines.ablate import __main__ as ablate
+from pipelines.ablate import figures, runner, tables
+from pipelines.ablate.tables import Standing
+from pipelines.ladders import ladder
+from pipelines.ladders.ladder import Ladder
 from pipelines.params import Params, load
+from pipelines.plan import __main__ as plan
+from pipelines.plan.origins import rung_choices
 from pipelines.tracking.journal import Journal
 from pipelines.train.identity import inputs_of
 from stylegan.config import ConfigError
@@ -66,7 +69,7 @@ FOUND = [standing("A", 0.7), FAILED, standing("C", 0.5)]
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports") / "ablate" / "x"
-    ablate_report.write(FOUND, LADDER, folder)
+    tables.write(FOUND, LADDER, folder)
     return folder
 
 
@@ -101,8 +104,8 @@ def test_a_row_that_failed_has_no_number_and_says_why(written: Path) -> None:
 
 
 def test_rows_that_were_not_run_are_named_and_what_an_earlier_table_left_is_removed(tmp_path: Path) -> None:
-    ablate_report.write(FOUND, LADDER, tmp_path)
-    ablate_report.write([FAILED], LADDER, tmp_path)
+    tables.write(FOUND, LADDER, tmp_path)
+    tables.write([FAILED], LADDER, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"table.md", "table.csv", "published.csv", "index.html"}
     for text in ((tmp_path / "table.md").read_text(), (tmp_path / "index.html").read_text()):
         assert "not run: A, C" in text
@@ -112,15 +115,15 @@ def test_a_distance_that_is_no_number_is_not_the_best_and_makes_no_delta() -> No
     broken = standing("A", 0.7)
     assert broken.content is not None
     broken.content["metrics"]["kid_x"] = math.nan
-    rows = ablate_report.measured_rows([broken, standing("C", 0.5)], LADDER)
-    assert ablate_report.best_of(rows) == "C"
+    rows = tables.measured_rows([broken, standing("C", 0.5)], LADDER)
+    assert tables.best_of(rows) == "C"
     assert "delta" not in rows[1]
-    assert ablate_report.best_of(rows[:1]) is None
+    assert tables.best_of(rows[:1]) is None
 
 
 def test_peaks_are_compared_at_a_resolution_that_all_rows_have() -> None:
     grown = {4: PEAKS[4]}  # of a snapshot that had not come further
-    rows = ablate_report.measured_rows([standing("A", 0.7, peaks=grown), standing("C", 0.5)], LADDER)
+    rows = tables.measured_rows([standing("A", 0.7, peaks=grown), standing("C", 0.5)], LADDER)
     assert [(row["peak_resolution"], row["peak_median"]) for row in rows] == [(4, 2.54), (4, 2.54)]
 
 
@@ -182,7 +185,7 @@ def test_peaks_are_written_by_resolution(written: Path) -> None:
 
 
 def test_when_all_failed_there_is_still_a_page(tmp_path: Path) -> None:
-    ablate_report.write([FAILED], LADDER, tmp_path)
+    tables.write([FAILED], LADDER, tmp_path)
     assert "failed: TrainError" in (tmp_path / "table.md").read_text()
     assert "failed: TrainError" in (tmp_path / "index.html").read_text()
     assert not (tmp_path / "metrics.png").exists()
@@ -190,10 +193,10 @@ def test_when_all_failed_there_is_still_a_page(tmp_path: Path) -> None:
 
 def test_sizes_are_drawn_against_the_number_of_images_a_line_for_each_mode() -> None:
     def drawn(last_size: int, last_mode: str) -> bytes:
-        rows = ablate_report.measured_rows([standing("A", 0.7), standing("C", 0.5)], LADDER)
+        rows = tables.measured_rows([standing("A", 0.7), standing("C", 0.5)], LADDER)
         rows[0] |= {"num_images": 10, "mode": "none"}
         rows[1] |= {"num_images": last_size, "mode": last_mode}
-        return ablate_charts.against_size(rows, ["kid_x", "fid_x", "precision_x"], dark=False)
+        return figures.against_size(rows, ["kid_x", "fid_x", "precision_x"], dark=False)
 
     assert len({drawn(100, "none"), drawn(1000, "none"), drawn(100, "ada")}) == 3
 
@@ -215,9 +218,9 @@ class Bench:
         self.folder, self.params = folder, params
         self.trained: list[str] = []
         self.spoilt: set[str] = set()  # architectures that fail
-        monkeypatch.setattr(ablate, "run", self.run)
-        monkeypatch.setattr(ablate, "evaluated", self.evaluated)
-        monkeypatch.setattr(ablate.connection, "connect", lambda cluster: nullcontext())
+        monkeypatch.setattr(runner, "run", self.run)
+        monkeypatch.setattr(runner, "evaluated", self.evaluated)
+        monkeypatch.setattr(runner.connection, "connect", lambda cluster: nullcontext())
 
     def run(self, params: Params, root: Path, state: Path, out: Path) -> Path:
         self.trained.append(params.generator.architecture)
@@ -234,7 +237,7 @@ class Bench:
 
     def ablate(self, *rows: str) -> list[Standing]:
         found = LADDERS_ROWS.model_copy(update={"peaks": False})
-        return ablate.ablate(self.params, found, rows, self.folder, self.folder / "runs", self.folder / "reports")
+        return runner.ablate(self.params, found, rows, self.folder, self.folder / "runs", self.folder / "reports")
 
 
 LADDERS_ROWS = parse(
@@ -258,9 +261,9 @@ def bench(tmp_path: Path, tiny_archive: Path, make_params: Make, monkeypatch: py
 def test_a_failing_row_is_reported_and_the_same_command_tries_it_alone_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablate, "publishing", lambda journal, tracking: nullcontext())
-    monkeypatch.setattr(ablate, "tell_pages", lambda config, pages: None)
-    monkeypatch.setattr(ablate, "record_measurement", lambda *measured: None)
+    monkeypatch.setattr(runner, "publishing", lambda journal, tracking: nullcontext())
+    monkeypatch.setattr(runner, "tell_pages", lambda config, pages: None)
+    monkeypatch.setattr(runner, "record_measurement", lambda *measured: None)
     bench.spoilt = {"skip"}
     found = bench.ablate()
     assert bench.trained == ["orig", "skip", "resnet"]

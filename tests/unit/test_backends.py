@@ -13,10 +13,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines import ablate, timing
+from pipelines.ablate import runner
 from pipelines.cluster.files import Shared
 from pipelines.evaluate.on_cluster import Job, make_evaluator, measure_worker
 from pipelines.params import Params
+from pipelines.plan.cost import timing
 from pipelines.render.report import RenderError, render
 from stylegan.__main__ import main
 from stylegan.backends import configure_backends, exact_float32, prepare_device
@@ -139,7 +140,7 @@ def test_a_page_is_drawn_exactly(tf32_before: None, tiny_params: Params, tmp_pat
 
 def test_peaks_of_feature_maps_are_exact(tf32_before: None, tiny_params: Params, prepared: Prepared) -> None:
     G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0).eval().requires_grad_(False)
-    ablate._peaks(G, torch.zeros(2, 0), 2, CPU, "stock")
+    runner._peaks(G, torch.zeros(2, 0), 2, CPU, "stock")
     assert [mode for mode, _, _ in prepared] == ["stock"]
     assert tf32() == (False, False)
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines import estimate, memory, plan, published
-from pipelines.memory import Memory
 from pipelines.params import Params
-from pipelines.timing import seconds_per_step
+from pipelines.plan import __main__ as plan
+from pipelines.plan.cost import estimate, memory, published
+from pipelines.plan.cost.memory import Memory
+from pipelines.plan.cost.timing import seconds_per_step
 
 PAPER256 = ["--preset", "paper256", "--gpus", "8"]
 Run = Callable[..., str]
@@ -176,7 +177,7 @@ def test_a_measurement_times_the_smallest_and_the_largest_share(
         timed.append(config.train.batch_size)
         return [1 + 0.016 * config.train.batch_size]
 
-    monkeypatch.setattr("pipelines.timing.seconds_per_step", fake)
+    monkeypatch.setattr("pipelines.plan.cost.timing.seconds_per_step", fake)
     compute, sentence = estimate.measured(make_params(), 3)
     assert timed == [2, 32]
     assert (compute.sec_per_image, compute.fixed_sec) == pytest.approx((0.016, 1))

@@ -8,11 +8,11 @@ import pytest
 import torch
 import yaml
 
-from pipelines import ladder
 from pipelines.artifacts.metric_names import metric_names
 from pipelines.artifacts.metrics_json import row as measured_row
 from pipelines.evaluate.on_cluster import make_evaluator
-from pipelines.ladder import FIGURES, Ladder, of_row
+from pipelines.ladders import ladder
+from pipelines.ladders.ladder import FIGURES, Ladder, of_row
 from pipelines.params import TRAINED_SECTIONS, Params, fingerprint, load
 from pipelines.prepare import prepare
 from pipelines.train.identity import open_training_set

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from pipelines.memory import FLOAT, Memory, kept_bytes, memory
 from pipelines.params import Params
+from pipelines.plan.cost.memory import FLOAT, Memory, kept_bytes, memory
 from stylegan import loss
 from stylegan.networks import Discriminator
 from stylegan.ops import kernels
@@ -100,7 +100,7 @@ def test_the_operations_that_are_counted_are_those_of_the_device_that_is_planned
         return kept_bytes(step, weights)
 
     monkeypatch.setattr(kernels, "using", using)
-    monkeypatch.setattr("pipelines.memory.kept_bytes", counting)
+    monkeypatch.setattr("pipelines.plan.cost.memory.kept_bytes", counting)
     memory(make_params(*overrides), 3, 4)
     assert within == [used] * 4
     assert modes == []

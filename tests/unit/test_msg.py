@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.memory import memory
 from pipelines.params import Params
-from pipelines.plan import parameter_counts
+from pipelines.plan.advice import parameter_counts
+from pipelines.plan.cost.memory import memory
 from stylegan.checkpoint import load_generator, save_generator
 from stylegan.config import ConfigError
 from stylegan.networks.growing import shrink

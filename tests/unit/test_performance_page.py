@@ -11,7 +11,7 @@ from benchmarks.gpu.steps import D_INTERVAL, G_INTERVAL, lazy
 from benchmarks.performance_gpu import gpu_section
 from benchmarks.performance_page import PHASES, RESULTS, convolutions_ms, page, predicted, read, rows_section
 from benchmarks.settings import config
-from pipelines import published
+from pipelines.plan.cost import published
 
 MEASURED = read(RESULTS / "h100_d268daf.json")
 COUNTS = {

@@ -9,10 +9,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pipelines import ladder, plan
-from pipelines.choices import Choice, transfer_choices
-from pipelines.document import rewritten
+from pipelines.ladders import ladder
 from pipelines.params import Params, load
+from pipelines.plan import __main__ as plan
+from pipelines.plan import advice, resolve
+from pipelines.plan.origins import Choice, transfer_choices
+from pipelines.plan.yaml_edit import rewritten
 from stylegan.config import ConfigError
 
 Make = Callable[..., Params]
@@ -30,7 +32,7 @@ CELLS = [(res, 2**i, *cell) for res, row in AUTO.items() for i, cell in enumerat
 
 
 def planned(base: Params, preset: str, resolution: int | None = None, gpus: int = 1) -> Params:
-    return plan.checked(plan.resolve(preset, resolution, gpus, base))
+    return resolve.checked(resolve.resolve(preset, resolution, gpus, base))
 
 
 @pytest.fixture(scope="module")
@@ -89,18 +91,18 @@ def test_cifar_drops_path_length_and_mixing_and_residual_connections(base: Param
 
 
 def test_every_preset_file_is_a_named_preset() -> None:
-    assert {path.stem for path in plan.PRESETS.glob("*.yaml")} == {*plan.NAMES, "common"}
+    assert {path.stem for path in resolve.PRESETS.glob("*.yaml")} == {*resolve.NAMES, "common"}
 
 
-@pytest.mark.parametrize("preset", plan.NAMES)
+@pytest.mark.parametrize("preset", resolve.NAMES)
 @pytest.mark.parametrize("gpus", [0, 1, 2, 4, 8, 16])
 def test_every_preset_is_valid_on_usual_numbers_of_gpus(base: Params, preset: str, gpus: int) -> None:
     planned(base, preset, 256 if preset == "auto" else None, gpus)
 
 
-@pytest.mark.parametrize("preset", plan.NAMES)
+@pytest.mark.parametrize("preset", resolve.NAMES)
 def test_every_preset_decides_everything_that_training_computes(base: Params, preset: str) -> None:
-    kept = {path for path, choice in plan.resolve(preset, 256, 1, base).items() if choice.origin == "kept"}
+    kept = {path for path, choice in resolve.resolve(preset, 256, 1, base).items() if choice.origin == "kept"}
     sections = {path.split(".")[0] for path in kept}
     assert sections == {"prepare", "data", "train", "monitor", "evaluate", "render", "cluster", "tracking", "sweep",
                         "ablate"}  # fmt: skip
@@ -111,7 +113,7 @@ def test_fewer_gpus_accumulate_over_the_same_batch(base: Params) -> None:
     for gpus in (1, 2, 4, 8):
         params = planned(base, "paper256", gpus=gpus)
         assert (params.train.batch_size, params.train.batch_gpu, params.cluster.num_workers) == (64, 8, gpus)
-    reason = plan.resolve("paper256", None, 2, base)["train.batch_gpu"].origin
+    reason = resolve.resolve("paper256", None, 2, base)["train.batch_gpu"].origin
     assert reason == "batch_size / 8 pieces, 4 forward passes a step"
 
 
@@ -125,13 +127,13 @@ def test_any_number_of_gpus_shares_a_published_batch(base: Params, preset: str, 
 
 
 def test_uneven_shares_are_told(base: Params) -> None:
-    choice = plan.resolve("paper256", None, 3, base)["train.batch_gpu"]
+    choice = resolve.resolve("paper256", None, 3, base)["train.batch_gpu"]
     origin = "batch_size / 8 pieces, 3 forward passes a step, 24 images on the busiest of 3 GPUs"
-    assert choice == plan.Choice(8, origin)
+    assert choice == resolve.Choice(8, origin)
 
 
 def test_more_gpus_take_smaller_shares_and_groups(base: Params) -> None:
-    choices = plan.resolve("paper256", None, 16, base)
+    choices = resolve.resolve("paper256", None, 16, base)
     assert choices["train.batch_gpu"].value == 4
     assert choices["discriminator.mbstd_group_size"] == Choice(4, "largest up to 8 that divides batch_gpu")
 
@@ -157,8 +159,8 @@ def precision_of(params: Params) -> tuple[str, float | None, float | None]:
 def test_gpus_compute_in_the_half_precision_that_suits_the_size(
     base: Params, preset: str, resolution: int | tuple[int, int] | None, gpus: int, expected: tuple[str, float, float]
 ) -> None:
-    choices = plan.resolve(preset, resolution, gpus, base)
-    assert precision_of(plan.checked(choices)) == expected
+    choices = resolve.resolve(preset, resolution, gpus, base)
+    assert precision_of(resolve.checked(choices)) == expected
     assert choices["train.precision"].origin == (
         "as published: four highest resolutions in half precision"
         if expected[0] == "fp16"
@@ -166,7 +168,7 @@ def test_gpus_compute_in_the_half_precision_that_suits_the_size(
     )
 
 
-@pytest.mark.parametrize("preset", plan.NAMES)
+@pytest.mark.parametrize("preset", resolve.NAMES)
 def test_a_processor_computes_in_the_precision_of_the_preset(base: Params, preset: str) -> None:
     assert precision_of(planned(base, preset, gpus=0)) == ("fp32", None, None)
 
@@ -246,7 +248,7 @@ def test_no_gpu_means_one_process_on_the_processor(base: Params) -> None:
 def test_parameter_counts_are_the_official_ones(
     base: Params, preset: str, resolution: int | None, overrides: tuple[str, ...], G_count: int, D_count: int
 ) -> None:
-    assert plan.parameter_counts(planned(base, preset, resolution)) == (G_count, D_count)
+    assert advice.parameter_counts(planned(base, preset, resolution)) == (G_count, D_count)
 
 
 def test_starting_from_networks_follows_p_faster_and_averages_from_the_start(
@@ -310,7 +312,7 @@ def test_dry_run_writes_nothing(copy: Path, capsys: pytest.CaptureFixture[str]) 
 def test_table_shows_what_was_there_and_why_it_changes(base: Params) -> None:
     base = base.model_copy(update={"loss": base.loss.model_copy(update={"r1_gamma": 0.5})})
     console = Console(width=200, file=io.StringIO(), record=True)
-    console.print(plan.table(plan.resolve("auto", 256, 1, base), base))
+    console.print(advice.table(resolve.resolve("auto", 256, 1, base), base))
     row = next(line for line in console.export_text().splitlines() if "r1_gamma" in line)
     assert row.split() == ["loss.r1_gamma", "0.8192", "0.5", *["0.0002", "x", "resolution^2", "/", "batch_size"]]
 
@@ -367,9 +369,9 @@ def test_auto_goes_by_the_longer_side(base: Params, copy: Path) -> None:
     wide, square = load(copy), planned(base, "auto", 256)
     assert wide.prepare.resolution == (192, 256)
     assert wide.model_dump(exclude={"prepare"}) == square.model_dump(exclude={"prepare"})
-    G_count, D_count = plan.parameter_counts(wide)
+    G_count, D_count = advice.parameter_counts(wide)
     # The base of 12 x 16, not 4 x 4, costs more in the constant and in the dense layer, and saves levels.
-    assert (G_count, D_count) != plan.parameter_counts(square)
+    assert (G_count, D_count) != advice.parameter_counts(square)
 
 
 @pytest.mark.parametrize("text", ["big", "1x2x3", "16x", "-16"])
@@ -400,9 +402,9 @@ def test_rewriting_an_unknown_path_raises() -> None:
 
 
 def test_a_preset_with_an_unknown_key_is_refused(base: Params) -> None:
-    choices = plan.resolve("auto", 32, 1, base) | {"loss.gamma": Choice(1, "preset")}
+    choices = resolve.resolve("auto", 32, 1, base) | {"loss.gamma": Choice(1, "preset")}
     with pytest.raises(ConfigError, match=r"plan: loss.gamma is not a parameter; did you mean r1_gamma\?"):
-        plan.checked(choices)
+        resolve.checked(choices)
 
 
 def test_an_official_file_has_to_be_imported_before_training_starts_from_it(

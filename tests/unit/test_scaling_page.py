@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import scaling, scaling_page
 from benchmarks.scaling_page import Measured, model_here, modelled, spread, with_batch
-from pipelines import published
 from pipelines.params import Params, load
-from pipelines.scaling import all_reduce_sec
+from pipelines.plan.cost import published
+from pipelines.plan.cost.scaling import all_reduce_sec
 
 Make = Callable[..., Params]
 

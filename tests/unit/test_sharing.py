@@ -22,16 +22,16 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 WORKER = """
 import sys, time
 from pathlib import Path
-from pipelines import sharing
+from pipelines.cluster import files
 url, sha256, cache, notes = sys.argv[1:]
-download = sharing._download
+download = files._download
 def slow(*arguments):
     with open(notes, "a") as file:
         file.write("fetched\\n")
     time.sleep(0.5)
     return download(*arguments)
-sharing._download = slow
-print(sharing.cached(url, sha256, Path(cache)))
+files._download = slow
+print(files.cached(url, sha256, Path(cache)))
 """
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines import space
 from pipelines.params import Params
+from pipelines.sweep import space
 from stylegan.config import ConfigError
 
 Make = Callable[..., Params]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.cluster import __main__, connection, status
+from pipelines.cluster import __main__ as cluster
+from pipelines.cluster import connection, status
 from pipelines.cluster.status import Node, facts, node_table, run_table, spoken, warning
 from pipelines.params import Params
 from pipelines.train.driver import exclusive
@@ -88,7 +89,7 @@ def test_nobody_at_the_address_is_said_at_once(monkeypatch: pytest.MonkeyPatch) 
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(SystemExit) as caught:
-            __main__.main(["status", "--address", address])
+            cluster.main(["status", "--address", address])
     assert str(caught.value.code).startswith(f"status: {address}: cannot join that Ray cluster: [Errno 111] Connection")
 
 
@@ -108,4 +109,4 @@ def test_the_address_is_the_option_or_the_parameter_or_the_environment(
 @pytest.mark.parametrize("arguments", [[], ["statsu"]])
 def test_an_unknown_command_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match=r"cluster: expected a command: python -m pipelines\.cluster status"):
-        __main__.main(arguments)
+        cluster.main(arguments)

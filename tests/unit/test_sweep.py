@@ -13,9 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipelines import search, sweep, sweep_charts, sweep_report
 from pipelines.params import Params, load
-from pipelines.sweep_report import Found
+from pipelines.sweep import __main__ as sweep
+from pipelines.sweep import findings, plots, scheduler, search, tuner
+from pipelines.sweep.findings import Found
 from stylegan.config import ConfigError
 
 Make = Callable[..., Params]
@@ -41,7 +42,7 @@ FOUND = [
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, tiny_params: Params) -> Path:
     folder = tmp_path_factory.mktemp("reports") / "sweep"
-    sweep_report.write(FOUND, tiny_params, folder)
+    findings.write(FOUND, tiny_params, folder)
     return folder
 
 
@@ -58,12 +59,12 @@ def test_the_table_has_a_row_for_each_trial_and_psi_and_for_each_trial_that_was_
 
 
 def test_the_best_is_the_lowest_distance_and_of_equals_the_higher_psi(written: Path) -> None:
-    trial, row = sweep_report.best_of(FOUND)
+    trial, row = findings.best_of(FOUND)
     assert (trial.drawn, row["psi"]) == ({"augment.ada_target": 0.6}, 1.0)
     assert yaml.safe_load((written / "best.yaml").read_text()) == {
         "augment": {"ada_target": 0.6}, "render": {"truncation_psi": 1.0},
     }  # fmt: skip
-    assert sweep_report.summary(FOUND).split("\n") == [
+    assert findings.summary(FOUND).split("\n") == [
         "best: augment.ada_target 0.6 at psi 1 (KID 0.3), run run0.6",
         "stopped: augment.ada_target 0.7 at kimg 20",
         "failed: augment.ada_target 0.8: TrainError: not | finite",
@@ -84,12 +85,12 @@ def test_charts_are_pictures(written: Path, name: str) -> None:
         assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8, "nothing is drawn"
 
 
-ROWS: list[dict[str, Any]] = [row for row in sweep_report.rows_of(FOUND) if row["status"] == "measured"]
+ROWS: list[dict[str, Any]] = [row for row in findings.rows_of(FOUND) if row["status"] == "measured"]
 
 
 def test_charts_differ_with_what_was_found() -> None:
     changed = [{**row, "kid_efflite0": row["kid_efflite0"] ** 2} for row in ROWS]
-    for draw in (sweep_charts.against_parameter, sweep_charts.parallel):
+    for draw in (plots.against_parameter, plots.parallel):
         assert draw(ROWS, ["augment.ada_target"], "kid_efflite0") != draw(
             changed, ["augment.ada_target"], "kid_efflite0"
         )
@@ -104,8 +105,8 @@ def test_charts_take_words_wide_ranges_many_psi_and_a_single_trial() -> None:
     names = ["augment.mode", "loss.r1_gamma"]
     for some in (rows, rows[:1]):
         pngs = [
-            sweep_charts.against_parameter(some, names, "fid_x"), sweep_charts.frontiers(some, names),
-            sweep_charts.parallel(some, names, "fid_x"), sweep_charts.against_parameter(some, names[:1], "fid_x"),
+            plots.against_parameter(some, names, "fid_x"), plots.frontiers(some, names),
+            plots.parallel(some, names, "fid_x"), plots.against_parameter(some, names[:1], "fid_x"),
         ]  # fmt: skip
         assert all(Image.open(io.BytesIO(png)).size[0] > 300 for png in pngs)
 
@@ -123,9 +124,9 @@ def test_pbt_changes_values_within_their_ranges_only(make_params: Make) -> None:
         "sweep.space=[{parameter: augment.ada_target, draw: uniform, values: [0.2, 0.9]}, "
         "{parameter: augment.mode, draw: choice, values: [ada, none]}]"
     )
-    changed = search.within({"drawn": {"augment.ada_target": 1.08, "augment.mode": "ada"}}, params)
+    changed = scheduler.within({"drawn": {"augment.ada_target": 1.08, "augment.mode": "ada"}}, params)
     assert changed == {"drawn": {"augment.ada_target": 0.9, "augment.mode": "ada"}}
-    changed = search.within({"drawn": {"augment.ada_target": 0.123456, "augment.mode": "ada"}}, params)
+    changed = scheduler.within({"drawn": {"augment.ada_target": 0.123456, "augment.mode": "ada"}}, params)
     assert changed["drawn"]["augment.ada_target"] == 0.2
 
 
@@ -134,7 +135,7 @@ def test_schedulers_judge_by_kid_at_images_seen(make_params: Make, name: str) ->
     params = make_params(
         f"sweep.scheduler={name}", "sweep.space=[{parameter: augment.ada_target, draw: grid, values: [0.4, 0.8]}]"
     )
-    found = search.scheduler(params)
+    found = scheduler.scheduler(params)
     assert (found is None) == (name == "none")
     if found is not None:
         assert (found._time_attr, found._metric, found._metric_op) == ("rung_nimg", "kid", -1)
@@ -164,7 +165,7 @@ def test_optuna_draws_again_what_it_drew_before_and_stays_in_the_ranges(make_par
 
 
 def test_reason_is_the_last_line_of_what_came_through_ray() -> None:
-    assert sweep.reason(ValueError("ray::train()\n  File x\npipelines.train.TrainError: too high\n\n")) == (
+    assert tuner.reason(ValueError("ray::train()\n  File x\npipelines.train.TrainError: too high\n\n")) == (
         "pipelines.train.TrainError: too high"
     )
-    assert sweep.reason(ValueError()) == "ValueError"
+    assert tuner.reason(ValueError()) == "ValueError"

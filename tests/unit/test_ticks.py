@@ -1,5 +1,6 @@
 """pipelines.train.ticklog and follow: each tick written once, shown, recorded, and warned about."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 from ray.train import Checkpoint
+from rich.console import Console
 
-from pipelines.artifacts.ticks import read, write_csv
+from pipelines.artifacts import json_lines
+from pipelines.artifacts.ticks import LOG, read, write_csv
 from pipelines.diagnosis.alarms import alarms
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.train import ticklog
-from pipelines.train.follow import following
+from pipelines.train.follow import Follower, following
 from pipelines.train.ticklog import TickLog
 from stylegan.images import save_png
 
@@ -41,6 +44,35 @@ def test_a_replayed_tick_is_not_written_twice(tmp_path: Path) -> None:
     for nimg in (8.0, 16.0, 8.0, 16.0, 24.0):
         report(tmp_path, nimg)
     assert [line["nimg"] for line in read(tmp_path)] == [8, 16, 24]
+
+
+def test_half_a_line_that_a_kill_left_is_neither_read_nor_written_behind(tmp_path: Path) -> None:
+    report(tmp_path, 8.0)
+    with (tmp_path / LOG).open("a") as file:
+        file.write('{"nimg": 16.0, "ki')
+    assert read(tmp_path) == [row(8.0)]
+    report(tmp_path, 16.0)
+    assert read(tmp_path) == [row(8.0), row(16.0)]
+
+
+def test_a_tick_costs_the_same_however_long_the_log_is(
+    tmp_path: Path, make_params: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, asked = TickLog(tmp_path, None), list[tuple[str, int]]()
+    log.after_report(None, [row(8.0)], None)
+    whole = json_lines.read
+    monkeypatch.setattr(ticklog, "read", lambda folder: pytest.fail("the writer read the log again"))
+    monkeypatch.setattr(json_lines, "read", lambda path, at=0: asked.append((path.name, at)) or whole(path, at))
+    follower = Follower(tmp_path, Journal(tmp_path), make_params(), Console(file=io.StringIO()), None)
+    asked.clear()
+    sizes = [0]
+    for nimg in (16.0, 24.0):
+        follower.catch_up(fresh=True)
+        sizes.append((tmp_path / LOG).stat().st_size)
+        log.after_report(None, [row(nimg)], None)
+    follower.catch_up(fresh=True)
+    assert [at for name, at in asked if name == LOG] == sizes
+    assert [line["nimg"] for line in follower.rows] == [8, 16, 24]
 
 
 @pytest.fixture

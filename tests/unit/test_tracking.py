@@ -15,7 +15,8 @@ import torch
 from filelock import FileLock
 
 from pipelines.params import Params, TrackingConfig
-from pipelines.tracking import __main__, publisher
+from pipelines.tracking import __main__ as tracking
+from pipelines.tracking import publisher
 from pipelines.tracking.__main__ import publish_everything
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import Publisher, TrackingError, initialise, publishing, tracking_uri
@@ -302,7 +303,7 @@ def test_the_command_line_reports_an_unreachable_server_in_one_line(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", nobody)
     monkeypatch.setattr(publisher, "ROOT", root)
     shutil.copyfile(repository / "params.yaml", root / "params.yaml")
-    assert __main__.main(["ui", "--no-browser"]) == 1
+    assert tracking.main(["ui", "--no-browser"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: http://127.0.0.1:")
     assert error.count("\n") == 1

@@ -1,20 +1,17 @@
-"""What Ray Tune is told of a sweep: its space, its scheduler and its searcher."""
+"""Which trials are stopped or changed while they train: ASHA, or population based training."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
-from ray.tune.search import Searcher
 
-from pipelines import space
 from pipelines.params import Axis, Params
-from pipelines.trial import member_number
-from stylegan.config import ConfigError
+from pipelines.sweep import space
+from pipelines.sweep.population import member_number
+from pipelines.sweep.search import domain
 
-OPTUNA = "optuna==5.0.0"
 FACTORS = (1.2, 0.8)  # by one of which pbt multiplies a number (Jaderberg et al. 2017, App. A.1)
 
 
@@ -78,38 +75,3 @@ def within(config: Mapping[str, Any], params: Params) -> dict[str, Any]:
             low, high = axis.values
             drawn[axis.parameter] = space.rounded(min(max(drawn[axis.parameter], low), high))
     return {**config, "drawn": drawn}
-
-
-def domains(params: Params) -> dict[str, Any]:
-    """The space as Tune spells it"""
-    return {axis.parameter: domain(axis) for axis in space.trained_axes(params.sweep)}
-
-
-def domain(axis: Axis) -> Any:
-    """One axis as Tune spells it"""
-    if axis.draw in ("grid", "choice"):
-        return tune.choice(list(axis.values))
-    return (tune.loguniform if axis.draw == "loguniform" else tune.uniform)(*axis.values)
-
-
-def optuna_searcher(params: Params, before: Sequence[space.Drawn]) -> Searcher:
-    """Optuna's TPE; what an earlier attempt drew is drawn again first.
-
-    Raises ConfigError where Optuna is not installed.
-    """
-    try:
-        import optuna
-        from ray.tune.search.optuna import OptunaSearch
-    except ImportError:
-        raise ConfigError(
-            f"sweep.searcher is optuna, which is not installed. Run `pip install {OPTUNA}`, or set sweep.searcher to "
-            "random."
-        ) from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    points = [{f"drawn/{name}": value for name, value in drawn.items()} for drawn in before]
-    return OptunaSearch(
-        metric="distance",
-        mode="min",
-        sampler=optuna.samplers.TPESampler(seed=params.sweep.seed),
-        points_to_evaluate=points or None,
-    )

@@ -26,7 +26,7 @@ from pipelines.params import Params, laid, leaves
 from stylegan.config import ConfigError, Section, parse
 from stylegan.strict import close_to
 
-LADDERS = Path(__file__).parent / "ladders"
+LADDERS = Path(__file__).parent
 FIGURES = ("fid", "ppl", "precision", "recall")  # of the papers' tables
 
 Names = Annotated[tuple[str, ...], Strict(False)]

@@ -13,9 +13,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import published, scaling
 from pipelines.params import Params
-from pipelines.scaling import Compute, Link, Model, Network, Work
+from pipelines.plan.cost import published, scaling
+from pipelines.plan.cost.scaling import Compute, Link, Model, Network, Work
 from stylegan.config import ConfigError
 from stylegan.pyramid import sides, spelt
 
@@ -58,7 +58,7 @@ def show(options: argparse.Namespace, params: Params, img_channels: int, console
     network = network_of(options)
     compute, origin = compute_of(options, params, img_channels)
     # Deferred: a wrong option is reported before torch is imported.
-    from pipelines.memory import memory
+    from pipelines.plan.cost.memory import memory
 
     need = memory(params, img_channels, params.train.batch_gpu)
     model = Model(work_of(params, FLOAT * need.g_params, FLOAT * need.d_params), compute, network)
@@ -117,7 +117,7 @@ def compute_of(options: argparse.Namespace, params: Params, img_channels: int) -
 
 def measured(params: Params, img_channels: int) -> tuple[Compute, str]:
     """From steps of batch_gpu images and of the smallest share, in one process"""
-    from pipelines.timing import device_here, seconds_per_step
+    from pipelines.plan.cost.timing import device_here, seconds_per_step
 
     def sec(num_images: int) -> float:
         train = params.train.model_copy(update={"batch_size": num_images, "batch_gpu": num_images})

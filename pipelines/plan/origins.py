@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from pipelines import ladder
 from pipelines.artifacts.workspace import ARCHIVE
+from pipelines.ladders import ladder
 from pipelines.params import Params, leaves
 from stylegan.config import ConfigError
 from stylegan.strict import close_to

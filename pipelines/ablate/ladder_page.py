@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.drawing.page import embed, fill
-from pipelines.ladder import Ladder
+from pipelines.ladders.ladder import Ladder
 
 TEMPLATE = Path(__file__).with_name("ablate.html")
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from pipelines import sweep_charts
 from pipelines.artifacts.metric_names import Row, distance_of, label_of, metric_names, short
 from pipelines.params import Params, laid
-from pipelines.space import described
+from pipelines.sweep import plots
+from pipelines.sweep.space import described
 from stylegan.files import write_bytes, write_csv
 
 FIRST = ("run", "status", "kimg")  # columns before the parameters
@@ -79,9 +79,9 @@ def write(found: Sequence[Found], params: Params, folder: Path) -> None:
     write_bytes(folder / "table.md", markdown(found, rows, columns).encode())
     measured = [row for row in rows if row["status"] == "measured"]
     names, metric = [*found[0].drawn], distance_of(best_of(found)[1])
-    write_bytes(folder / "target.png", sweep_charts.against_parameter(measured, names, metric))
-    write_bytes(folder / "frontier.png", sweep_charts.frontiers(measured, names))
-    write_bytes(folder / "parallel.png", sweep_charts.parallel(measured, names, metric))
+    write_bytes(folder / "target.png", plots.against_parameter(measured, names, metric))
+    write_bytes(folder / "frontier.png", plots.frontiers(measured, names))
+    write_bytes(folder / "parallel.png", plots.parallel(measured, names, metric))
     write_bytes(folder / "best.yaml", best_yaml(found, params).encode())
 
 

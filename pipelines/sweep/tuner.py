@@ -1,33 +1,23 @@
-"""`make sweep`: Ray Tune over parameters of training, every trained generator measured at every psi -> reports/sweep/.
+"""A sweep, from where the command was given: Ray Tune is started, and what became of every trial is gathered."""
 
-    python -m pipelines.sweep --kimg 200 --gpus 8 sweep.scheduler=asha
-
-Runs what the section `sweep` of params.yaml says. Killed at any moment, the same command goes on: finished trials are
-found again, unfinished ones resume, stopped ones stay stopped. A trial that fails is reported and ends nothing; the
-same command tries it again. What is written: see pipelines/sweep_report.py.
-"""
-
-import argparse
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.search import Searcher
 
-from pipelines import search, space, sweep_report
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.cluster import connection, store, workers
-from pipelines.cluster.store import StoreError
-from pipelines.params import ROOT, Params, load
-from pipelines.runs import tell_pages
-from pipelines.sweep_report import Found
+from pipelines.experiments import tell_pages
+from pipelines.params import Params
+from pipelines.sweep import findings, scheduler, search, space
+from pipelines.sweep.findings import Found
+from pipelines.sweep.job import Job
+from pipelines.sweep.trial import train_trial
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
-from pipelines.train import TrainError, exclusive, open_training_set
-from pipelines.trial import Job, train_trial
+from pipelines.train import exclusive, open_training_set
 from stylegan.files import write_json
 
 _MEBIBYTE = 2**20
@@ -59,7 +49,7 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
         conclude(trial, job)
     if not any(trial.content for trial in found):
         raise SweepError(f"no trial was measured. The first said: {found[0].problem or 'nothing'}")
-    sweep_report.write(found, params, reports)
+    findings.write(found, params, reports)
     return found
 
 
@@ -75,7 +65,7 @@ def run_trials(job: Job, drawn: list[space.Drawn] | None, searcher: Searcher | N
             tune_config=tune.TuneConfig(
                 num_samples=1 if drawn else params.sweep.num_trials,
                 max_concurrent_trials=params.sweep.max_concurrent_trials,
-                scheduler=search.scheduler(params),
+                scheduler=scheduler.scheduler(params),
                 search_alg=searcher,
                 reuse_actors=False,  # a trial that is stopped or paused still has its workers
             ),
@@ -169,32 +159,3 @@ def announce(params: Params, name: str, num_trials: int) -> None:
             ("pictures", records["trial"], "ARTIFACT"),
         ],
     )
-
-
-def scaled(options: argparse.Namespace) -> list[str]:
-    """Overrides that --kimg and --gpus stand for"""
-    found = [] if options.kimg is None else [f"sweep.total_kimg={options.kimg}"]
-    if options.gpus is not None:
-        found += [f"sweep.max_concurrent_trials={options.gpus}", "sweep.gpus_per_worker=1.0"]
-        found += ["sweep.cpus_per_worker=1.0"]
-    return [*found, *options.overrides]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.sweep", description="Try parameters and compare.")
-    parser.add_argument("--kimg", type=float, help="of each trial (sweep.total_kimg)")
-    parser.add_argument("--gpus", type=int, help="one trial on each of so many GPUs")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    params = load(overrides=scaled(parser.parse_args(arguments)))
-    reports = Path.cwd() / "reports" / "sweep"
-    found = sweep(params, Path.cwd(), ROOT / "runs", reports)
-    print(sweep_report.summary(found))
-    print(f"table, plots and best.yaml: {reports}")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (FileNotFoundError, StoreError, SweepError, TrainError, ValueError) as error:
-        sys.exit(f"sweep: {error}")

@@ -11,7 +11,7 @@ MEASURED is this project's, on one GPU at one batch size; the two never mix.
 
 from dataclasses import dataclass
 
-from pipelines.scaling import Compute
+from pipelines.plan.cost.scaling import Compute
 from stylegan.config import ConfigError
 
 Range = tuple[float, float]

@@ -1,17 +1,6 @@
-"""`make ablate LADDER=stylegan2`: the rows of a ladder, one after the other  ->  reports/ablate/<ladder>/.
+"""The rows of a ladder, one after the other: trained, measured, and found again when that is done."""
 
-    python -m pipelines.ablate --ladder stylegan2 --rows A,B --kimg 5000 --gpus 8
-
-A row is an ordinary run in runs/<fingerprint>/ with its changes laid over params.yaml (see pipelines/ladder.py), and is
-measured at psi 1. Rows run one at a time, each on all workers, so that their times are comparable. Killed at any
-moment, the same command goes on: finished rows are found again, an unfinished one resumes. A row that fails is
-reported, ends nothing but the command's success, and is tried again by the same command. What is written: see
-pipelines/ablate_report.py.
-"""
-
-import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +9,21 @@ import ray
 import torch
 from torch import Tensor
 
-from pipelines import ablate_report, ladder
-from pipelines.ablate_report import Standing
+from pipelines.ablate import tables
+from pipelines.ablate.tables import Standing
 from pipelines.artifacts import ticks
 from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import connection
-from pipelines.cluster.store import StoreError
-from pipelines.counts import parameter_counts
-from pipelines.ladder import Ladder, Rung
-from pipelines.params import ROOT, TRAINED_SECTIONS, Params, fingerprint, load
-from pipelines.runs import await_predecessor, evaluated, record_measurement, tell_pages
+from pipelines.experiments import await_predecessor, evaluated, record_measurement, tell_pages
+from pipelines.ladders import ladder
+from pipelines.ladders.ladder import Ladder, Rung
+from pipelines.network_sizes import parameter_counts
+from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
-from pipelines.train import TrainError, exclusive, inputs_of, run
+from pipelines.train import exclusive, inputs_of, run
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import load_generator
 from stylegan.config import ConfigError
@@ -78,7 +67,7 @@ def ablate(
             print(f"row {rung.name} ({rung.label}): begins or goes on", flush=True)
             found.append(standing(params, rung, job, lambda: len(dataset)))
             print(f"row {rung.name}: {found[-1].problem or 'measured'}", flush=True)
-            ablate_report.write(found, chosen, reports)
+            tables.write(found, chosen, reports)
         record(found, job, params, reports)
     return found
 
@@ -178,36 +167,3 @@ def announce(params: Params, job: Job, rungs: Sequence[Rung]) -> None:
     print(f"{job.name}: {len(rungs)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
     rows = f"tags.ladder_run = '{job.name}' and tags.ladder_record = 'row'"
     tell_pages(params.tracking, [("rows", rows, "CHART"), ("pictures", rows, "ARTIFACT")])
-
-
-def scaled(options: argparse.Namespace) -> list[str]:
-    """Overrides that --kimg and --gpus stand for"""
-    found = [] if options.kimg is None else [f"ablate.total_kimg={options.kimg}"]
-    if options.gpus is not None:
-        found += [f"cluster.num_workers={options.gpus}", "cluster.use_gpu=true"]
-    return [*found, *options.overrides]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status, 1 if a row failed."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.ablate", description="Compare the rows of a ladder.")
-    parser.add_argument("--ladder", required=True, metavar="NAME", help=", ".join(ladder.names()))
-    parser.add_argument("--rows", default="", metavar="A,B", help="some of its rows, separated by commas")
-    parser.add_argument("--kimg", type=float, help="of each row (ablate.total_kimg)")
-    parser.add_argument("--gpus", type=int, help="workers of each row, one GPU each")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    options = parser.parse_args(arguments)
-    params, chosen = load(overrides=scaled(options)), ladder.load(options.ladder)
-    rows = [name for name in options.rows.split(",") if name]
-    reports = Path.cwd() / "reports" / "ablate" / chosen.name
-    found = ablate(params, chosen, rows, Path.cwd(), ROOT / "runs", reports)
-    print((reports / "table.md").read_text())
-    print(f"table, page and plots: {reports}")
-    return int(any(each.problem for each in found))
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (FileNotFoundError, StoreError, TrainError, ValueError) as error:
-        sys.exit(f"ablate: {error}")

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import ablate_charts, ablate_page
+from pipelines.ablate import figures, ladder_page
 from pipelines.artifacts.metric_names import DISTANCES, distance_of, kind_of, short
 from pipelines.artifacts.ticks import Row
-from pipelines.ladder import FIGURES, Figures, Ladder, Rung
+from pipelines.ladders.ladder import FIGURES, Figures, Ladder, Rung
 from stylegan.files import write_bytes, write_csv
 
 SHOWN = (*DISTANCES, "precision", "recall", "ppl")  # metrics of the table for readers, in this order
@@ -123,21 +123,21 @@ def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
     write_bytes(folder / "table.md", markdown(rows, quoted, ladder).encode())
     charts: dict[str, list[bytes]] = {}
     if (best := best_of(rows)) is not None:
-        draw = ablate_charts.against_size if ladder.chart == "sizes" else ablate_charts.bars
+        draw = figures.against_size if ladder.chart == "sizes" else figures.bars
         modes = {each.rung.name: each.mode for each in found}
         measured = [row | {"mode": modes[row["row"]]} for row in rows if "run" in row]
         charts["metrics"] = [draw(measured, shown_metrics(rows), dark=dark) for dark in (False, True)]
     if peaks := {each.rung.name: each.peaks for each in found if each.peaks}:
         levels = [(name, res, values) for name, own in peaks.items() for res, values in own.items()]
         write_csv(folder / "peaks.csv", [{"row": name, "resolution": res, **values} for name, res, values in levels])
-        charts["peaks"] = [ablate_charts.peaks(peaks, dark=dark) for dark in (False, True)]
+        charts["peaks"] = [figures.peaks(peaks, dark=dark) for dark in (False, True)]
     for name, (light, _) in charts.items():
         write_bytes(folder / f"{name}.png", light)
     for name in {"metrics", "peaks"} - charts.keys():
         (folder / f"{name}.png").unlink(missing_ok=True)
     if not peaks:
         (folder / "peaks.csv").unlink(missing_ok=True)
-    page = ablate_page.build(ladder, table(rows, best), published_table(quoted), problems(rows, ladder), charts)
+    page = ladder_page.build(ladder, table(rows, best), published_table(quoted), problems(rows, ladder), charts)
     write_bytes(folder / "index.html", page.encode())
 
 

@@ -1,0 +1,54 @@
+"""`make ablate LADDER=stylegan2`: the rows of a ladder, one after the other  ->  reports/ablate/<ladder>/.
+
+    python -m pipelines.ablate --ladder stylegan2 --rows A,B --kimg 5000 --gpus 8
+
+A row is an ordinary run in runs/<fingerprint>/ with its changes laid over params.yaml (see ladders/ladder.py), and is
+measured at psi 1. Rows run one at a time, each on all workers, so that their times are comparable. Killed at any
+moment, the same command goes on: finished rows are found again, an unfinished one resumes. A row that fails is
+reported, ends nothing but the command's success, and is tried again by the same command. What is written: see
+pipelines/ablate/tables.py.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.ablate.runner import ablate
+from pipelines.cluster.store import StoreError
+from pipelines.ladders import ladder
+from pipelines.params import ROOT, load
+from pipelines.train import TrainError
+
+
+def scaled(options: argparse.Namespace) -> list[str]:
+    """Overrides that --kimg and --gpus stand for"""
+    found = [] if options.kimg is None else [f"ablate.total_kimg={options.kimg}"]
+    if options.gpus is not None:
+        found += [f"cluster.num_workers={options.gpus}", "cluster.use_gpu=true"]
+    return [*found, *options.overrides]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status, 1 if a row failed."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.ablate", description="Compare the rows of a ladder.")
+    parser.add_argument("--ladder", required=True, metavar="NAME", help=", ".join(ladder.names()))
+    parser.add_argument("--rows", default="", metavar="A,B", help="some of its rows, separated by commas")
+    parser.add_argument("--kimg", type=float, help="of each row (ablate.total_kimg)")
+    parser.add_argument("--gpus", type=int, help="workers of each row, one GPU each")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    options = parser.parse_args(arguments)
+    params, chosen = load(overrides=scaled(options)), ladder.load(options.ladder)
+    rows = [name for name in options.rows.split(",") if name]
+    reports = Path.cwd() / "reports" / "ablate" / chosen.name
+    found = ablate(params, chosen, rows, Path.cwd(), ROOT / "runs", reports)
+    print((reports / "table.md").read_text())
+    print(f"table, page and plots: {reports}")
+    return int(any(each.problem for each in found))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (FileNotFoundError, StoreError, TrainError, ValueError) as error:
+        sys.exit(f"ablate: {error}")

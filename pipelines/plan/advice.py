@@ -1,0 +1,47 @@
+"""What `plan` shows of the values that it chose."""
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from pipelines.params import Params, leaves
+from pipelines.plan.origins import Choices
+from pipelines.plan.yaml_edit import spelt
+
+# keep: unknown before the images are read; colour is usual
+CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "keep": 3}
+GAMMA_FACTORS = (0.25, 0.5, 1, 2, 4)
+
+
+def parameter_counts(params: Params) -> tuple[int, int]:
+    """Parameters of G and D without labels"""
+    from pipelines import network_sizes  # deferred: a wrong value is reported before torch is imported
+
+    channels = CHANNELS[params.prepare.mode]
+    return network_sizes.parameter_counts(params, resolution=params.prepare.resolution, channels=channels, c_dim=0)
+
+
+def table(choices: Choices, base: Params) -> Table:
+    """Parameter, value, the value before where it differs, and the reason; changed rows are bold."""
+    before = dict(leaves(base.model_dump(mode="json")))
+    result = Table("parameter", "value", "was", "because", box=SIMPLE, pad_edge=False)
+    result.columns[0].no_wrap = True
+    for path, choice in choices.items():
+        changed = choice.value != before[path]
+        was = spelt(before[path]) if changed else ""
+        result.add_row(path, spelt(choice.value), was, choice.origin, style="bold" if changed else None)
+    return result
+
+
+def advice(params: Params) -> list[str]:
+    """What the numbers mean, and which one is worth a sweep."""
+    g_count, d_count = parameter_counts(params)
+    steps = round(params.train.total_kimg * 1000 / params.train.batch_size)
+    gammas = ", ".join(f"{params.loss.r1_gamma * factor:.4g}" for factor in GAMMA_FACTORS)
+    lines = [
+        f"G has {g_count:,} parameters, D has {d_count:,} (without labels).",
+        f"{params.train.total_kimg:g} kimg are {steps:,} steps of {params.train.batch_size} images.",
+    ]
+    if params.loss.d_regularizer == "r1":
+        best = f"try {gammas} and keep the lowest KID or FID."
+        lines.append(f"loss.r1_gamma decides most and no formula knows it: {best}")
+    return lines

@@ -1,0 +1,51 @@
+"""What the trials of a sweep share, and what they tell of themselves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray.train import Checkpoint
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from pipelines.artifacts import ticks
+from pipelines.params import Params
+from pipelines.sweep.space import Drawn, described
+from pipelines.tracking.journal import Journal
+from stylegan.metrics.names import KID
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a sweep share."""
+
+    params: Params
+    root: Path  # of archive, weights and pretrained networks
+    state: Path  # runs/
+    name: str  # of the sweep
+
+    def stopped(self, run_name: str) -> Path:
+        """The mark of a trial that the scheduler has ended before its time"""
+        return self.state / "sweeps" / self.name / "stopped" / run_name
+
+
+class Rungs(TuneReportCallback):  # type: ignore[misc]
+    """Tells Tune the KID of every snapshot but the last, whose number is that of the whole trial."""
+
+    def __init__(self, run_name: str, total_nimg: int) -> None:
+        super().__init__()
+        self.run_name, self.total_nimg = run_name, total_nimg
+
+    def after_report(self, run_context: Any, metrics: list[ticks.Row], checkpoint: Checkpoint | None) -> None:
+        if checkpoint is not None and metrics[0]["nimg"] < self.total_nimg and KID in metrics[0]:
+            super().after_report(run_context, [rung(self.run_name, metrics[0])], None)
+
+
+def rung(run_name: str, row: ticks.Row) -> dict[str, Any]:
+    """What a scheduler and a searcher learn of a snapshot; the end of a trial has no rung_nimg"""
+    nimg = round(row["nimg"])
+    return {"run": run_name, "nimg": nimg, "rung_nimg": nimg, "kid": row[KID], "distance": row[KID]}
+
+
+def tag(journal: Journal, drawn: Drawn, job: Job) -> None:
+    """Mark the run as a trial; a run may belong to several sweeps, and shows the last."""
+    journal.tags({"sweep": job.name, "sweep_record": "trial", "sweep_trial": described(drawn)})

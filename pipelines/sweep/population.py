@@ -1,0 +1,113 @@
+"""A trial of population based training (Jaderberg et al. 2017): a chain of segments.
+
+Each segment is the training of one interval with one set of values, begun with the whole state of its own trial or of a
+better one: runs/<fingerprint>/segments/<hash of the values and of what it begins with>/, so that it too is found again.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+from ray import tune
+from ray.train import Checkpoint
+
+from pipelines.artifacts import ticks, train_json
+from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
+from pipelines.cluster import store, workers
+from pipelines.experiments import await_predecessor
+from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
+from pipelines.sweep.job import Job, rung, tag
+from pipelines.sweep.space import Drawn
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.publisher import publishing
+from pipelines.tracking.recording import record_export, record_training
+from pipelines.train import code_digest, exclusive, export, fit, open_training_set, pretrained_file
+from stylegan.files import write_json
+
+POINTER = "pointer.json"  # what Tune keeps as a checkpoint: where the state lies
+
+
+def member_number(trial_id: str) -> int:
+    """Place of a trial of a grid among the others, the same in every attempt"""
+    return int(trial_id.rpartition("_")[2])
+
+
+def train_member(params: Params, drawn: Drawn, job: Job) -> Path:
+    """Train a member of a population from where its checkpoint points to"""
+    number = member_number(tune.get_context().get_trial_id())
+    folder = job.state / fingerprint(params.sweep, job.name, str(number), sections=())
+    nimg, begin = _pointed_to()
+    total, interval = round(params.train.total_kimg * 1000), round(params.sweep.pbt_interval_kimg * 1000)
+    await_predecessor(folder)
+    row: ticks.Row = {}
+    with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
+        dataset = open_training_set(job.root / ARCHIVE, params)
+        record_training(journal, params, dataset.digest)
+        tag(journal, drawn, job)
+        while nimg < total:
+            nimg = min((nimg // interval + 1) * interval, total)
+            row, begin = _segment(params, nimg, begin, journal, job)
+            numbers = {name: float(value) for name, value in drawn.items() if isinstance(value, int | float)}
+            journal.metrics(nimg, {f"pbt/{name}": value for name, value in numbers.items()})
+            if nimg < total:
+                with tempfile.TemporaryDirectory() as pointer:
+                    write_json(Path(pointer) / POINTER, {"nimg": nimg, "url": begin})
+                    checkpoint = tune.Checkpoint.from_directory(pointer)
+                    tune.report(rung(folder.name, row) | {"rung_nimg": nimg}, checkpoint=checkpoint)
+        assert begin is not None, "a trial has at least one segment"
+        export(_checkpoint(begin), folder)
+        _write_trained(params, dataset.digest, row, folder, journal)
+    return folder
+
+
+def _pointed_to() -> tuple[int, str | None]:
+    """Position and address of the state to go on from; 0 and None at the beginning"""
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
+        return 0, None
+    with checkpoint.as_directory() as folder:
+        pointer = json.loads((Path(folder) / POINTER).read_text())
+    return int(pointer["nimg"]), str(pointer["url"])
+
+
+def _segment(params: Params, end_nimg: int, begin: str | None, journal: Journal, job: Job) -> tuple[ticks.Row, str]:
+    """Train until end_nimg, or find that done, and return the last row and the address of the last checkpoint."""
+    train = params.train.model_copy(update={"total_kimg": end_nimg / 1000})
+    params = params.model_copy(update={"train": train})
+    dataset = open_training_set(job.root / ARCHIVE, params)
+    origin = (
+        "" if begin is None else "/".join(begin.partition("?")[0].split("/")[-3:])
+    )  # wherever the state of runs lies
+    name = fingerprint(params, dataset.digest, code_digest(), origin, sections=TRAINED_SECTIONS)
+    folder = journal.folder / "segments" / name
+    done = folder / "done.json"
+    if not done.exists():
+        await_predecessor(folder)
+        pretrained, assets = pretrained_file(params, job.root), (job.root / "assets").absolute()
+        start_from = [] if begin is None else [_checkpoint(begin)]
+        result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from)
+        assert result.checkpoint is not None, "train() ends with a snapshot"
+        state = workers.run_state(params.cluster, folder)
+        url = store.join(state, "checkpoints", Path(result.checkpoint.path).name)
+        write_json(done, {"row": result.metrics, "checkpoint": url, "began_with": begin})
+    found = json.loads(done.read_text())
+    for row in ticks.read(folder):
+        journal.metrics(round(row["nimg"]), {key: row[key] for key in row if key not in ("nimg", "kimg")})
+    return found["row"], found["checkpoint"]
+
+
+def _checkpoint(url: str) -> Checkpoint:
+    fs, path = store.filesystem(url)
+    return Checkpoint(path, fs)
+
+
+def _write_trained(params: Params, archive_sha256: str, row: ticks.Row, folder: Path, journal: Journal) -> None:
+    nimg = round(row["nimg"])
+    trained = {
+        "fingerprint": folder.name, "archive_sha256": archive_sha256, "resume_from": None, "snapshot": "last",
+        "cur_nimg": nimg, "trained_nimg": nimg, "seed": params.train.seed,
+    }  # fmt: skip
+    train_json.write(folder, trained)
+    record_export(journal, trained)
+    journal.artifact(folder / EXPORTED)
+    journal.status("FINISHED")

@@ -1,0 +1,48 @@
+"""The space as Ray Tune spells it, and the searcher that learns from trials."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from pipelines.params import Axis, Params
+from pipelines.sweep import space
+from stylegan.config import ConfigError
+
+OPTUNA = "optuna==5.0.0"
+
+
+def domains(params: Params) -> dict[str, Any]:
+    """The space as Tune spells it"""
+    return {axis.parameter: domain(axis) for axis in space.trained_axes(params.sweep)}
+
+
+def domain(axis: Axis) -> Any:
+    """One axis as Tune spells it"""
+    if axis.draw in ("grid", "choice"):
+        return tune.choice(list(axis.values))
+    return (tune.loguniform if axis.draw == "loguniform" else tune.uniform)(*axis.values)
+
+
+def optuna_searcher(params: Params, before: Sequence[space.Drawn]) -> Searcher:
+    """Optuna's TPE; what an earlier attempt drew is drawn again first.
+
+    Raises ConfigError where Optuna is not installed.
+    """
+    try:
+        import optuna
+        from ray.tune.search.optuna import OptunaSearch
+    except ImportError:
+        raise ConfigError(
+            f"sweep.searcher is optuna, which is not installed. Run `pip install {OPTUNA}`, or set sweep.searcher to "
+            "random."
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    points = [{f"drawn/{name}": value for name, value in drawn.items()} for drawn in before]
+    return OptunaSearch(
+        metric="distance",
+        mode="min",
+        sampler=optuna.samplers.TPESampler(seed=params.sweep.seed),
+        points_to_evaluate=points or None,
+    )
