@@ -57,7 +57,7 @@ def kernels(choice: str) -> dict[str, str]:
 def planned(resolution: int) -> dict[str, Any]:
     """What pipelines.plan writes for one GPU, without sections that only pipelines/ knows"""
     from pipelines.params import load
-    from pipelines.plan import checked, resolve
+    from pipelines.plan.resolve import checked, resolve
 
     params = checked(resolve(PRESETS[resolution], resolution, 1, load(PARAMS, ["render.mixing_layers=[0]"])))
     return params.model_dump(mode="json", include=set(Config.model_fields))

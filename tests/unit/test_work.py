@@ -15,10 +15,10 @@ BYTES_PER_SEC, FLOPS_PER_SEC = 3e12, 700e12  # the defaults of benchmarks.work
 
 # size -> phase -> most operations and gigabytes in bf16. Whoever lowers a count lowers its limit.
 LIMITS = {
-    "64/64": {"Gmain": (1120, 36), "Greg": (1550, 30), "Dmain": (1050, 34), "Dreg": (650, 28)},
-    "256/16": {"Gmain": (1650, 46), "Greg": (2200, 36), "Dmain": (1410, 44), "Dreg": (870, 40)},
-    "256/64": {"Gmain": (1650, 179), "Greg": (2200, 134), "Dmain": (1420, 168), "Dreg": (870, 158)},
-    "1024/4": {"Gmain": (1850, 94), "Greg": (2710, 72), "Dmain": (1630, 91), "Dreg": (1040, 87)},
+    "64/64": {"Gmain": (490, 16), "Greg": (795, 12), "Dmain": (530, 19), "Dreg": (365, 18)},
+    "256/16": {"Gmain": (700, 21), "Greg": (1160, 14), "Dmain": (675, 24), "Dreg": (460, 24)},
+    "256/64": {"Gmain": (700, 80), "Greg": (1160, 53), "Dmain": (690, 89), "Dreg": (460, 94)},
+    "1024/4": {"Gmain": (795, 43), "Greg": (1400, 29), "Dmain": (810, 50), "Dreg": (550, 52)},
 }
 
 
