@@ -16,19 +16,19 @@ def tile_of(num_tiles, tiles_c, BLOCK_C: tl.constexpr):
 
 
 @triton.jit
-def load_channels(pointer, offset, mask):
-    """[1, channels]; None where there are none"""
+def load_channels(pointer, offset, mask, NEUTRAL: tl.constexpr):
+    """[1, channels], or what changes nothing where there are none"""
     if pointer is None:
-        return None
+        return NEUTRAL
     else:
         return tl.load(pointer + offset, mask=mask, other=0.0)[None, :]
 
 
 @triton.jit
 def load_noise(noise, strength, offset, mask):
-    """Noise times strength [pixels, 1]; None where there is none"""
+    """Noise times strength [pixels, 1], or what changes nothing where there is none"""
     if noise is None:
-        return None
+        return -0.0  # x + -0.0 is x, also where x is 0, so no addition is compiled
     else:
         return (tl.load(noise + offset, mask=mask, other=0.0) * tl.load(strength))[:, None]
 
@@ -36,12 +36,7 @@ def load_noise(noise, strength, offset, mask):
 @triton.jit
 def activate(value, factor, noise, shift, gain, clamp, SLOPE: tl.constexpr, CLAMPS: tl.constexpr):
     """clamp(gain * lrelu(value * factor + noise + shift))  value [pixels, channels]"""
-    if factor is not None:
-        value *= factor
-    if noise is not None:
-        value += noise
-    if shift is not None:
-        value += shift
+    value = value * factor + noise + shift
     if SLOPE != 1.0:
         value = tl.where(value > 0, value, value * SLOPE)
     value *= gain
@@ -69,11 +64,7 @@ def before_scale(kept, noise, shift, gain, IS_INPUT: tl.constexpr, SLOPE: tl.con
     value = kept * (1 / gain)
     if SLOPE != 1.0 and SLOPE != 0.0:
         value = tl.where(kept > 0, value, value * (1 / SLOPE))
-    if noise is not None:
-        value -= noise
-    if shift is not None:
-        value -= shift
-    return value
+    return value - noise - shift
 
 
 @triton.jit(do_not_specialize=["tiles", "tiles_c"])
@@ -87,8 +78,8 @@ def scale_bias_act_kernel(
     mask = (p < num_pixels)[:, None] & (c < num_channels)[None, :]
     offset = n * x_n + ((p * x_p)[:, None] + (c * x_c)[None, :])
     value = tl.load(x + offset, mask=mask, other=0.0).to(tl.float32)
-    factor = load_channels(scale, n * num_channels + c, c < num_channels)
-    shift = load_channels(bias, c, c < num_channels)
+    factor = load_channels(scale, n * num_channels + c, c < num_channels, 1.0)
+    shift = load_channels(bias, c, c < num_channels, -0.0)
     noises = load_noise(noise, strength, n * noise_stride + p, p < num_pixels)
     value = activate(value, factor, noises, shift, gain, clamp, SLOPE, CLAMPS)
     tl.store(out + offset, value.to(out.dtype.element_ty), mask=mask)
@@ -107,8 +98,8 @@ def scale_bias_act_backward_kernel(
     """
     c, part, n = tile_of(parts, tiles_c, BLOCK_C)
     is_channel = c < num_channels
-    factor = load_channels(scale, n * num_channels + c, is_channel)
-    shift = load_channels(bias, c, is_channel)
+    factor = load_channels(scale, n * num_channels + c, is_channel, 1.0)
+    shift = load_channels(bias, c, is_channel, -0.0)
     of_scale = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
     of_bias = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
     of_noise = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
@@ -126,8 +117,7 @@ def scale_bias_act_backward_kernel(
             of_bias += inner
         if SUMS_NOISE:
             of_noise += inner * tl.load(noise + n * noise_stride + p, mask=p < num_pixels, other=0.0)[:, None]
-        if scale is not None:
-            inner *= factor
+        inner *= factor
         tl.store(grad_x + offset, inner.to(grad_x.dtype.element_ty), mask=mask)
     at = sums + (n * parts + part) * num_channels + c
     if SUMS_SCALE:
@@ -153,7 +143,7 @@ def scale_bias_act_double_backward_kernel(
     is_channel = c < num_channels
     factor = tl.load(scale + n * num_channels + c, mask=is_channel, other=1.0)[None, :]
     weight = tl.load(grad_sum + n * num_channels + c, mask=is_channel, other=0.0)[None, :]
-    shift = load_channels(bias, c, is_channel)
+    shift = load_channels(bias, c, is_channel, -0.0)
     if not IS_INPUT:
         weight /= factor
     of_scale = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)

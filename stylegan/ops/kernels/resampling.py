@@ -49,8 +49,8 @@ def upfirdn2d_kernel(
         for j in tl.static_range(TAPS_OF_COLUMN):
             taps += (gain * load_tap(f, tap_y + t * UP_Y, tap_x + j * UP_X, TAPS_Y, TAPS_X, FLIP),)
     is_channel = (c < num_channels)[None, :]
-    factor = load_channels(scale, n * num_channels + c, c < num_channels)
-    shift = load_channels(bias, c, c < num_channels)
+    factor = load_channels(scale, n * num_channels + c, c < num_channels, 1.0)
+    shift = load_channels(bias, c, c < num_channels, -0.0)
     x += n * x_n
     at_x = (y * x_y + column * x_x)[:, None] + (c * x_c)[None, :]
     first_y = first_row * UP_Y + phase
