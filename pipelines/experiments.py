@@ -58,8 +58,8 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
     if not (where / "metrics.json").exists():
         G = load_generator(generator)
         dataset = evaluate.open_matching(root / ARCHIVE, G)
-        facts = {"generator_sha256": digest, "cur_nimg": trained["cur_nimg"]}
-        subject = evaluate.Subject(G, trained["seed"], facts)
+        facts = {"generator_sha256": digest, "cur_nimg": trained.cur_nimg}
+        subject = evaluate.Subject(G, trained.seed, facts)
         where.mkdir(parents=True, exist_ok=True)
         evaluate.measure(params, subject, dataset, root / "assets", state / "features", where)
     return where

@@ -1,9 +1,12 @@
-"""Made-up contents of reports/metrics.json, complete, for tests of what reads it."""
+"""Made-up contents of reports/metrics.json and models/train.json, complete, for tests of what reads them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts import train_json
+from pipelines.artifacts.train_json import TrainRecord
 from pipelines.diagnosis.frontier import recommend
 
 
@@ -27,3 +30,17 @@ def evaluation_results(
     }  # fmt: skip
     assert others.keys() <= content.keys()
     return content | others
+
+
+def write_train_record(root: Path, **others: Any) -> None:
+    """models/train.json of a run that began fresh; others replace entries."""
+    record = TrainRecord(
+        fingerprint="abc",
+        archive_sha256="a" * 64,
+        resume_from=None,
+        snapshot="best",
+        cur_nimg=32,
+        trained_nimg=48,
+        seed=0,
+    )
+    train_json.write(root, record.model_copy(update=others))

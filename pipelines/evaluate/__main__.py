@@ -8,12 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.artifacts import metrics_json
-from pipelines.artifacts.workspace import TRAINED
+from pipelines.artifacts import metrics_json, train_json
 from pipelines.cluster.store import StoreError
 from pipelines.diagnosis import frontier
 from pipelines.evaluate.measurement import EvaluationError
-from pipelines.evaluate.trained import evaluate, read_trained
+from pipelines.evaluate.trained import evaluate
 from pipelines.params import ROOT, load
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--data and --out go with --network; the stage evaluates models/generator.safetensors")
     else:
         root = Path.cwd()
-        journal = Journal(ROOT / "runs" / read_trained(root / TRAINED)["fingerprint"])
+        journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
         with publishing(journal, params.tracking):
             content = evaluate(params, root, ROOT / "runs" / "features")
             record_evaluation(journal, content, params)

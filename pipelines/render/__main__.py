@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from pipelines.artifacts.workspace import TRAINED
+from pipelines.artifacts import train_json
 from pipelines.params import ROOT, load
-from pipelines.render.report import RenderError, read_json, render
+from pipelines.render.report import RenderError, render
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_report
@@ -16,7 +16,7 @@ def main() -> None:
     params = load(overrides=sys.argv[1:])
     root = Path.cwd()
     page = render(params, root)
-    journal = Journal(ROOT / "runs" / read_json(root / TRAINED, "train")["fingerprint"])
+    journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
     with publishing(journal, params.tracking):
         record_report(journal, root / "reports")
     print(f"report: {page}")

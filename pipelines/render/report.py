@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts import train_json
 from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.ticks import read_csv
-from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS, TRAINED
+from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS
 from pipelines.diagnosis.alarms import alarms
 from pipelines.params import Params
 from pipelines.render.charts import frontier_chart, layer_chart, training_curves
@@ -28,8 +29,8 @@ def render(params: Params, root: Path) -> Path:
     """
     configure_backends(allow_tf32=False)
     reports = root / "reports"
-    results = read_json(root / METRICS, "evaluate")
-    trained = read_json(root / TRAINED, "train")
+    results = read_results(root / METRICS)
+    trained = train_json.read(root)
     ticks = read_csv(root / TICKS)
     G = load_generator(root / EXPORTED)
     dataset = open_dataset(root / ARCHIVE, use_labels=G.c_dim > 0)
@@ -43,7 +44,7 @@ def render(params: Params, root: Path) -> Path:
         config=params,
         num_images=len(dataset),
         img_shape=dataset.img_shape,
-        fingerprint=trained["fingerprint"],
+        fingerprint=trained.fingerprint,
         commit=None if commit is None else str(commit),
     )
     write(reports / "training.png", training_curves(ticks, target(params), dark=False))
@@ -68,9 +69,9 @@ def neighbor_picture(results: dict[str, Any], reports: Path) -> bytes | None:
     return path.read_bytes()
 
 
-def read_json(path: Path, stage: str) -> dict[str, Any]:
-    """Content of a JSON file. Raises RenderError that names the stage which writes it."""
+def read_results(path: Path) -> dict[str, Any]:
+    """Content of metrics.json. Raises RenderError that names the stage which writes it."""
     if not path.exists():
-        raise RenderError(f"{path}: not there. Run `dvc repro {stage}`, which writes it.")
+        raise RenderError(f"{path}: not there. Run `dvc repro evaluate`, which writes it.")
     value: dict[str, Any] = json.loads(path.read_text())
     return value

@@ -12,6 +12,7 @@ from ray import tune
 from ray.train import Checkpoint
 
 from pipelines.artifacts import ticks, train_json
+from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import store, workers
 from pipelines.experiments import await_predecessor
@@ -103,10 +104,10 @@ def _checkpoint(url: str) -> Checkpoint:
 
 def _write_trained(params: Params, archive_sha256: str, row: ticks.Row, folder: Path, journal: Journal) -> None:
     nimg = round(row["nimg"])
-    trained = {
-        "fingerprint": folder.name, "archive_sha256": archive_sha256, "resume_from": None, "snapshot": "last",
-        "cur_nimg": nimg, "trained_nimg": nimg, "seed": params.train.seed,
-    }  # fmt: skip
+    trained = TrainRecord(
+        fingerprint=folder.name, archive_sha256=archive_sha256, resume_from=None, snapshot="last",
+        cur_nimg=nimg, trained_nimg=nimg, seed=params.train.seed,
+    )  # fmt: skip
     train_json.write(folder, trained)
     record_export(journal, trained)
     journal.artifact(folder / EXPORTED)

@@ -39,7 +39,7 @@ def train_trial(config: Mapping[str, Any], job: Job) -> None:
     found = {"evaluation": evaluation.name}
     _tell_rungs(folder, params, found)
     best = min(row[distance_of(row)] for row in content["truncation"])
-    nimg = train_json.read(folder)["trained_nimg"]
+    nimg = train_json.read(folder).trained_nimg
     tune.report({"run": folder.name, "nimg": nimg, "kid": best, "distance": best, **found})
 
 

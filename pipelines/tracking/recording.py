@@ -18,6 +18,7 @@ from safetensors import safe_open
 from pipelines.artifacts import train_json
 from pipelines.artifacts.metric_names import metric_names
 from pipelines.artifacts.ticks import read_csv
+from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
 from pipelines.params import ROOT, TRAINED_SECTIONS, Params, Scalar, TrackingConfig, flatten
@@ -41,9 +42,9 @@ def record_tick(journal: Journal, nimg: int, values: Mapping[str, float], tracki
     journal.metrics(nimg, {**values, **(system_metrics() if tracking.system_metrics else {})})
 
 
-def record_export(journal: Journal, trained: Mapping[str, Any]) -> None:
-    """Record which snapshot became the generator (schema in artifacts/train_json.py)."""
-    journal.tags({"snapshot": trained["snapshot"], "snapshot_kimg": trained["cur_nimg"] / 1000})
+def record_export(journal: Journal, trained: TrainRecord) -> None:
+    """Record which snapshot became the generator."""
+    journal.tags({"snapshot": trained.snapshot, "snapshot_kimg": trained.cur_nimg / 1000})
 
 
 def record_evaluation(journal: Journal, results: Mapping[str, Any], params: Params) -> None:
@@ -94,11 +95,11 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     if not train_json.is_finished(root):
         return None
     trained = train_json.read(root)
-    journal = Journal(root / "runs" / trained["fingerprint"])
+    journal = Journal(root / "runs" / trained.fingerprint)
     with safe_open(generator, framework="numpy") as file:
         journal.params(flatten({"generator": json.loads(file.metadata()["config"])}))
     journal.params(flatten(_locked_params(root / "dvc.lock")))
-    journal.tags({"archive_sha256": trained["archive_sha256"]})
+    journal.tags({"archive_sha256": trained.archive_sha256})
     record_export(journal, trained)
     for row in read_csv(root / TICKS):
         journal.metrics(int(row["nimg"]), {name: value for name, value in row.items() if name not in ("nimg", "kimg")})

@@ -14,6 +14,7 @@ from ray.train import Checkpoint, Result, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from pipelines.artifacts import ticks, train_json
+from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, TICKS
 from pipelines.cluster import connection, errors, files, store, workers
 from pipelines.cluster.nodes import here
@@ -67,7 +68,7 @@ def run(
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
         if transferred is not None:
-            write_json(folder / "transfer.json", transferred)
+            write_json(folder / "transfer.json", transferred.model_dump(mode="json"))
             journal.artifact(folder / "transfer.json")
         try:
             result = fit(params, dataset, found.pretrained, found.assets, journal, callbacks)
@@ -77,15 +78,15 @@ def run(
             journal.status("FAILED")
             raise
         rows = ticks.read(folder)
-        trained = {
-            "fingerprint": folder.name,
-            "archive_sha256": dataset.digest,
-            "resume_from": transferred,
-            "snapshot": params.monitor.export,
-            "cur_nimg": round(row["nimg"]),
-            "trained_nimg": round(rows[-1]["nimg"]),
-            "seed": params.train.seed,
-        }
+        trained = TrainRecord(
+            fingerprint=folder.name,
+            archive_sha256=dataset.digest,
+            resume_from=transferred,
+            snapshot=params.monitor.export,
+            cur_nimg=round(row["nimg"]),
+            trained_nimg=round(rows[-1]["nimg"]),
+            seed=params.train.seed,
+        )
         train_json.write(out, trained)
         ticks.write_csv(rows, out / TICKS)
         record_export(journal, trained)

@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from pipelines.artifacts.train_json import Transfer
 from pipelines.params import Params
 from stylegan.checkpoint import load_networks
 from stylegan.config import ConfigError
@@ -60,10 +60,10 @@ def start(
     return state, transfer(state, load_networks(pretrained), params.train.label_transfer)
 
 
-def rehearse(params: Params, dataset: ImageDataset, pretrained: Path | None) -> dict[str, Any] | None:
+def rehearse(params: Params, dataset: ImageDataset, pretrained: Path | None) -> Transfer | None:
     """Build the state here before any worker does, so that its errors come at once; print and return the transfer."""
     _, report = start(params, dataset, pretrained, torch.device("cpu"))
     if report is None or pretrained is None:
         return None
     print("\n".join(report.lines()))
-    return {"file": params.train.resume_from, "sha256": sha256_of(pretrained), "report": report.as_json()}
+    return Transfer(file=str(params.train.resume_from), sha256=sha256_of(pretrained), report=report.as_json())

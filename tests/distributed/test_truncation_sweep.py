@@ -18,6 +18,7 @@ from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluator import Sweep, untrained_like
 from stylegan.networks import Generator
+from tests.evaluation_results import write_train_record
 from tests.measuring import measured_here
 
 pytestmark = pytest.mark.distributed
@@ -42,8 +43,7 @@ def root(tiny_params: Params, tiny_archive: Path, tmp_path_factory: pytest.TempP
     G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0)
     G.mapping.w_avg.normal_()
     save_generator(G, root / "models" / "generator.safetensors")
-    record = {"fingerprint": "abc", "archive_sha256": sha256_of(tiny_archive), "cur_nimg": 32, "seed": 0}
-    (root / "models" / "train.json").write_text(json.dumps(record))
+    write_train_record(root, archive_sha256=sha256_of(tiny_archive))
     (root / "data").mkdir()
     (root / "data" / "archive.zip").write_bytes(tiny_archive.read_bytes())
     return root

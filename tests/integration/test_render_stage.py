@@ -15,7 +15,7 @@ from pipelines.params import Params
 from pipelines.tracking.publisher import initialise
 from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator
-from tests.evaluation_results import evaluation_results
+from tests.evaluation_results import evaluation_results, write_train_record
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,7 +42,7 @@ def test_the_stage_leaves_a_page_and_a_run(
     torch.manual_seed(0)
     G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0)
     save_generator(G, tmp_path / "models/generator.safetensors")
-    (tmp_path / "models/train.json").write_text(json.dumps({"fingerprint": "abc123"}))
+    write_train_record(tmp_path, fingerprint="abc123")
     (tmp_path / "data").mkdir()
     shutil.copyfile(tiny_archive, tmp_path / "data/archive.zip")
     results = evaluation_results(NUMBERS, floor=NUMBERS, untrained=NUMBERS)

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from pipelines.artifacts import metrics_json
+from pipelines.artifacts import metrics_json, train_json
 from pipelines.evaluate.measurement import EvaluationError
 from pipelines.evaluate.on_cluster import make_evaluator
 from pipelines.evaluate.trained import evaluate
@@ -20,6 +21,7 @@ from stylegan.metrics.comparison import Measured
 from stylegan.metrics.evaluator import Reference, Sweep, untrained_like
 from stylegan.networks import Generator
 from stylegan.state import TrainState
+from tests.evaluation_results import write_train_record
 from tests.measuring import measured_here, track
 
 
@@ -27,8 +29,7 @@ def write_models(root: Path, params: Params, archive: Path, *, resolution: int =
     torch.manual_seed(1)
     G = Generator(params.generator, img_resolution=resolution, img_channels=3, c_dim=c_dim)
     save_generator(G, root / "models" / "generator.safetensors")
-    record = {"fingerprint": "abc", "archive_sha256": sha256_of(archive), "cur_nimg": 32, "seed": 0}
-    (root / "models" / "train.json").write_text(json.dumps(record))
+    write_train_record(root, archive_sha256=sha256_of(archive))
     (root / "data").mkdir()
     (root / "data" / "archive.zip").write_bytes(archive.read_bytes())
 
@@ -235,10 +236,28 @@ def test_table_sets_generator_real_and_untrained_side_by_side() -> None:
 
 
 def test_missing_training_record_is_named_with_the_stage_that_writes_it(tiny_params: Params, tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError) as caught:
+    with pytest.raises(FileNotFoundError) as caught:
         evaluate(tiny_params, tmp_path, tmp_path)
     path = tmp_path / "models" / "train.json"
-    assert str(caught.value) == f"{path}: no training record there. Run `dvc repro train`, which writes it."
+    assert str(caught.value) == f"{path}: not there. Run `dvc repro train`, which writes it."
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"cur_nimg": "32"}, "cur_nimg: Input should be a valid integer"),
+        ({"snapshot": "newest"}, "snapshot: Input should be 'best' or 'last'"),
+        ({"surplus": 1}, "surplus: Extra inputs are not permitted"),
+    ],
+)
+def test_a_training_record_of_another_kind_is_refused(change: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    write_train_record(tmp_path)
+    path = tmp_path / "models" / "train.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match="not a training record") as caught:
+        train_json.read(tmp_path)
+    remedy = "Run `dvc repro --force train`, which writes it again."
+    assert str(caught.value) == f"{path}: not a training record: {problem}. {remedy}"
 
 
 def test_missing_generator_is_named(tiny_params: Params, tiny_archive: Path, tmp_path: Path) -> None:

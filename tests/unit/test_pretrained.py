@@ -1,6 +1,5 @@
 """pipelines.train.start: where networks to start from lie, and what a run records of them."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +51,9 @@ def test_the_record_names_file_digest_and_every_tensor(
     make_params: Make, dataset: ImageDataset, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = make_params(f"train.resume_from={FILE}", "generator.channel_max=3")
-    record = json.loads(json.dumps(rehearse(params, dataset, pretrained_file(params, root))))
+    transferred = rehearse(params, dataset, pretrained_file(params, root))
+    assert transferred is not None
+    record = transferred.model_dump(mode="json")
     assert (record["file"], record["sha256"]) == (FILE, sha256_of(root / FILE))
     assert {
         "name": "G.synthesis.b4.const",

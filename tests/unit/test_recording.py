@@ -23,7 +23,7 @@ from pipelines.tracking.recording import (
 )
 from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator
-from tests.evaluation_results import evaluation_results
+from tests.evaluation_results import evaluation_results, write_train_record
 
 RESULTS = evaluation_results(
     {"kid_efflite0": 0.02, "ppl_lpips_vgg16": 30.0},
@@ -147,9 +147,7 @@ def lay_out_outputs(root: Path, params: Params) -> None:
     torch.manual_seed(0)
     G = Generator(params.generator, img_resolution=16, img_channels=3, c_dim=0)
     save_generator(G, root / "models/generator.safetensors")
-    exported = {"snapshot": "best", "cur_nimg": 3000, "trained_nimg": 4000}
-    trained = {"fingerprint": "abc", "archive_sha256": "f" * 64, "seed": 0} | exported
-    (root / "models/train.json").write_text(json.dumps(trained))
+    write_train_record(root, archive_sha256="f" * 64, cur_nimg=3000, trained_nimg=4000)
     (root / "reports").mkdir()
     (root / "reports/ticks.csv").write_text("kimg,nimg,loss/G\n1,1000,0.5\n3,3000,0.25\n")
     (root / "reports/metrics.json").write_text(json.dumps(RESULTS))

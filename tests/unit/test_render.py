@@ -26,7 +26,7 @@ from stylegan.data import ImageDataset
 from stylegan.generate import generate_images
 from stylegan.images import to_float
 from stylegan.networks import Generator
-from tests.evaluation_results import evaluation_results
+from tests.evaluation_results import evaluation_results, write_train_record
 
 NUMBERS = {"kid_x": 0.1, "fid_x": 10.0, "precision_x": 0.5, "recall_x": 0.5}
 RESULTS = evaluation_results(
@@ -46,7 +46,7 @@ def root(tmp_path: Path, tiny_archive: Path, tiny_params: Params) -> Path:
     (tmp_path / "data").mkdir()
     shutil.copyfile(tiny_archive, tmp_path / "data/archive.zip")
     save_generator(generator(tiny_params, 0), tmp_path / "models/generator.safetensors")
-    (tmp_path / "models/train.json").write_text(json.dumps({"fingerprint": "abc123"}))
+    write_train_record(tmp_path, fingerprint="abc123")
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/metrics.json").write_text(json.dumps(RESULTS))
     (tmp_path / "reports/ticks.csv").write_text("nimg,kimg,sec,loss/G,loss/D\n1000,1,2,1,1\n2000,2,2,1,1\n")
@@ -92,12 +92,15 @@ def test_rendering_twice_gives_equal_bytes(root: Path, tiny_params: Params) -> N
     assert {path.name: path.read_bytes() for path in reports.iterdir()} == first
 
 
-@pytest.mark.parametrize(("lost", "stage_name"), [("reports/metrics.json", "evaluate"), ("models/train.json", "train")])
+@pytest.mark.parametrize(
+    ("lost", "stage_name", "error_type"),
+    [("reports/metrics.json", "evaluate", RenderError), ("models/train.json", "train", FileNotFoundError)],
+)
 def test_a_missing_file_names_the_stage_that_writes_it(
-    root: Path, tiny_params: Params, lost: str, stage_name: str
+    root: Path, tiny_params: Params, lost: str, stage_name: str, error_type: type[Exception]
 ) -> None:
     (root / lost).unlink()
-    with pytest.raises(RenderError) as error:
+    with pytest.raises(error_type) as error:
         render(tiny_params, root)
     assert str(error.value) == f"{root / lost}: not there. Run `dvc repro {stage_name}`, which writes it."
 
