@@ -1,26 +1,31 @@
 """Early warnings of a training that collapses: what was seen, the likely cause, and what to try next.
 
 Pure rules over the rows of the tick log. An alarm names the first row that gave rise to it, so it stays the same
-however the run goes on. The thresholds are the language of the warnings, not parameters of a run.
+however the run goes on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines.diagnosis.thresholds import (
+    EARLY,
+    EARLY_KIMG,
+    GAP_TICKS,
+    KID_NOISE,
+    KID_RISE,
+    LOGIT_GAP,
+    LOW_SPREAD,
+    R_T_SLACK,
+    SNAPSHOTS,
+    SOME_RECALL,
+    SOME_SPREAD,
+    is_at_cap,
+    stronger_regularizer,
+)
 from stylegan.config import Config
 from stylegan.metrics.names import KID, RECALL, SPREAD
 
 Row = Mapping[str, float]
-
-KID_RISE = 1.5  # times the best so far; runs that differ in nothing but rounding differ by as much at one moment
-KID_NOISE = 0.02  # share of the first snapshot's KID by which small samples move any KID
-SNAPSHOTS = 2  # in a row with a bad number: one alone may be chance
-EARLY, EARLY_KIMG = 0.5, 50  # share of the run, and length, in which a generator may have no variety yet
-SOME_RECALL = 0.02  # below, one image of a small sample makes all the difference
-LOW_SPREAD, SOME_SPREAD = 0.1, 0.3  # of the real images' spread
-LOGIT_GAP = 8.0  # D gives real images odds e^8 times those of generated ones: hardly any gradient is left for G
-GAP_TICKS = 3  # in a row
-R_T_SLACK = 0.1  # of r_t or r_v above augment.ada_target: D knows the training set by heart
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,12 @@ def kid_rises(rows: Sequence[Row], config: Config) -> Alarm | None:
 def _imbalance(row: Row, config: Config) -> tuple[str, str]:
     """Cause and remedy of images that get worse"""
     if row.get(heuristic(config) or "", 0) <= config.augment.ada_target + R_T_SLACK:
-        remedy = f"Raise {_regularizer(config)} 4 times, or halve train.g_lr and train.d_lr."
+        remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr and train.d_lr."
         return "G and D have lost their balance: D is too steep.", remedy
     cause = "D learns the training images by heart."
     if not config.augment.adapts:
         return cause, f"Set augment.mode (now {config.augment.mode}) to ada."
-    return cause, f"Add images, or raise {_regularizer(config)} 4 times."
-
-
-def _regularizer(config: Config) -> str:
-    """ "loss.r1_gamma (now 0.5)" """
-    loss = config.loss
-    return f"{loss.d_reg_name} (now {loss.gp_weight if loss.d_regularizer == 'gp' else loss.r1_gamma:g})"
+    return cause, f"Add images, or raise {stronger_regularizer(config)}."
 
 
 def heuristic(config: Config) -> str | None:
@@ -93,7 +92,7 @@ def recall_is_lost(rows: Sequence[Row], config: Config) -> Alarm | None:
         if zeros == SNAPSHOTS:
             seen = f"recall is 0; it was {highest:.2g}." if highest > 0 else "recall is still 0."
             cause = "G draws a few kinds of images, or none like the real ones."
-            remedy = f"Raise {_regularizer(config)} 4 times, or halve train.g_lr."
+            remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr."
             return _alarm("recall-lost", rows, row, seen, cause, remedy)
     return None
 
@@ -105,7 +104,7 @@ def images_are_alike(rows: Sequence[Row], config: Config) -> Alarm | None:
             was = f"; it was {highest:.2g}" if highest > SOME_SPREAD else ""
             seen = f"the spread of generated images is {row[SPREAD]:.2g} of the real images'{was}."
             cause = "The modes of G have collapsed: images of all latents look alike."
-            remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise {config.loss.d_reg_name} 4 times."
+            remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise {stronger_regularizer(config)}."
             return _alarm("images-alike", rows, row, seen, cause, remedy)
     return None
 
@@ -129,19 +128,16 @@ def logits_run_apart(rows: Sequence[Row], config: Config) -> Alarm | None:
         if all(gap > LOGIT_GAP for gap in gaps[last + 1 - GAP_TICKS : last + 1]):
             seen = f"D scores real images {gaps[last]:.3g} above generated ones."
             cause = "D has won: it is sure of every image and G learns nothing more."
-            remedy = f"Raise {_regularizer(config)} 4 times, or halve train.d_lr."
+            remedy = f"Raise {stronger_regularizer(config)}, or halve train.d_lr."
             return _alarm("logits-apart", rows, rows[last], seen, cause, remedy)
     return None
 
 
 def p_is_at_its_cap(rows: Sequence[Row], config: Config) -> Alarm | None:
     """Augmentation can do no more against overfitting."""
-    augment = config.augment
-    if not augment.adapts or augment.p_max == 0:
-        return None
     for row in rows:
-        if row.get("augment/p", 0) >= augment.p_max:
-            seen = f"augment.p reached its cap augment.p_max = {augment.p_max:g}."
+        if is_at_cap(row, config):
+            seen = f"augment.p reached its cap augment.p_max = {config.augment.p_max:g}."
             cause = "D still recognises the training images."
             remedy = f"Add images or raise {config.loss.d_reg_name} rather than the cap: above 0.8 augmentations leak."
             return _alarm("p-at-cap", rows, row, seen, cause, remedy)

@@ -17,8 +17,8 @@ from pipelines.artifacts.metric_names import (
     name_of,
     short,
 )
+from pipelines.diagnosis.thresholds import MARGIN
 
-MARGIN = 0.05  # of the lowest distance, where it has no confidence interval: too little to give up variety for
 COLUMNS = ("kid", "fid", "frechet", "precision", "recall", "ppl")  # of the table for terminals
 _GAP = "  "
 

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from pipelines.diagnosis.alarms import Alarm
-
-SLOW, SLOW_TICKS = 1.5, 3  # times the faster half of the ranks, that many ticks in a row
+from pipelines.diagnosis.thresholds import SLOW, SLOW_TICKS
 
 
 def slow_rank(rows: Sequence[Mapping[str, float]], nodes: Sequence[str]) -> Alarm | None:

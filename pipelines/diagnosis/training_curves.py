@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from pipelines.diagnosis.thresholds import is_at_cap
 from stylegan.config import Config
 
 Ticks = Sequence[Mapping[str, float]]
-
-AT_CAP = 0.98  # of augment.p_max
 
 
 def has(ticks: Ticks, *names: str) -> bool:
@@ -14,10 +13,9 @@ def has(ticks: Ticks, *names: str) -> bool:
     return bool(ticks) and all(name in ticks[-1] for name in names)
 
 
-def at_cap(ticks: Ticks, config: Config) -> bool:
+def ended_at_cap(ticks: Ticks, config: Config) -> bool:
     """Whether adaptive augmentation ended at its highest probability"""
-    cap = AT_CAP * config.augment.p_max
-    return config.augment.adapts and has(ticks, "augment/p") and ticks[-1]["augment/p"] >= cap
+    return bool(ticks) and is_at_cap(ticks[-1], config)
 
 
 def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:
@@ -84,7 +82,7 @@ def _read_augmentation(ticks: Ticks, config: Config) -> str:
         return f"Fixed at p = {p:.2f}."
     if config.augment.mode == "diffaugment":
         return f"Every image is augmented, without a p (augment.diffaugment: {', '.join(config.augment.diffaugment)})."
-    state = "at its cap" if at_cap(ticks, config) else "below its cap"
+    state = "at its cap" if ended_at_cap(ticks, config) else "below its cap"
     name = "r_v" if config.augment.mode == "ada_rv" else "r_t"
     return f"p ended at {p:.2f}, {state} of {cap:g}; it moves so that {name} meets {config.augment.ada_target:g}."
 

@@ -1,7 +1,6 @@
 """What the numbers mean, in words: verdicts, and what to try next.
 
-Pure rules over measured values. The thresholds are the language of the report, not parameters of a run; the page prints
-them beside the verdicts.
+Pure rules over measured values, by the limits in thresholds.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,22 +9,24 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines.artifacts.metric_names import DISTANCES, kind_of, label_of, short
 from pipelines.diagnosis.alarms import heuristic
-from pipelines.diagnosis.training_curves import Ticks, at_cap, has
+from pipelines.diagnosis.thresholds import (
+    FEW_IMAGES,
+    FRESH_MEMORIZED,
+    GOOD_FLOORS,
+    GOOD_MEMORIZED,
+    GOOD_SHARE,
+    GOOD_SHARE_OF_REAL,
+    LOWEST_IS,
+    OK_MEMORIZED,
+    OK_SHARE,
+    OK_SHARE_OF_REAL,
+    R_T_SLACK,
+    stronger_regularizer,
+)
+from pipelines.diagnosis.training_curves import Ticks, ended_at_cap, has
 from stylegan.config import Config
 
 Grade = Literal["good", "ok", "poor"]
-
-GOOD_FLOORS = 3.0  # a distance within so many floors is hard to tell from real images by this measure
-GOOD_SHARE = 0.05  # or below this share of the untrained generator's, when the floor is too near zero to divide by
-OK_SHARE = 0.25  # a quarter of the untrained generator's distance: recognisably the same kind of picture
-GOOD_SHARE_OF_REAL = 0.7  # of what real images score in precision, recall, coverage, density and IS
-OK_SHARE_OF_REAL = 0.3
-LOWEST_IS = 1.0  # the Inception Score of images that are all alike
-GOOD_MEMORIZED = 0.1  # above what held-out images score; three standard errors of a few hundred images
-OK_MEMORIZED = 0.2
-FRESH_MEMORIZED = 2 / 3  # at most this share of fresh images looks like copies: stylegan/metrics/memorization.py
-FEW_IMAGES = 5000  # below, KID and FID still move with the number of generated images
-R_T_SLACK = 0.1  # around augment.ada_target
 
 _MEANING = {
     "kid": "distance between generated and real images; fair for small sets (lower is better)",
@@ -157,9 +158,9 @@ def advice(judged: Sequence[Verdict], results: Mapping[str, Any], ticks: Ticks, 
 
 
 def _overfitting(ticks: Ticks, config: Config) -> Advice | None:
-    if at_cap(ticks, config):
+    if ended_at_cap(ticks, config):
         return Advice(
-            f"Add training images, or double {config.loss.d_reg_name}.",
+            f"Add training images, or raise {stronger_regularizer(config)}.",
             f"Augmentation reached its cap (augment.p_max = {config.augment.p_max:g}) and D still tells the training "
             "images apart: it is learning them by heart.",
         )
@@ -193,7 +194,7 @@ def _memorized(judged: Sequence[Verdict], config: Config) -> Advice | None:
 
 def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice | None:
     found = _find(judged, *DISTANCES)
-    if found is None or found.floor is None or found.grade == "good" or at_cap(ticks, config):
+    if found is None or found.floor is None or found.grade == "good" or ended_at_cap(ticks, config):
         return None
     calm = ", and D is not overfitting" if heuristic(config) else ""
     return Advice(

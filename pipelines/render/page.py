@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts.metric_names import name_of, short
-from pipelines.diagnosis import frontier, verdict
+from pipelines.diagnosis import frontier, thresholds, verdict
 from pipelines.diagnosis.alarms import Alarm
 from pipelines.diagnosis.training_curves import readings
 from pipelines.drawing.page import embed, fill
@@ -55,7 +55,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         headline=verdict.headline(judged),
         yardstick=verdict.yardstick(judged, results["num_images"]),
         verdicts=judged,
-        limits=verdict,
+        limits=thresholds,
         confidence=results["confidence"] if results["intervals"] else None,
         notes=results["notes"],
         alarms=facts.alarms,
@@ -63,7 +63,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         readings=readings(facts.ticks, config),
         truncation=sorted(results["truncation"], key=lambda row: float(row["psi"])),
         best=frontier.best_of_columns(results["truncation"]),
-        margin=frontier.MARGIN,
+        margin=thresholds.MARGIN,
         recommended=results["recommended"],
         neighbors=neighbor_lines(results),
         classes=worst_classes(results["per_class"]),

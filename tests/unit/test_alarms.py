@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from pipelines.diagnosis import training_curves, verdict
 from pipelines.diagnosis.alarms import Alarm, alarms, best_of
 from pipelines.params import Params
+from tests.evaluation_results import evaluation_results
 
 Make = Callable[..., Params]
 Row = dict[str, float]
@@ -78,7 +80,7 @@ def test_kid_that_stays_above_its_best(params: Params) -> None:
     rows = changed("monitor/kid", [0.373, 0.6, 0.7], since=120)
     assert only(rows, params).text == (
         "kid-rising: At kimg 160 KID is 0.7; it was 0.373 at kimg 120. G and D have lost their balance: D is too "
-        "steep. Raise loss.r1_gamma (now 0.01) 4 times, or halve train.g_lr and train.d_lr. The best snapshot so far, "
+        "steep. Raise loss.r1_gamma from 0.01 to 0.04, or halve train.g_lr and train.d_lr. The best snapshot so far, "
         "of kimg 120, is kept."
     )
 
@@ -101,7 +103,7 @@ def test_chance_and_small_differences_are_no_rise_of_kid(values: list[float], ri
 @pytest.mark.parametrize(
     ("mode", "advice"),
     [
-        ("ada", "Add images, or raise loss.r1_gamma (now 0.01) 4 times."),
+        ("ada", "Add images, or raise loss.r1_gamma from 0.01 to 0.04."),
         ("none", "Set augment.mode (now none) to ada."),
     ],
 )
@@ -123,7 +125,7 @@ def test_overfitting_is_read_from_r_v_where_that_steers_p_and_never_from_signs_o
     balance = "G and D have lost their balance: D is too steep."
     assert (only(rows, params).cause, only(rows, by_r_v).cause) == ("D learns the training images by heart.", balance)
     alarm = only(rows, params.model_copy(update={"loss": loss}))
-    remedy = "Raise loss.gp_weight (now 10) 4 times, or halve train.g_lr and train.d_lr."
+    remedy = "Raise loss.gp_weight from 10 to 40, or halve train.g_lr and train.d_lr."
     assert (alarm.cause, alarm.remedy) == (balance, remedy)
     rows[-1]["augment/r_v"] = 0.71
     assert only(rows, by_r_v).cause == "D learns the training images by heart."
@@ -139,7 +141,7 @@ def test_recall_that_is_lost(params: Params) -> None:
     rows = changed("monitor/recall", [0.134, 0.0, 0.0], since=120)
     assert only(rows, params).text == (
         "recall-lost: At kimg 160 recall is 0; it was 0.13. G draws a few kinds of images, or none like the real ones. "
-        "Raise loss.r1_gamma (now 0.01) 4 times, or halve train.g_lr. The best snapshot so far, of kimg 160, is kept."
+        "Raise loss.r1_gamma from 0.01 to 0.04, or halve train.g_lr. The best snapshot so far, of kimg 160, is kept."
     )
 
 
@@ -157,7 +159,7 @@ def test_images_that_are_all_alike(params: Params) -> None:
     assert only(rows, params).text == (
         "images-alike: At kimg 60 the spread of generated images is 0.05 of the real images'; it was 0.56. The modes "
         "of G have collapsed: images of all latents look alike. Halve train.g_lr (now 0.005), or raise loss.r1_gamma "
-        "4 times. The best snapshot so far, of kimg 40, is kept."
+        "from 0.01 to 0.04. The best snapshot so far, of kimg 40, is kept."
     )
     still = only(changed("monitor/spread", [0.02] * 8, since=0), params)
     assert (still.kimg, still.seen) == (80, "At kimg 80 the spread of generated images is 0.02 of the real images'.")
@@ -167,7 +169,7 @@ def test_logits_that_run_apart(params: Params) -> None:
     rows = changed("logits/real", [8.0] * 3, since=128)
     assert only(rows, params).text == (
         "logits-apart: At kimg 136 D scores real images 8.13 above generated ones. D has won: it is sure of every "
-        "image and G learns nothing more. Raise loss.r1_gamma (now 0.01) 4 times, or halve train.d_lr. The best "
+        "image and G learns nothing more. Raise loss.r1_gamma from 0.01 to 0.04, or halve train.d_lr. The best "
         "snapshot so far, of kimg 120, is kept."
     )
     assert alarms(changed("logits/real", [8.0, 8.0, 0.1], since=128), params) == []
@@ -179,9 +181,18 @@ def test_p_at_its_cap(params: Params, make_params: Make) -> None:
         "p-at-cap: At kimg 12 augment.p reached its cap augment.p_max = 0.8. D still recognises the training images. "
         "Add images or raise loss.r1_gamma rather than the cap: above 0.8 augmentations leak."
     )
-    assert alarms(changed("augment/p", [0.79], since=12), params) == []
+    assert alarms(changed("augment/p", [0.78], since=12), params) == []
     for other in (["augment.mode=fixed"], ["augment.p=0.0", "augment.p_max=0.0"]):
         assert alarms(changed("augment/p", [0.8], since=12), make_params("train.total_kimg=160", *other)) == []
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.78, 0.783, 0.785, 0.79, 0.8])
+def test_alarm_report_and_advice_agree_on_where_the_cap_is(p: float, params: Params) -> None:
+    rows = changed("augment/p", [p] * 2, since=156)
+    sentence = dict(training_curves.readings(rows, params))["Augmentation"]
+    advice = verdict.advice([], evaluation_results({"kid_x": 0.1}, floor={}, untrained={}), rows, params)
+    found = [bool(alarms(rows, params)), "at its cap" in sentence, any("reached its cap" in a.because for a in advice)]
+    assert found == [p >= 0.784] * 3
 
 
 def test_an_alarm_stays_what_it_was_however_the_run_goes_on(params: Params) -> None:

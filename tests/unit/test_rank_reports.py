@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.cluster import errors
 from pipelines.cluster.errors import WorkerError, named, spoken
-from pipelines.diagnosis.stragglers import SLOW_TICKS, slow_rank
+from pipelines.diagnosis.stragglers import slow_rank
+from pipelines.diagnosis.thresholds import SLOW_TICKS
 from pipelines.train.ranks import merged, nodes
 from pipelines.train.ticklog import FAILURES, TickLog, read_failures
 

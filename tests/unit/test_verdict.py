@@ -192,7 +192,7 @@ def test_a_distance_above_the_floor_asks_for_longer_training(make_params: Callab
 def test_augmentation_at_its_cap_asks_for_data_and_not_for_longer_training(make_params: Callable[..., Params]) -> None:
     (item,) = advise(make_params("augment.p_max=0.3"), results(kid=0.05))
     assert item == Advice(
-        "Add training images, or double loss.r1_gamma.",
+        "Add training images, or raise loss.r1_gamma from 0.01 to 0.04.",
         "Augmentation reached its cap (augment.p_max = 0.3) and D still tells the training images apart: it is "
         "learning them by heart.",
     )
