@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.params import Params
+from stylegan import sections
 from stylegan.ops import kernels
-from stylegan.sections import Kernels
 from stylegan.state import TrainState
 from stylegan.step import Trainer
 from tests.kernels import Kernels
@@ -33,7 +33,7 @@ Make = Callable[..., Params]
 
 
 def gradients(
-    params: Params, num_classes: int, device: torch.device, mode: Kernels, phases: Sequence[str] = PHASES
+    params: Params, num_classes: int, device: torch.device, mode: sections.Kernels, phases: Sequence[str] = PHASES
 ) -> dict[str, Gradients]:
     """Of every parameter that learns, by phase, without a step between them"""
     with kernels.using(mode):
