@@ -3,7 +3,7 @@
     python -m benchmarks.performance_page [work.json] [gpu.json]
 
 work.json is what `python -m benchmarks.work --json` prints and gpu.json what `python -m benchmarks.gpu` writes.
-kernels.json (registers and spills of compiled kernels) and loader.json, both lists of rows, are optional.
+kernels.json (registers and spills of compiled kernels), a list of rows, is optional.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def page(work: Path = RESULTS / "work.json", gpu: Path = RESULTS / "gpu.json") -
 
 
 NO_KERNELS = "Registers and spills are not listed: `benchmarks/results/kernels.json` does not exist."
-NO_LOADER = "Not measured: there is neither a call on a GPU nor `benchmarks/results/loader.json`."
+NO_LOADER = "Not measured on a GPU. [Data](data.md) has each way on a processor, next to what an H100 would consume."
 
 
 def read(path: Path) -> Any:
@@ -56,9 +56,9 @@ def read(path: Path) -> Any:
 
 
 def loader_rows(gpu: dict[str, Any] | None) -> list[dict[str, Any]] | None:
-    """Of the machine with the GPU, else of the one that wrote loader.json"""
+    """Of the machine with the GPU"""
     found = gpu["sections"].get("loader", {}).get("results", {}) if gpu else {}
-    rows: list[dict[str, Any]] | None = list(found.values()) or read(RESULTS / "loader.json")
+    rows: list[dict[str, Any]] | None = list(found.values()) or None
     return rows
 
 
