@@ -18,7 +18,7 @@ DRIVER = """
 import os, sys, time
 from pathlib import Path
 from filelock import FileLock
-from pipelines.cluster import connect
+from pipelines.cluster.connection import connect
 from pipelines.params import load
 folder = Path("runs/abc")
 folder.mkdir(parents=True)

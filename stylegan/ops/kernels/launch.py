@@ -17,6 +17,7 @@ TILE_OF_SUMS = 1024  # where sums of each element are held beside it
 MAX_HELD = 4096  # sums, and taps of a row, that upfirdn2d holds: 32 for each thread
 MAX_CHANNELS = 128  # of a tile; 256 bytes in half precision, two whole cache lines
 SMALL = 64  # rows and columns of a tile of small matrices
+FEW = 32  # of those that few programs share, or that more registers follow
 PROGRAMS = 2048  # that long work is spread over, some for each multiprocessor
 MAX_TILES = 64  # that one program adds up
 MIN_ROWS, MAX_ROWS = 8, 32  # that one program filters
@@ -162,8 +163,8 @@ def demodulate(styles: Tensor, squares: Tensor, normalizes: bool) -> tuple[Tenso
     styles, squares = styles.contiguous(), squares.contiguous()
     scaled, dcoefs, factors = styles.new_empty(n, i), styles.new_empty(n, o), styles.new_empty(n)
     if n:
-        weights.demodulate_kernel[n, triton.cdiv(o, SMALL)](
-            styles, squares, scaled, dcoefs, factors, i, o, NORMALIZES=normalizes, BLOCK_I=SMALL, BLOCK_O=SMALL
+        weights.demodulate_kernel[n, triton.cdiv(o, FEW)](
+            styles, squares, scaled, dcoefs, factors, i, o, NORMALIZES=normalizes, BLOCK_I=SMALL, BLOCK_O=FEW
         )
     return scaled, dcoefs, factors
 
@@ -175,15 +176,19 @@ def demodulate_backward(
     (n, i), o = scaled.shape, len(squares)
     grad_dcoefs, scaled, squares = grad_dcoefs.contiguous(), scaled.contiguous(), squares.contiguous()
     grad_scaled = None if grad_scaled is None else grad_scaled.contiguous()
+<<<<<<< HEAD
     grad_styles, grad_squares = scaled.new_empty(n, i), squares.new_empty(o, i)
     blocks = {"BLOCK_I": SMALL, "BLOCK_O": SMALL}
+=======
+    grad_styles, grad_squares = torch.empty_like(scaled), torch.empty_like(squares)
+>>>>>>> kerneldocs
     if n:
         weights.demodulate_backward_styles_kernel[n, triton.cdiv(i, SMALL)](
             grad_scaled, grad_dcoefs, scaled, squares, dcoefs, factors, grad_styles, i, o,
-            HAS_SCALED=grad_scaled is not None, **blocks,
+            HAS_SCALED=grad_scaled is not None, BLOCK_I=SMALL, BLOCK_O=SMALL,
         )  # fmt: skip
-    weights.demodulate_backward_squares_kernel[triton.cdiv(o, SMALL), triton.cdiv(i, SMALL)](
-        grad_dcoefs, scaled, dcoefs, grad_squares, n, i, o, **blocks
+    weights.demodulate_backward_squares_kernel[triton.cdiv(o, FEW), triton.cdiv(i, FEW)](
+        grad_dcoefs, scaled, dcoefs, grad_squares, n, i, o, BLOCK_I=FEW, BLOCK_O=FEW
     )
     return grad_styles, grad_squares
 
