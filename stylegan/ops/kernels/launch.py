@@ -176,12 +176,7 @@ def demodulate_backward(
     (n, i), o = scaled.shape, len(squares)
     grad_dcoefs, scaled, squares = grad_dcoefs.contiguous(), scaled.contiguous(), squares.contiguous()
     grad_scaled = None if grad_scaled is None else grad_scaled.contiguous()
-<<<<<<< HEAD
     grad_styles, grad_squares = scaled.new_empty(n, i), squares.new_empty(o, i)
-    blocks = {"BLOCK_I": SMALL, "BLOCK_O": SMALL}
-=======
-    grad_styles, grad_squares = torch.empty_like(scaled), torch.empty_like(squares)
->>>>>>> kerneldocs
     if n:
         weights.demodulate_backward_styles_kernel[n, triton.cdiv(i, SMALL)](
             grad_scaled, grad_dcoefs, scaled, squares, dcoefs, factors, grad_styles, i, o,
