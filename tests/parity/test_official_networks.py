@@ -112,8 +112,8 @@ def test_generator_loss_and_its_gradient(
     assert difference(grad_norms(G, case.gmain_grad_names), case.gmain_grad_norms) < TOLERANCE
 
 
-# Not the path length of origG_origD_r16: one input of a leaky ReLU of its b8.conv1 is 0 here and 4e-8 with kernels, which
-# moves one image's penalty by 2e-4.
+# Not the path length of origG_origD_r16: one input of a leaky ReLU of its b8.conv1 is 0 in stock torch and 4e-8 with
+# kernels, which moves one image's penalty by 2e-4.
 @pytest.mark.usefixtures("interpreted_kernels")
 @pytest.mark.parametrize(
     ("check", "name"),

@@ -29,6 +29,7 @@ Pair = tuple[int, int]
         (UNEVEN, 1, 1, (-1, 3, 2, -2), False),
         (UNEVEN, 1, 1, (-2, 6, 8, -7), True),  # one side crops more than the whole image
         (UNEVEN, 2, 1, (14, -12, -9, 11), False),
+        (UNEVEN, 2, 1, (-3, 4, -1, 5), True),  # crops inserted zeros, so that another phase of taps comes first
         (UNEVEN, 1, 2, (-7, 12, 9, -6), False),
         (ROW, (2, 1), 1, (3, 2, 0, 0), False),
         (COLUMN, 1, (1, 2), (0, 0, 2, 1), True),

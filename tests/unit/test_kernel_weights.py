@@ -14,19 +14,16 @@ from stylegan.networks.layers import Conv2dLayer, FullyConnected, apply_each
 from stylegan.ops import kernels, mix_maps, modulated_conv2d, setup_filter, style_layer
 from stylegan.ops.kernels.differentiable import demodulate, prepare_weight
 from stylegan.ops.modulated_conv2d import _within_half, demodulation_factors
-from tests.kernels import HALF, LAYOUTS, Kernels, assert_equal_to_stock, derivatives, randn
+from tests.kernels import FP32, HALF, LAYOUTS, Kernels, assert_equal_to_stock, derivatives, randn, wave
 
 FILTER = setup_filter([1.0, 3.0, 3.0, 1.0])
 # A layer is a convolution of some tens of products, demodulated by a norm that is made of its weights.
 LAYER = 1e-5
 
 
-@pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("squares", [False, True])
-@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (2, 5, 1, 1), (1, 1, 3, 3)])
-def test_prepared_weights_and_their_squares(
-    shape: tuple[int, ...], squares: bool, transposed: bool, kernel_device: torch.device
-) -> None:
+def prepared(squares: bool, transposed: bool) -> Callable[[Tensor], Tensor]:
+    """Half of a weight, and sums of its squares, as a function of it"""
+
     def function(weight: Tensor) -> Tensor:
         if not kernels.handles("prepare_weight", weight):
             parts = 0.5 * weight, (0.5 * weight).square().sum(dim=(2, 3))
@@ -34,7 +31,37 @@ def test_prepared_weights_and_their_squares(
             parts = prepare_weight(weight, torch.float32, gain=0.5, wants_squares=squares, transposed=transposed)
         return torch.cat([part.flatten() for part in parts[: 1 + squares]])
 
-    assert_equal_to_stock(function, randn(*shape, device=kernel_device), runs="prepare_weight")
+    return function
+
+
+every_way = pytest.mark.parametrize(
+    ("squares", "transposed"), [(False, False), (True, False), (False, True), (True, True)]
+)
+
+
+@every_way
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (2, 5, 1, 1), (1, 1, 3, 3)])
+def test_prepared_weights_and_their_squares(
+    shape: tuple[int, ...], squares: bool, transposed: bool, kernel_device: torch.device
+) -> None:
+    weight = randn(*shape, device=kernel_device)
+    assert_equal_to_stock(prepared(squares, transposed), weight, runs="prepare_weight")
+
+
+@every_way
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (2, 130, 1, 1)])
+def test_gradients_of_which_no_second_ones_are_wanted(
+    shape: tuple[int, ...], squares: bool, transposed: bool, kernel_device: torch.device
+) -> None:
+    """They have a kernel of their own."""
+    weight = randn(*shape, device=kernel_device).requires_grad_()
+    both = []
+    for mode in ("stock", "auto"):
+        with kernels.using(mode), Kernels() as ran:
+            out = prepared(squares, transposed)(weight)
+            both.append(torch.autograd.grad(out, weight, wave(out))[0])
+    assert ran.names == ["prepare_weight", "prepare_weight_backward"]
+    torch.testing.assert_close(both[1], both[0], rtol=FP32, atol=FP32)
 
 
 def test_more_in_channels_than_a_tile(kernel_device: torch.device) -> None:
