@@ -7,6 +7,7 @@ however the run goes on.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines.diagnosis.shared_rules import is_at_cap, stronger_regularizer
 from pipelines.diagnosis.thresholds import (
     EARLY,
     EARLY_KIMG,
@@ -19,8 +20,6 @@ from pipelines.diagnosis.thresholds import (
     SNAPSHOTS,
     SOME_RECALL,
     SOME_SPREAD,
-    is_at_cap,
-    stronger_regularizer,
 )
 from stylegan.config import Config
 from stylegan.metrics.names import KID, RECALL, SPREAD

@@ -1,11 +1,7 @@
-"""Every limit that alarms, verdicts and the report judge by, and the remedies that they share; each defined once.
+"""Every limit that alarms, verdicts and the report judge by, each defined once; shared_rules.py says how some are read.
 
 The language of the warnings, not parameters of a run; the page prints the limits beside the verdicts.
 """
-
-from collections.abc import Mapping
-
-from stylegan.config import Config
 
 # While training.
 KID_RISE = 1.5  # times the best so far; runs that differ in nothing but rounding differ by as much at one moment
@@ -34,16 +30,3 @@ FEW_IMAGES = 5000  # below, KID and FID still move with the number of generated 
 MARGIN = 0.05  # of the lowest distance, where it has no confidence interval: too little to give up variety for
 
 STRONGER = 4  # times the weight of the regulariser of D, whose useful values lie powers of two apart
-
-
-def is_at_cap(row: Mapping[str, float], config: Config) -> bool:
-    """Whether adaptive augmentation is at its highest probability, and can do no more against overfitting"""
-    augment = config.augment
-    return augment.adapts and augment.p_max > 0 and row.get("augment/p", 0.0) >= AT_CAP * augment.p_max
-
-
-def stronger_regularizer(config: Config) -> str:
-    """ "loss.r1_gamma from 0.5 to 2" """
-    loss = config.loss
-    weight = loss.gp_weight if loss.d_regularizer == "gp" else loss.r1_gamma
-    return f"{loss.d_reg_name} from {weight:g} to {STRONGER * weight:g}" if weight else f"{loss.d_reg_name} above 0"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipelines.diagnosis.thresholds import is_at_cap
+from pipelines.diagnosis.shared_rules import is_at_cap
 from stylegan.config import Config
 
 Ticks = Sequence[Mapping[str, float]]

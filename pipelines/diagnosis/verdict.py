@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines.artifacts.metric_names import DISTANCES, kind_of, label_of, short
 from pipelines.diagnosis.alarms import heuristic
+from pipelines.diagnosis.shared_rules import stronger_regularizer
 from pipelines.diagnosis.thresholds import (
     FEW_IMAGES,
     FRESH_MEMORIZED,
@@ -21,7 +22,6 @@ from pipelines.diagnosis.thresholds import (
     OK_SHARE,
     OK_SHARE_OF_REAL,
     R_T_SLACK,
-    stronger_regularizer,
 )
 from pipelines.diagnosis.training_curves import Ticks, ended_at_cap, has
 from stylegan.config import Config

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import Params
-from pipelines.render.page import Pictures
+from pipelines.render.report_page import Pictures
 from stylegan.analysis import band_energies
 from stylegan.data import ImageDataset
 from stylegan.files import replacing

@@ -11,8 +11,8 @@ from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS
 from pipelines.diagnosis.alarms import alarms
 from pipelines.params import Params
 from pipelines.render.charts import frontier_chart, layer_chart, training_curves
-from pipelines.render.page import Facts, build_page, target
 from pipelines.render.pictures import compare_bands, draw_pictures, write
+from pipelines.render.report_page import Facts, build_page, target
 from pipelines.tracking.recording import source_tags
 from stylegan.backends import configure_backends
 from stylegan.checkpoint import load_generator

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipelines.params import Params
-from pipelines.render import page as page_module
-from pipelines.render.page import (
+from pipelines.render import report_page as page_module
+from pipelines.render.report_page import (
     Facts,
     Pictures,
     build_page,
