@@ -3,7 +3,7 @@
     python -m benchmarks.performance_page [work.json] [gpu.json]
 
 work.json is what `python -m benchmarks.work --json` prints and gpu.json what `python -m benchmarks.gpu` writes.
-kernels.json (registers and spills of compiled kernels), a list of rows, is optional.
+kernels.json is what `python -m benchmarks.compile_kernels --json --most 24` prints.
 """
 
 import argparse
@@ -40,13 +40,12 @@ def page(work: Path = RESULTS / "work.json", gpu: Path = RESULTS / "gpu.json") -
         counted(before, now),
         predicted(before, now, measured),
         gpu_section(read(gpu), measured),
-        rows_section("Kernels compiled for sm_90", read(RESULTS / "kernels.json"), NO_KERNELS),
+        compiled(read(RESULTS / "kernels.json")),
         rows_section("Bringing images to the device", loader_rows(read(gpu)), NO_LOADER),
     )
     return "\n".join(line for section in sections for line in [*section, ""])
 
 
-NO_KERNELS = "Registers and spills are not listed: `benchmarks/results/kernels.json` does not exist."
 NO_LOADER = "Not measured on a GPU. [Data](data.md) has each way on a processor, next to what an H100 would consume."
 
 
@@ -154,6 +153,31 @@ def convolutions_ms(counts: dict[str, dict[str, float]], known: dict[str, float]
     """Of every phase: what was measured, or its FLOPs at the rate of those that were"""
     rate = sum(counts[phase]["teraflops"] for phase in known) / sum(known.values())
     return {phase: known.get(phase, counts[phase]["teraflops"] / rate) for phase in PHASES}
+
+
+def compiled(found: dict[str, Any]) -> Iterator[str]:
+    """Machine code of the kernels that move most bytes"""
+    yield f"## Kernels compiled for sm_{found['arch']}"
+    yield (
+        f"`python -m benchmarks.compile_kernels`, Triton {found['triton']}: the variants of a step at 256 pixels and "
+        "64 images that move most bytes. GB: over the four phases. Warps: of 64 that an H100's multiprocessor holds. "
+        "Bits: of the widest load and store. The last column compares the time to issue the instructions with the time that "
+        "memory takes at 3 TB/s. Above 1 the kernel would compute, below it waits for memory."
+    )
+    yield ""
+    header = (
+        "kernel", "GB", "launches", "registers", "spills", "warps", "bits", "instructions per element",
+        "issue / memory",
+    )  # fmt: skip
+    rows = [
+        (
+            f"{row['kernel']} {row['type']}: {row['does']}", f"{row['gigabytes']:.2f}", row["launches"],
+            row["registers"], row["spills"], row["resident_warps"], f"{row['load_bits']}/{row['store_bits']}",
+            f"{row['instructions_per_element']:.0f}", f"{row['issue_over_memory']:.2f}",
+        )
+        for row in found["rows"]
+    ]  # fmt: skip
+    yield from table(header, rows)
 
 
 def rows_section(title: str, rows: Sequence[dict[str, Any]] | None, absent: str) -> Iterator[str]:
