@@ -161,8 +161,8 @@ def compiled(found: dict[str, Any]) -> Iterator[str]:
     yield (
         f"`python -m benchmarks.compile_kernels`, Triton {found['triton']}: the variants of a step at 256 pixels and "
         "64 images that move most bytes. GB: over the four phases. Warps: of 64 that an H100's multiprocessor holds. "
-        "Bits: of the widest load and store. The last column compares the time to issue the instructions with the time that "
-        "memory takes at 3 TB/s. Above 1 the kernel would compute, below it waits for memory."
+        "Bits: of the widest load and store. The last column compares the time to issue the instructions with the time "
+        "that memory takes at 3 TB/s. Above 1 the kernel would compute, below it waits for memory."
     )
     yield ""
     header = (
