@@ -61,6 +61,11 @@ def test_parts_may_be_left_out(has_noise: bool, has_scale: bool, kernel_device: 
     assert_equal_to_stock(function, *inputs, tolerance=FP32, runs="scale_bias_act")
 
 
+def test_a_noise_strength_without_noise_has_no_gradient(kernel_device: torch.device) -> None:
+    """A generator that draws without noise still has strengths that learn."""
+    assert_equal_to_stock(layer(None), *operands(SHAPE, kernel_device), tolerance=FP32, runs="scale_bias_act")
+
+
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("shape", [(5, 7), (2, 3, 2, 2)], ids=["rows", "maps"])
 def test_bias_act(shape: tuple[int, ...], has_bias: bool, kernel_device: torch.device) -> None:
@@ -129,6 +134,13 @@ def test_inputs_and_gradients_that_are_not_dense(kernel_device: torch.device) ->
     x = whole[:, :3, :, :4]
     assert_equal_to_stock(lambda *args: layer(noise)(*args).sum(dim=3), x, *others, tolerance=FP32)
     assert_equal_to_stock(lambda *args: layer(noise)(*args).transpose(1, 3)[:, ::2], x, *others, tolerance=FP32)
+
+
+def test_strides_of_dimensions_of_one_element_mean_nothing(kernel_device: torch.device) -> None:
+    x = randn(1, 2, 3, 1, device=kernel_device).as_strided((1, 2, 3, 1), (7, 3, 1, 50))
+    assert x.is_contiguous()
+    others, noise = operands(tuple(x.shape), kernel_device)[1:], randn(1, 1, 3, 1, device=kernel_device)
+    assert_equal_to_stock(layer(noise), x, *others, tolerance=FP32)
 
 
 @pytest.mark.parametrize("dtype", HALF)

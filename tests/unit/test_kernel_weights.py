@@ -165,6 +165,16 @@ def test_a_layer_of_the_generator(up: int, layout: torch.memory_format, kernel_d
     assert_equal_to_stock(function, x, weight, styles, *others, tolerance=LAYER, runs="demodulate")
 
 
+def test_an_upsampling_layer_without_noise(kernel_device: torch.device) -> None:
+    f, x = FILTER.to(kernel_device), randn(1, 1, 2, 2, device=kernel_device)
+
+    def function(x: Tensor, weight: Tensor, styles: Tensor, strength: Tensor, bias: Tensor) -> Tensor:
+        return style_layer(x, weight, styles, f, None, strength, bias, "lrelu", up=2)
+
+    inputs = [randn(*shape, device=kernel_device) for shape in ((2, 1, 3, 3), (1, 1), (), (2,))]
+    assert_equal_to_stock(function, x, *inputs, tolerance=LAYER, runs="upfirdn2d")
+
+
 @pytest.mark.parametrize("dtype", HALF)
 def test_a_layer_of_the_generator_in_half_precision(dtype: torch.dtype, kernel_device: torch.device) -> None:
     """The weights and the image are rounded too, before the convolution, and its result after."""
@@ -177,6 +187,15 @@ def test_a_layer_of_the_generator_in_half_precision(dtype: torch.dtype, kernel_d
     weight, styles = randn(3, 2, 3, 3, device=kernel_device), randn(1, 2, device=kernel_device)
     strength, bias = randn(device=kernel_device), randn(3, device=kernel_device)
     assert_equal_to_stock(function, x, weight, styles, bias, tolerance=4 * HALF[dtype], runs="demodulate")
+
+
+def test_large_weights_and_styles_stay_within_half_precision(kernel_device: torch.device) -> None:
+    """Sums of products of 1e4 and 1e3 would not; demodulation divides both out again."""
+    x = randn(1, 3, 4, 4, device=kernel_device).contiguous(memory_format=torch.channels_last)
+    weight, styles = 1e4 * randn(2, 3, 3, 3, device=kernel_device), 1e3 * randn(1, 3, device=kernel_device)
+    got = modulated_conv2d(x.half(), weight, styles)
+    with kernels.using("stock"):
+        torch.testing.assert_close(got.float(), modulated_conv2d(x, weight, styles), rtol=4e-3, atol=4e-3)
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,7 @@ def gradients(
     kept: its result, or where is_input x itself
     """
     after = (scale, noise, strength, bias)
+    wants = (wants[0], wants[1], wants[2] and noise is not None)
     grad_x, of_scale, of_bias, of_strength = _Gradients.apply(  # type: ignore[no-untyped-call]
         grad, kept, *after, activation, is_input, wants
     )
