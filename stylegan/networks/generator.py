@@ -141,7 +141,7 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """x [N, I, H/2, W/2], img [N, C, H/2, W/2], styles that `affines` made -> x [N, O, H, W], img"""
         if x is None:
-            n = len(styles[0])
+            n = styles[0].shape[0]  # len() would write the number of images into exported files
             x = self.const.to(self.dtype).expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
             x = self.style(x, styles[0], mode) if self.is_adain else x
             x = self.conv1(x, styles[self.num_conv - 1], mode)
