@@ -49,7 +49,8 @@ def test_each_style_has_a_layer_of_its_own_and_the_constant_the_first(make_param
             lambda m, inputs, out, name=name: seen.update({name: inputs[1]})
         )
     G.synthesis(ws, noise_mode="const")
-    assert all(torch.equal(seen[name], ws[:, index]) for index, name in enumerate(layers))
+    for index, name in enumerate(layers):
+        assert torch.equal(seen[name], G.synthesis.get_submodule(name).affine(ws[:, index])), name
 
 
 def test_a_fresh_block_begins_as_published(make_params: Make) -> None:
