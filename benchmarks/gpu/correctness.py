@@ -14,6 +14,7 @@ from benchmarks.workload import prepare
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("pytest", "pytest_timeout", "hypothesis", "yaml")  # by the tests and their fixtures
+GPU_TESTS = re.compile(r"mark\.gpu|kernel_device")  # the fixture that runs kernels on each device
 SHOWN = 4  # failures that are printed; the JSON has all
 BITS = ((64, 16, "fp32"), (64, 16, "fp16"))  # pixels, images a step, precision
 
@@ -69,6 +70,16 @@ def repeat(job: Job, resolution: int, batch: int, precision: str) -> None:
     job.say(f"nondeterministic {name}: {', '.join(alerts) or 'none'}")
 
 
+def _output(command: list[str], seconds: float) -> tuple[list[str], str]:
+    """Lines that pytest printed, and why they are not all; what was done before a cut counts"""
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=seconds, check=False)
+        output, status = done.stdout, "" if done.stdout else f"exit status {done.returncode}"
+    except subprocess.TimeoutExpired as cut:
+        output, status = cut.stdout or b"", "cut off by its time:"
+    return output.decode(errors="replace").strip().splitlines(), status
+
+
 def tests(job: Job) -> None:
     """pytest -m gpu, in a process of its own, of the files that have such tests"""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -76,13 +87,13 @@ def tests(job: Job) -> None:
         job.record(f"{', '.join(missing)} not installed", "tests")
         job.say(f"tests marked gpu: not run, {', '.join(missing)} not installed; parity above stands for them")
         return
-    files = [str(file) for file in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in file.read_text()]
+    tests = sorted((ROOT / "tests").rglob("test_*.py"), key=lambda file: ("kernel" not in file.name, file))
+    files = [str(file) for file in tests if GPU_TESTS.search(file.read_text())]
     if job.options.tiny:
         files = files[:1]
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "--tb=line", *files]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    told = done.stdout.strip().splitlines()
-    summary = told[-1].strip("= ") if told else f"exit status {done.returncode}"
+    told, status = _output(command, max(job.left_sec - 3, 1))
+    summary = told[-1].strip("= ") if told and not status else " ".join([status, *told[-1:]])
     failed = [line for line in told if re.match("(FAILED|ERROR) ", line)]
     job.record({"summary": summary, "failed": failed}, "tests")
     job.say(f"tests marked gpu: {summary}")

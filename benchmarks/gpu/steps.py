@@ -74,12 +74,13 @@ def measure(cell: Cell, device: torch.device, repeats: int, steps: int) -> dict[
     phases: dict[str, dict[str, float]] = {}
     work = workload(settings, device)
     warm_up_ms = wall_milliseconds(work.step, device)  # a step with all phases; autotunes every convolution
+    peak_gb(device)  # forgets what the search for algorithms took
     for name, phase in work.phases.items():
         ms = milliseconds(phase, device, repeats=repeats)
         phases[name] = {"ms": ms, "peak_gb": peak_gb(device)}
     schedule = sec_per_kimg(work, device, steps)
     busy_ms, num_kernels = busy_or_nan(work, device)
-    del work
+    del work, phase  # each holds the networks
     for name, found in phases.items():
         alone = convolutions_ms(calls[name], device, repeats)
         found |= {"convolutions_ms": alone, "ratio": found["ms"] / alone}

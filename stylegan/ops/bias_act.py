@@ -49,12 +49,18 @@ def scale_bias_act(
 
     x [N, C, H, W], scale [N, C], noise [N or 1, 1, H, W], noise_strength [], bias [C] -> [N, C, H, W]
     """
-    if kernels.handles("scale_bias_act", x):
+    if fuses(x, noise):
         activation = SLOPES[act], gain, clamp
         return differentiable.scale_bias_act(x, scale, noise, noise_strength, bias, activation)
     if scale is not None:
         x = x * scale.to(x.dtype)[:, :, None, None]
     return bias_act(_add_noise_and_bias(x, noise, noise_strength, bias), None, act, gain=gain, clamp=clamp)
+
+
+def fuses(x: Tensor, noise: Tensor | None) -> bool:
+    """Whether a kernel follows the convolution: kernels take noise as a constant, and projection searches noise maps."""
+    is_searched = noise is not None and noise.requires_grad and torch.is_grad_enabled()
+    return not is_searched and kernels.handles("scale_bias_act", x)
 
 
 def _as_maps(x: Tensor, bias: Tensor | None, activation: differentiable.Activation) -> Tensor:

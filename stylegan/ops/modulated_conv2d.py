@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan.ops import kernels
-from stylegan.ops.bias_act import SLOPES, Activation, scale_bias_act
+from stylegan.ops.bias_act import SLOPES, Activation, fuses, scale_bias_act
 from stylegan.ops.conv2d_resample import convolve, filter_padding
 from stylegan.ops.kernels import differentiable
 from stylegan.ops.upfirdn2d import Quad, adjoint, upfirdn2d
@@ -43,7 +43,7 @@ def style_layer(
     x, dcoefs = _convolve(x, weight, styles, up, True)
     if up > 1:
         padding = filter_padding(weight, f, up)
-        if kernels.handles("upfirdn2d", x) and kernels.handles("scale_bias_act", x):
+        if kernels.handles("upfirdn2d", x) and fuses(x, noise):
             activation = SLOPES[act], gain, clamp
             out: Tensor = _FilterScaleBiasAct.apply(  # type: ignore[no-untyped-call]
                 x, f, padding, float(up**2), dcoefs, noise, noise_strength, bias, activation

@@ -32,7 +32,7 @@ def prepare(mode: Kernels, device: torch.device) -> str | None:
     name = torch.cuda.get_device_name(device)
     if mode == "stock":
         return f"{name}: stock torch operations (train.kernels is stock)"
-    return f"{name}: {_describe(try_all(device))}"
+    return f"{name}: {_describe(try_all(_indexed(device)))}"
 
 
 @contextmanager
@@ -55,7 +55,12 @@ def try_all(device: torch.device) -> dict[str, str | None]:
 
 
 def _problem_on(device: torch.device, name: str) -> str | None:
-    return try_all(device)[name]
+    return try_all(_indexed(device))[name]
+
+
+def _indexed(device: torch.device) -> torch.device:
+    """cuda:0 for cuda, so that both are tried once"""
+    return device if device.index is not None else torch.device("cuda", torch.cuda.current_device())
 
 
 def _describe(problems: dict[str, str | None]) -> str:

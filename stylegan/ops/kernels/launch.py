@@ -3,6 +3,7 @@
 N batch, C channels, H W image.
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -43,7 +44,7 @@ def upfirdn2d(
     resampling.upfirdn2d_kernel[_grid(x, out, n * up[1] * tiles * tiles_c)](
         x, f.float().contiguous(), out, other, _float(scale), _float(noise), _float(strength), _float(bias),
         c, h, w, *size, rows, tiles, tiles_c, _noise_stride(noise), *_strides(x), *_strides(out),
-        padding[2], padding[0], float(fir_gain), float(gain), float(clamp or 0),
+        padding[2], padding[0], float(fir_gain), float(gain), _limit(clamp, x.dtype),
         UP_Y=up[1], UP_X=up[0], DOWN_Y=down[1], DOWN_X=down[0], TAPS_Y=f.shape[0], TAPS_X=f.shape[1], FLIP=flip,
         SLOPE=slope, CLAMPS=clamp is not None, READ=down[1], BLOCK_X=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
@@ -64,7 +65,7 @@ def scale_bias_act(
     tiles, tiles_c = _tiles((pixels, c), tile)
     pointwise.scale_bias_act_kernel[_grid(x, out, n * tiles * tiles_c)](
         x, out, _float(scale), _float(noise), _float(strength), _float(bias), c, pixels, tiles, tiles_c,
-        _noise_stride(noise), *strides, float(gain), float(clamp or 0), SLOPE=slope, CLAMPS=clamp is not None,
+        _noise_stride(noise), *strides, float(gain), _limit(clamp, x.dtype), SLOPE=slope, CLAMPS=clamp is not None,
         BLOCK_P=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
     return out
@@ -86,7 +87,7 @@ def scale_bias_act_backward(
     partial = torch.zeros(len(sums), n, parts, c, dtype=torch.float32, device=kept.device)
     pointwise.scale_bias_act_backward_kernel[_grid(kept, kept, n * parts * tiles_c)](
         grad, kept, grad_x, partial, _float(scale), _float(noise), _float(strength), _float(bias), c, pixels,
-        each, parts, tiles_c, _noise_stride(noise), *strides, n * parts * c, float(gain), float(clamp or 0),
+        each, parts, tiles_c, _noise_stride(noise), *strides, n * parts * c, float(gain), _limit(clamp, kept.dtype),
         IS_INPUT=is_input, SUMS_SCALE=wants[0], SUMS_BIAS=wants[1], SUMS_NOISE=wants[2], SLOPE=slope,
         CLAMPS=clamp is not None, BLOCK_P=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
@@ -116,7 +117,7 @@ def scale_bias_act_double_backward(
     pointwise.scale_bias_act_double_backward_kernel[_grid(kept, kept, n * parts * tiles_c)](
         grad_grad_x, grad_sum.float().contiguous(), grad, kept, grad_grad, grad_kept, sums, _float(scale),
         _float(noise), _float(strength), _float(bias), c, pixels, each, parts, tiles_c, _noise_stride(noise), *strides,
-        float(gain), float(clamp or 0), IS_INPUT=is_input, SLOPE=slope, CLAMPS=clamp is not None,
+        float(gain), _limit(clamp, kept.dtype), IS_INPUT=is_input, SLOPE=slope, CLAMPS=clamp is not None,
         BLOCK_P=tile[0], BLOCK_C=tile[1],
     )  # fmt: skip
     return grad_grad, grad_kept, sums.sum(dim=1)
@@ -186,6 +187,12 @@ def demodulate_backward(
         grad_dcoefs, scaled, dcoefs, grad_squares, n, i, o, BLOCK_I=FEW, BLOCK_O=FEW
     )
     return grad_styles, grad_squares
+
+
+@functools.cache
+def _limit(clamp: float | None, dtype: torch.dtype) -> float:
+    """clamp as a result of this precision holds it, or a gradient could not tell what was clamped"""
+    return 0.0 if clamp is None else float(torch.tensor(clamp, dtype=dtype, device="cpu"))
 
 
 def _float(x: Tensor | None) -> Tensor | None:

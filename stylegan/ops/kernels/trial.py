@@ -27,7 +27,7 @@ def try_all(device: torch.device) -> dict[str, str | None]:
 def _problem(trial: Callable[[torch.device, torch.dtype], float], device: torch.device) -> str | None:
     for dtype, tolerance in TOLERANCES.items():
         try:
-            with torch.enable_grad():
+            with torch.inference_mode(False), torch.enable_grad():  # whatever the first use stands in
                 error = trial(device, dtype)
         except Exception as problem:  # whatever an unknown card, driver or Triton brings up: stock torch goes on
             return f"{type(problem).__name__}: {problem}".split("\n")[0][:120]
