@@ -58,7 +58,7 @@ def scale_bias_act(
 
 
 def fuses(x: Tensor, noise: Tensor | None) -> bool:
-    """Whether a kernel follows the convolution: kernels take noise as a constant, and projection searches noise maps."""
+    """Whether a kernel follows the convolution; kernels take noise as a constant, but projection searches noise maps"""
     is_searched = noise is not None and noise.requires_grad and torch.is_grad_enabled()
     return not is_searched and kernels.handles("scale_bias_act", x)
 

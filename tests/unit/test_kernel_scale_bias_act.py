@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylegan.ops import bias_act, kernels
+from stylegan.ops import bias_act, kernels, setup_filter, style_layer
 from stylegan.ops.bias_act import Activation, scale_bias_act
 from stylegan.ops.kernels import differentiable, launch
 from tests.kernels import HALF, LAYOUTS, assert_equal_to_stock, derivatives, randn, wave
@@ -238,6 +238,29 @@ def test_sums_give_equal_bits_in_every_run(
     inputs = (x.contiguous(memory_format=layout), *others)
     runs = [derivatives(layer(noise), inputs) for _ in range(2)]
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_clamp_that_half_precision_rounds_clamps_the_gradient(
+    dtype: torch.dtype, kernel_device: torch.device
+) -> None:
+    clamp = 256 * 2**-0.5  # of a residual block: 181.02, which both store as 181
+    x = torch.tensor([1000.0, -1000.0, 1.0, -1.0], device=kernel_device).to(dtype).reshape(1, 1, 2, 2).requires_grad_()
+    out = bias_act(x, None, "linear", clamp=clamp)
+    (grad,) = torch.autograd.grad(out.sum(), x)
+    assert grad.flatten().tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("up", [1, 2])
+def test_noise_maps_that_are_searched_get_their_gradient(up: int, kernel_device: torch.device) -> None:
+    x, weight, styles = (randn(*shape, device=kernel_device) for shape in ((1, 2, 3, 3), (2, 2, 3, 3), (1, 2)))
+    noise, f = randn(1, 1, 3 * up, 3 * up, device=kernel_device), setup_filter([1.0, 3.0, 3.0, 1.0]).to(kernel_device)
+    strength, bias = torch.tensor(0.5, device=kernel_device), torch.zeros(2, device=kernel_device)
+
+    def function(noise: Tensor, x: Tensor) -> Tensor:
+        return style_layer(x, weight, styles, f, noise, strength, bias, "lrelu", up=up)
+
+    assert_equal_to_stock(function, noise, x)
 
 
 def test_a_third_derivative_is_refused(kernel_device: torch.device) -> None:
