@@ -24,6 +24,7 @@ AGREES = lambda device, dtype: 0.0  # noqa: E731
 def untried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No device has been tried, nor is any afterwards; the mode is as it was."""
     choice.try_all.cache_clear()
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     with kernels.using("auto"):
         yield
     choice.try_all.cache_clear()
@@ -91,12 +92,14 @@ def test_a_card_on_which_none_works_trains_with_stock_torch(card: Callable[..., 
     assert not any(kernels.handles(name, on_cuda()) for name in ALL)
 
 
-def test_each_device_is_tried_once(card: Callable[..., None]) -> None:
+def test_each_device_is_tried_once_with_or_without_its_number(card: Callable[..., None]) -> None:
     tried = []
     card(upfirdn2d=lambda device, dtype: tried.append((device.index, dtype)) or 0.0)
+    kernels.prepare("auto", CUDA)
+    kernels.prepare("auto", torch.device("cuda", 0))
     for _ in range(3):
         assert kernels.handles("prepare_weight", on_cuda())
-    assert tried == [(None, dtype) for dtype in trial.TOLERANCES]
+    assert tried == [(0, dtype) for dtype in trial.TOLERANCES]
 
 
 def test_stock_is_said_and_tries_nothing(card: Callable[..., None]) -> None:
