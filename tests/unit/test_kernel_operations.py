@@ -107,11 +107,10 @@ def on_meta(*shape: int) -> Tensor:
 
 
 def layer() -> Tensor:
-    f = setup_filter([1.0, 3.0, 3.0, 1.0]).to("meta")
+    f, noise = setup_filter([1.0, 3.0, 3.0, 1.0]).to("meta"), on_meta(1, 1, 8, 8).detach()
     return style_layer(
-        on_meta(2, 3, 4, 4), on_meta(5, 3, 3, 3), on_meta(2, 3), f, on_meta(1, 1, 8, 8), on_meta(), on_meta(5), "lrelu",
-        up=2,
-    )  # fmt: skip
+        on_meta(2, 3, 4, 4), on_meta(5, 3, 3, 3), on_meta(2, 3), f, noise, on_meta(), on_meta(5), "lrelu", up=2
+    )
 
 
 def test_meta_tensors_count_what_a_gpu_does() -> None:
