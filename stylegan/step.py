@@ -148,14 +148,14 @@ class Trainer:
         """
         G = self.state.G
         z, c = torch.randn(n, G.z_dim, device=self.state.device), self.draw_c(n)
-        if torch.rand([]).item() < self.config.loss.style_mixing_prob and G.synthesis.num_ws_used > 1:
-            cutoff = int(torch.randint(1, G.synthesis.num_ws_used, []))
-            ws, other = G.mapping(torch.cat([z, torch.randn_like(z)]), c.repeat(2, 1)).chunk(2)
-            self.add_to_mean("w", ws[:, 0].detach().mean(dim=0))
+        cutoff = G.synthesis.num_ws_used
+        if torch.rand([]).item() < self.config.loss.style_mixing_prob and cutoff > 1:
+            cutoff = int(torch.randint(1, cutoff, []))
+            z = torch.cat([z, torch.randn_like(z)])  # both through the mapping network at once
+        ws, *others = G.mapping(z, c.repeat(len(z) // n, 1)).split(n)
+        self.add_to_mean("w", ws[:, 0].detach().mean(dim=0))
+        for other in others:
             ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
-        else:
-            ws = G.mapping(z, c)
-            self.add_to_mean("w", ws[:, 0].detach().mean(dim=0))
         if along_ws and not ws.requires_grad:
             ws.requires_grad_()
         return G.synthesis(ws) if along_ws else G.synthesis.shown(ws), c, ws
