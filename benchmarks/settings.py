@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from stylegan.config import Config, parse
-from stylegan.sections import TrainConfig
 
 FILE = Path(__file__).with_suffix(".json")
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -36,22 +35,10 @@ def config(resolution: int, batch: int, precision: str, **train: Any) -> Config:
     found = copy.deepcopy(values["64" if resolution == TINY else str(resolution)])
     for section, changes in (TINY_VALUES if resolution == TINY else {}).items():
         found[section] |= changes
-    # An older checkout that this folder is copied into, to be measured by the same call, lacks the newest settings.
-    found["train"] = {name: value for name, value in found["train"].items() if name in TrainConfig.model_fields}
     found["train"] |= {"batch_size": batch, "batch_gpu": batch, "precision": precision} | train
     for network in ("generator", "discriminator"):
         found[network]["conv_clamp"] = CLAMP if precision == "fp16" else None
     return parse(Config, found, str(FILE))
-
-
-def kernel_choices() -> tuple[str, ...]:
-    """Values of train.kernels; only stock torch in a version that has no kernels of its own"""
-    return ("auto", "stock") if "kernels" in TrainConfig.model_fields else ("stock",)
-
-
-def kernels(choice: str) -> dict[str, str]:
-    """The change of section train that selects them"""
-    return {"kernels": choice} if "kernels" in TrainConfig.model_fields else {}
 
 
 def planned(resolution: int) -> dict[str, Any]:

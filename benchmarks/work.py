@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.counting import count
-from benchmarks.settings import config, kernel_choices
+from benchmarks.settings import config
 from benchmarks.workload import prepare, without_optimizers, workload
 
 SIZES = ((64, 64), (256, 16), (256, 64), (1024, 4))  # pixels, images a step
@@ -28,7 +28,7 @@ Counts = dict[str, dict[str, dict[str, float]]]  # "256/64" -> phase -> column -
 def counts(precision: str, bytes_per_sec: float, flops_per_sec: float) -> Counts:
     """Every size and phase"""
     result: Counts = {}
-    prepare(META, kernel_choices()[0])  # what a GPU would compute
+    prepare(META, "auto")  # what a GPU would compute
     for resolution, batch in SIZES:
         forget()
         work = without_optimizers(workload(config(resolution, batch, precision), META))

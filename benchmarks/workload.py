@@ -1,17 +1,16 @@
 """A training step to count or to time: random networks and images, p fixed."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import stylegan
+from stylegan.backends import prepare_device
 from stylegan.config import Config
 from stylegan.pyramid import sides
+from stylegan.sections import Kernels
 from stylegan.state import TrainState
 from stylegan.step import Trainer
 
@@ -53,17 +52,9 @@ def workload(config: Config, device: torch.device) -> Workload:
     return Workload(trainer, img.to(device), torch.zeros(batch, 0, device=device))
 
 
-def prepare(device: torch.device, choice: str) -> str | None:
-    """Set torch's flags as training does, float32 in full, and select kernels; returns a line that says which
-
-    A checkout from before stylegan/backends.py has no kernels to select, and sets no flags itself.
-    """
-    if (Path(stylegan.__file__).parent / "backends.py").exists():
-        line: str | None = importlib.import_module("stylegan.backends").prepare_device(device, choice, allow_tf32=False)
-        return line
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    return None
+def prepare(device: torch.device, choice: Kernels) -> str | None:
+    """Set torch's flags as training does, float32 in full, and select kernels; returns a line that says which"""
+    return prepare_device(device, choice, allow_tf32=False)
 
 
 def without_optimizers(work: Workload) -> Workload:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from benchmarks.settings import config, kernel_choices, kernels
+from benchmarks.settings import config
 from benchmarks.workload import Workload, prepare, workload
 from stylegan.checkpoint import load_checkpoint, save_checkpoint
 from stylegan.state import TrainState
@@ -37,7 +37,7 @@ def train(resolution: int, batch: int, precision: str, device: torch.device, res
 
 
 def _start(resolution: int, batch: int, precision: str, device: torch.device) -> Workload:
-    return workload(config(resolution, batch, precision, **kernels(kernel_choices()[0])), device)
+    return workload(config(resolution, batch, precision, kernels="auto"), device)
 
 
 def parts(state: TrainState) -> Iterator[tuple[str, Tensor]]:
@@ -77,7 +77,7 @@ def elsewhere(resolution: int, batch: int, precision: str, device: torch.device)
 
 def _digests_of_training(resolution: int, batch: int, precision: str, device: str, threads: int) -> dict[str, str]:
     torch.set_num_threads(threads)
-    prepare(torch.device(device), kernel_choices()[0])
+    prepare(torch.device(device), "auto")
     return digests(train(resolution, batch, precision, torch.device(device)))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.gpu import bits
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.parity import NETWORKS, differences
-from benchmarks.settings import TINY, kernel_choices
+from benchmarks.settings import TINY
 from benchmarks.workload import prepare
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ BITS = ((64, 16, "fp32"), (64, 16, "fp16"))  # pixels, images a step, precision
 
 def run(job: Job) -> None:
     """Parity, then bits, then the tests marked gpu."""
-    if line := prepare(job.device, kernel_choices()[0]):
+    if line := prepare(job.device, "auto"):
         job.say(line)
     compare(job)
     for resolution, batch, precision in ((TINY, 4, "fp16"),) if job.options.tiny else BITS:

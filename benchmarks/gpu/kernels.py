@@ -6,6 +6,7 @@ together are two. A row is a name and a function that makes its tensors; new ker
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +14,14 @@ from torch import Tensor
 
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import milliseconds
-from benchmarks.settings import TINY, config, kernel_choices
+from benchmarks.settings import TINY, config
 from benchmarks.workload import prepare
 from stylegan.augment import AugmentPipe
 from stylegan.augment.warp import SYM6
 from stylegan.networks.generator import SynthesisLayer
 from stylegan.networks.layers import Conv2dLayer
 from stylegan.ops import bias_act, downsample2d, setup_filter, upfirdn2d, upsample2d
+from stylegan.sections import Kernels
 
 REPEATS = 10
 COPY_BYTES = 2**28
@@ -164,14 +166,14 @@ def run(job: Job) -> None:
             if job.left_sec < LEAST_SEC:
                 job.say(f"{make.__name__} and what follows: no time left")
                 return
-            cells = {choice: row(make, sizes, bandwidth, choice) for choice in kernel_choices()}
+            cells = {choice: row(make, sizes, bandwidth, choice) for choice in get_args(Kernels)}
             precision = str(dtype).removeprefix("torch.")
             job.record(cells, precision, make.__name__)
             if is_first:  # the others are in the JSON
                 job.say(f"{precision} {make.__name__}: {'; '.join(text(*cell) for cell in cells.items())}")
 
 
-def row(make: Make, sizes: Sizes, bandwidth: float, choice: str) -> dict[str, float | str]:
+def row(make: Make, sizes: Sizes, bandwidth: float, choice: Kernels) -> dict[str, float | str]:
     """Times of one operation with one choice of kernels, and what they are of one pass; or the error"""
     try:
         prepare(sizes.device, choice)

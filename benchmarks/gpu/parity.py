@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.settings import TINY, config, kernels
+from benchmarks.settings import TINY, config
 from benchmarks.workload import workload
 from stylegan.augment import AugmentPipe
 from stylegan.loss import generator_loss, path_length_penalty, r1_penalty
@@ -176,7 +176,7 @@ def _function(name: str, device: torch.device, dtype: torch.dtype) -> Callable[[
     if name == "warp":
         pipe = AugmentPipe.from_multipliers(**dict.fromkeys(MultipliersConfig.model_fields, 0.0) | {"rotate": 1.0})
         return lambda img: pipe.to(device)(img, p=1.0, percentile=0.7)
-    D = workload(config(TINY, 4, "fp32", **kernels("auto")), torch.device("cpu")).trainer.state.D
+    D = workload(config(TINY, 4, "fp32", kernels="auto"), torch.device("cpu")).trainer.state.D
     for module in D.modules():
         if isinstance(module, DiscriminatorBlock):
             module.dtype = dtype

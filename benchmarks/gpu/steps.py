@@ -12,8 +12,9 @@ import torch
 from benchmarks.counting import Convolution, convolutions
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import busy, milliseconds, peak_gb, synchronize, wall_milliseconds
-from benchmarks.settings import TINY, config, kernel_choices, kernels
+from benchmarks.settings import TINY, config
 from benchmarks.workload import Workload, prepare, without_optimizers, workload
+from stylegan.sections import Kernels
 
 SIZES = ((256, 64), (256, 16), (64, 64), (1024, 4), (512, 16))  # pixels, images a step; the most telling first
 PERIOD = 16  # steps in which every phase ran: the schedule of the lazy regularisers
@@ -30,7 +31,7 @@ class Cell:
     resolution: int
     batch: int
     precision: str
-    choice: str  # of train.kernels
+    choice: Kernels
 
     @property
     def size(self) -> str:
@@ -39,13 +40,12 @@ class Cell:
 
 def cells(tiny: bool) -> Iterator[Cell]:
     """What plan writes from 256 pixels on first, float32 last; stock torch at 256 pixels only"""
-    first, *others = kernel_choices()
     sizes = ((TINY, 4),) if tiny else SIZES
     for precision in ("fp16",) if tiny else ("bf16", "fp16", "fp32"):
         for resolution, batch in sizes:
-            yield Cell(resolution, batch, precision, first)
+            yield Cell(resolution, batch, precision, "auto")
             if resolution in (256, TINY):
-                yield from (Cell(resolution, batch, precision, other) for other in others)
+                yield Cell(resolution, batch, precision, "stock")
 
 
 def run(job: Job) -> None:
@@ -68,7 +68,7 @@ def run(job: Job) -> None:
 def measure(cell: Cell, device: torch.device, repeats: int, steps: int) -> dict[str, Any]:
     """Everything about one cell: medians of `repeats` calls, and the clock over `steps` steps"""
     prepare(device, cell.choice)
-    settings = config(cell.resolution, cell.batch, cell.precision, **kernels(cell.choice))
+    settings = config(cell.resolution, cell.batch, cell.precision, kernels=cell.choice)
     calls = recorded(settings)
     peak_gb(device)
     phases: dict[str, dict[str, float]] = {}

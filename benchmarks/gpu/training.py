@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.pictures import write_folder
-from benchmarks.settings import TINY, config, kernel_choices, kernels
+from benchmarks.settings import TINY, config
 from benchmarks.workload import prepare
 from stylegan import images
 from stylegan.config import Config
@@ -36,12 +36,11 @@ def run(job: Job) -> None:
     """Train until END_SEC before the section ends."""
     tiny, out = job.options.tiny, Path(job.options.out)
     size, batch = (TINY, 4) if tiny else (SIZE, BATCH)
-    choice = kernel_choices()[0]
-    if line := prepare(job.device, choice):
+    if line := prepare(job.device, "auto"):
         job.say(line)
     with TemporaryDirectory() as folder:
         dataset = archive(job, Path(folder), size)
-        settings = adapted(config(size, batch, "fp16", **kernels(choice)), tiny)
+        settings = adapted(config(size, batch, "fp16", kernels="auto"), tiny)
         state = TrainState.create(settings, img_resolution=size, img_channels=3, c_dim=0, device=job.device)
         extractor = load_extractor(settings.monitor.extractor, settings.monitor.extractor_input_size, ASSETS)
         monitor = Monitor.create(settings, dataset, extractor.to(job.device))
