@@ -24,6 +24,7 @@ from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
 from pipelines.train import follow, ticklog
 from pipelines.train.identity import inputs_of
+from pipelines.train.slow_precision import describe_slow_precision
 from pipelines.train.snapshots import chosen, export, spare_checkpoints
 from pipelines.train.start import rehearse
 from pipelines.train.worker import train_worker
@@ -65,6 +66,8 @@ def run(
     found, out = inputs_of(params, root, state), out or root
     dataset, folder = found.dataset, found.folder
     transferred = rehearse(params, dataset, found.pretrained)
+    if line := describe_slow_precision(params):
+        print(line, flush=True)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
         if transferred is not None:
