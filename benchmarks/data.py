@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from stylegan.config.sections import DiscriminatorConfig, GeneratorConfig
 from stylegan.data import ImageDataset, InfiniteSampler
 from stylegan.data.arrays import Pixels
 from stylegan.data.decoded import CHECK_BYTES, InMemory, SharedFile, Source, file_beside
 from stylegan.data.loader import Host, OnDevice, Place, fetched, sent
 from stylegan.networks import Discriminator, Generator
-from stylegan.sections import DiscriminatorConfig, GeneratorConfig
 
 # Images a second at 256 pixels: cuDNN's convolutions of a step take 1.3 ms an image on an H100 (measured on one, fp16
 # in the four highest resolutions, batch 64).

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stylegan.config.sections import DiscriminatorConfig, GeneratorConfig
 from stylegan.loss import (
     discriminator_gen_loss,
     discriminator_real_loss,
@@ -23,7 +24,6 @@ from stylegan.loss import (
     r1_penalty,
 )
 from stylegan.networks import Discriminator, Generator
-from stylegan.sections import DiscriminatorConfig, GeneratorConfig
 from stylegan.state import DTYPES
 
 

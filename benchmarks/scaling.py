@@ -164,7 +164,7 @@ def stage(folder: Path, params: Params, workers: int, num_ticks: int) -> tuple[f
 def prepare(folder: Path, params: Params) -> None:
     """Random pictures, as an archive, and params.yaml"""
     from pipelines.prepare import prepare as stage_prepare
-    from stylegan.pyramid import sides
+    from stylegan.config.pyramid import sides
 
     pictures = folder / "pictures"
     pictures.mkdir()

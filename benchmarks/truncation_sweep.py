@@ -15,7 +15,7 @@ from pipelines.evaluate.measurement import open_matching
 from pipelines.evaluate.on_cluster import make_evaluator
 from pipelines.params import Params, load
 from stylegan.checkpoint import load_generator
-from stylegan.metrics.evaluator import Reference, Sweep
+from stylegan.metrics.evaluation.evaluator import Reference, Sweep
 
 PSIS = (1.0, 0.5, 0.7, 0.85, 0.3, 0.6, 0.8, 0.9)
 COUNTS = (1, 2, 4, 8)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from stylegan.backends import prepare_device
 from stylegan.config import Config
-from stylegan.pyramid import sides
-from stylegan.sections import Kernels
+from stylegan.config.pyramid import sides
+from stylegan.config.sections import Kernels
 from stylegan.state import TrainState
 from stylegan.step import Trainer
 

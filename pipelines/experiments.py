@@ -18,10 +18,10 @@ from pipelines.tracking import publisher, ui
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_evaluation
 from stylegan.checkpoint import load_generator
+from stylegan.drawing.generate import generate_images
 from stylegan.files import sha256_of
-from stylegan.generate import generate_images
+from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.metrics.extractors import load_extractor
-from stylegan.metrics.sampling import draw_labels
 
 SAMPLE_SEEDS = range(8)  # of the pictures by which MLflow compares runs
 PREDECESSOR_SEC = 120.0  # that the processes of a killed trial or row may outlive it

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from stylegan.config import Config, ConfigError, Section, parse, worker_problems
-from stylegan.sections import Count, Metric, NonNegative, Positive, Seed
+from stylegan.config.sections import Count, Metric, NonNegative, Positive, Seed
 
 # DVC points to the user's repository even when it works in a temporary clone; run state belongs there.
 ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))

@@ -10,6 +10,7 @@ from pipelines.assets import ASSETS
 from pipelines.cluster.progress import track
 from pipelines.params import load
 from stylegan.config import ConfigError
+from stylegan.config.sections import PrepareConfig
 from stylegan.data.archive import (
     ArchiveError,
     Plan,
@@ -23,7 +24,6 @@ from stylegan.data.archive import (
 )
 from stylegan.data.sources import open_source
 from stylegan.files import write_json
-from stylegan.sections import PrepareConfig
 
 EARTH = ASSETS / "earth" / "bmng.jpg"
 

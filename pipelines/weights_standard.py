@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipelines.assets import AssetError
 from stylegan.files import replacing, sha256_of
-from stylegan.metrics.weights import FOLDER, INCEPTION_STATE, VGG16_SCRIPT, WeightFile
+from stylegan.metrics.extractors.weights import FOLDER, INCEPTION_STATE, VGG16_SCRIPT, WeightFile
 
 WANTED = (INCEPTION_STATE, VGG16_SCRIPT)
 BLOCK = 1 << 20  # bytes

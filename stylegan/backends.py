@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import torch
 
+from stylegan.config.sections import Kernels
 from stylegan.ops import kernels
-from stylegan.sections import Kernels
 
 
 def configure_backends(*, allow_tf32: bool) -> None:

@@ -15,10 +15,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from stylegan.config import parse
+from stylegan.config.sections import GeneratorConfig
 from stylegan.distributed import rank
 from stylegan.files import replacing
 from stylegan.networks import Discriminator, Generator
-from stylegan.sections import GeneratorConfig
 from stylegan.state import TrainState
 
 VERSION = 1

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.checkpoint import load_generator, save_generator
+from stylegan.config.pyramid import sides
 from stylegan.files import replacing, sha256_of, write_json
 from stylegan.networks import Generator
-from stylegan.pyramid import sides
 
 Format = Literal["safetensors", "onnx", "torch"]
 Inputs: TypeAlias = tuple[Tensor, ...]

@@ -17,16 +17,16 @@ from torch import Tensor
 from stylegan import images
 from stylegan.backends import exact_float32
 from stylegan.config import Config
+from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.evaluation.names import KID, PRECISION, RECALL, SPREAD
+from stylegan.metrics.evaluation.ranks import gather_rows, own_batches
+from stylegan.metrics.evaluation.sampling import draw_labels, draw_latents, synthesize
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.kid import kernel_distance
-from stylegan.metrics.names import KID, PRECISION, RECALL, SPREAD
 from stylegan.metrics.precision_recall import precision_recall
-from stylegan.metrics.ranks import gather_rows, own_batches
-from stylegan.metrics.sampling import draw_labels, draw_latents, synthesize
 from stylegan.networks import Generator
-from stylegan.sections import MonitorConfig
 
 TINY = 1e-12  # keeps a set of equal images from dividing by zero
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from stylegan.augment import adjust_p, validation_ratio
 from stylegan.config import Config, ConfigError
+from stylegan.config.pyramid import Resolution
+from stylegan.config.sections import TrainConfig
 from stylegan.distributed import all_reduce_sum_, broadcast_, rank
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.growing import level_at
-from stylegan.pyramid import Resolution
-from stylegan.sections import TrainConfig
 
 SOURCES = ("train", "holdout", "gen")  # of the logits that r_v compares
 LOGIT_UNIT = 2.0**-20  # logits are summed as whole numbers of it, so that no order of adding changes a bit

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from stylegan.data import ImageDataset
-from stylegan.metrics.comparison import Measured
-from stylegan.metrics.evaluator import Evaluator, Reference, Sweep
+from stylegan.metrics.evaluation.comparison import Measured
+from stylegan.metrics.evaluation.evaluator import Evaluator, Reference, Sweep
 
 
 def track(batches: Iterable[range], images_per_row: int) -> Iterable[range]:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stylegan.config.sections import DiscriminatorConfig, GeneratorConfig
 from stylegan.networks import Discriminator, Generator
-from stylegan.sections import DiscriminatorConfig, GeneratorConfig
 from tests.pickle_writer import Built, Call, Name, New, Persistent, dump
 
 STORAGE_TYPES = {"f4": "FloatStorage", "f2": "HalfStorage", "f8": "DoubleStorage", "i8": "LongStorage"}

@@ -18,10 +18,10 @@ from benchmarks.settings import TINY, config
 from benchmarks.workload import prepare
 from stylegan.augment import AugmentPipe
 from stylegan.augment.warp import SYM6
+from stylegan.config.sections import Kernels
 from stylegan.networks.generator import SynthesisLayer
 from stylegan.networks.layers import Conv2dLayer
 from stylegan.ops import bias_act, downsample2d, setup_filter, upfirdn2d, upsample2d
-from stylegan.sections import Kernels
 
 REPEATS = 10
 COPY_BYTES = 2**28

@@ -16,12 +16,12 @@ from torch import Tensor
 from benchmarks.settings import TINY, config
 from benchmarks.workload import workload
 from stylegan.augment import AugmentPipe
+from stylegan.config.sections import MultipliersConfig
 from stylegan.loss import generator_loss, path_length_penalty, r1_penalty
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.discriminator import DiscriminatorBlock
 from stylegan.official import load_official
 from stylegan.ops import bias_act, modulated_conv2d, setup_filter, upfirdn2d
-from stylegan.sections import MultipliersConfig
 
 DATA = Path(__file__).parents[2] / "tests/parity/data"
 VALUES = 1e-4  # what fp32 on another machine may differ by

@@ -14,7 +14,7 @@ from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import busy, milliseconds, peak_gb, synchronize, wall_milliseconds
 from benchmarks.settings import TINY, config
 from benchmarks.workload import Workload, prepare, without_optimizers, workload
-from stylegan.sections import Kernels
+from stylegan.config.sections import Kernels
 
 SIZES = ((256, 64), (256, 16), (64, 64), (1024, 4), (512, 16))  # pixels, images a step; the most telling first
 PERIOD = 16  # steps in which every phase ran: the schedule of the lazy regularisers

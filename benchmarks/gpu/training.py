@@ -14,13 +14,13 @@ from benchmarks.settings import TINY, config
 from benchmarks.workload import prepare
 from stylegan import images
 from stylegan.config import Config
+from stylegan.config.sections import PrepareConfig
 from stylegan.data import ImageDataset
 from stylegan.data.archive import check_all, convert_all, plan_archive, write_archive
 from stylegan.data.sources import open_source
 from stylegan.files import write_csv
 from stylegan.metrics.extractors import EFFICIENTNET_FILE, load_extractor
 from stylegan.monitor import Monitor
-from stylegan.sections import PrepareConfig
 from stylegan.state import TrainState
 from stylegan.train import train
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pipelines.artifacts.metric_names import DISTANCES, kind_of
 from pipelines.drawing.style import COLOURS, png
-from stylegan.peaks import of_gaussian_noise
+from stylegan.analysis.peaks import of_gaussian_noise
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS = 3

@@ -19,21 +19,21 @@ from pipelines.cluster import connection
 from pipelines.experiments import await_predecessor, evaluated, record_measurement, tell_pages
 from pipelines.ladders import ladder
 from pipelines.ladders.ladder import Ladder, Rung
-from pipelines.network_sizes import parameter_counts
 from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.train import exclusive, inputs_of, run
+from stylegan.analysis.peaks import feature_peaks, summary
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import load_generator
 from stylegan.config import ConfigError
+from stylegan.config.sections import Kernels
 from stylegan.data import ImageDataset
+from stylegan.drawing.generate import styles
 from stylegan.files import sha256_of, write_json
-from stylegan.generate import styles
-from stylegan.metrics.sampling import draw_labels
+from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.networks import Generator
-from stylegan.peaks import feature_peaks, summary
-from stylegan.sections import Kernels
+from stylegan.networks.sizes import parameter_counts
 
 
 @dataclass(frozen=True)

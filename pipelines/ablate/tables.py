@@ -4,7 +4,7 @@
     table.csv              the measured rows with all their numbers; a row that failed has none
     published.csv          the published figures
     metrics.png            every metric with its interval; for chart: sizes, against the number of training images
-    peaks.png, peaks.csv   of ladders with peaks: those of feature maps by resolution (stylegan/peaks.py)
+    peaks.png, peaks.csv   of ladders with peaks: those of feature maps by resolution (stylegan/analysis/peaks.py)
 
 The best row has the lowest distance (KID, without it FID). A delta is the difference in that distance from the row that
 stands under "against", which differs in what the ladder asks about; it means nothing where the intervals overlap. Peaks

@@ -29,8 +29,8 @@ from typing import Any
 from pipelines.artifacts.dataset import SPLIT
 from stylegan import files
 from stylegan.data import ImageDataset
-from stylegan.metrics.comparison import Details, Measured
-from stylegan.metrics.evaluator import Evaluator
+from stylegan.metrics.evaluation.comparison import Details, Measured
+from stylegan.metrics.evaluation.evaluator import Evaluator
 from stylegan.metrics.fid import singular_note
 from stylegan.metrics.memorization import TrainingNeighbors
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from pipelines.artifacts.workspace import TRAINED
+from stylegan.config.strict import Section
 from stylegan.files import write_json
-from stylegan.strict import Section
 
 
 class Transfer(Section):

@@ -22,7 +22,7 @@ from pipelines.diagnosis.thresholds import (
     SOME_SPREAD,
 )
 from stylegan.config import Config
-from stylegan.metrics.names import KID, RECALL, SPREAD
+from stylegan.metrics.evaluation.names import KID, RECALL, SPREAD
 
 Row = Mapping[str, float]
 

@@ -15,12 +15,12 @@ from pipelines.prepare import EARTH, prepare
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_evaluation
-from stylegan.commands.generators import load_any_generator
 from stylegan.config import parse
+from stylegan.config.sections import PrepareConfig
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of
+from stylegan.generators import load_any_generator
 from stylegan.networks import Generator
-from stylegan.sections import PrepareConfig
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of images of so many channels
 

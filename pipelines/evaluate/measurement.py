@@ -17,7 +17,7 @@ from pipelines.evaluate.on_cluster import make_evaluator, measure_on_cluster
 from pipelines.params import Params
 from stylegan.data import ImageDataset
 from stylegan.files import replacing, write_json
-from stylegan.metrics.evaluator import Evaluator, Sweep, untrained_like
+from stylegan.metrics.evaluation.evaluator import Evaluator, Sweep, untrained_like
 from stylegan.metrics.memorization import TrainingNeighbors
 from stylegan.networks import Generator
 

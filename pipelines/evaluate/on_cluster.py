@@ -15,18 +15,18 @@ from pipelines.cluster.progress import counting
 from pipelines.cluster.workers import on_workers
 from pipelines.params import Params
 from stylegan.backends import prepare_device
+from stylegan.config.sections import EvaluateConfig, Kernels
 from stylegan.data import ImageDataset
 from stylegan.data.dataset import Split
 from stylegan.distributed import rank
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.cache import StatisticsCache
-from stylegan.metrics.comparison import Measured, Statistics
-from stylegan.metrics.evaluator import Evaluator, Reference, Sweep
+from stylegan.metrics.evaluation.cache import StatisticsCache
+from stylegan.metrics.evaluation.comparison import Measured, Statistics
+from stylegan.metrics.evaluation.evaluator import Evaluator, Reference, Sweep
+from stylegan.metrics.evaluation.ppl import PROTOCOLS
+from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.metrics.extractors import load_extractor
-from stylegan.metrics.lpips import load_lpips
-from stylegan.metrics.ppl import PROTOCOLS
-from stylegan.metrics.sampling import draw_labels
-from stylegan.sections import EvaluateConfig, Kernels
+from stylegan.metrics.extractors.lpips import load_lpips
 
 HELD_OUT: Split = "holdout"
 

@@ -3,7 +3,7 @@
     title, question, source   what the ladder asks, and where it was asked first
     notes                     what to know before its rows are compared
     chart                     bars, or sizes: metrics against the number of training images
-    peaks                     whether feature maps are looked at for droplets (stylegan/peaks.py)
+    peaks                     whether feature maps are looked at for droplets (stylegan/analysis/peaks.py)
     base                      values common to all rows, laid over params.yaml
     rows                      each with name, label, params (laid over base), and, where it is a change of another row,
                               `over`: the row that it is laid over; `against`: another row to compare it with
@@ -24,7 +24,7 @@ from pydantic import Field, Strict, model_validator
 
 from pipelines.params import Params, laid, leaves
 from stylegan.config import ConfigError, Section, parse
-from stylegan.strict import close_to
+from stylegan.config.strict import close_to
 
 LADDERS = Path(__file__).parent
 FIGURES = ("fid", "ppl", "precision", "recall")  # of the papers' tables

@@ -23,7 +23,7 @@ from pipelines.plan.origins import Choice, as_they_are, file_choices, rung_choic
 from pipelines.plan.resolve import NAMES, checked, resolve
 from pipelines.plan.yaml_edit import rewrite
 from stylegan.config import ConfigError
-from stylegan.pyramid import Resolution, plain
+from stylegan.config.pyramid import Resolution, plain
 
 
 def plan(options: argparse.Namespace, console: Console) -> None:

@@ -14,10 +14,10 @@ GAMMA_FACTORS = (0.25, 0.5, 1, 2, 4)
 
 def parameter_counts(params: Params) -> tuple[int, int]:
     """Parameters of G and D without labels"""
-    from pipelines import network_sizes  # deferred: a wrong value is reported before torch is imported
+    from stylegan.networks import sizes  # deferred: a wrong value is reported before torch is imported
 
     channels = CHANNELS[params.prepare.mode]
-    return network_sizes.parameter_counts(params, resolution=params.prepare.resolution, channels=channels, c_dim=0)
+    return sizes.parameter_counts(params, resolution=params.prepare.resolution, channels=channels, c_dim=0)
 
 
 def table(choices: Choices, base: Params) -> Table:

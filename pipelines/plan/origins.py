@@ -10,7 +10,7 @@ from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.ladders import ladder
 from pipelines.params import Params, leaves
 from stylegan.config import ConfigError
-from stylegan.strict import close_to
+from stylegan.config.strict import close_to
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import yaml
 from pipelines.params import Params, laid, leaves
 from pipelines.plan.origins import Choice, Choices, as_they_are
 from stylegan.config import ConfigError, parse
-from stylegan.pyramid import Resolution, sides
-from stylegan.sections import PrepareConfig
+from stylegan.config.pyramid import Resolution, sides
+from stylegan.config.sections import PrepareConfig
 
 PRESETS = Path(__file__).parent / "presets"
 NAMES = ("auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar")

@@ -11,13 +11,13 @@ from torch import Tensor
 from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import Params
 from pipelines.render.report_page import Pictures
-from stylegan.analysis import band_energies
+from stylegan.analysis.contributions import band_energies
 from stylegan.data import ImageDataset
+from stylegan.drawing.generate import generate_images, interpolate, style_mixing, truncation_strip
+from stylegan.drawing.video import save_mp4
 from stylegan.files import replacing
-from stylegan.generate import generate_images, interpolate, style_mixing, truncation_strip
 from stylegan.images import to_float
 from stylegan.networks import Generator
-from stylegan.video import save_mp4
 
 
 def draw_pictures(

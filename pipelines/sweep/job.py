@@ -11,7 +11,7 @@ from pipelines.artifacts import ticks
 from pipelines.params import Params
 from pipelines.sweep.space import Drawn, described
 from pipelines.tracking.journal import Journal
-from stylegan.metrics.names import KID
+from stylegan.metrics.evaluation.names import KID
 
 
 @dataclass(frozen=True)

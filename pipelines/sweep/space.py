@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.params import TRAINED_SECTIONS, Axis, ClusterConfig, Params, SweepConfig, fingerprint, flatten, laid
 from stylegan.config import ConfigError, parse
-from stylegan.strict import close_to
+from stylegan.config.strict import close_to
 
 PSI = "evaluate.truncation_psi"
 CHANGEABLE = ("augment.", "loss.", "train.g_lr", "train.d_lr")  # while a state of training is carried on

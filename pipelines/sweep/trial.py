@@ -23,7 +23,7 @@ from pipelines.sweep.space import Drawn, described, of_trial
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.train import inputs_of, run
-from stylegan.metrics.names import KID
+from stylegan.metrics.evaluation.names import KID
 
 
 def train_trial(config: Mapping[str, Any], job: Job) -> None:

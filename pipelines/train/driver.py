@@ -30,8 +30,8 @@ from pipelines.train.start import rehearse
 from pipelines.train.worker import train_worker
 from stylegan.data import ImageDataset
 from stylegan.files import sha256_of, write_json
+from stylegan.metrics.evaluation.names import KID
 from stylegan.metrics.extractors import EFFICIENTNET_FILE
-from stylegan.metrics.names import KID
 
 
 class TrainError(RuntimeError):

@@ -19,9 +19,9 @@ from stylegan.monitor import choose_reals
 
 # The code that decides the weights; a change of it is a new run, as a changed parameter is.
 CODE = (
-    "augment", "backends.py", "data/arrays.py", "data/dataset.py", "data/decoded.py", "data/index.py", "data/labels.py",
-    "data/loader.py", "data/zipped.py", "distributed.py", "images.py", "loss.py", "networks", "ops", "pyramid.py",
-    "state.py", "step.py", "train.py", "transfer.py",
+    "augment", "backends.py", "config/pyramid.py", "data/arrays.py", "data/dataset.py", "data/decoded.py",
+    "data/index.py", "data/labels.py", "data/loader.py", "data/zipped.py", "distributed.py", "images.py", "loss.py",
+    "networks", "ops", "state.py", "step.py", "train.py", "transfer.py",
 )  # fmt: skip
 
 

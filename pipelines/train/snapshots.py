@@ -22,16 +22,16 @@ from pipelines.artifacts.workspace import EXPORTED, GENERATOR
 from pipelines.cluster import store
 from pipelines.train import ticklog
 from pipelines.train.ranks import OWN
-from stylegan.analysis import layer_contributions
+from stylegan.analysis.contributions import layer_contributions
 from stylegan.backends import exact_float32
 from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
+from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
+from stylegan.drawing.generate import generate_images, styles
 from stylegan.files import write_json
-from stylegan.generate import generate_images, styles
 from stylegan.images import grid, save_png
-from stylegan.metrics.names import KID
-from stylegan.sections import MonitorConfig
+from stylegan.metrics.evaluation.names import KID
 from stylegan.state import TrainState
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints

@@ -14,7 +14,7 @@ from stylegan.augment.bands import band_taps, filter_each
 from stylegan.augment.one_copy import copy_together
 from stylegan.augment.warp import Warp, plan_warp, warp
 from stylegan.config import COLOUR_CHANNELS, ConfigError
-from stylegan.sections import MultipliersConfig
+from stylegan.config.sections import MultipliersConfig
 
 # In the order in which they are drawn. Spans and shifts are parts of the image size, powers those of two.
 STRENGTHS = (

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from stylegan.analysis import Shares, band_energies, layer_contributions
+from stylegan.analysis.contributions import Shares, band_energies, layer_contributions
 from stylegan.commands.arguments import add_class, add_computing, add_generator, positive
-from stylegan.commands.generators import class_of, load_any_generator
+from stylegan.config.pyramid import Pyramid, pyramid, spelt
 from stylegan.data import ImageDataset
-from stylegan.generate import class_labels, generate_images, styles
+from stylegan.drawing.generate import class_labels, generate_images, styles
+from stylegan.generators import class_of, load_any_generator
 from stylegan.images import to_float
 from stylegan.networks import Generator
-from stylegan.pyramid import Pyramid, pyramid, spelt
 
 if TYPE_CHECKING:
     from stylegan.commands.arguments import Commands

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from stylegan.sections import Kernels
+from stylegan.config.sections import Kernels
 
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from stylegan.centers import class_centers, cluster_centers, mean_styles, truncate_towards
 from stylegan.commands.arguments import Run, add_class, add_command, add_computing, float_list, positive
-from stylegan.commands.generators import class_of, load_any_generator
-from stylegan.generate import class_labels, label_vector, styles
+from stylegan.drawing.centers import class_centers, cluster_centers, mean_styles, truncate_towards
+from stylegan.drawing.generate import class_labels, label_vector, styles
+from stylegan.drawing.style_files import load_styles
+from stylegan.generators import class_of, load_any_generator
 from stylegan.networks import Generator, truncate
-from stylegan.style_files import load_styles
 
 if TYPE_CHECKING:
     from stylegan.commands.arguments import Commands

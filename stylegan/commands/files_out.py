@@ -4,8 +4,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from stylegan.commands.arguments import add_command
-from stylegan.commands.generators import load_any_generator
 from stylegan.export import export_generator
+from stylegan.generators import load_any_generator
 
 if TYPE_CHECKING:
     from stylegan.commands.arguments import Commands

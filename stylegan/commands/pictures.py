@@ -12,10 +12,10 @@ from torch import Tensor
 
 from stylegan.commands.arguments import float_list, number_list, positive
 from stylegan.commands.drawing import Drawing, add_drawing, open_drawing
-from stylegan.generate import mix_styles, render_each, render_styles, styles_along, styles_between
+from stylegan.drawing.generate import mix_styles, render_each, render_styles, styles_along, styles_between
+from stylegan.drawing.style_files import save_styles
+from stylegan.drawing.video import save_mp4
 from stylegan.images import grid, save_image, save_png
-from stylegan.style_files import save_styles
-from stylegan.video import save_mp4
 
 if TYPE_CHECKING:
     from stylegan.commands.arguments import Commands

@@ -16,22 +16,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
+from stylegan.analysis.projection import ProjectionConfig, Step, project_batches, synthesize
 from stylegan.commands.arguments import add_class, add_command, add_computing, positive
-from stylegan.commands.generators import class_of, load_any_generator
+from stylegan.config.pyramid import sides
+from stylegan.config.strict import parse
 from stylegan.data import ImageDataset
 from stylegan.data.archive import is_picture
 from stylegan.data.transforms import crop_to_shape, to_mode
-from stylegan.detect import Separation, final_distances, generated_pictures, separate, verdict
+from stylegan.drawing.generate import class_labels
+from stylegan.drawing.style_files import save_styles
+from stylegan.drawing.video import save_mp4
 from stylegan.files import replacing, write_json
-from stylegan.generate import class_labels
+from stylegan.generators import class_of, load_any_generator
 from stylegan.images import MODES, save_png, to_uint8
-from stylegan.metrics.lpips import Lpips, load_lpips
+from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
-from stylegan.project import ProjectionConfig, Step, project_batches, synthesize
-from stylegan.pyramid import sides
-from stylegan.strict import parse
-from stylegan.style_files import save_styles
-from stylegan.video import save_mp4
 
 if TYPE_CHECKING:
     from stylegan.commands.arguments import Commands

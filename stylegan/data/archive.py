@@ -18,11 +18,11 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from stylegan.config.pyramid import sides
+from stylegan.config.sections import PrepareConfig
 from stylegan.data.arrays import ARRAY_SUFFIX, CHANNELS, Pixels, suffix_of
 from stylegan.data.transforms import Check, check_image, convert_image
 from stylegan.files import replacing, sha256_of
-from stylegan.pyramid import sides
-from stylegan.sections import PrepareConfig
 
 Label: TypeAlias = int | list[float] | None
 IMAGE_SUFFIXES = (

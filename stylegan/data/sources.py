@@ -14,12 +14,12 @@ from typing import IO, Any, cast
 import numpy as np
 from PIL import Image
 
+from stylegan.config.pyramid import sides
+from stylegan.config.sections import PrepareConfig
 from stylegan.data.archive import INDEX, ArchiveError, BadFile, Label, Source, is_picture
 from stylegan.data.arrays import Pixels
 from stylegan.data.pickles import load_arrays
 from stylegan.data.transforms import largest_window
-from stylegan.pyramid import sides
-from stylegan.sections import PrepareConfig
 
 CIFAR = "cifar-10-python.tar.gz"
 MNIST_IMAGES, MNIST_LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"

@@ -8,10 +8,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from stylegan.config.sections import GeneratorConfig
 from stylegan.networks.layers import RESAMPLE_TAPS, FullyConnected, NoiseMode, at_least_fp32, noise_image
 from stylegan.ops import bias_act, conv2d_resample, setup_filter
 from stylegan.ops.bias_act import GAIN
-from stylegan.sections import GeneratorConfig
 
 # For maps of equal pixels, such as the first constant. Exporters to ONNX take one of 1e-8 for 0 and drop it.
 EPSILON = 1e-5

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from stylegan.config.pyramid import Resolution, plain, pyramid
+from stylegan.config.sections import DiscriminatorConfig
 from stylegan.networks.growing import at_level, shrink
 from stylegan.networks.layers import (
     RESAMPLE_TAPS,
@@ -20,8 +22,6 @@ from stylegan.networks.layers import (
     dtype_at,
 )
 from stylegan.ops import downsample2d, fork_downsample2d, setup_filter
-from stylegan.pyramid import Resolution, plain, pyramid
-from stylegan.sections import DiscriminatorConfig
 
 
 def minibatch_std(x: Tensor, group_size: int, num_channels: int) -> Tensor:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from stylegan.config.pyramid import Pyramid, Resolution, plain, pyramid
+from stylegan.config.sections import GeneratorConfig
 from stylegan.networks.adain import AdaInLayer
 from stylegan.networks.growing import enlarge, faded
 from stylegan.networks.layers import (
@@ -26,8 +28,6 @@ from stylegan.networks.layers import (
 from stylegan.networks.layers import NoiseMode as NoiseMode
 from stylegan.ops import bias_act, kernels, mix_maps, modulated_conv2d, setup_filter, style_layer, upsample2d_add
 from stylegan.ops.bias_act import GAIN
-from stylegan.pyramid import Pyramid, Resolution, plain, pyramid
-from stylegan.sections import GeneratorConfig
 
 
 def truncate(ws: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:

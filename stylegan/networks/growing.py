@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.pyramid import Resolution, pyramid
-from stylegan.sections import TrainConfig
+from stylegan.config.pyramid import Resolution, pyramid
+from stylegan.config.sections import TrainConfig
 
 
 def level_at(cur_nimg: int, train: TrainConfig, img_resolution: Resolution) -> float | None:

@@ -8,12 +8,12 @@ from torch import nn
 
 from stylegan.augment import AugmentPipe
 from stylegan.config import ConfigError
+from stylegan.config.sections import DiscriminatorConfig, GeneratorConfig, MultipliersConfig
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.layers import channels_at
 from stylegan.official.errors import OfficialFileError, printable
 from stylegan.official.records import Module, TensorRecord, Weights, as_dict
 from stylegan.official.settings import Settings, Shape
-from stylegan.sections import DiscriminatorConfig, GeneratorConfig, MultipliersConfig
 
 MAX_MODULES = 5000  # official networks have below 200
 MAX_DEPTH = 8

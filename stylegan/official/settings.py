@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stylegan.config.sections import DiscriminatorConfig, GeneratorConfig
 from stylegan.official.errors import OfficialFileError, printable
 from stylegan.official.records import Module, as_dict
-from stylegan.sections import DiscriminatorConfig, GeneratorConfig
 
 MAX_RESOLUTION = 4096  # pixels
 MAX_LAYERS = 64

@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from stylegan.config.sections import DiscriminatorConfig, GeneratorConfig
 from stylegan.official.errors import OfficialFileError, printable
 from stylegan.official.records import ArrayRecord, Converted, Numbers, TensorFlowNetwork, Weights, as_dict
 from stylegan.official.settings import ARCHITECTURES, MAX_LAYERS, MAX_WIDTH, Settings, Shape, clamp_of, shape_of
-from stylegan.sections import DiscriminatorConfig, GeneratorConfig
 
 MIN_VERSION = 4
 COMPONENTS = ("mapping", "synthesis")

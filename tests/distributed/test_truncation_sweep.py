@@ -16,7 +16,7 @@ from stylegan.checkpoint import load_generator, save_generator
 from stylegan.data import ImageDataset
 from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.evaluator import Sweep, untrained_like
+from stylegan.metrics.evaluation.evaluator import Sweep, untrained_like
 from stylegan.networks import Generator
 from tests.evaluation_results import write_train_record
 from tests.measuring import measured_here

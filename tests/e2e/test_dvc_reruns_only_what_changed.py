@@ -135,7 +135,7 @@ def test_byte_compiled_code_reruns_nothing(clone: Clone) -> None:
 
 def test_changed_code_reruns_what_imports_it(clone: Clone) -> None:
     clone.commit()
-    path = clone.folder / "stylegan/metrics/ppl.py"
+    path = clone.folder / "stylegan/metrics/evaluation/ppl.py"
     before = path.read_bytes()
     path.write_bytes(before + b"\n")
     assert clone.changed_stages() == {"evaluate"}

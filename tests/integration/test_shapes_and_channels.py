@@ -14,12 +14,12 @@ from pipelines.params import Params
 from pipelines.prepare import prepare
 from pipelines.render.pictures import draw_pictures
 from stylegan.checkpoint import load_checkpoint, load_generator, save_checkpoint, save_generator
+from stylegan.config.pyramid import spelt
 from stylegan.data import ImageDataset
+from stylegan.drawing.generate import generate_images, interpolate
 from stylegan.files import write_json
-from stylegan.generate import generate_images, interpolate
 from stylegan.images import save_image
-from stylegan.metrics.evaluator import Sweep
-from stylegan.pyramid import spelt
+from stylegan.metrics.evaluation.evaluator import Sweep
 from stylegan.state import TrainState
 from stylegan.train import train
 from tests.measuring import measured_here

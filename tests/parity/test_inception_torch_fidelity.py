@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stylegan.metrics.standard import inception_of_state
+from stylegan.metrics.extractors.standard import inception_of_state
 from tests.inception_table import random_inception
 
 peer = pytest.importorskip(

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.metrics.lpips import Lpips
+from stylegan.metrics.extractors.lpips import Lpips
 
 WIDTHS = (3, 4, 4, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8)  # channels before and after each of the 13 convolutions
 STAGE_ENDS = (1, 3, 6, 9, 12)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from stylegan.metrics.extractors import EFFICIENTNET_FILE, EfficientNetExtractor
-from stylegan.metrics.lpips import LPIPS_FILE, load_lpips
+from stylegan.metrics.extractors.lpips import LPIPS_FILE, load_lpips
 
 
 def asset(repository: Path, name: str) -> Path:

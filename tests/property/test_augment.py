@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylegan.augment import AugmentPipe
-from stylegan.sections import MultipliersConfig
+from stylegan.config.sections import MultipliersConfig
 
 NAMES = list(MultipliersConfig.model_fields)
 seeds = st.integers(0, 2**31)

@@ -24,7 +24,7 @@ from stylegan.checkpoint import save_checkpoint
 from stylegan.data import ImageDataset
 from stylegan.data.archive import ArchiveError
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.evaluator import Reference, Sweep
+from stylegan.metrics.evaluation.evaluator import Reference, Sweep
 from stylegan.networks import Generator
 from stylegan.ops import kernels
 from stylegan.state import TrainState

@@ -25,8 +25,8 @@ from pipelines.plan.origins import rung_choices
 from pipelines.tracking.journal import Journal
 from pipelines.train.identity import inputs_of
 from stylegan.config import ConfigError
+from stylegan.config.strict import parse
 from stylegan.files import write_json
-from stylegan.strict import parse
 from tests.evaluation_results import evaluation_results
 
 Make = Callable[..., Params]

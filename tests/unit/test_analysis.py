@@ -1,4 +1,4 @@
-"""stylegan.analysis: contributions of resolutions, and the bands of a pyramid, in one measure."""
+"""stylegan.analysis.contributions: contributions of resolutions, and the bands of a pyramid, in one measure."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan.analysis import band_energies, layer_contributions, pyramid, rgb_layers, to_full_resolution
+from stylegan.analysis.contributions import band_energies, layer_contributions, pyramid, rgb_layers, to_full_resolution
 from stylegan.networks import Generator
 
 Make = Callable[..., Params]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.pyramid import Resolution, sides
+from stylegan.config.pyramid import Resolution, sides
 from stylegan.state import TrainState
 from stylegan.step import PHASES, Trainer
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipelines.params import Params
+from stylegan.config.sections import PrepareConfig
 from stylegan.data import ImageDataset
 from stylegan.data.archive import (
     ArchiveError,
@@ -27,7 +28,6 @@ from stylegan.data.archive import (
 from stylegan.data.arrays import decode_array
 from stylegan.data.sources import open_source
 from stylegan.data.transforms import check_image, convert_image
-from stylegan.sections import PrepareConfig
 
 Make = Callable[..., Params]
 

@@ -23,7 +23,7 @@ from stylegan.__main__ import main
 from stylegan.backends import configure_backends, exact_float32, prepare_device
 from stylegan.checkpoint import save_generator
 from stylegan.data import ImageDataset
-from stylegan.metrics.evaluator import Sweep
+from stylegan.metrics.evaluation.evaluator import Sweep
 from stylegan.networks import Generator
 from stylegan.ops import kernels
 

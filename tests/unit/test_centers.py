@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.centers import class_centers, cluster_centers, k_means, lloyd, mean_styles, truncate_towards
+from stylegan.drawing.centers import class_centers, cluster_centers, k_means, lloyd, mean_styles, truncate_towards
 from stylegan.networks import Generator, truncate
 
 

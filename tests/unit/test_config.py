@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipelines.params import Params
 from stylegan.config import ConfigError, parse
-from stylegan.sections import PrepareConfig, TrainConfig
+from stylegan.config.sections import PrepareConfig, TrainConfig
 
 Make = Callable[..., Params]
 

@@ -8,11 +8,11 @@ import torch
 
 from pipelines.params import Params
 from stylegan.__main__ import main
-from stylegan.analysis import layer_contributions
+from stylegan.analysis.contributions import layer_contributions
 from stylegan.checkpoint import save_generator
-from stylegan.generate import styles
+from stylegan.config.pyramid import Resolution
+from stylegan.drawing.generate import styles
 from stylegan.networks import Generator
-from stylegan.pyramid import Resolution
 
 Save = Callable[..., tuple[Generator, str]]
 

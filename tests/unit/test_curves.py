@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.interpolate import CubicSpline
 
-from stylegan.curves import Curve, through
+from stylegan.drawing.curves import Curve, through
 
 CURVES: tuple[Curve, ...] = ("linear", "spherical", "cubic")
 

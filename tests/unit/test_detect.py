@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan.detect import Separation, final_distances, generated_pictures, separate, verdict
+from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
+from stylegan.analysis.projection import ProjectionConfig, project_batches
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.lpips import load_lpips
+from stylegan.metrics.extractors.lpips import load_lpips
 from stylegan.networks import Generator
-from stylegan.project import ProjectionConfig, project_batches
 
 
 @pytest.fixture(scope="module", name="G")

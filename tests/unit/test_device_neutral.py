@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 from pipelines.params import Params
 from stylegan import loss
 from stylegan.augment import AugmentPipe, diffaugment
+from stylegan.config.sections import MultipliersConfig
 from stylegan.networks import Discriminator, Generator, truncate
-from stylegan.sections import MultipliersConfig
 
 Make = Callable[..., Params]
 ARCHITECTURES = ["orig", "skip", "resnet"]

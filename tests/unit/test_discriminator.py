@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pipelines.params import Params
+from stylegan.config.pyramid import Resolution, sides
 from stylegan.networks import Discriminator
 from stylegan.networks.discriminator import minibatch_std
-from stylegan.pyramid import Resolution, sides
 
 Make = Callable[..., Params]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stylegan.augment import AugmentPipe, diffaugment
 from stylegan.augment.bands import filter_each
+from stylegan.config.sections import MultipliersConfig
 from stylegan.networks.discriminator import minibatch_std
 from stylegan.networks.layers import normalize_2nd_moment
 from stylegan.ops import (
@@ -25,7 +26,6 @@ from stylegan.ops import (
     upfirdn2d,
     upsample2d,
 )
-from stylegan.sections import MultipliersConfig
 
 FILTER = setup_filter([1.0, 3.0, 3.0, 1.0]).double()
 GREY = ("brightness", "contrast", "lumaflip", "hue", "saturation")  # what is another formula for one channel

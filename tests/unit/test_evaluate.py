@@ -17,8 +17,8 @@ from stylegan.checkpoint import save_generator
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.comparison import Measured
-from stylegan.metrics.evaluator import Reference, Sweep, untrained_like
+from stylegan.metrics.evaluation.comparison import Measured
+from stylegan.metrics.evaluation.evaluator import Reference, Sweep, untrained_like
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from tests.evaluation_results import write_train_record

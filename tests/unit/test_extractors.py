@@ -10,9 +10,10 @@ from torch import Tensor
 
 from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.efficientnet import BATCH_NORM_EPS, STAGES, EfficientNetLite0, FoldedConv, same_padding
-from stylegan.metrics.extractors import EfficientNetExtractor, RandomExtractor, load_extractor, resize, to_rgb
-from stylegan.metrics.lpips import Lpips, load_lpips
+from stylegan.metrics.extractors import EfficientNetExtractor, RandomExtractor, load_extractor
+from stylegan.metrics.extractors.efficientnet import BATCH_NORM_EPS, STAGES, EfficientNetLite0, FoldedConv, same_padding
+from stylegan.metrics.extractors.lpips import Lpips, load_lpips
+from stylegan.metrics.extractors.pixels import resize, to_rgb
 
 WIDTHS = (16, 24, 40, 80, 112, 192, 320)  # channels after each stage: Tan and Le 2019, Table 1
 KERNELS = (3, 3, 5, 3, 5, 5, 3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.generate import (
+from stylegan.drawing.generate import (
     class_labels,
     class_number,
     generate_images,

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pipelines.params import Params
+from stylegan.config.pyramid import Resolution, sides
 from stylegan.loss import r1_penalty
 from stylegan.networks import Discriminator, Generator
-from stylegan.pyramid import Resolution, sides
 
 Make = Callable[..., Params]
 

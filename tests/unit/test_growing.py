@@ -11,11 +11,11 @@ from pipelines.plan.advice import parameter_counts
 from pipelines.plan.cost.memory import memory
 from stylegan.checkpoint import load_checkpoint, load_generator, save_checkpoint, save_generator
 from stylegan.config import ConfigError
+from stylegan.config.pyramid import Resolution
 from stylegan.data import ImageDataset
-from stylegan.metrics.evaluator import untrained_like
+from stylegan.metrics.evaluation.evaluator import untrained_like
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.growing import at_level, enlarge, level_at, shrink
-from stylegan.pyramid import Resolution
 from stylegan.state import TrainState
 from stylegan.step import Trainer
 from stylegan.train import Tick, train

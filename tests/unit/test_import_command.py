@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from stylegan.__main__ import main
 from stylegan.checkpoint import load_generator, load_networks
-from stylegan.commands.generators import load_any_generator
+from stylegan.generators import load_any_generator
 from tests.official_files import official, small_discriminator, small_generator
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.metrics.inception import FIDInception, FoldedConv, layer_names, resize_tf1
+from stylegan.metrics.extractors.inception import FIDInception, FoldedConv, layer_names, resize_tf1
 from tests.inception_table import STEM, TABLE, random_inception
 
 # What each block's pooled branch does: kind of pooling, stride. TF's averages leave the padding out.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.params import Params
-from stylegan import sections
+from stylegan.config import sections
 from stylegan.ops import kernels
 from stylegan.state import TrainState
 from stylegan.step import Trainer

@@ -17,11 +17,11 @@ from pipelines.params import TRAINED_SECTIONS, Params, fingerprint, load
 from pipelines.prepare import prepare
 from pipelines.train.identity import open_training_set
 from pipelines.train.start import start
+from stylegan.analysis.peaks import feature_peaks
 from stylegan.config import ConfigError
+from stylegan.config.strict import parse
 from stylegan.data import ImageDataset
-from stylegan.metrics.evaluator import Sweep
-from stylegan.peaks import feature_peaks
-from stylegan.strict import parse
+from stylegan.metrics.evaluation.evaluator import Sweep
 from stylegan.train import train
 from tests.measuring import measured_here
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from pipelines.params import Params
-from stylegan.metrics.names import metric_names, path_length_name
+from stylegan.metrics.evaluation.names import metric_names, path_length_name
 
 Make = Callable[..., Params]
 PUBLISHED = (

@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
+from stylegan.config.sections import EvaluateConfig
 from stylegan.images import to_uint8
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.cache import StatisticsCache
-from stylegan.metrics.comparison import Collector, Comparison, Measured, Statistics, summarise
-from stylegan.metrics.evaluator import split_for_floor
-from stylegan.metrics.extractors import RandomExtractor
-from stylegan.metrics.fid import gaussian_distance
-from stylegan.metrics.lpips import Lpips, load_lpips
-from stylegan.metrics.names import metric_names
-from stylegan.metrics.ppl import PROTOCOLS, lpips_input, path_lengths, perceptual_path_length
-from stylegan.metrics.sampling import (
+from stylegan.metrics.evaluation.cache import StatisticsCache
+from stylegan.metrics.evaluation.comparison import Collector, Comparison, Measured, Statistics, summarise
+from stylegan.metrics.evaluation.evaluator import split_for_floor
+from stylegan.metrics.evaluation.names import metric_names
+from stylegan.metrics.evaluation.ppl import PROTOCOLS, lpips_input, path_lengths, perceptual_path_length
+from stylegan.metrics.evaluation.sampling import (
     Latents,
     batches,
     draw_labels,
@@ -27,8 +25,10 @@ from stylegan.metrics.sampling import (
     generated_batches,
     synthesize,
 )
+from stylegan.metrics.extractors import RandomExtractor
+from stylegan.metrics.extractors.lpips import Lpips, load_lpips
+from stylegan.metrics.fid import gaussian_distance
 from stylegan.networks import Generator, truncate
-from stylegan.sections import EvaluateConfig
 
 WEND = PROTOCOLS["ppl2_wend"]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import load_extractor
-from stylegan.metrics.model_files import FileExtractor
+from stylegan.metrics.extractors.model_files import FileExtractor
 
 
 class Means(nn.Module):

@@ -9,8 +9,8 @@ import torch
 from pipelines.params import Params
 from stylegan.data import ImageDataset
 from stylegan.metrics import kernel_distance, precision_recall
+from stylegan.metrics.evaluation.sampling import draw_labels, draw_latents, generated_batches
 from stylegan.metrics.extractors import RandomExtractor
-from stylegan.metrics.sampling import draw_labels, draw_latents, generated_batches
 from stylegan.monitor import Monitor, choose_reals, spread
 from stylegan.networks import Generator
 

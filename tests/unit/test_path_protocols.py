@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan.metrics.lpips import Lpips, load_lpips
-from stylegan.metrics.ppl import PROTOCOLS, lpips_input, path_lengths, path_step, slerp
-from stylegan.metrics.sampling import PATH, Z_END, Z, batches, normals, uniforms
+from stylegan.metrics.evaluation.ppl import PROTOCOLS, lpips_input, path_lengths, path_step, slerp
+from stylegan.metrics.evaluation.sampling import PATH, Z_END, Z, batches, normals, uniforms
+from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
 
 EPSILON = 0.05

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.params import Params
-from stylegan.generate import styles
+from stylegan.analysis.peaks import feature_peaks, map_peaks, of_gaussian_noise, summary
+from stylegan.drawing.generate import styles
 from stylegan.networks import Generator
-from stylegan.peaks import feature_peaks, map_peaks, of_gaussian_noise, summary
 
 Make = Callable[..., Params]
 

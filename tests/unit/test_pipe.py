@@ -8,7 +8,7 @@ import torch
 from stylegan.augment import AugmentPipe, warp
 from stylegan.augment.transforms import geometry
 from stylegan.config import ConfigError
-from stylegan.sections import MultipliersConfig
+from stylegan.config.sections import MultipliersConfig
 
 IMAGES = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 GEOMETRIC = ("xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac")

@@ -9,11 +9,7 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan.generate import generate_images, styles
-from stylegan.images import to_float
-from stylegan.metrics.lpips import Lpips, load_lpips
-from stylegan.networks import Generator
-from stylegan.project import (
+from stylegan.analysis.projection import (
     ProjectionConfig,
     Step,
     distance_input,
@@ -24,8 +20,12 @@ from stylegan.project import (
     synthesize,
     w_statistics,
 )
-from stylegan.sections import GeneratorConfig
-from stylegan.strict import parse
+from stylegan.config.sections import GeneratorConfig
+from stylegan.config.strict import parse
+from stylegan.drawing.generate import generate_images, styles
+from stylegan.images import to_float
+from stylegan.metrics.extractors.lpips import Lpips, load_lpips
+from stylegan.networks import Generator
 
 SHORT = {
     "space": "w", "optimize_noise": False, "num_steps": 8, "learning_rate": 0.1, "lr_rampup": 0.05,

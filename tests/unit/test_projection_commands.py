@@ -11,13 +11,13 @@ from PIL import Image
 
 from pipelines.params import Params
 from stylegan.__main__ import main
+from stylegan.analysis.projection import synthesize
 from stylegan.checkpoint import load_generator, save_generator
 from stylegan.commands.projection import folder_names, load_target
-from stylegan.generate import generate_images
+from stylegan.drawing.generate import generate_images
+from stylegan.drawing.style_files import load_styles
 from stylegan.images import save_png, to_uint8
 from stylegan.networks import Generator
-from stylegan.project import synthesize
-from stylegan.style_files import load_styles
 
 QUICK = ("--distance", "random", "--steps", "3")
 

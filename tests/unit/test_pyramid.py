@@ -1,10 +1,10 @@
-"""stylegan.pyramid: which sizes can be made, and what is said about the others."""
+"""stylegan.config.pyramid: which sizes can be made, and what is said about the others."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylegan.pyramid import MAX_BASE, MIN_BASE, Pyramid, pyramid
+from stylegan.config.pyramid import MAX_BASE, MIN_BASE, Pyramid, pyramid
 
 SIDES = st.integers(1, 2048)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.ranks import gather_rows, in_turn, own_batches
+from stylegan.metrics.evaluation.ranks import gather_rows, in_turn, own_batches
 
 
 def test_a_process_alone_sees_every_image_once() -> None:

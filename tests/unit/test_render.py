@@ -20,10 +20,10 @@ from pipelines.render.pictures import (
     sheet_columns,
 )
 from pipelines.render.report import RenderError, neighbor_picture, render
-from stylegan.analysis import band_energies
+from stylegan.analysis.contributions import band_energies
 from stylegan.checkpoint import save_generator
 from stylegan.data import ImageDataset
-from stylegan.generate import generate_images
+from stylegan.drawing.generate import generate_images
 from stylegan.images import to_float
 from stylegan.networks import Generator
 from tests.evaluation_results import evaluation_results, write_train_record

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan.style_files import StyleFileError, load_styles, save_styles
+from stylegan.drawing.style_files import StyleFileError, load_styles, save_styles
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])

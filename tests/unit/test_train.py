@@ -9,10 +9,10 @@ import torch
 
 from pipelines.params import Params
 from stylegan.augment import diffaugment
+from stylegan.config.sections import MultipliersConfig
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.loss import between, gradient_penalty, path_length_penalty, r1_penalty
 from stylegan.networks import Generator
-from stylegan.sections import MultipliersConfig
 from stylegan.state import TrainState, seed_at
 from stylegan.step import PHASES, NonFiniteError, Trainer
 from stylegan.train import train

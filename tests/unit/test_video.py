@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylegan.video import save_mp4
+from stylegan.drawing.video import save_mp4
 
 
 def read_back(path: Path, size: tuple[int, int]) -> tuple[str, Tensor]:

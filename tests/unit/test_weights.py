@@ -16,10 +16,21 @@ from pipelines.assets import AssetError
 from pipelines.weights_standard import fetch_file, main
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import load_extractor
-from stylegan.metrics.lpips import ScriptedLpips, load_lpips
-from stylegan.metrics.scripts import Script
-from stylegan.metrics.standard import InceptionExtractor, ScriptedInception, VGG16Extractor, inception_of_state
-from stylegan.metrics.weights import INCEPTION_SCRIPT, INCEPTION_STATE, VGG16_SCRIPT, WeightFile, find_weights
+from stylegan.metrics.extractors.lpips import ScriptedLpips, load_lpips
+from stylegan.metrics.extractors.scripts import Script
+from stylegan.metrics.extractors.standard import (
+    InceptionExtractor,
+    ScriptedInception,
+    VGG16Extractor,
+    inception_of_state,
+)
+from stylegan.metrics.extractors.weights import (
+    INCEPTION_SCRIPT,
+    INCEPTION_STATE,
+    VGG16_SCRIPT,
+    WeightFile,
+    find_weights,
+)
 
 CONTENT = b"weights"
 FILE = WeightFile(("net-a.pth", "net-b.pth"), hashlib.sha256(CONTENT).hexdigest(), "http://unused", "none")

@@ -17,7 +17,7 @@ from pipelines.params import Params
 from pipelines.plan.cost import published, scaling
 from pipelines.plan.cost.scaling import Compute, Link, Model, Network, Work
 from stylegan.config import ConfigError
-from stylegan.pyramid import sides, spelt
+from stylegan.config.pyramid import sides, spelt
 
 MEASURED_PERIODS = 1  # after one that warms up
 FLOAT = 4  # bytes; gradients are float32 in every precision

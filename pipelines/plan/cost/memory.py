@@ -13,10 +13,10 @@ from torch import Tensor
 from pipelines.params import Params
 from stylegan import loss
 from stylegan.augment import AugmentPipe, diffaugment
+from stylegan.config.pyramid import sides
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.growing import largest_level
 from stylegan.ops import kernels
-from stylegan.pyramid import sides
 from stylegan.state import DTYPES
 
 FLOAT = 4  # bytes; parameters, gradients and moments are float32 in every precision

@@ -7,7 +7,7 @@ import torch
 
 from stylegan.backends import prepare_device
 from stylegan.config import Config
-from stylegan.pyramid import sides
+from stylegan.config.pyramid import sides
 from stylegan.state import TrainState
 from stylegan.step import Trainer
 

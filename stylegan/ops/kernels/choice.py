@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from stylegan.sections import Kernels
+from stylegan.config.sections import Kernels
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 

@@ -16,13 +16,10 @@ from torch import Tensor, nn
 
 from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.efficientnet import NUM_FEATURES, EfficientNetLite0
-from stylegan.metrics.model_files import SUFFIXES, FileExtractor
-from stylegan.metrics.pixels import RESIZE_FILTER as RESIZE_FILTER
-from stylegan.metrics.pixels import on_white as on_white
-from stylegan.metrics.pixels import resize as resize
-from stylegan.metrics.pixels import to_rgb as to_rgb
-from stylegan.metrics.standard import load_inception, load_vgg16
+from stylegan.metrics.extractors.efficientnet import NUM_FEATURES, EfficientNetLite0
+from stylegan.metrics.extractors.model_files import SUFFIXES, FileExtractor
+from stylegan.metrics.extractors.pixels import RESIZE_FILTER, resize, to_rgb
+from stylegan.metrics.extractors.standard import load_inception, load_vgg16
 
 RANDOM_FEATURES = 64
 RANDOM_SEED = 0

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stylegan.analysis.projection import Step
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.sampling import draw_latents, generated_batches
+from stylegan.metrics.evaluation.sampling import draw_latents, generated_batches
 from stylegan.networks import Generator
-from stylegan.project import Step
 
 
 @dataclass(frozen=True)

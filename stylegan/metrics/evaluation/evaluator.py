@@ -15,19 +15,27 @@ import torch
 from torch import Tensor
 
 from stylegan import images
+from stylegan.config.sections import EvaluateConfig
 from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.comparison import OF_FEATURES, Collector, Comparison, Details, Measured, Statistics, summarise
+from stylegan.metrics.evaluation.comparison import (
+    OF_FEATURES,
+    Collector,
+    Comparison,
+    Details,
+    Measured,
+    Statistics,
+    summarise,
+)
+from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
+from stylegan.metrics.evaluation.ppl import PROTOCOLS, path_lengths, perceptual_path_length
+from stylegan.metrics.evaluation.ranks import gather_rows, in_turn, own_batches, turn_of
+from stylegan.metrics.evaluation.sampling import draw_noise, draw_w, synthesize_w
 from stylegan.metrics.extractors import Extractor
-from stylegan.metrics.lpips import Lpips
+from stylegan.metrics.extractors.lpips import Lpips
 from stylegan.metrics.memorization import training_neighbors
-from stylegan.metrics.names import MetricNames, metric_names, path_length_name
 from stylegan.metrics.per_class import class_frechet_distances, is_one_hot
-from stylegan.metrics.ppl import PROTOCOLS, path_lengths, perceptual_path_length
-from stylegan.metrics.ranks import gather_rows, in_turn, own_batches, turn_of
-from stylegan.metrics.sampling import draw_noise, draw_w, synthesize_w
 from stylegan.networks import Generator
-from stylegan.sections import EvaluateConfig
 from stylegan.state import creation_seed
 
 # Passes batches on, and counts for how many images each of their rows stands: a progress bar.

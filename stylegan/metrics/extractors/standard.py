@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegan.metrics import inception
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.pixels import to_rgb
-from stylegan.metrics.scripts import Script, device_of
-from stylegan.metrics.weights import INCEPTION_SCRIPT, INCEPTION_STATE, VGG16_SCRIPT, find_weights
+from stylegan.metrics.extractors import inception
+from stylegan.metrics.extractors.pixels import to_rgb
+from stylegan.metrics.extractors.scripts import Script, device_of
+from stylegan.metrics.extractors.weights import INCEPTION_SCRIPT, INCEPTION_STATE, VGG16_SCRIPT, find_weights
 
 VGG16_INPUT_SIZE = 224
 VGG16_FEATURES = 4096  # of the last hidden layer

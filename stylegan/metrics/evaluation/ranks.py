@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stylegan.distributed import all_gather, gather, rank, world_size
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.sampling import batches
+from stylegan.metrics.evaluation.sampling import batches
 
 R = TypeVar("R")
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
-from stylegan.pyramid import Resolution, plain, pyramid, spelt
-from stylegan.strict import Section
+from stylegan.config.pyramid import Resolution, plain, pyramid, spelt
+from stylegan.config.strict import Section
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

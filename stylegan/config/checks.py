@@ -8,8 +8,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from stylegan.pyramid import pyramid, sides, spelt
-from stylegan.sections import (
+from stylegan.config.pyramid import pyramid, sides, spelt
+from stylegan.config.sections import (
     AugmentConfig,
     DataConfig,
     DiscriminatorConfig,
@@ -21,9 +21,7 @@ from stylegan.sections import (
     RenderConfig,
     TrainConfig,
 )
-from stylegan.strict import ConfigError as ConfigError
-from stylegan.strict import Section as Section
-from stylegan.strict import parse as parse
+from stylegan.config.strict import Section
 
 FILTER_MARGIN = 21  # pixels that augment.multipliers.imgfilter pads by reflection
 COLOUR_CHANNELS = (1, 3, 4)  # of L, RGB and RGBA

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stylegan.checkpoint import load_generator, read_class_names
-from stylegan.generate import class_number
+from stylegan.drawing.generate import class_number
 from stylegan.networks import Generator
 from stylegan.official import load_official
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.metrics.extractors import on_white
-from stylegan.metrics.lpips import Lpips
-from stylegan.metrics.sampling import PATH, Z_END, Z, draw_noise, normals, synthesize_w, uniforms
+from stylegan.metrics.evaluation.sampling import PATH, Z_END, Z, draw_noise, normals, synthesize_w, uniforms
+from stylegan.metrics.extractors.lpips import Lpips
+from stylegan.metrics.extractors.pixels import on_white
 from stylegan.networks import Generator
 
 MAX_RESOLUTION = 256  # VGG16 saw images of about this size; larger ones are averaged down to it

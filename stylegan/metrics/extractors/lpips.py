@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.extractors import load_weights, unfit_weights
-from stylegan.metrics.scripts import Script
-from stylegan.metrics.weights import VGG16_SCRIPT, find_weights
+from stylegan.metrics.extractors.loading import load_weights, unfit_weights
+from stylegan.metrics.extractors.scripts import Script
+from stylegan.metrics.extractors.weights import VGG16_SCRIPT, find_weights
 
 LPIPS_FILE = "lpips_vgg16.safetensors"
 NUM_CONVS = 13

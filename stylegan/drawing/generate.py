@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan.curves import Curve, through
+from stylegan.drawing.curves import Curve, through
 from stylegan.images import to_uint8
 from stylegan.networks import Generator, truncate
 from stylegan.networks.generator import NoiseMode

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from stylegan.data.dataset import Split
 from stylegan.files import replacing
-from stylegan.metrics.comparison import Statistics
+from stylegan.metrics.evaluation.comparison import Statistics
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.fid import Gaussian
 

@@ -17,14 +17,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call
 
+from stylegan.config.pyramid import sides
+from stylegan.config.sections import Count, NonNegative, Positive, Probability
+from stylegan.config.strict import Section
 from stylegan.images import MODES, to_float
-from stylegan.metrics.lpips import Lpips
-from stylegan.metrics.ppl import lpips_input
-from stylegan.metrics.sampling import batches
+from stylegan.metrics.evaluation.ppl import lpips_input
+from stylegan.metrics.evaluation.sampling import batches
+from stylegan.metrics.extractors.lpips import Lpips
 from stylegan.networks import Generator
-from stylegan.pyramid import sides
-from stylegan.sections import Count, NonNegative, Positive, Probability
-from stylegan.strict import Section
 
 # Independent streams of random numbers.
 W_SAMPLES, W_NOISE, MAPS = range(3)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.pixels import RESIZE_FILTER, resize, to_rgb
-from stylegan.metrics.scripts import Script, device_of
+from stylegan.metrics.extractors.pixels import RESIZE_FILTER, resize, to_rgb
+from stylegan.metrics.extractors.scripts import Script, device_of
 
 SUFFIXES = (".pt", ".onnx")
 EXTRA = "stylegan2-ada-workflow[export]"

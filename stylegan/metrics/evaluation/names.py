@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stylegan.sections import EvaluateConfig
+from stylegan.config.sections import EvaluateConfig
 
 PUBLISHED_NUM_IMAGES = 50_000
 # Columns of the training log, in the rows of snapshots (stylegan/monitor.py).

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from stylegan.config.sections import EvaluateConfig
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.bootstrap import Interval, kernel_interval, membership_intervals
+from stylegan.metrics.evaluation.names import MetricNames
+from stylegan.metrics.evaluation.ranks import gather_rows
 from stylegan.metrics.extractors import Classifier, Extractor
 from stylegan.metrics.fid import FeatureMoments, Gaussian, fit, gaussian_distance
 from stylegan.metrics.fid_infinity import frechet_infinity
 from stylegan.metrics.inception_score import inception_score
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.memorization import TrainingNeighbors, training_neighbors
-from stylegan.metrics.names import MetricNames
 from stylegan.metrics.per_class import ClassDistance
 from stylegan.metrics.precision_recall import membership
-from stylegan.metrics.ranks import gather_rows
-from stylegan.sections import EvaluateConfig
 
 # Metrics that need every feature; a Frechet distance is content with moments, whose memory does not grow with N.
 OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity", "memorization"})

@@ -1,0 +1,1 @@
+"""Drawing with a finished generator: images, curves between latents, class centers, style files, videos."""
