@@ -32,6 +32,7 @@ IMAGE_SUFFIXES = (
     ARRAY_SUFFIX,
 )
 INDEX = "dataset.json"
+UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile)  # RuntimeError: an encrypted entry of a zip
 
 
 class ArchiveError(ValueError):
@@ -98,14 +99,19 @@ def ordered_map(function: Callable[[A], B], items: Iterable[A], workers: int) ->
             pending += [pool.submit(function, item) for item in islice(iterator, 1)]
 
 
+def unreadable(error: Exception) -> Check:
+    """Report on a picture whose file cannot be read."""
+    return Check(problem=Problem("cannot be read", "replace or remove it", str(error)))
+
+
 def check_all(source: Source, config: PrepareConfig, workers: int) -> Iterator[Check]:
     """Open every picture of the source and report on each, in order."""
 
     def check(index: int) -> Check:
         try:
             return check_image(source.read(index), config)
-        except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: an encrypted entry of a zip
-            return Check(problem=Problem("cannot be read", "replace or remove it", str(error)))
+        except UNREADABLE as error:
+            return unreadable(error)
 
     return ordered_map(check, range(len(source.names)), workers)
 

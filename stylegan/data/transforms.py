@@ -47,7 +47,7 @@ def check_image(data: bytes | Pixels, config: PrepareConfig) -> Check:
             problem = _frames_problem(image) or _depth_problem(image)
             image.load()
             width, height = ImageOps.exif_transpose(image).size
-            problem = problem or _mode_problem(image, config) or _size_problem(width, height, config)
+            problem = problem or _mode_problem(image, config) or find_size_problem(width, height, config)
             return Check(digest, width, height, image.mode, problem)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         return Check(digest, problem=_undecodable(error))
@@ -72,7 +72,7 @@ def check_header(file: IO[bytes], config: PrepareConfig) -> Check:
                 width, height = height, width
             problem = _frames_problem(image) or _depth_problem(image) or _mode_problem(image, config)
             mode = image.mode + "A" * ("transparency" in image.info and "A" not in image.mode.upper())
-            return Check("", width, height, mode, problem or _size_problem(width, height, config))
+            return Check("", width, height, mode, problem or find_size_problem(width, height, config))
     except Exception as error:  # as above
         return Check(problem=_undecodable(error))
 
@@ -107,7 +107,7 @@ def _open(data: bytes | Pixels) -> Image.Image | Pixels:
 
 def _check_array(pixels: Pixels, digest: str, config: PrepareConfig) -> Check:
     height, width, channels = pixels.shape
-    problem = _size_problem(width, height, config)
+    problem = find_size_problem(width, height, config)
     if config.mode != "keep":
         kind = f"has {channels} channels, prepare.mode {config.mode} does not"
         problem = Problem(kind, "set prepare.mode to keep")
@@ -144,7 +144,8 @@ def _mode_problem(image: Image.Image, config: PrepareConfig) -> Problem | None:
     return None
 
 
-def _size_problem(width: int, height: int, config: PrepareConfig) -> Problem | None:
+def find_size_problem(width: int, height: int, config: PrepareConfig) -> Problem | None:
+    """What keeps a picture of this size, upright, from being fitted to config.resolution"""
     high, wide = sides(config.resolution)
     size = f"{width} x {height}"
     if config.transform == "none" and not has_shape(width, height, wide, high):
