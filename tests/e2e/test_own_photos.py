@@ -67,7 +67,7 @@ def test_photos_of_other_shapes_are_not_thrown_away_in_silence(
 ) -> None:
     """The settings of the demo, without a plan: prepare stops and names the setting that helps."""
     source = f"prepare.source={photos.folder}"
-    refused = run("prepare", source, "prepare.transform=none", "prepare.labels=none", cwd=workplace,
+    refused = run("prepare", source, "prepare.transform=none", cwd=workplace,
                   repository=repository)  # fmt: skip
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
