@@ -200,6 +200,7 @@ def test_prepare_parameter_changes_the_archive(
     key: str, make_params: Make, picture_folders: Path, tmp_path: Path
 ) -> None:
     first = [f"prepare.source={picture_folders / 'first'}", "prepare.holdout_fraction=0.25", "prepare.labels=none"]
+    first += ["prepare.max_bad_share=1"]
     change = [text.format(other=picture_folders / "second") for text in PREPARE[key]]
     before = prepared(make_params(*first), tmp_path)
     assert prepared(make_params(*first, *change), tmp_path) != before

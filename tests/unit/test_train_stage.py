@@ -405,7 +405,8 @@ def test_channels_that_the_augmentations_do_not_take_are_refused_before_anything
     make_params: Make, tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("img0.npy", encode_array(np.zeros((16, 16, 5), np.uint8)))
+        for number in range(4):  # as many as evaluation needs
+            archive.writestr(f"img{number}.npy", encode_array(np.zeros((16, 16, 5), np.uint8)))
     with pytest.raises(ConfigError) as caught:
         identity.open_training_set(tmp_path / "a.zip", make_params())
     assert str(caught.value) == (
@@ -415,11 +416,20 @@ def test_channels_that_the_augmentations_do_not_take_are_refused_before_anything
     assert identity.open_training_set(tmp_path / "a.zip", make_params("augment.mode=none")).channels == 5
 
 
+def test_too_few_images_for_what_is_measured_are_refused_before_anything_starts(
+    make_params: Make, tiny_archive: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"evaluate\.pr_neighbors is 9, which needs two halves .* Set .* to 8, or"):
+        identity.open_training_set(tiny_archive, make_params("evaluate.pr_neighbors=9", "evaluate.num_images=10"))
+    assert len(identity.open_training_set(tiny_archive, make_params("evaluate.pr_neighbors=7"))) == 18
+
+
 def test_an_archive_that_holds_nothing_out_is_refused_where_held_out_images_steer_p(
     make_params: Make, tiny_archive: Path, tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("img0.npy", encode_array(np.zeros((16, 16, 3), np.uint8)))
+        for number in range(4):  # as many as evaluation needs
+            archive.writestr(f"img{number}.npy", encode_array(np.zeros((16, 16, 3), np.uint8)))
     params = make_params("augment.mode=ada_rv")
     with pytest.raises(ConfigError) as caught:
         identity.open_training_set(tmp_path / "a.zip", params)
