@@ -86,12 +86,13 @@ def test_pictures_of_a_snapshot_are_kept_by_their_position(tmp_path: Path, check
     assert [path.name for path in (tmp_path / "samples").iterdir()] == ["000000016.png"]
 
 
-def test_table_has_the_position_first_and_empty_cells_for_what_a_tick_lacks(tmp_path: Path) -> None:
-    write_csv([row(8.0, b=1.0), row(16.0, a=0.5)], tmp_path / "ticks.csv")
+def test_table_has_the_position_first_empty_cells_for_what_a_tick_lacks_and_nothing_of_the_machine(
+    tmp_path: Path,
+) -> None:
+    machine = {"ranks/count": 2.0, "ranks/memory_gb_max": 0.5, "system/cpu_percent": 99.0}
+    write_csv([row(8.0, b=1.0), row(16.0, a=0.5, **machine)], tmp_path / "ticks.csv")
     assert (tmp_path / "ticks.csv").read_bytes() == (
-        b"nimg,kimg,sec,sec_per_kimg,memory_gb,a,augment/p,b\n"
-        b"8.0,0.008,2.0,250.0,0.5,,0.25,1.0\n"
-        b"16.0,0.016,2.0,250.0,0.5,0.5,0.25,\n"
+        b"nimg,kimg,a,augment/p,b\n8.0,0.008,,0.25,1.0\n16.0,0.016,0.5,0.25,\n"
     )
 
 
