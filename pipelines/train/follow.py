@@ -1,6 +1,7 @@
 """Shows and records every tick of a run while it trains, where the stage runs."""
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,9 @@ from rich.live import Live
 
 from pipelines.artifacts import json_lines
 from pipelines.artifacts.ticks import LOG, Row
-from pipelines.diagnosis.alarms import alarms
+from pipelines.diagnosis.alarms import Watch
 from pipelines.diagnosis.stragglers import slow_rank
+from pipelines.diagnosis.thresholds import SLOW_TICKS
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
@@ -54,7 +56,7 @@ class Follower:
 
     def __init__(self, folder: Path, journal: Journal, params: Params, console: Console, view: Live | None) -> None:
         self.folder, self.journal, self.params, self.console, self.view = folder, journal, params, console, view
-        self.rows: list[Row] = []
+        self._watch, self._last_rows = Watch(params), deque[Row](maxlen=SLOW_TICKS)
         self._told: set[str] = set()
         self._offsets = {LOG: 0, FAILURES: 0}  # bytes of each file that have been read
 
@@ -73,9 +75,8 @@ class Follower:
             _record(row, self.folder, self.journal, self.params, fresh)
             if fresh:
                 _show(row, self.params, self.view)
-        self.rows += rows
         if rows:
-            self._warn(fresh)
+            self._warn(rows, fresh)
 
     def _news(self, name: str) -> list[dict[str, Any]]:
         found = list(json_lines.read(self.folder / name, self._offsets[name]))
@@ -83,10 +84,12 @@ class Follower:
             self._offsets[name] = found[-1][1]
         return [record for record, _ in found]
 
-    def _warn(self, fresh: bool) -> None:
+    def _warn(self, rows: list[Row], fresh: bool) -> None:
         """Record each alarm once, and show it if it is not from before this process."""
-        slow = slow_rank(self.rows, read_nodes(self.folder))
-        for alarm in [*alarms(self.rows, self.params), *([] if slow is None else [slow])]:
+        found = [alarm for row in rows for alarm in self._watch.see(row)]
+        self._last_rows.extend(rows)
+        slow = slow_rank([*self._last_rows], read_nodes(self.folder))
+        for alarm in [*found, *([] if slow is None else [slow])]:
             if alarm.name in self._told:
                 continue
             self._told.add(alarm.name)

@@ -14,7 +14,7 @@ from typing import Any
 
 import ray.train
 import torch
-from pyarrow.fs import FileSelector, FileSystem
+from pyarrow.fs import FileSystem
 from ray.train import Checkpoint, Result
 
 from pipelines.artifacts import ticks
@@ -128,9 +128,7 @@ def spare_checkpoints(url: str) -> list[Checkpoint]:
     """
     with store.explained(url):
         fs, folder = store.filesystem(url)
-        entries = {
-            posixpath.basename(entry.path) for entry in fs.get_file_info(FileSelector(folder, allow_not_found=True))
-        }
+        entries = store.list_names(url)
         names = sorted((name for name in entries if name.startswith("nimg_")), reverse=True)
         register = posixpath.join(folder, REGISTER)
         if REGISTER in entries:

@@ -28,6 +28,7 @@ from pipelines.train import driver as stage
 from pipelines.train.driver import run
 from pipelines.train.identity import open_training_set
 from pipelines.train.snapshots import STATE
+from pipelines.train.ticklog import read_copy
 from stylegan.checkpoint import load_networks
 from stylegan.files import sha256_of
 from stylegan.state import TrainState
@@ -125,8 +126,7 @@ def die_in_the_middle(root: Path, params: Params) -> list[dict[str, float]]:
 
 def log_of(root: Path) -> list[dict[str, float]]:
     folders = list((root / "runs").glob("*"))
-    content = store.read(f"s3://lab/runs/{folders[0].name}/ticks.jsonl") if folders else None
-    return [json.loads(line) for line in (content or b"").splitlines()]
+    return [json.loads(line) for line in read_copy(f"s3://lab/runs/{folders[0].name}")] if folders else []
 
 
 def uninterrupted(params: Params, archive: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
