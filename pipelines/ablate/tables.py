@@ -23,6 +23,7 @@ from typing import Any
 from pipelines.ablate import figures, ladder_page
 from pipelines.artifacts.metric_names import DISTANCES, distance_of, kind_of, short
 from pipelines.artifacts.ticks import Row
+from pipelines.drawing.markdown import table_lines
 from pipelines.ladders.ladder import FIGURES, Figures, Ladder, Rung
 from stylegan.files import write_bytes, write_csv
 
@@ -203,13 +204,13 @@ def markdown(rows: Sequence[Cells], quoted: Sequence[Cells], ladder: Ladder) -> 
     """The tables for readers"""
     heads, body = table(rows, best_of(rows))
     lines = [f"# {ladder.title}", "", ladder.question, ""]
-    lines += ["## Measured here", "", *_piped(heads, [[f"**{cell}**" if is_best and cell else cell for cell in cells]
-                                                     for is_best, cells in body])]  # fmt: skip
+    lines += ["## Measured here", "", *table_lines(heads, body)]
     lines += ["", *(f"- {line}" for line in problems(rows, ladder))] if problems(rows, ladder) else []
     lines += ["", *(f"- {note}" for note in ladder.notes)] if ladder.notes else []
     if quoted:
         lines += ["", f"## Published ({ladder.source})", "", "Not measured here, on other images, at other sizes."]
-        lines += ["", *_piped(*published_table(quoted))]
+        heads, cells = published_table(quoted)
+        lines += ["", *table_lines(heads, [(False, row) for row in cells])]
     return "\n".join(lines) + "\n"
 
 
@@ -226,9 +227,3 @@ def _remembered(row: Cells, name: str) -> str:
     if row[name] is None:
         return ""
     return f"{row[name]:g}" + (" (from memory)" if name in row["from_memory"].split() else "")
-
-
-def _piped(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in [heads, *rows]]
-    lines = ["| " + " | ".join(row) + " |" for row in escaped]
-    return [lines[0], "|" + "---|" * len(heads), *lines[1:]]

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from pipelines.artifacts import json_lines
-from stylegan.files import replacing
+from stylegan.files import write_table
 
 Row = dict[str, float]
 
@@ -26,10 +26,7 @@ def write_csv(rows: list[Row], path: Path) -> None:
     first = ["nimg", "kimg"]
     found = {name for row in rows for name in row if name not in COSTS and not name.startswith(COST_GROUPS)}
     names = [*first, *sorted(found - set(first))]
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, names, ([row.get(name) for name in names] for row in rows))
 
 
 def read_csv(path: Path) -> list[Row]:

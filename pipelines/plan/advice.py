@@ -6,9 +6,9 @@ from rich.table import Table
 from pipelines.params import Params, leaves
 from pipelines.plan.origins import Choices
 from pipelines.plan.yaml_edit import spelt
+from stylegan.config import modes
 
-# keep: unknown before the images are read; colour is usual
-CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "keep": 3}
+CHANNELS = {**modes.CHANNELS, "keep": 3}  # keep: unknown before the images are read; colour is usual
 GAMMA_FACTORS = (0.25, 0.5, 1, 2, 4)
 
 

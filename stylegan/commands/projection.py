@@ -1,7 +1,6 @@
 """project, detect: pictures back to their styles, and what that tells about pictures."""
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
-from stylegan.analysis.projection import ProjectionConfig, Step, project_batches, synthesize
+from stylegan.analysis.projection import ProjectionConfig, Step, project_batches
 from stylegan.commands.arguments import add_class, add_command, add_computing, positive
+from stylegan.config.modes import MODES
 from stylegan.config.pyramid import sides
 from stylegan.config.strict import parse
 from stylegan.data import ImageDataset
@@ -27,9 +27,10 @@ from stylegan.data.transforms import crop_to_shape, to_mode
 from stylegan.drawing.generate import class_labels
 from stylegan.drawing.style_files import save_styles
 from stylegan.drawing.video import save_mp4
-from stylegan.files import replacing, write_json
+from stylegan.files import replacing, write_json, write_table
 from stylegan.generators import class_of, load_any_generator
-from stylegan.images import MODES, save_png, to_uint8
+from stylegan.images import save_png, to_uint8
+from stylegan.metrics.evaluation.sampling import synthesize_ws
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
 
@@ -112,7 +113,7 @@ def project(options: argparse.Namespace) -> str:
             _follow(G, targets[rows.start : rows.stop], (step for _, step in part), folders, config, options)
         )
     table = torch.cat(columns, dim=1)  # [num_steps + 1, N]
-    _write_csv(options.out / "distances.csv", ["step", *names], ([i, *row] for i, row in enumerate(table.tolist())))
+    write_table(options.out / "distances.csv", ["step", *names], ([i, *row] for i, row in enumerate(table.tolist())))
     results = [
         {"target": str(path), "folder": name, "start": start, "end": end}
         for path, name, start, end in zip(options.targets, names, table[0].tolist(), table[-1].tolist(), strict=True)
@@ -133,7 +134,7 @@ def _follow(
         distances.append(step.distance.cpu())
         if step.index in due or step.index == config.num_steps:
             with torch.no_grad():
-                frames.append(to_uint8(synthesize(G, step.ws, step.noise)).cpu())
+                frames.append(to_uint8(synthesize_ws(G, step.ws, step.noise)).cpu())
     for place, folder in enumerate(folders):
         save_png(targets[place], folder / "target.png")
         save_png(frames[-1][place], folder / "proj.png")
@@ -158,7 +159,7 @@ def detect(options: argparse.Namespace) -> str:
     result = separate(ends[: len(real)], ends[len(real) :])
     kinds = [*(("real", name) for name in names), *(("generated", str(i)) for i in range(len(generated)))]
     rows = ([kind, name, end] for (kind, name), end in zip(kinds, ends.tolist(), strict=True))
-    _write_csv(options.out / "distances.csv", ["kind", "picture", "distance"], rows)
+    write_table(options.out / "distances.csv", ["kind", "picture", "distance"], rows)
     draw_histogram(ends[: len(real)], ends[len(real) :], result, options.out / "histogram.png")
     numbers = {"auc": result.auc, "threshold": result.threshold, "accuracy": result.accuracy}
     facts = {"real": str(options.real), "num": len(real), "psi": options.psi}
@@ -252,11 +253,6 @@ def _open(options: argparse.Namespace) -> tuple[Generator, int | None, Lpips, Pr
 
 def _facts(options: argparse.Namespace, lpips: Lpips, config: ProjectionConfig) -> dict[str, object]:
     return {"generator": str(options.generator), "distance": lpips.name, **config.model_dump()}
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
 
 
 def _shown(steps: Iterator[tuple[range, Step]], num_searches: int, num_steps: int) -> Iterator[tuple[range, Step]]:

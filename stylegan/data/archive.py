@@ -18,9 +18,10 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.arrays import ARRAY_SUFFIX, CHANNELS, Pixels, suffix_of
+from stylegan.data.arrays import ARRAY_SUFFIX, Pixels, suffix_of
 from stylegan.data.transforms import Check, check_image, convert_image
 from stylegan.files import replacing, sha256_of
 
