@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
 from stylegan.analysis.projection import ProjectionConfig, Step, project_batches, synthesize
-from stylegan.commands.arguments import add_class, add_command, add_computing, positive
+from stylegan.commands.arguments import above_zero, add_class, add_command, add_computing, finite, positive, seed
 from stylegan.config.pyramid import sides
 from stylegan.config.strict import parse
 from stylegan.data import ImageDataset
@@ -54,7 +54,7 @@ def add_commands(commands: "Commands") -> None:
     )
     two.add_argument("--split", choices=["train", "holdout", "all"], default="all", help="part of the archive (all)")
     two.add_argument("--num", type=positive, required=True, help="pictures of each kind")
-    two.add_argument("--psi", type=float, default=1.0, help="truncation of the generated pictures: 1 is none (1)")
+    two.add_argument("--psi", type=finite, default=1.0, help="truncation of the generated pictures: 1 is none (1)")
     for parser in (one, two):
         _add_search(parser)
         add_computing(parser)
@@ -66,8 +66,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--noise", action=argparse.BooleanOptionalAction, default=True, help="search noise maps too (yes)"
     )
     parser.add_argument("--steps", type=positive, default=1000, help="length of the search (1000)")
-    parser.add_argument("--learning-rate", type=float, default=0.1, help="the highest (0.1)")
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (0)")
+    parser.add_argument("--learning-rate", type=above_zero, default=0.1, help="the highest (0.1)")
+    parser.add_argument("--seed", type=seed, default=0, help="of all random numbers (0)")
     add_class(parser)
     parser.add_argument("--weights", type=Path, default=Path("assets"), help="folder of lpips_vgg16 (assets)")
     parser.add_argument(

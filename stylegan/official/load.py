@@ -34,6 +34,17 @@ class OfficialNetworks:
     report: str = ""  # what was found, taken over and left out, for people
 
 
+def is_official(path: Path) -> bool:
+    """Whether a file is for `load_official`: a pickle or a zip, or, where there is no telling, called .pkl or .pickle"""
+    head = b""
+    if path.is_file():  # reading a pipe would wait for ever
+        with path.open("rb") as file:
+            head = file.read(9)
+    if head[4:] == b"\0\0\0\0{":  # safetensors: the size of the header, and its JSON; a size may begin like a pickle
+        return False
+    return head[:1] == b"\x80" or head[:2] == b"PK" or path.suffix.lower() in (".pkl", ".pickle")
+
+
 def load_official(path: Path | str) -> OfficialNetworks:
     """Read G, D, G_ema, the augmentation pipe and the description of the training set from an official .pkl.
 

@@ -1,0 +1,47 @@
+"""Variables of a user's environment that Ray and local servers trip over: a long TMPDIR, a proxy for every address.
+
+Both functions change the mapping in place, usually os.environ, so that processes started later inherit it.
+"""
+
+import os
+import tempfile
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from stylegan.config import ConfigError
+
+Environment = MutableMapping[str, str]
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
+# A Unix socket's path has at most 107 bytes on Linux; this is what Ray hangs below its temporary folder.
+SOCKET_BYTES = 107
+SOCKET_TAIL = "/ray/session_2026-01-31_23-59-59_000000_4194304/sockets/plasma_store"
+SHORT = Path("/tmp")
+
+
+def spare_local_addresses(environment: Environment) -> None:
+    """Keep a proxy, if there is one, out of connections to this machine."""
+    if not any(environment.get(spelling) for name in PROXIES for spelling in (name, name.upper())):
+        return
+    listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in listed.split(",") if host.strip()]
+    spared = ",".join([*hosts, *(host for host in LOCAL if host not in hosts)])
+    environment.update(no_proxy=spared, NO_PROXY=spared)  # libraries read the one or the other
+
+
+def shorten_temporary_folder(environment: Environment, short: Path = SHORT) -> None:
+    """Give Ray a folder for its sockets whose path is short enough, where TMPDIR or RAY_TMPDIR is not.
+
+    Raises ConfigError with the remedy when there is none.
+    """
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
+    folder, room = environment.get(name) or tempfile.gettempdir(), SOCKET_BYTES - len(SOCKET_TAIL)
+    if len(os.fsencode(folder)) <= room:
+        return
+    if name == "RAY_TMPDIR" or not os.access(short, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{folder}: Ray's sockets need a temporary folder whose path has at most {room} bytes, and this has "
+            f"{len(os.fsencode(folder))}. Set RAY_TMPDIR to a shorter one that is writable, such as RAY_TMPDIR=/tmp."
+        )
+    environment["RAY_TMPDIR"] = str(short)
