@@ -37,7 +37,7 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
     address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
     environment.spare_local_addresses(os.environ)
     if address == "local":
-        environment.shorten_temporary_folder(os.environ)
+        environment.prepare_for_ray(os.environ)
     for name, value in (_ENVIRONMENT | _watch(cluster, address)).items():
         os.environ.setdefault(name, value)
     # A machine with fewer cores than asked for runs the same computation, only slower.
