@@ -68,8 +68,8 @@ def _head() -> Iterator[str]:
     yield "# Scaling"
     yield ""
     yield (
-        "Written by `.venv/bin/python -m benchmarks.scaling`, in one run with nothing else on the machine. The model is "
-        "`pipelines/plan/cost/scaling.py`; `.venv/bin/python -m pipelines.plan --hours` applies it to a plan."
+        "Written by `.venv/bin/python -m benchmarks.scaling`, in one run with nothing else on the machine. The model "
+        "is `pipelines/plan/cost/scaling.py`; `.venv/bin/python -m pipelines.plan --hours` applies it to a plan."
     )
 
 

@@ -5,6 +5,7 @@ The functions change the mapping in place, usually os.environ, so that processes
 
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -50,17 +51,28 @@ def _home_takes_files() -> bool:
 
 
 def shorten_temporary_folder(environment: Environment, short: Path = SHORT) -> None:
-    """Give Ray a folder for its sockets whose path is short enough, where TMPDIR or RAY_TMPDIR is not.
+    """Replace a TMPDIR whose path is too long for the sockets of Ray and of Python's processes, and say so on stderr.
 
-    Raises ConfigError with the remedy when there is none.
+    Raises ConfigError with the remedy when there is no shorter one, and for a RAY_TMPDIR that is too long.
     """
-    name = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
-    folder, room = environment.get(name) or tempfile.gettempdir(), SOCKET_BYTES - len(SOCKET_TAIL)
-    if len(os.fsencode(folder)) <= room:
-        return
-    if name == "RAY_TMPDIR" or not os.access(short, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"{folder}: Ray's sockets need a temporary folder whose path has at most {room} bytes, and this has "
-            f"{len(os.fsencode(folder))}. Set RAY_TMPDIR to a shorter one that is writable, such as RAY_TMPDIR=/tmp."
-        )
-    environment["RAY_TMPDIR"] = str(short)
+    room = SOCKET_BYTES - len(SOCKET_TAIL)
+    if length := _excess(folder := environment.get("RAY_TMPDIR", ""), room):
+        raise ConfigError(_too_long("RAY_TMPDIR", folder, length, room))
+    if length := _excess(folder := environment.get("TMPDIR") or tempfile.gettempdir(), room):
+        if not os.access(short, os.W_OK | os.X_OK):
+            raise ConfigError(_too_long("TMPDIR", folder, length, room))
+        print(f"{_too_long('TMPDIR', folder, length, room)} For now it is {short}.", file=sys.stderr, flush=True)
+        environment["TMPDIR"] = str(short)
+
+
+def _excess(folder: str, room: int) -> int:
+    """Bytes of a path that has more than room, else 0"""
+    length = len(os.fsencode(folder))
+    return length if length > room else 0
+
+
+def _too_long(name: str, folder: str, length: int, room: int) -> str:
+    return (
+        f"{name} is {folder}, {length} bytes, of which Ray's sockets can have {room}. Set {name} to a shorter folder "
+        "that is writable."
+    )

@@ -23,6 +23,14 @@ from pipelines.params import Params
 from stylegan.config import ConfigError
 
 LONG = "/" + "x" * 89
+ROOM = SOCKET_BYTES - len(SOCKET_TAIL)
+
+
+def too_long(name: str) -> str:
+    return (
+        f"{name} is {LONG}, 90 bytes, of which Ray's sockets can have {ROOM}. Set {name} to a shorter folder that is "
+        "writable."
+    )
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "all_proxy"])
@@ -59,28 +67,27 @@ def test_a_local_server_is_reached_where_a_proxy_leads_nowhere(monkeypatch: pyte
 
 
 def test_rays_sockets_fit_into_the_longest_folder_that_is_kept() -> None:
-    longest = "/" + "x" * (SOCKET_BYTES - len(SOCKET_TAIL) - 1)
+    longest = "/" + "x" * (ROOM - 1)
     for folder, kept in ((longest, True), (longest + "x", False)):
         environment = {"TMPDIR": folder}
         shorten_temporary_folder(environment)
-        assert ("RAY_TMPDIR" not in environment) == kept
+        assert (environment["TMPDIR"] == folder) == kept
 
 
-def test_a_temporary_folder_too_long_for_sockets_is_replaced_for_ray_alone(tmp_path: Path) -> None:
+def test_a_temporary_folder_too_long_for_sockets_is_replaced_with_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment = {"TMPDIR": LONG}
     shorten_temporary_folder(environment, tmp_path)
-    assert environment == {"TMPDIR": LONG, "RAY_TMPDIR": str(tmp_path)}
+    assert environment == {"TMPDIR": str(tmp_path)}
+    assert capsys.readouterr().err == f"{too_long('TMPDIR')} For now it is {tmp_path}.\n"
 
 
-@pytest.mark.parametrize("environment", [{"RAY_TMPDIR": LONG}, {"TMPDIR": LONG}])
-def test_without_a_short_folder_the_remedy_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
-    room = SOCKET_BYTES - len(SOCKET_TAIL)
+@pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
+def test_without_a_short_folder_the_remedy_is_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        shorten_temporary_folder(environment, tmp_path / "absent")
-    assert str(caught.value) == (
-        f"{LONG}: Ray's sockets need a temporary folder whose path has at most {room} bytes, and this has 90. "
-        "Set RAY_TMPDIR to a shorter one that is writable, such as RAY_TMPDIR=/tmp."
-    )
+        shorten_temporary_folder({name: LONG}, tmp_path / "absent")
+    assert str(caught.value) == too_long(name)
 
 
 def test_the_usual_temporary_folder_stays(monkeypatch: pytest.MonkeyPatch) -> None:
