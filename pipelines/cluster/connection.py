@@ -4,11 +4,11 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import ray
 
-from pipelines.cluster import store, versions
+from pipelines.cluster import ownership, signals, store, versions
 from pipelines.cluster.versions import ClusterError
 from pipelines.params import ClusterConfig
 
@@ -42,10 +42,11 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
     runtime_env = {"env_vars": store.credentials()} if abroad else None
     reach(address)
     try:
-        ray.init(
-            address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
-            runtime_env=runtime_env,
-        )  # fmt: skip
+        with signals.kept(), ownership.marked() if address == "local" else nullcontext():
+            ray.init(
+                address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
+                runtime_env=runtime_env,
+            )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
         raise refused(address, error) from error
     try:
