@@ -34,7 +34,7 @@ from stylegan.files import sha256_of, write_json
 from stylegan.metrics.evaluation.names import KID
 from stylegan.metrics.extractors import EFFICIENTNET_FILE
 
-SAVE_SEC = 15.0  # that a run which is interrupted has to save its state
+SAVE_SEC = 20.0  # that a run which is interrupted has to save its state
 
 
 class TrainError(RuntimeError):

@@ -1,5 +1,6 @@
 """Shows and records a run while it trains, where the stage runs: a line that moves on a terminal, and every tick."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -156,7 +157,7 @@ class Follower:
         self.console.print(_one_line("  ".join(parts)), soft_wrap=not self.view)
         if samples is not None and "samples" not in self._told:
             self._told.add("samples")
-            self._say(f"sample images: {samples}, and more there at every snapshot")
+            self._say(f"sample images: {os.path.relpath(samples)}, a new file at every snapshot")
 
     def _say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +42,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
     def project(*overrides: str) -> Project:
         found = Project(tmp_path, ("train.total_kimg=0.64", "cluster.num_workers=1", *overrides), TRAIN)
         source = found.folder / "pipelines" / "train" / "driver.py"
-        assert (text := source.read_text()).count("SAVE_SEC = 20.0") == 1
+        text = source.read_text()
+        assert text.count("SAVE_SEC = 20.0") == 1
         source.write_text(text.replace("SAVE_SEC = 20.0", f"SAVE_SEC = {LIMIT_SEC}.0"))
         made.append(found)
         return found
