@@ -77,7 +77,7 @@ class Counter:
     """What each worker has done so far, and lines that they say; a worker that begins again counts again from 0."""
 
     def __init__(self) -> None:
-        self._done: dict[int, int] = {}
+        self._done: dict[int | str, int] = {}
         self._lines: list[str] = []
 
     def say(self, line: str) -> None:
@@ -89,9 +89,13 @@ class Counter:
         """Said so far"""
         return self._lines
 
-    def report(self, worker: int, done: int) -> None:
+    def report(self, worker: int | str, done: int) -> None:
         """Set how much a worker has done."""
         self._done[worker] = done
+
+    def done(self) -> dict[int | str, int]:
+        """By each worker"""
+        return self._done
 
     def total(self) -> int:
         """Done by all workers"""

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM: a command ends in order, says in one line how to continue, and exits with 130 or 143.
+"""Ctrl-C, SIGTERM and a closed terminal: a command ends in order, says in one line how to continue, and exits with
+128 and the number of the signal: 130, 143, 129.
 
 A second Ctrl-C ends it at once. Ray puts handlers of its own in place of these when it starts or trains: `kept` and
 `interruptible` are for the two.
@@ -17,7 +18,7 @@ from typing import Generic, TypeVar
 import psutil
 
 R = TypeVar("R")
-WATCHED = (signal.SIGINT, signal.SIGTERM)
+WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHOW_CURSOR = "\x1b[?25h"  # which a line that moves hides
 
 
@@ -34,7 +35,7 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """As shells count: 130 for SIGINT, 143 for SIGTERM"""
+        """As shells count"""
         return 128 + self.number
 
 
@@ -61,9 +62,19 @@ class _Handler:
             os.kill(os.getpid(), number)
         elif not self.is_called:
             self.is_called = True
+            if number == signal.SIGHUP:
+                _write_no_more()
             raise Stopped(number)
         elif number == signal.SIGINT:  # a group may get SIGTERM twice, from a service and from its parent
             end_at_once(128 + number)
+
+
+def _write_no_more() -> None:
+    """A terminal that is closed refuses every write, and what ends would stumble over that."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if os.isatty(stream):
+            os.dup2(null, stream)
 
 
 def end_at_once(exit_code: int) -> None:
@@ -80,17 +91,18 @@ def end_at_once(exit_code: int) -> None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise Stopped in the block; outside of it becomes one line and exit code 130 or 143.
+    """Let a signal raise Stopped in the block; outside of it becomes one line and the exit code.
 
-    Inside another, or in a thread, it does nothing.
+    Signals that this process ignores, as under nohup, stay ignored. Inside another, or in a thread, it does nothing.
     """
-    if threading.current_thread() is not threading.main_thread() or _current() is not None:
+    if threading.current_thread() is not threading.main_thread() or _ours():
         yield
         return
     before = {number: signal.getsignal(number) for number in WATCHED}
     handler = _Handler()
-    for number in WATCHED:
-        signal.signal(number, handler)
+    for number, old in before.items():
+        if old is not signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         yield
     except Stopped as stop:
@@ -104,18 +116,18 @@ def stop_on_signals() -> Iterator[None]:
 @contextmanager
 def kept() -> Iterator[None]:
     """Put the handlers of stop_on_signals back after the block, in which others may replace them."""
-    handler = _current()
+    ours = _ours()
     try:
         yield
     finally:
-        if handler is not None:
-            for number in WATCHED:
-                signal.signal(number, handler)
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
-def _current() -> _Handler | None:
-    handler = signal.getsignal(signal.SIGINT)
-    return handler if isinstance(handler, _Handler) else None
+def _ours() -> dict[signal.Signals, _Handler]:
+    """Signals that stop_on_signals handles now"""
+    handlers = {number: signal.getsignal(number) for number in WATCHED}
+    return {number: handler for number, handler in handlers.items() if isinstance(handler, _Handler)}
 
 
 class _Work(threading.Thread, Generic[R]):
@@ -142,7 +154,7 @@ def interruptible(
     Returns its result, and the Stopped of a signal that came meanwhile: then ask_to_end() is called, and what has not
     returned after grace_sec has no result. Raises what work() raises unless it was asked to end.
     """
-    if _current() is None or threading.current_thread() is not threading.main_thread():
+    if not _ours() or threading.current_thread() is not threading.main_thread():
         return work(), None
     thread = _Work(work)
     thread.start()

@@ -5,7 +5,7 @@ and a changed parameter is another run.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 def run(
     params: Params, root: Path, state: Path, out: Path | None = None, callbacks: Sequence[UserCallback] = (),
-    place: follow.Place | None = None,
+    place: follow.Place | None = None, tell: Callable[[int], None] | None = None,
 ) -> Path:  # fmt: skip
     """Train on the archive under `root` with the run's state under `state`, and return the run's folder.
 
@@ -79,7 +79,7 @@ def run(
             write_json(folder / "transfer.json", transferred.model_dump(mode="json"))
             journal.artifact(folder / "transfer.json")
         try:
-            result = fit(params, dataset, found.pretrained, found.assets, journal, callbacks, place=place)
+            result = fit(params, dataset, found.pretrained, found.assets, journal, callbacks, place=place, tell=tell)
             snapshot, row = chosen(result, params.monitor)
             export(snapshot, out)
         except BaseException as error:
@@ -119,10 +119,12 @@ def shared_files(
 def fit(
     params: Params, dataset: ImageDataset, pretrained: Path | None, assets: Path, journal: Journal,
     callbacks: Sequence[UserCallback] = (), start_from: Sequence[Checkpoint] = (), place: follow.Place | None = None,
+    tell: Callable[[int], None] | None = None,
 ) -> Result:  # fmt: skip
     """Train on Ray's workers until the end of the run, showing and recording its ticks.
 
-    start_from: another run's checkpoint, if any, with which a run that has none begins.
+    start_from: another run's checkpoint, if any, with which a run that has none begins; place: among the rows of an
+    ablation; tell: is told the number of images, every second or so.
     Raises TrainError, StoreError, and Stopped for a signal, after the state was saved if SAVE_SEC is enough for it.
     """
     folder, on_store = journal.folder, params.cluster.storage_path is not None
@@ -141,7 +143,7 @@ def fit(
     print("waiting for Ray", flush=True)
     with (
         connection.connect(params.cluster), pulse.board() as board,
-        follow.following(folder, journal, params, board, place), errors.told(),
+        follow.following(folder, journal, params, board, place, tell), errors.told(),
     ):  # fmt: skip
         files.refuse_unshared(state)
         trainer = TorchTrainer(

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +39,10 @@ class Place:
 
 @contextmanager
 def following(
-    folder: Path, journal: Journal, params: Params, board: Any = None, place: Place | None = None
-) -> Iterator[None]:
-    """Show and record a run while the block runs; without a board it shows ticks only."""
+    folder: Path, journal: Journal, params: Params, board: Any = None, place: Place | None = None,
+    tell: Callable[[int], None] | None = None,
+) -> Iterator[None]:  # fmt: skip
+    """Show and record a run while the block runs, and tell its position; without a board it shows ticks only."""
     done = threading.Event()
     console = Console()
     view = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
@@ -51,7 +52,10 @@ def following(
     def loop() -> None:
         while not done.wait(POLL_SEC):
             follower.catch_up(fresh=True)
-            follower.look_at(_read(board))
+            if (position := _read(board)) is not None:
+                follower.look_at(position)
+                if tell is not None and position.nimg is not None:
+                    tell(position.nimg)
 
     follower.catch_up(fresh=False)
     thread = threading.Thread(target=loop, name="ticks", daemon=True)
@@ -111,10 +115,8 @@ class Follower:
         if rows:
             self._warn(fresh)
 
-    def look_at(self, position: Position | None) -> None:
+    def look_at(self, position: Position) -> None:
         """Say where workers began since the last look, and move the line of the terminal."""
-        if position is None:
-            return
         for nimg in position.starts[self._num_starts :]:
             self._say(f"{'resuming' if nimg else 'starting'} from kimg {nimg / 1000:g}")
         self._num_starts = len(position.starts)
