@@ -58,6 +58,17 @@ def marked() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def end_own() -> None:
+    """Kill what is left of a Ray that this process tried to start."""
+    owner = this_process()
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if owner_of(child) == owner:
+                child.kill()
+        except psutil.Error:
+            continue
+
+
 def owner_of(process: psutil.Process) -> Owner | None:
     """Who started the Ray that a process belongs to; None for any other. Raises psutil.Error if it cannot be read."""
     pid, _, rest = process.environ().get(MARK, "").partition(":")

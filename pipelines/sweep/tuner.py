@@ -84,6 +84,7 @@ def run_trials(job: Job, drawn: list[space.Drawn] | None, searcher: Searcher | N
     if stopped is not None:
         stopped.reached = f"{ledger.standing.line()}; trials that have not ended resume from their last snapshots"
         raise stopped
+    assert results is not None
     return [found_of(result, job) for result in results]
 
 
