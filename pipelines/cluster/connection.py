@@ -61,7 +61,10 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
 
 
 def _patiently(start: Callable[[], object]) -> None:
-    """Start Ray here, again if it gives up: it grants its node 30 s, which a busy machine exceeds. Raises ClusterError"""
+    """Start Ray here, again if it gives up: it grants its node 30 s, which a busy machine exceeds.
+
+    Raises ClusterError.
+    """
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
             start()

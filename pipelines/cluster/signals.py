@@ -136,6 +136,8 @@ class _Work(threading.Thread, Generic[R]):
     def __init__(self, work: Callable[[], R]) -> None:
         super().__init__(name="interruptible", daemon=True)
         self.work = work
+        # Not join(): before Python 3.13 one that is interrupted takes the thread for ended.
+        self.has_ended = threading.Event()
         self.result: R | None = None
         self.error: BaseException | None = None
 
@@ -144,6 +146,8 @@ class _Work(threading.Thread, Generic[R]):
             self.result = self.work()
         except BaseException as error:
             self.error = error
+        finally:
+            self.has_ended.set()
 
 
 def interruptible(
@@ -159,10 +163,10 @@ def interruptible(
     thread = _Work(work)
     thread.start()
     try:
-        thread.join()
+        thread.has_ended.wait()
     except Stopped as stop:
         ask_to_end()
-        thread.join(grace_sec)
+        thread.has_ended.wait(grace_sec)
         return thread.result, stop
     if thread.error is not None:
         raise thread.error
