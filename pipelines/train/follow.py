@@ -156,7 +156,11 @@ class Follower:
                            ("D {:.2f}", "loss/D"), ("{:.1f} GB", "memory_gb")):  # fmt: skip
             if name in row:
                 parts.append(form.format(row[name]))
-        self.console.print(_one_line("  ".join(parts)), soft_wrap=not self.view)
+        line = _one_line("  ".join(parts))
+        if self.view:
+            self.console.print(line, no_wrap=True, overflow="ellipsis")
+        else:
+            self.console.print(line, soft_wrap=True)
         if samples is not None and "samples" not in self._told:
             self._told.add("samples")
             self._say(f"sample images: {os.path.relpath(samples)}, a new file at every snapshot")
