@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from pipelines.artifacts.workspace import ARCHIVE, MANIFEST
 from pipelines.assets import ASSETS
 from pipelines.cluster.progress import track
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.params import load
 from stylegan.config import ConfigError
 from stylegan.config.sections import PrepareConfig
@@ -109,6 +110,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with stop_on_signals():
+            main()
     except (ArchiveError, ConfigError, FileNotFoundError) as error:
         sys.exit(f"prepare: {error}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.artifacts import metrics_json, train_json
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.cluster.store import StoreError
 from pipelines.diagnosis import frontier
 from pipelines.evaluate.measurement import EvaluationError
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with stop_on_signals():
+            main()
     except (EvaluationError, FileNotFoundError, StoreError, ValueError) as error:  # every error of ours is one of these
         sys.exit(f"evaluate: {error}")
