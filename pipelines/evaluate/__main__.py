@@ -28,15 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where reports go (reports/evaluations/NAME)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)
-    params = load(overrides=options.overrides)
     if options.network is not None:
         from pipelines.evaluate.external import evaluate_file  # the stage itself needs no reader of foreign files
 
+        # Numbers of a part of the images are not those of the images: none is left out unless it is asked for.
+        params = load(overrides=["prepare.max_bad_share=0", *options.overrides])
         content = evaluate_file(params, options.network, options.data, options.out)
     elif options.data is not None or options.out is not None:
         parser.error("--data and --out go with --network; the stage evaluates models/generator.safetensors")
     else:
-        root = Path.cwd()
+        params, root = load(overrides=options.overrides), Path.cwd()
         journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
         with publishing(journal, params.tracking):
             content = evaluate(params, root, ROOT / "runs" / "features")

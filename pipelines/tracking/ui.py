@@ -14,6 +14,7 @@ from typing import Literal
 from urllib.error import URLError
 from urllib.parse import quote
 
+from pipelines.cluster.environment import spare_local_addresses
 from pipelines.cluster.signals import Stopped
 
 END_SEC = 5.0
@@ -45,6 +46,7 @@ def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: P
                 f"port {port} is taken, perhaps by an interface that is already open: look at http://127.0.0.1:{port}, "
                 f"or pass another --port."
             ) from None
+    spare_local_addresses(os.environ)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend]
     command += ["--artifacts-destination", str(root / "mlruns"), "--host", "127.0.0.1", "--port", str(port)]
     # A group of its own: the processes that serve are children of the server, and end with it.
