@@ -3,16 +3,16 @@
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.artifacts.workspace import ARCHIVE, MANIFEST
 from pipelines.assets import ASSETS
 from pipelines.cluster.progress import track
+from pipelines.command_table import COMMANDS
 from pipelines.params import load
-from stylegan.config import ConfigError
 from stylegan.config.sections import PrepareConfig
 from stylegan.data.archive import (
-    ArchiveError,
     Plan,
     check_all,
     convert_all,
@@ -23,6 +23,7 @@ from stylegan.data.archive import (
     write_archive,
 )
 from stylegan.data.sources import open_source
+from stylegan.exit_codes import exit_code
 from stylegan.files import write_json
 
 EARTH = ASSETS / "earth" / "bmng.jpg"
@@ -68,14 +69,13 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, num_ignored: int) -> s
     return "\n".join(lines)
 
 
-def main() -> None:
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prepare what params.yaml says, with `section.key=value` arguments over it."""
-    config = load(overrides=sys.argv[1:]).prepare
+    options = COMMANDS["prepare"].parse(arguments)
+    config = load(overrides=options.overrides).prepare
     prepare(config, ARCHIVE, MANIFEST, EARTH, workers=os.cpu_count() or 1)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ArchiveError, ConfigError, FileNotFoundError) as error:
-        sys.exit(f"prepare: {error}")
+    sys.exit(main())

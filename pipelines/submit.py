@@ -47,6 +47,9 @@ def has_git(folder: Path) -> bool:
 
 def main(arguments: list[str]) -> int:
     """Returns the exit status: that of the check, else of `dvc repro`."""
+    if {"-h", "--help"} & set(arguments):
+        print((__doc__ or "").rstrip())
+        return 0
     folder = project()
     if not has_git(folder):
         run(folder, "dvc", "config", "--quiet", "--local", "core.no_scm", "true")
