@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipelines.train.driver import TrainError, exclusive, fit, run
     from pipelines.train.identity import code_digest, inputs_of, open_training_set
-    from pipelines.train.slow_precision import describe_slow_precision
+    from pipelines.train.slow_precision import measure_slowdown
     from pipelines.train.snapshots import export
     from pipelines.train.start import pretrained_file
 
 __all__ = [
-    "TrainError", "code_digest", "describe_slow_precision", "exclusive", "export", "fit", "inputs_of",
+    "TrainError", "code_digest", "exclusive", "export", "fit", "inputs_of", "measure_slowdown",
     "open_training_set", "pretrained_file", "run",
 ]  # fmt: skip
 
