@@ -22,17 +22,16 @@ SECTIONS = {
     "Images from a generator": table.COMMANDS,
     "Services": command_table.SERVICES,
 }
-OF_GENERATORS = {command.name for command in table.COMMANDS}
 COMMANDS = {command.name: command for commands in SECTIONS.values() for command in commands}
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Check the arguments, then import the command and hand them over; returns the exit code."""
-    if command.name in OF_GENERATORS:
+    command.parse(arguments)
+    if command in table.COMMANDS:
         from stylegan.__main__ import main
 
         return main([command.name, *arguments])
-    command.parse(arguments)
     code: int = exit_code(command.load())(arguments)
     return code
 
