@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from click.shell_completion import BashComplete
 
 from pipelines import cli
 from pipelines.cluster.__main__ import CHECK
-from pipelines.params import Params
+from pipelines.evaluate import __main__ as evaluate
+from pipelines.params import Params, load
 from pipelines.plan import __main__ as plan
 from stylegan.command_line import Command
 from stylegan.exit_codes import exit_code
+from tests.evaluation_results import evaluation_results
 
 ALL = [*cli.COMMANDS.values(), CHECK]
 LIGHT = ["train", "evaluate", "render", "sweep", "ablate", "plan", "doctor", "cluster", "cli"]
@@ -151,6 +154,7 @@ def test_a_mistake_in_the_code_keeps_its_traceback(capsys: pytest.CaptureFixture
 SLEEPER = """
 import sys, time
 from stylegan.exit_codes import exit_code
+from tests.evaluation_results import evaluation_results
 
 @exit_code
 def main(arguments):
@@ -210,10 +214,29 @@ def test_a_plan_is_read_by_programs(
     assert all(row["hours"] > 0 for row in estimate)
 
 
+def test_an_evaluation_is_read_by_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    content = evaluation_results({"kid_x": 0.5}, floor={}, untrained={})
+
+    def measured(options: Namespace) -> dict[str, object]:
+        print(f"reports of {options.network}")
+        return content
+
+    monkeypatch.setattr(evaluate, "measured", measured)
+    assert evaluate.main(["--network", "G.pkl", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == content
+    assert shown.err == "reports of G.pkl\n"
+
+
+def test_options_of_the_network_alone_are_refused_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main(["--data", "photos"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("stylegan evaluate: error: --data and --out go with --network")
+
+
 @pytest.fixture
 def base(repository: Path) -> Params:
-    from pipelines.params import load
-
     return load(repository / "params.yaml")
 
 
