@@ -32,7 +32,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         from stylegan.__main__ import main
 
         return main([command.name, *arguments])
-    code: int = exit_code(command.load())(arguments)
+    code: int = command.load()(arguments)
     return code
 
 

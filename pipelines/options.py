@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from stylegan.command_line import add_json
+
 STOP_GRACE_SEC = 30.0  # Ray needs about 4 to end its workers
 
 
@@ -19,11 +21,6 @@ def assignment(text: str) -> str:
     if "=" not in text:
         raise argparse.ArgumentTypeError(f"{text!r} has no value; write section.key=value, such as train.seed=1")
     return text
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """--json"""
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON, for programs")
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:

@@ -61,6 +61,11 @@ class Command:
         return parser.parse_known_args(arguments)[0] if self.passes_on else parser.parse_args(arguments)
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json, of commands whose answer a program may read"""
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON, for programs")
+
+
 def _named(path: str) -> Callable[..., Any]:
     module, _, name = path.rpartition(".")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)

@@ -19,13 +19,14 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.command_table import COMMANDS
-from pipelines.options import add_json, add_overrides
+from pipelines.options import add_overrides
 from pipelines.params import leaves, load, override
 from pipelines.plan.advice import CHANNELS, advice, describe, table
 from pipelines.plan.cost import estimate
 from pipelines.plan.origins import Choice, as_they_are, file_choices, rung_choices, source_of, transfer_choices
 from pipelines.plan.resolve import NAMES, checked, resolve
 from pipelines.plan.yaml_edit import rewrite
+from stylegan.command_line import add_json
 from stylegan.config.pyramid import Resolution, plain
 from stylegan.exit_codes import exit_code
 

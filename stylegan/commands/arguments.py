@@ -99,8 +99,3 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
         "--kernels", choices=typing.get_args(Kernels), default="auto",
         help="on a GPU: this project's kernels where they run, or torch's operations alone (default: auto)",
     )  # fmt: skip
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """--json"""
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON, for programs")

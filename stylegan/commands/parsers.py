@@ -3,16 +3,9 @@
 import argparse
 from pathlib import Path
 
+from stylegan.command_line import add_json
 from stylegan.commands.arguments import (
-    add_class,
-    add_computing,
-    add_generator,
-    add_json,
-    add_out,
-    centers,
-    float_list,
-    number_list,
-    positive,
+    add_class, add_computing, add_generator, add_out, centers, float_list, number_list, positive,
 )  # fmt: skip
 
 

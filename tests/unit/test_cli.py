@@ -152,8 +152,10 @@ def test_a_mistake_in_the_code_keeps_its_traceback(capsys: pytest.CaptureFixture
 
 
 SLEEPER = """
-import sys, time
+import signal, sys, time
 from stylegan.exit_codes import exit_code
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, tests among them
 from tests.evaluation_results import evaluation_results
 
 @exit_code
@@ -178,7 +180,7 @@ def test_a_signal_closes_what_is_open_and_becomes_the_shells_code(
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        out, error = process.communicate(timeout=30)
+        out, error = process.communicate(timeout=120)
     assert (process.returncode, out, error) == (code, "closed\n", "")
 
 
