@@ -5,8 +5,15 @@ from pathlib import Path
 
 from stylegan.command_line import add_json
 from stylegan.commands.arguments import (
-    add_class, add_computing, add_generator, add_out, centers, float_list, number_list, positive,
-)  # fmt: skip
+    add_class,
+    add_computing,
+    add_generator,
+    add_out,
+    centers,
+    float_list,
+    number_list,
+    positive,
+)
 
 
 def add_generate(parser: argparse.ArgumentParser) -> None:
