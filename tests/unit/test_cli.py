@@ -156,7 +156,6 @@ import signal, sys, time
 from stylegan.exit_codes import exit_code
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, tests among them
-from tests.evaluation_results import evaluation_results
 
 @exit_code
 def main(arguments):
