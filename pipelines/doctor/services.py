@@ -52,7 +52,8 @@ def check_ray(params: Params, limit_sec: float = RAY_SEC) -> Iterator[Finding]:
             return
     if process.returncode:
         last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-        yield Finding("Ray", "problem", f"does not start: {last}", "Mend the other lines first, then run this again.")
+        remedy = "Mend the other lines first. Ray also gives up on a machine that is too busy: try again later."
+        yield Finding("Ray", "problem", f"does not start: {last}", remedy)
     else:
         yield Finding("Ray", "ok", "starts on this machine and runs a task")
 
