@@ -2,13 +2,16 @@
 
 import logging
 import os
+import shlex
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
-from pipelines.cluster import store, versions
+from pipelines.cluster import environment, store, versions
 from pipelines.cluster.versions import ClusterError
 from pipelines.params import ClusterConfig
 
@@ -26,20 +29,21 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
     cluster.address names the cluster; when that is null, the environment's RAY_ADDRESS; when both are missing, Ray is
     started here. Inside another `connect` it does nothing, so everything in a process shares one cluster.
     Raises ClusterError when no cluster answers at the address, or, with refuse_others, its nodes run other versions or
-    other code.
+    other code; ConfigError where Ray finds no place for its sockets.
     """
     if ray.is_initialized():
         yield
         return
     address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    environment.spare_local_addresses(os.environ)
+    if address == "local":
+        environment.prepare_for_ray(os.environ)
     for name, value in (_ENVIRONMENT | _watch(cluster, address)).items():
         os.environ.setdefault(name, value)
     # A machine with fewer cores than asked for runs the same computation, only slower.
     cores = max(os.cpu_count() or 1, cluster.max_workers * cluster.cpus_per_worker)
     num_cpus = cores if address == "local" else None
-    # Workers of a Ray that starts here inherit the environment; elsewhere they know no credentials but these.
-    abroad = address != "local" and cluster.storage_path is not None
-    runtime_env = {"env_vars": store.credentials()} if abroad else None
+    runtime_env = _runtime_env(cluster, address)
     reach(address)
     try:
         ray.init(
@@ -54,6 +58,15 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
         yield
     finally:
         ray.shutdown()
+
+
+def _runtime_env(cluster: ClusterConfig, address: str) -> dict[str, Any] | None:
+    """What workers need beyond the environment that those of a Ray that starts here inherit"""
+    if address != "local":  # there they know no credentials but these
+        return {"env_vars": store.credentials()} if cluster.storage_path is not None else None
+    # Ray hands the interpreter to a shell as it is, so a path with spaces starts no worker, and Ray tries for ever.
+    quoted = shlex.quote(sys.executable)
+    return {"py_executable": quoted} if quoted != sys.executable else None
 
 
 def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:

@@ -39,11 +39,12 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     """metrics.json of what the options name"""
     from pipelines.params import load
 
-    params = load(overrides=options.overrides)
     if options.network is None:
-        return evaluate_run(params)
+        return evaluate_run(load(overrides=options.overrides))
     from pipelines.evaluate.external import evaluate_file  # the stage itself needs no reader of foreign files
 
+    # Numbers of a part of the images are not those of the images: none is left out unless it is asked for.
+    params = load(overrides=["prepare.max_bad_share=0", *options.overrides])
     return evaluate_file(params, options.network, options.data, options.out)
 
 

@@ -2,6 +2,7 @@
 
     python -m pipelines.plan --preset auto --resolution 256 --gpus 2 --source photos train.total_kimg=5000
     python -m pipelines.plan --preset paper256 --gpus 8 --hours 24 --price 2.50 --reference a100
+    python -m pipelines.plan --source photos
     python -m pipelines.plan --from reports/sweep/best.yaml
     python -m pipelines.plan --rung stylegan2/A
 
@@ -14,7 +15,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -23,12 +24,15 @@ from pipelines.options import add_overrides
 from pipelines.params import leaves, load, override
 from pipelines.plan.advice import CHANNELS, advice, describe, table
 from pipelines.plan.cost import estimate
-from pipelines.plan.origins import Choice, as_they_are, file_choices, rung_choices, source_of, transfer_choices
+from pipelines.plan.origins import Choice, Choices, as_they_are, file_choices, rung_choices, source_of, transfer_choices
 from pipelines.plan.resolve import NAMES, checked, resolve
 from pipelines.plan.yaml_edit import rewrite
 from stylegan.command_line import add_json
 from stylegan.config.pyramid import Resolution, plain
 from stylegan.exit_codes import exit_code
+
+if TYPE_CHECKING:
+    from pipelines.plan.source import Look
 
 
 def plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -44,17 +48,17 @@ def plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         precision = (values | ordered).get("train.precision", Choice(None, "left to the plan")).value
         choices = resolve(options.preset, options.resolution, options.gpus, base, precision)
     choices |= values
-    if options.source is not None:
-        choices["prepare.source"] = Choice(source_of(options.source), "--source")
+    look = None if options.source is None else look_at_source(options.source, choices, asked=values | ordered)
+    choices |= look.choices if look else {}
     if options.resume_from is not None:
         choices |= transfer_choices(options.resume_from)
     if options.rung is not None:
         choices |= rung_choices(options.rung, below=checked(choices | ordered))
     params = checked(choices := choices | ordered)
     console.print(table(choices, base))
-    lines = advice(params)
+    lines = [*(look.lines(params) if look else []), *advice(params)]
     for line in lines:
-        console.print(line)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     answer = {"values": describe(choices, base), "advice": lines, "estimate": None, "written": None}
     if options.hours is not None:
         return answer | {"estimate": estimate.show(options, params, CHANNELS[params.prepare.mode], console)}
@@ -67,6 +71,14 @@ def plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     rewrite(options.base, out, {path: choice.value for path, choice in choices.items()})
     console.print(f"Wrote {out}. `git diff {out}` shows the change, `dvc repro` runs it.")
     return answer | {"written": str(out)}
+
+
+def look_at_source(path: str, choices: Choices, asked: Choices) -> "Look":
+    """As pipelines.plan.source.look_at, which imports torch: that there is nothing to look at is reported before."""
+    path = source_of(path)
+    from pipelines.plan.source import look_at
+
+    return look_at(path, choices, asked)
 
 
 def size(text: str) -> Resolution:
@@ -89,7 +101,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--resolution", type=size, help="pixels, or height x width as 192x256; without it the preset's, or the base's"
     )
     parser.add_argument("--gpus", type=int, help="0 plans for the processor")
-    parser.add_argument("--source", help="folder, .zip or data set file of images")
+    parser.add_argument("--source", help="folder, .zip or data set file of images, which is looked at")
     parser.add_argument("--resume-from", metavar="FILE", help="networks in pretrained/ to start from")
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
     parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
@@ -104,8 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line"""
     options = COMMANDS["plan"].parse(arguments)
     wrong = COMMANDS["plan"].build_parser().error
-    if options.preset is None and options.values is None and options.rung is None:
-        wrong("one of the arguments --preset, --from and --rung is required")
+    if not any((options.preset, options.values, options.rung, options.source)):
+        wrong("one of the arguments --preset, --source, --from and --rung is required")
     if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):
         wrong("--preset, which --resolution belongs to, and --gpus go together")
     if options.gpus is not None and options.gpus < 0:

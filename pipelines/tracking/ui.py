@@ -12,6 +12,8 @@ from typing import Literal
 from urllib.error import URLError
 from urllib.parse import quote
 
+from pipelines.cluster.environment import spare_local_addresses
+
 START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
 Mode = Literal["CHART", "ARTIFACT"]  # curves and parallel coordinates, or tables such as the pictures of seeds
 
@@ -40,6 +42,7 @@ def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: P
                 f"port {port} is taken, perhaps by an interface that is already open: look at http://127.0.0.1:{port}, "
                 f"or pass another --port."
             ) from None
+    spare_local_addresses(os.environ)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend]
     command += ["--artifacts-destination", str(root / "mlruns"), "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen([*command, "--workers", "1"], env=os.environ) as server:

@@ -28,6 +28,7 @@ from pipelines.train.slow_precision import describe_slow_precision
 from pipelines.train.snapshots import chosen, export, spare_checkpoints
 from pipelines.train.start import rehearse
 from pipelines.train.worker import train_worker
+from stylegan.config import describe_unused_labels
 from stylegan.data import ImageDataset
 from stylegan.files import sha256_of, write_json
 from stylegan.metrics.evaluation.names import KID
@@ -66,8 +67,9 @@ def run(
     found, out = inputs_of(params, root, state), out or root
     dataset, folder = found.dataset, found.folder
     transferred = rehearse(params, dataset, found.pretrained)
-    if line := describe_slow_precision(params):
-        print(line, flush=True)
+    for line in (describe_unused_labels(params), describe_slow_precision(params)):
+        if line:
+            print(line, flush=True)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
         if transferred is not None:

@@ -5,14 +5,18 @@ from pathlib import Path
 
 from stylegan.command_line import add_json
 from stylegan.commands.arguments import (
+    above_zero,
     add_class,
     add_computing,
     add_generator,
     add_out,
+    cells,
     centers,
+    finite,
     float_list,
     number_list,
     positive,
+    seed,
 )
 
 
@@ -35,6 +39,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
         help="also strip.png: a row for each seed, a column for each psi; --strip=-1,1 if the first is negative",
     )
     parser.add_argument("--save-w", type=Path, help="also the styles drawn, as .npz or .safetensors")
+    _add_sheet(parser, "sheet.png and strip.png")
 
 
 def add_mix(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +50,12 @@ def add_mix(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers", type=number_list, required=True, metavar="0-3", help="style layers taken from columns"
     )
+    _add_sheet(parser, "grid.png")
 
 
 def add_film(parser: argparse.ArgumentParser) -> None:
     """interpolate"""
-    _add_drawing(parser, out="the film, such as walk.mp4")
+    _add_drawing(parser, out="the film, such as walk.mp4 or walk.gif")
     _add_source(parser, "--seeds", "--w", "0-3", "seeds to pass through")
     parser.add_argument("--frames", type=positive, required=True, help="steps from one seed to the next")
     parser.add_argument(
@@ -58,15 +64,19 @@ def add_film(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--space", choices=["w", "z"], default="w", help="walk through styles, or latents (w)")
     parser.add_argument("--open", action="store_true", help="end at the last seed instead of returning to the first")
+    parser.add_argument(
+        "--grid", type=cells, default=(1, 1), metavar="4x2",
+        help="several walks at once, columns x rows, through equal shares of the seeds in their order (1x1)",
+    )  # fmt: skip
     parser.add_argument("--fps", type=positive, default=30, help="frames per second (30)")
-    parser.add_argument("--scale", type=positive, default=1, help="enlargement of each pixel (1)")
+    parser.add_argument("--scale", type=positive, help="enlargement of each pixel (more for small images)")
 
 
 def add_project(parser: argparse.ArgumentParser) -> None:
     """project"""
     add_generator(parser)
     add_out(parser, "folder of the results")
-    parser.add_argument("targets", type=Path, nargs="+", metavar="TARGET", help="picture files")
+    parser.add_argument("targets", type=Path, nargs="+", metavar="TARGET", help="picture files, or folders of them")
     parser.add_argument("--video", action="store_true", help="films of the search, target | projection")
     _add_search(parser)
     add_computing(parser)
@@ -81,7 +91,7 @@ def add_detect(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", choices=["train", "holdout", "all"], default="all", help="part of the archive (all)")
     parser.add_argument("--num", type=positive, required=True, help="pictures of each kind")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation of the generated pictures: 1 is none (1)")
+    parser.add_argument("--psi", type=finite, default=1.0, help="truncation of the generated pictures: 1 is none (1)")
     _add_search(parser)
     add_computing(parser)
 
@@ -120,15 +130,23 @@ def _add_drawing(parser: argparse.ArgumentParser, *, out: str) -> None:
     label = parser.add_mutually_exclusive_group()
     add_class(label)
     label.add_argument("--label", type=float_list, metavar="0,0.5,0.5", help="label number by number")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation: 1 is none, 0 the average picture (1)")
+    parser.add_argument("--psi", type=finite, default=1.0, help="truncation: 1 is none, 0 the average picture (1)")
     parser.add_argument("--cutoff", type=positive, help="truncate only so many layers (all)")
     parser.add_argument(
         "--truncate-towards", type=centers, default="mean", metavar="mean|class|clusters:K",
         help="the mean style, the mean of the class, or the nearest of K cluster centres (mean)",
     )  # fmt: skip
     parser.add_argument("--center-samples", type=positive, default=10000, help="latents behind a centre (10000)")
-    parser.add_argument("--center-seed", type=int, default=0, help="seed of those latents (0)")
+    parser.add_argument("--center-seed", type=seed, default=0, help="seed of those latents (0)")
     add_computing(parser)
+
+
+def _add_sheet(parser: argparse.ArgumentParser, files: str) -> None:
+    help_ = f"enlargement of each pixel in {files} (more for small images)"
+    parser.add_argument("--scale", type=positive, help=help_)
+    parser.add_argument(
+        "--captions", action=argparse.BooleanOptionalAction, default=True, help=f"names below the pictures of {files}"
+    )
 
 
 def _add_source(parser: argparse.ArgumentParser, seeds: str, file: str, metavar: str, help_: str) -> None:
@@ -143,8 +161,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--noise", action=argparse.BooleanOptionalAction, default=True, help="search noise maps too (yes)"
     )
     parser.add_argument("--steps", type=positive, default=1000, help="length of the search (1000)")
-    parser.add_argument("--learning-rate", type=float, default=0.1, help="the highest (0.1)")
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (0)")
+    parser.add_argument("--learning-rate", type=above_zero, default=0.1, help="the highest (0.1)")
+    parser.add_argument("--seed", type=seed, default=0, help="of all random numbers (0)")
     add_class(parser)
     parser.add_argument("--weights", type=Path, default=Path("assets"), help="folder of lpips_vgg16 (assets)")
     parser.add_argument(

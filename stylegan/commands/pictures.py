@@ -2,17 +2,22 @@
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from stylegan.commands.drawing import Drawing, open_drawing
+from stylegan.config.pyramid import sides
 from stylegan.drawing.generate import mix_styles, render_each, render_styles, styles_along, styles_between
+from stylegan.drawing.sheets import CELL, save_sheet, scale_to, sheet
 from stylegan.drawing.style_files import save_styles
-from stylegan.drawing.video import save_mp4
-from stylegan.images import grid, save_image, save_png
+from stylegan.drawing.video import SIDE, check_film, save_film
+from stylegan.images import grid, save_image
+
+S = TypeVar("S", list[int], Tensor)
 
 
 def generate(options: argparse.Namespace) -> str:
@@ -29,11 +34,17 @@ def generate(options: argparse.Namespace) -> str:
         kept += [picture] if options.sheet else []
     if options.sheet:
         columns = len(ws) // drawing.G.c_dim if options.every_class else math.ceil(math.sqrt(len(ws)))
-        save_png(grid(torch.stack(kept), columns), options.out / "sheet.png")
+        _save_sheet(torch.stack(kept), columns, names, options, "sheet.png")
     if options.strip:
         strip = render_styles(drawing.G, table[:, 1:].flatten(0, 1), **how)
-        save_png(grid(strip, len(options.strip)), options.out / "strip.png")
+        captions = [f"{name}, psi {psi:g}" for name in names for psi in options.strip]
+        _save_sheet(strip, len(options.strip), captions, options, "strip.png")
     return f"{len(names)} images in {options.out}"
+
+
+def _save_sheet(img: Tensor, columns: int, captions: Sequence[str], options: argparse.Namespace, name: str) -> None:
+    scale = options.scale or scale_to(min(img.shape[2:]), CELL)
+    save_sheet(sheet(img, columns, scale, captions if options.captions else ()), options.out / name)
 
 
 def _styles_by_psi(drawing: Drawing, options: argparse.Namespace) -> tuple[list[str], Tensor]:
@@ -64,9 +75,10 @@ def mix(options: argparse.Namespace) -> str:
     mixed = mix_styles(rows, cols, options.layers).flatten(0, 1)
     pictures = render_styles(drawing.G, mixed, batch_size=options.batch_size)
     pairs = product(_names("", options.rows, len(rows)), _names("", options.cols, len(cols)))
-    for (row, col), picture in zip(pairs, pictures, strict=True):
-        save_image(picture, options.out / f"{row}-{col}.png")
-    save_png(grid(pictures, len(cols)), options.out / "grid.png")
+    names = [f"{row}-{col}" for row, col in pairs]
+    for name, picture in zip(names, pictures, strict=True):
+        save_image(picture, options.out / f"{name}.png")
+    _save_sheet(pictures, len(cols), names, options, "grid.png")
     return f"{len(rows)} x {len(cols)} mixtures in {options.out}, all of them in grid.png"
 
 
@@ -76,20 +88,28 @@ def _names(prefix: str, seeds: list[int] | None, num: int) -> list[str]:
 
 
 def film(options: argparse.Namespace) -> str:
-    """One MP4."""
+    """One film, of one walk or of several side by side."""
+    check_film(options.out, options.fps)
     drawing = open_drawing(options)
-    ws = _walk(drawing, options)
-    frames = render_each(drawing.G, ws, batch_size=options.batch_size)
-    count = save_mp4(frames, options.out, fps=options.fps, scale=options.scale)
+    columns, rows = options.grid
+    ws = _walks(drawing, options, columns * rows)
+    pictures = render_each(drawing.G, ws.flatten(0, 1), batch_size=options.batch_size)
+    frames = (grid(torch.stack(cells), columns) for cells in zip(*[pictures] * ws.shape[1], strict=True))
+    scale = options.scale or scale_to(min(sides(drawing.G.img_resolution)), SIDE)
+    count = save_film(frames, options.out, fps=options.fps, scale=scale)
     return f"{count} frames in {options.out}"
 
 
-def _walk(drawing: Drawing, options: argparse.Namespace) -> Tensor:
-    """Truncated styles of every frame  ->  [T, L, w_dim]"""
+def _walks(drawing: Drawing, options: argparse.Namespace, num: int) -> Tensor:
+    """Truncated styles of every frame of several walks  ->  [T, num, L, w_dim]
+
+    Raises ValueError unless the seeds can be dealt out evenly.
+    """
     how = {"curve": options.curve, "loop": not options.open}
     if options.space == "w":
         keys = drawing.pull(drawing.styles(options.seeds, options.w), options.psi)
-        return styles_between(drawing.G, keys, options.frames, **how)
+        walks = [styles_between(drawing.G, part, options.frames, **how) for part in _shares(keys, num)]
+        return torch.stack(walks, dim=1)
     if options.w:
         raise ValueError("a walk through z starts from --seeds; a file holds w. Leave out --space z.")
     if not isinstance(options.truncate_towards, str):
@@ -97,4 +117,19 @@ def _walk(drawing: Drawing, options: argparse.Namespace) -> Tensor:
             "a walk through z would jump where its nearest cluster centre changes. Leave out --space z, or truncate "
             "towards mean or class."
         )
-    return drawing.pull(styles_along(drawing.G, options.seeds, options.frames, c=drawing.label(), **how), options.psi)
+    walks = [
+        drawing.pull(styles_along(drawing.G, part, options.frames, c=drawing.label(), **how), options.psi)
+        for part in _shares(options.seeds, num)
+    ]
+    return torch.stack(walks, dim=1)
+
+
+def _shares(keys: S, num: int) -> list[S]:
+    """Key points for each of num walks, at least two of each. Raises ValueError where they do not divide."""
+    each = len(keys) // num
+    if num > 1 and (len(keys) % num or each < 2):
+        raise ValueError(
+            f"a grid of {num} walks needs as many seeds for each, at least two: {len(keys)} seeds were given. "
+            f"Give {num * max(2, each)}."
+        )
+    return [keys[start : start + each] for start in range(0, num * each, each)] if each else [keys]

@@ -27,7 +27,8 @@ HOW_TO_RUN = {"cluster", "tracking"}
 PLUMBING = {
     "pipelines.cluster", "pipelines.command_table", "pipelines.evaluate.external", "pipelines.options",
     "pipelines.params", "pipelines.tracking", "stylegan.command_line", "stylegan.config.checks",
-    "stylegan.config.sections", "stylegan.config.strict", "stylegan.exit_codes", "stylegan.files",
+    "stylegan.config.image_counts", "stylegan.config.sections", "stylegan.config.strict", "stylegan.exit_codes",
+    "stylegan.files",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {
