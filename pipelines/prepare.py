@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from pipelines.artifacts.workspace import ARCHIVE, MANIFEST
 from pipelines.assets import ASSETS
 from pipelines.cluster.progress import track
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from pipelines.params import load
 from stylegan.config.sections import PrepareConfig
@@ -103,6 +104,7 @@ def describe_labels(plan: Plan) -> list[str]:
 
 
 @exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prepare what params.yaml says, with `section.key=value` arguments over it."""
     options = COMMANDS["prepare"].parse(arguments)

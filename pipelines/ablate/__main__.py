@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import DONE, FAILED, exit_code
 
@@ -27,6 +28,7 @@ def scaled(options: argparse.Namespace) -> list[str]:
 
 
 @exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the rows; returns the exit code, 1 if a row failed."""
     options = COMMANDS["ablate"].parse(arguments)

@@ -11,6 +11,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import exit_code
 
@@ -49,6 +50,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 @exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluate what params.yaml says, with `section.key=value` arguments over it."""
     options = COMMANDS["evaluate"].parse(arguments)

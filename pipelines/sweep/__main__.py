@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import exit_code
 
@@ -26,6 +27,7 @@ def scaled(options: argparse.Namespace) -> list[str]:
 
 
 @exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the trials and show what they found."""
     options = COMMANDS["sweep"].parse(arguments)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from pipelines.options import add_choice
 from pipelines.params import ROOT, Params, load
@@ -35,6 +36,7 @@ def publish_everything(params: Params, root: Path = ROOT) -> int:
 
 
 @exit_code
+@stop_on_signals()
 def publish(arguments: Sequence[str] | None = None) -> int:
     """Command line of `publish`"""
     COMMANDS["publish"].parse(arguments)
@@ -42,6 +44,7 @@ def publish(arguments: Sequence[str] | None = None) -> int:
 
 
 @exit_code
+@stop_on_signals()
 def open_ui(arguments: Sequence[str] | None = None) -> int:
     """Command line of `ui`"""
     options = COMMANDS["ui"].parse(arguments)
@@ -54,6 +57,7 @@ def open_ui(arguments: Sequence[str] | None = None) -> int:
 
 
 @exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> int:
     """python -m pipelines.tracking publish"""
     example = "example:\n  python -m pipelines.tracking publish"

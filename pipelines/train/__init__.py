@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipelines.train.driver import TrainError, exclusive, fit, run
+    from pipelines.train.follow import Place
     from pipelines.train.identity import code_digest, inputs_of, open_training_set
     from pipelines.train.slow_precision import measure_slowdown
     from pipelines.train.snapshots import export
     from pipelines.train.start import pretrained_file
 
 __all__ = [
-    "TrainError", "code_digest", "exclusive", "export", "fit", "inputs_of", "measure_slowdown",
+    "Place", "TrainError", "code_digest", "exclusive", "export", "fit", "inputs_of", "measure_slowdown",
     "open_training_set", "pretrained_file", "run",
 ]  # fmt: skip
 
@@ -22,8 +23,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pipelines.train import driver, identity, slow_precision, snapshots, start
+    from pipelines.train import driver, follow, identity, slow_precision, snapshots, start
 
-    return next(
-        vars(module)[name] for module in (driver, identity, slow_precision, snapshots, start) if name in vars(module)
-    )
+    modules = (driver, follow, identity, slow_precision, snapshots, start)
+    return next(vars(module)[name] for module in modules if name in vars(module))
