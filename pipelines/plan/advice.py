@@ -1,5 +1,7 @@
 """What `plan` shows of the values that it chose."""
 
+from typing import Any
+
 from rich.box import SIMPLE
 from rich.table import Table
 
@@ -30,6 +32,14 @@ def table(choices: Choices, base: Params) -> Table:
         was = spelt(before[path]) if changed else ""
         result.add_row(path, spelt(choice.value), was, choice.origin, style="bold" if changed else None)
     return result
+
+
+def describe(choices: Choices, base: Params) -> dict[str, dict[str, Any]]:
+    """The rows of the table as plain values"""
+    before = dict(leaves(base.model_dump(mode="json")))
+    return {
+        path: {"value": choice.value, "was": before[path], "because": choice.origin} for path, choice in choices.items()
+    }
 
 
 def advice(params: Params) -> list[str]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
 from stylegan.analysis.projection import ProjectionConfig, Step, project_batches
 from stylegan.analysis.targets import Target, list_files, load_targets
-from stylegan.commands.arguments import above_zero, add_class, add_command, add_computing, finite, positive, seed
 from stylegan.config.strict import parse
 from stylegan.data import ImageDataset
 from stylegan.data.archive import is_picture
@@ -31,47 +29,9 @@ from stylegan.metrics.evaluation.sampling import synthesize_ws
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
 
-if TYPE_CHECKING:
-    from stylegan.commands.arguments import Commands
-
 FPS, MAX_FRAMES = 30, 150  # a film of five seconds, however long the search
 FILM_SIDE = 256  # smaller pictures are enlarged to about this many pixels in films
 BINS = 30
-
-
-def add_commands(commands: "Commands") -> None:
-    """project, detect"""
-    one = add_command(commands, "project", project, "search the styles of given pictures", out="folder of the results")
-    one.add_argument("targets", type=Path, nargs="+", metavar="TARGET", help="picture files, or folders of them")
-    one.add_argument("--video", action="store_true", help="films of the search, target | projection")
-    two = add_command(
-        commands, "detect", detect, "tell generated pictures from real ones by projecting both", out="folder of results"
-    )
-    two.add_argument(
-        "--real", type=Path, required=True, help="archive made by the stage prepare, or folder of pictures"
-    )
-    two.add_argument("--split", choices=["train", "holdout", "all"], default="all", help="part of the archive (all)")
-    two.add_argument("--num", type=positive, required=True, help="pictures of each kind")
-    two.add_argument("--psi", type=finite, default=1.0, help="truncation of the generated pictures: 1 is none (1)")
-    for parser in (one, two):
-        _add_search(parser)
-        add_computing(parser)
-
-
-def _add_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--space", choices=["w", "w+"], default="w", help="one w for all layers, or one for each (w)")
-    parser.add_argument(
-        "--noise", action=argparse.BooleanOptionalAction, default=True, help="search noise maps too (yes)"
-    )
-    parser.add_argument("--steps", type=positive, default=1000, help="length of the search (1000)")
-    parser.add_argument("--learning-rate", type=above_zero, default=0.1, help="the highest (0.1)")
-    parser.add_argument("--seed", type=seed, default=0, help="of all random numbers (0)")
-    add_class(parser)
-    parser.add_argument("--weights", type=Path, default=Path("assets"), help="folder of lpips_vgg16 (assets)")
-    parser.add_argument(
-        "--distance", choices=["lpips_vgg16", "random"], default="lpips_vgg16",
-        help="network that compares pictures; random needs no download and is no LPIPS (lpips_vgg16)",
-    )  # fmt: skip
 
 
 def published(options: argparse.Namespace) -> ProjectionConfig:

@@ -28,6 +28,7 @@ from pipelines.train.identity import inputs_of
 from stylegan.config import ConfigError
 from stylegan.config.strict import parse
 from stylegan.files import write_json
+from tests.command_lines import run_or_exit
 from tests.evaluation_results import evaluation_results
 
 Make = Callable[..., Params]
@@ -316,7 +317,7 @@ def test_a_row_can_become_the_parameters_of_the_project(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "params.yaml"
-    plan.main(["--rung", "demo/path", "--base", str(repository / "params.yaml"), "--out", str(out)])
+    assert plan.main(["--rung", "demo/path", "--base", str(repository / "params.yaml"), "--out", str(out)]) == 0
     before, after = load(repository / "params.yaml"), load(out)
     assert (after.loss.pl_weight, after.generator.architecture, after.augment.mode) == (2, "skip", "ada")
     assert after.train.total_kimg == before.train.total_kimg
@@ -327,10 +328,10 @@ def test_a_row_lies_over_the_preset_and_the_command_line(repository: Path, tmp_p
     out = tmp_path / "params.yaml"
     base = ["--base", str(repository / "params.yaml"), "--out", str(out)]
     preset = ["--preset", "paper256", "--gpus", "8", "prepare.resolution=256"]
-    plan.main(["--rung", "stylegan2/F", *preset, *base])
+    assert plan.main(["--rung", "stylegan2/F", *preset, *base]) == 0
     assert load(out).generator.channel_base == 2 * 16384
     out.unlink()
-    plan.main(["--rung", "stylegan2/A", *preset, "train.total_kimg=50000", *base])
+    assert plan.main(["--rung", "stylegan2/A", *preset, "train.total_kimg=50000", *base]) == 0
     assert load(out).train.grow_stable_kimg == 1200
 
 
@@ -349,5 +350,5 @@ def test_a_share_of_the_images_needs_the_archive(
 
 def test_plan_refuses_what_is_no_row(repository: Path) -> None:
     with pytest.raises(SystemExit) as caught:
-        plan.main(["--rung", "demo", "--base", str(repository / "params.yaml"), "--dry-run"])
+        run_or_exit(plan.main, "--rung", "demo", "--base", str(repository / "params.yaml"), "--dry-run")
     assert str(caught.value) == "ladder demo: no row is not a row; known keys: ada, path, plain, skip"
