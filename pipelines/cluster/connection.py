@@ -50,7 +50,7 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
             address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
             runtime_env=runtime_env,
         )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
+    except Exception as error:  # none there, of another version, no address, or, as a bare Exception, too slow to start
         raise refused(address, error) from error
     try:
         if address != "local" and refuse_others:
@@ -91,7 +91,13 @@ def reach(address: str) -> None:
 
 def refused(address: str, error: Exception) -> ClusterError:
     """Why a cluster could not be joined, and where its address came from"""
-    reason = str(error).strip().splitlines()[0].rstrip(".")
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    if address == "local":
+        folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+        return ClusterError(
+            f"Ray could not start on this machine: {reason}. A busy machine may need a second try: run the same "
+            f"command again. Ray's logs are in {folder}/ray/session_latest/logs."
+        )
     return ClusterError(
         f"{address}: cannot join that Ray cluster: {reason}. The address is cluster.address of params.yaml, or else "
         "RAY_ADDRESS: host:port, or auto on a machine of the cluster. Without both, Ray starts on this machine."

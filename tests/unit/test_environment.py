@@ -113,6 +113,22 @@ def test_a_token_of_the_users_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment == {"RAY_AUTH_TOKEN": "own"}
 
 
+def test_a_ray_that_does_not_start_is_one_line_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params]
+) -> None:
+    def fail(**_: object) -> None:
+        raise Exception("The current node timed out during startup. It may be busy.\nmore")
+
+    monkeypatch.setattr(connection.ray, "init", fail)
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    with pytest.raises(ConfigError) as caught, connection.connect(make_params().cluster):
+        pass
+    assert str(caught.value) == (
+        "Ray could not start on this machine: The current node timed out during startup. It may be busy. A busy "
+        "machine may need a second try: run the same command again. Ray's logs are in /tmp/ray/session_latest/logs."
+    )
+
+
 @pytest.mark.parametrize(
     ("executable", "runtime_env"),
     [
