@@ -5,17 +5,19 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import ray
 
-from pipelines.cluster import environment, store, versions
+from pipelines.cluster import environment, ownership, signals, store, versions
 from pipelines.cluster.versions import ClusterError
 from pipelines.params import ClusterConfig
 
 REACH_SEC = 10.0
+START_ATTEMPTS = 4
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the time that one report takes; 2 s unless told otherwise
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output draws boxes at any verbosity
@@ -45,13 +47,17 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
     num_cpus = cores if address == "local" else None
     runtime_env = _runtime_env(cluster, address)
     reach(address)
-    try:
-        ray.init(
-            address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
+    with signals.kept(), ownership.marked() if address == "local" else nullcontext():
+        start = partial(
+            ray.init, address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
             runtime_env=runtime_env,
         )  # fmt: skip
-    except Exception as error:  # none there, of another version, no address, or, as a bare Exception, too slow to start
-        raise refused(address, error) from error
+        try:
+            _patiently(start) if address == "local" else start()
+        except ClusterError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
+            raise refused(address, error) from error
     try:
         if address != "local" and refuse_others:
             versions.check()
@@ -67,6 +73,27 @@ def _runtime_env(cluster: ClusterConfig, address: str) -> dict[str, Any] | None:
     # Ray hands the interpreter to a shell as it is, so a path with spaces starts no worker, and Ray tries for ever.
     quoted = shlex.quote(sys.executable)
     return {"py_executable": quoted} if quoted != sys.executable else None
+
+
+def _patiently(start: Callable[[], object]) -> None:
+    """Start Ray here, again if it gives up: it grants its node 30 s, which a busy machine exceeds.
+
+    Raises ClusterError.
+    """
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            start()
+            return
+        except Exception as error:
+            if type(error) is not Exception:  # which is what Ray raises for that
+                raise
+            ownership.end_own()
+            if attempt == START_ATTEMPTS:
+                raise ClusterError(
+                    f"Ray did not start on this machine in {attempt} attempts: {error} Try again when the machine is "
+                    "less busy, or stop what Ray left here with `make stop`."
+                ) from error
+            print("Ray did not start within 30 s; trying again", flush=True)
 
 
 def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:
@@ -95,8 +122,8 @@ def refused(address: str, error: Exception) -> ClusterError:
     if address == "local":
         folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
         return ClusterError(
-            f"Ray could not start on this machine: {reason}. A busy machine may need a second try: run the same "
-            f"command again. Ray's logs are in {folder}/ray/session_latest/logs."
+            f"Ray could not start on this machine: {reason}. Its logs are in {folder}/ray/session_latest/logs; "
+            "`.venv/bin/python -m pipelines.stop` ends what it left."
         )
     return ClusterError(
         f"{address}: cannot join that Ray cluster: {reason}. The address is cluster.address of params.yaml, or else "

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.cluster.store import StoreError
 from pipelines.params import ROOT, load
 from pipelines.train.driver import TrainError, run
@@ -19,7 +20,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with stop_on_signals():
+            main()
     except (
         ArchiveError, CheckpointError, ConfigError, FileNotFoundError, MetricError, StoreError, TrainError,
     ) as error:  # fmt: skip
