@@ -54,7 +54,9 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
         )  # fmt: skip
         try:
             _patiently(start) if address == "local" else start()
-        except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
+        except ClusterError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
             raise refused(address, error) from error
     try:
         if address != "local" and refuse_others:
@@ -116,7 +118,13 @@ def reach(address: str) -> None:
 
 def refused(address: str, error: Exception) -> ClusterError:
     """Why a cluster could not be joined, and where its address came from"""
-    reason = str(error).strip().splitlines()[0].rstrip(".")
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    if address == "local":
+        folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+        return ClusterError(
+            f"Ray could not start on this machine: {reason}. Its logs are in {folder}/ray/session_latest/logs; "
+            "`.venv/bin/python -m pipelines.stop` ends what it left."
+        )
     return ClusterError(
         f"{address}: cannot join that Ray cluster: {reason}. The address is cluster.address of params.yaml, or else "
         "RAY_ADDRESS: host:port, or auto on a machine of the cluster. Without both, Ray starts on this machine."

@@ -113,6 +113,22 @@ def test_a_token_of_the_users_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment == {"RAY_AUTH_TOKEN": "own"}
 
 
+def test_a_ray_that_does_not_start_is_one_line_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params]
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("no free port.\nmore")
+
+    monkeypatch.setattr(connection.ray, "init", fail)
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    with pytest.raises(ConfigError) as caught, connection.connect(make_params().cluster):
+        pass
+    assert str(caught.value) == (
+        "Ray could not start on this machine: no free port. Its logs are in /tmp/ray/session_latest/logs; "
+        "`.venv/bin/python -m pipelines.stop` ends what it left."
+    )
+
+
 @pytest.mark.parametrize(
     ("executable", "runtime_env"),
     [
