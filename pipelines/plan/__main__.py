@@ -11,28 +11,32 @@ params.yaml says, and so do the comments.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from pipelines.command_table import COMMANDS
+from pipelines.options import add_overrides
 from pipelines.params import leaves, load, override
-from pipelines.plan.advice import CHANNELS, advice, table
+from pipelines.plan.advice import CHANNELS, advice, describe, table
 from pipelines.plan.cost import estimate
 from pipelines.plan.origins import Choice, Choices, as_they_are, file_choices, rung_choices, source_of, transfer_choices
 from pipelines.plan.resolve import NAMES, checked, resolve
 from pipelines.plan.yaml_edit import rewrite
-from stylegan.config import ConfigError
+from stylegan.command_line import add_json
 from stylegan.config.pyramid import Resolution, plain
+from stylegan.exit_codes import exit_code
 
 if TYPE_CHECKING:
     from pipelines.plan.source import Look
 
 
-def plan(options: argparse.Namespace, console: Console) -> None:
-    """Resolve, show, and write unless it is a dry run.
+def plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Resolve, show, and write unless it is a dry run; returns what it shows, for --json.
 
     Raises ConfigError, or FileExistsError rather than overwrite a file other than the one it started from.
     """
@@ -52,19 +56,21 @@ def plan(options: argparse.Namespace, console: Console) -> None:
         choices |= rung_choices(options.rung, below=checked(choices | ordered))
     params = checked(choices := choices | ordered)
     console.print(table(choices, base))
-    for line in [*(look.lines(params) if look else []), *advice(params)]:
+    lines = [*(look.lines(params) if look else []), *advice(params)]
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    answer = {"values": describe(choices, base), "advice": lines, "estimate": None, "written": None}
     if options.hours is not None:
-        estimate.show(options, params, CHANNELS[params.prepare.mode], console)
-        return
+        return answer | {"estimate": estimate.show(options, params, CHANNELS[params.prepare.mode], console)}
     if options.dry_run:
         console.print("Dry run: nothing written.")
-        return
+        return answer
     out = options.out or options.base
     if out.exists() and not out.samefile(options.base):
         raise FileExistsError(f"{out} exists and is not {options.base}, where values are kept from. Remove it first.")
     rewrite(options.base, out, {path: choice.value for path, choice in choices.items()})
     console.print(f"Wrote {out}. `git diff {out}` shows the change, `dvc repro` runs it.")
+    return answer | {"written": str(out)}
 
 
 def look_at_source(path: str, choices: Choices, asked: Choices) -> "Look":
@@ -86,9 +92,8 @@ def size(text: str) -> Resolution:
     return plain([int(number) for number in numbers] if len(numbers) == 2 else int(text))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; exits with the message of whatever does not fit."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.plan", description=__doc__.split("\n")[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """plan"""
     parser.add_argument("--preset", choices=NAMES, help="needs --gpus")
     parser.add_argument("--from", dest="values", type=Path, metavar="FILE", help="values over the preset: best.yaml")
     parser.add_argument("--rung", metavar="LADDER/ROW", help="a row of pipelines/ladders/, such as stylegan2/A")
@@ -102,20 +107,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
     estimate.add_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    options = parser.parse_args(arguments)
+    add_json(parser)
+    add_overrides(parser)
+
+
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line"""
+    options = COMMANDS["plan"].parse(arguments)
+    wrong = COMMANDS["plan"].build_parser().error
     if not any((options.preset, options.values, options.rung, options.source)):
-        parser.error("one of the arguments --preset, --source, --from and --rung is required")
+        wrong("one of the arguments --preset, --source, --from and --rung is required")
     if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):
-        parser.error("--preset, which --resolution belongs to, and --gpus go together")
+        wrong("--preset, which --resolution belongs to, and --gpus go together")
     if options.gpus is not None and options.gpus < 0:
-        parser.error(f"argument --gpus: is {options.gpus}; expected 0 or more")
-    try:
-        # Piped output has no width; 80 columns would fold the table.
-        plan(options, Console(width=None if sys.stdout.isatty() else 130))
-    except (ConfigError, OSError) as error:
-        sys.exit(str(error))
+        wrong(f"argument --gpus: is {options.gpus}; expected 0 or more")
+    # Piped output has no width; 80 columns would fold the table.
+    console = Console(width=None if sys.stdout.isatty() else 130, stderr=options.json)
+    answer = plan(options, console)
+    if options.json:
+        print(json.dumps(answer, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

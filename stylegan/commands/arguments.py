@@ -4,17 +4,17 @@ import argparse
 import math
 import re
 import typing
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
-
-import torch
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from stylegan.config.sections import Kernels
 
 if TYPE_CHECKING:
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
-Run: TypeAlias = Callable[[argparse.Namespace], str]
+    import torch
+
+Centers: TypeAlias = int | Literal["mean", "class"]  # a number of clusters
+
+MAX_NUMBERS = 1_000_000  # of a list, such as --seeds; a slip of the finger would fill the memory
 
 
 def number_list(text: str) -> list[int]:
@@ -24,10 +24,13 @@ def number_list(text: str) -> list[int]:
     """
     numbers: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part.strip())
         if not match or int(match[2] or match[1]) < int(match[1]):
             raise argparse.ArgumentTypeError(f"{part!r} is neither a number nor a range; write numbers like 0-9,20")
-        numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
+        found = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if len(numbers) + len(found) > MAX_NUMBERS:
+            raise argparse.ArgumentTypeError(f"{text!r} has more than {MAX_NUMBERS} numbers; ask for fewer at a time")
+        numbers += found
     return numbers
 
 
@@ -36,26 +39,57 @@ def float_list(text: str) -> list[float]:
 
     Raises argparse.ArgumentTypeError that shows the form expected.
     """
-    numbers: list[float] = []
-    for part in text.split(","):
-        try:
-            numbers.append(float(part))
-        except ValueError:
-            numbers.append(math.nan)
-        if not math.isfinite(numbers[-1]):
+    numbers = [_number(part) for part in text.split(",")]
+    for part, number in zip(text.split(","), numbers, strict=True):
+        if not math.isfinite(number):
             raise argparse.ArgumentTypeError(f"{part!r} is not a finite number; write numbers like 0,0.5,1")
     return numbers
 
 
+def finite(text: str) -> float:
+    """A number that is neither infinite nor NaN. Raises argparse.ArgumentTypeError otherwise."""
+    if not math.isfinite(number := _number(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number; write one like 0.7")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A finite number greater than 0. Raises argparse.ArgumentTypeError otherwise."""
+    if not 0 < (number := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0; write one like 0.1")
+    return number
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1. Raises argparse.ArgumentTypeError otherwise."""
-    if not text.isdecimal() or int(text) < 1:
+    if not _is_whole(text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
-def usable_device(text: str) -> torch.device:
+def seed(text: str) -> int:
+    """A whole number from 0 to 4294967295. Raises argparse.ArgumentTypeError otherwise."""
+    if not _is_whole(text) or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    """What Python reads, NaN for what it cannot"""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _is_whole(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20  # longer ones are slow to read, and no option means them
+
+
+def usable_device(text: str) -> "torch.device":
     """A device that holds tensors here. Raises argparse.ArgumentTypeError otherwise."""
+    import torch  # deferred: --help does not wait for it
+
     try:
         return torch.empty(0, device=text).device
     except (RuntimeError, AssertionError) as error:
@@ -65,18 +99,24 @@ def usable_device(text: str) -> torch.device:
         ) from None
 
 
-def add_command(commands: "Commands", name: str, run: Run, help_: str, *, out: str) -> argparse.ArgumentParser:
-    """A command that reads a generator and writes something: GENERATOR --out PATH"""
-    parser = commands.add_parser(name, help=help_, description=help_)
-    parser.set_defaults(run=run)
-    add_generator(parser)
-    parser.add_argument("--out", type=Path, required=True, help=out)
-    return parser
+def centers(text: str) -> Centers:
+    """ "mean", "class", or "clusters:8" -> 8. Raises argparse.ArgumentTypeError otherwise."""
+    if text in ("mean", "class"):
+        return "mean" if text == "mean" else "class"
+    match = re.fullmatch(r"clusters:([1-9]\d*)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither mean, class nor clusters:K with a number, as clusters:8")
+    return int(match[1])
+
+
+def add_out(parser: argparse.ArgumentParser, help_: str) -> None:
+    """--out, which every command that writes demands"""
+    parser.add_argument("--out", type=Path, required=True, help=help_)
 
 
 def add_generator(parser: argparse.ArgumentParser) -> None:
     """GENERATOR, which `load_any_generator` reads"""
-    parser.add_argument("generator", type=Path, help="weights: models/generator.safetensors, or an official .pkl")
+    parser.add_argument("generator", type=Path, help="weights: models/generator.safetensors, or an official file")
 
 
 def add_class(parser: argparse._ActionsContainer) -> None:
@@ -93,3 +133,11 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
         "--kernels", choices=typing.get_args(Kernels), default="auto",
         help="on a GPU: this project's kernels where they run, or torch's operations alone (default: auto)",
     )  # fmt: skip
+
+
+def cells(text: str) -> tuple[int, int]:
+    """ "4x2" -> (4, 2), columns and rows. Raises argparse.ArgumentTypeError otherwise."""
+    match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not columns x rows; write them like 4x2")
+    return int(match[1]), int(match[2])

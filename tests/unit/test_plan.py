@@ -16,6 +16,7 @@ from pipelines.plan import advice, resolve
 from pipelines.plan.origins import Choice, transfer_choices
 from pipelines.plan.yaml_edit import rewritten
 from stylegan.config import ConfigError
+from tests.command_lines import run_or_exit
 
 Make = Callable[..., Params]
 
@@ -271,7 +272,7 @@ def test_starting_from_networks_follows_p_faster_and_averages_from_the_start(
 
 
 def run(base: Path, *arguments: str) -> None:
-    plan.main(["--base", str(base), *arguments])
+    run_or_exit(plan.main, "--base", str(base), *arguments)
 
 
 @pytest.fixture

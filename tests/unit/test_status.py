@@ -14,6 +14,7 @@ from pipelines.cluster import __main__ as cluster
 from pipelines.cluster import connection, status
 from pipelines.cluster.status import Node, facts, node_table, run_table, spoken, warning
 from pipelines.params import Params
+from pipelines.tracking.journal import Journal
 from pipelines.train.driver import exclusive
 
 TICK = {"nimg": 4000, "kimg": 4.0, "sec_per_kimg": 2.5}
@@ -42,6 +43,28 @@ def runs(tmp_path: Path) -> Path:
 
 def test_runs_show_their_last_tick_and_its_age(runs: Path) -> None:
     assert printed(run_table(runs, now=1090))[1:] == [["aaa", "8.0", "2.50", "1", "min", "ago"], ["bbb"]]
+
+
+def test_a_run_that_ended_says_how_and_shows_its_lowest_kid(runs: Path) -> None:
+    snapshots = ({"kimg": 4.0, "monitor/kid": 0.02}, {"kimg": 6.0}, {"kimg": 8.0, "monitor/kid": 0.01234567},
+                 {"kimg": 12.0, "monitor/kid": 0.03}, {"kimg": 16.0, "monitor/kid": float("nan")})  # fmt: skip
+    log = runs / "aaa" / "ticks.jsonl"
+    log.write_text("".join(json.dumps(TICK | row) + "\n" for row in snapshots))
+    os.utime(log, (1000, 1000))
+    for name, last in (("aaa", "FINISHED"), ("bbb", "FAILED")):
+        journal = Journal(runs / name)
+        journal.status("RUNNING")
+        journal.metrics(1, {"loss/G": 1.0})
+        journal.status(last)
+        journal.tags({"note": "after the end"})
+    assert printed(run_table(runs, now=1090))[1:] == [
+        ["aaa", "finished", "16.0", "2.50", "1", "min", "ago", "0.01235", "at", "8"], ["bbb", "failed"],
+    ]  # fmt: skip
+
+
+def test_a_run_recorded_as_running_that_nobody_here_trains_claims_no_end(runs: Path) -> None:
+    Journal(runs / "bbb").status("RUNNING")
+    assert printed(run_table(runs, now=1090))[2] == ["bbb"]
 
 
 def test_a_run_that_trains_names_the_process(runs: Path) -> None:
@@ -84,13 +107,14 @@ def test_without_an_address_it_shows_this_machine_and_starts_no_ray(
     assert f"{tmp_path / 'runs'}: no runs yet." in shown
 
 
-def test_nobody_at_the_address_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_at_the_address_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(SystemExit) as caught:
-            cluster.main(["status", "--address", address])
-    assert str(caught.value.code).startswith(f"status: {address}: cannot join that Ray cluster: [Errno 111] Connection")
+        assert cluster.main(["status", "--address", address]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {address}: cannot join that Ray cluster: [Errno 111] Connection")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("source", ["option", "params", "environment"])
@@ -106,7 +130,26 @@ def test_the_address_is_the_option_or_the_parameter_or_the_environment(
     assert asked == [f"{source}:1"]
 
 
+def test_programs_read_nodes_and_runs_as_json(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(status, "load", lambda path: make_params("cluster.address=null"))
+    monkeypatch.setattr(status, "ROOT", runs.rename(runs.with_name("runs")).parent)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert status.main(["--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [node["is_alive"] for node in answer["nodes"]] == [True]
+    assert answer["runs"] == [
+        {"name": "aaa", "pid": None, "last_tick": TICK | {"kimg": 8.0}},
+        {"name": "bbb", "pid": None, "last_tick": None},
+    ]
+
+
 @pytest.mark.parametrize("arguments", [[], ["statsu"]])
-def test_an_unknown_command_is_refused(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit, match=r"cluster: expected a command: python -m pipelines\.cluster status"):
+def test_an_unknown_command_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
         cluster.main(arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("stylegan cluster: error: ")
+    assert error.count("\n") == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from pipelines.artifacts import json_lines
 from pipelines.artifacts.ticks import LOG, read, write_csv
+from pipelines.cluster import store
 from pipelines.diagnosis.alarms import alarms
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
@@ -72,7 +74,42 @@ def test_a_tick_costs_the_same_however_long_the_log_is(
         log.after_report(None, [row(nimg)], None)
     follower.catch_up(fresh=True)
     assert [at for name, at in asked if name == LOG] == sizes
-    assert [line["nimg"] for line in follower.rows] == [8, 16, 24]
+
+
+def test_a_tick_sends_at_most_one_part_to_the_store_and_another_machine_gets_the_whole_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, other, url = tmp_path / "here", tmp_path / "other", str(tmp_path / "store")
+    sent, write = list[int](), store.write_bytes
+    monkeypatch.setattr(store, "write_bytes", lambda content, at: sent.append(len(content)) or write(content, at))
+    log = TickLog(here, url)
+    for nimg in range(8, 8 * 3 * ticklog.PART_TICKS + 8, 8):
+        log.after_report(None, [row(float(nimg))], None)
+    longest = len(json.dumps(row(float(nimg)))) + 1
+    assert max(sent) <= ticklog.PART_TICKS * longest
+    ticklog.restore(other, url)
+    assert (other / LOG).read_bytes() == (here / LOG).read_bytes()
+    # There the run goes on, and is killed: what its first tick sends holds all before, which the store has already.
+    for _ in range(2):
+        nimg += 8
+        TickLog(other, url).after_report(None, [row(float(nimg))], None)
+    ticklog.restore(here, url)
+    assert [line["nimg"] for line in read(here)] == list(range(8, nimg + 8, 8))
+
+
+def test_a_tick_that_the_store_refused_is_sent_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, url = TickLog(tmp_path / "here", str(tmp_path / "store")), str(tmp_path / "store")
+    log.after_report(None, [row(8.0)], None)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_bytes", refuse)
+        log.after_report(None, [row(16.0)], None)
+    assert len(ticklog.read_copy(url)) == 1
+    log.after_report(None, [row(24.0)], None)
+    assert [json.loads(line)["nimg"] for line in ticklog.read_copy(url)] == [8, 16, 24]
+
+
+def refuse(content: bytes, url: str) -> None:
+    raise store.StoreError(url)
 
 
 @pytest.fixture
@@ -86,12 +123,13 @@ def test_pictures_of_a_snapshot_are_kept_by_their_position(tmp_path: Path, check
     assert [path.name for path in (tmp_path / "samples").iterdir()] == ["000000016.png"]
 
 
-def test_table_has_the_position_first_and_empty_cells_for_what_a_tick_lacks(tmp_path: Path) -> None:
-    write_csv([row(8.0, b=1.0), row(16.0, a=0.5)], tmp_path / "ticks.csv")
+def test_table_has_the_position_first_empty_cells_for_what_a_tick_lacks_and_nothing_of_the_machine(
+    tmp_path: Path,
+) -> None:
+    machine = {"ranks/count": 2.0, "ranks/memory_gb_max": 0.5, "system/cpu_percent": 99.0}
+    write_csv([row(8.0, b=1.0), row(16.0, a=0.5, **machine)], tmp_path / "ticks.csv")
     assert (tmp_path / "ticks.csv").read_bytes() == (
-        b"nimg,kimg,sec,sec_per_kimg,memory_gb,a,augment/p,b\n"
-        b"8.0,0.008,2.0,250.0,0.5,,0.25,1.0\n"
-        b"16.0,0.016,2.0,250.0,0.5,0.5,0.25,\n"
+        b"nimg,kimg,a,augment/p,b\n8.0,0.008,,0.25,1.0\n16.0,0.016,0.5,0.25,\n"
     )
 
 
@@ -112,7 +150,8 @@ def test_every_tick_is_recorded_and_only_new_ones_are_shown(
     assert not {"nimg", "kimg"} & {name for record in records(journal, "metrics") for name in record["values"]}
     # 48 images at 250 s a kimg.
     assert capsys.readouterr().out == (
-        "kimg 0.0/0.064  0m12s left  250.00 s/kimg  p 0.250  r_t nan  loss G nan D nan  0.50 GB\n"
+        "kimg 0.016/0.064  12 s left  250 sec/kimg  p 0.25  0.5 GB\n"
+        f"sample images: {os.path.relpath(folder / 'samples' / '000000016.png')}, a new file at every snapshot\n"
     )
 
 
