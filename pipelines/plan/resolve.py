@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from pipelines.params import Params, laid, leaves
+from pipelines.plan import processor
 from pipelines.plan.origins import Choice, Choices, as_they_are
 from stylegan.config import ConfigError, parse
 from stylegan.config.pyramid import Resolution, sides
@@ -72,14 +73,18 @@ def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
 
 
 def half_precision(longer_side: int, gpus: int, asked: str | None) -> Choices:
-    """The precision of GPUs unless another is asked for, and the clamp of fp16; a processor has the preset's."""
+    """The precision that suits the device unless another is asked for, and the clamp of fp16"""
     fp16 = Choice("fp16", "as published: four highest resolutions in half precision")
     bf16 = Choice("bf16", f"from {BF16_FROM} pixels: fp16 can lose G's gradient (docs/precision.md)")
     precision = fp16 if longer_side < BF16_FROM else bf16
     if asked is not None:
         precision = Choice(asked, "asked for")
     elif gpus == 0:
-        return {}
+        precision = (
+            Choice("bf16", "this processor has bf16 instructions")
+            if processor.has_bf16()
+            else Choice("fp32", "this processor has no bf16 instructions: fp32 is the fastest")
+        )
     clamp = Choice(256.0, "as published, to keep fp16 below 65504")
     clamps = {f"{name}.conv_clamp": clamp for name in ("generator", "discriminator")}
     return {"train.precision": precision} | (clamps if precision.value == "fp16" else {})

@@ -12,7 +12,7 @@ from rich.console import Console
 from pipelines.ladders import ladder
 from pipelines.params import Params, load
 from pipelines.plan import __main__ as plan
-from pipelines.plan import advice, resolve
+from pipelines.plan import advice, processor, resolve
 from pipelines.plan.origins import Choice, transfer_choices
 from pipelines.plan.yaml_edit import rewritten
 from stylegan.config import ConfigError
@@ -169,8 +169,31 @@ def test_gpus_compute_in_the_half_precision_that_suits_the_size(
 
 
 @pytest.mark.parametrize("preset", resolve.NAMES)
-def test_a_processor_computes_in_the_precision_of_the_preset(base: Params, preset: str) -> None:
-    assert precision_of(planned(base, preset, gpus=0)) == ("fp32", None, None)
+@pytest.mark.parametrize(
+    ("flags", "precision", "reason"),
+    [
+        ("flags : fpu avx2", "fp32", "this processor has no bf16 instructions: fp32 is the fastest"),
+        ("flags : fpu avx512_bf16", "bf16", "this processor has bf16 instructions"),
+        ("flags : amx_bf16 amx_tile", "bf16", "this processor has bf16 instructions"),
+        ("Features : fp asimd bf16", "bf16", "this processor has bf16 instructions"),
+        (None, "fp32", "this processor has no bf16 instructions: fp32 is the fastest"),
+    ],
+)
+def test_a_processor_computes_in_bf16_only_where_it_has_instructions_for_it(
+    base: Params, preset: str, flags: str | None, precision: str, reason: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    found = processor.has_bf16(tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "has_bf16", lambda: found)
+    choices = resolve.resolve(preset, None, 0, base)
+    assert precision_of(resolve.checked(choices)) == (precision, None, None)
+    assert choices["train.precision"].origin == reason
+
+
+def test_the_default_run_computes_in_float32(base: Params) -> None:
+    assert precision_of(base) == ("fp32", None, None)
 
 
 @pytest.mark.parametrize(
