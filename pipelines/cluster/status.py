@@ -26,6 +26,7 @@ from pipelines.cluster.nodes import alive, ask
 from pipelines.cluster.processes import run_folders, trainer_of
 from pipelines.cluster.versions import HERE, ClusterError, differences
 from pipelines.params import ROOT, ClusterConfig, load
+from stylegan.commands.console import make_console
 
 ANSWER_SEC = 30.0  # a person waits
 PACKAGES = ("torch", "ray")
@@ -143,6 +144,6 @@ def main(arguments: Sequence[str]) -> None:
     config = load(ROOT / "params.yaml").cluster
     address = options.address or config.address or os.environ.get("RAY_ADDRESS")
     try:
-        show(config.model_copy(update={"address": address}), ROOT / "runs", Console())
+        show(config.model_copy(update={"address": address}), ROOT / "runs", make_console())
     except ClusterError as error:
         sys.exit(f"status: {error}")

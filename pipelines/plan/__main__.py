@@ -22,6 +22,7 @@ from pipelines.plan.cost import estimate
 from pipelines.plan.origins import Choice, as_they_are, file_choices, rung_choices, source_of, transfer_choices
 from pipelines.plan.resolve import NAMES, checked, resolve
 from pipelines.plan.yaml_edit import rewrite
+from stylegan.commands.console import make_console
 from stylegan.config import ConfigError
 from stylegan.config.pyramid import Resolution, plain
 
@@ -98,8 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.gpus is not None and options.gpus < 0:
         parser.error(f"argument --gpus: is {options.gpus}; expected 0 or more")
     try:
-        # Piped output has no width; 80 columns would fold the table.
-        plan(options, Console(width=None if sys.stdout.isatty() else 130))
+        plan(options, make_console())
     except (ConfigError, OSError) as error:
         sys.exit(str(error))
 

@@ -17,6 +17,7 @@ from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
 from pipelines.train.ticklog import FAILURES, KERNELS, read_kernels, read_nodes
+from stylegan.commands.console import make_console
 
 POLL_SEC = 0.5
 
@@ -25,7 +26,7 @@ POLL_SEC = 0.5
 def following(folder: Path, journal: Journal, params: Params) -> Iterator[None]:
     """Show and record every tick of a run while the block runs."""
     done = threading.Event()
-    console = Console()
+    console = make_console()
     view = Live(console=console, auto_refresh=False) if console.is_terminal else None
     (folder / KERNELS).unlink(missing_ok=True)  # of an earlier process, perhaps on another device
     follower = Follower(folder, journal, params, console, view)
@@ -63,11 +64,11 @@ class Follower:
         if KERNELS not in self._told and (line := read_kernels(self.folder)):
             self._told.add(KERNELS)
             self.journal.tags({"kernels": line})
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(line, soft_wrap=True)
         for failure in self._news(FAILURES):
             if fresh:
                 text = f"{failure['error']}\nTraining goes on from the last snapshot."
-                self.console.print(text, markup=False, soft_wrap=True)
+                self.console.print(text, soft_wrap=True)
         rows: list[Row] = self._news(LOG)
         for row in rows:
             _record(row, self.folder, self.journal, self.params, fresh)
@@ -92,7 +93,7 @@ class Follower:
             self._told.add(alarm.name)
             self.journal.tags({f"alarm/{alarm.name}": alarm.text})
             if fresh:
-                self.console.print(f"alarm {alarm.text}", highlight=False, soft_wrap=True)
+                self.console.print(f"alarm {alarm.text}", soft_wrap=True)
 
 
 def _record(row: Row, folder: Path, journal: Journal, params: Params, fresh: bool) -> None:

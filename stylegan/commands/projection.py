@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
 from stylegan.analysis.projection import ProjectionConfig, Step, project_batches, synthesize
 from stylegan.commands.arguments import add_class, add_command, add_computing, positive
+from stylegan.commands.console import description_column, make_console
 from stylegan.config.pyramid import sides
 from stylegan.config.strict import parse
 from stylegan.data import ImageDataset
@@ -261,9 +261,9 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
 
 def _shown(steps: Iterator[tuple[range, Step]], num_searches: int, num_steps: int) -> Iterator[tuple[range, Step]]:
     """Pass steps on, showing on stderr how far the searches are, their distance and the time left."""
-    console, total = Console(stderr=True), num_searches * (num_steps + 1)
+    console, total = make_console(stderr=True), num_searches * (num_steps + 1)
     if console.is_terminal:
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = description_column(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("searching", total=total)
             for item in steps:
