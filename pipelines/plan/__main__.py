@@ -16,51 +16,43 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.params import leaves, load, override
-from pipelines.plan.advice import CHANNELS, advice, table
-from pipelines.plan.cost import estimate
-from pipelines.plan.origins import Choice, as_they_are, file_choices, rung_choices, source_of, transfer_choices
-from pipelines.plan.resolve import NAMES, checked, resolve
+from pipelines.plan.advice import advice, table
+from pipelines.plan.cost import estimate, summary
+from pipelines.plan.planning import Plan, make_plan
+from pipelines.plan.resolve import NAMES
 from pipelines.plan.yaml_edit import rewrite
 from stylegan.commands.console import make_console
 from stylegan.config import ConfigError
 from stylegan.config.pyramid import Resolution, plain
 
 
-def plan(options: argparse.Namespace, console: Console) -> None:
-    """Resolve, show, and write unless it is a dry run.
-
-    Raises ConfigError, or FileExistsError rather than overwrite a file other than the one it started from.
-    """
-    base = load(options.base)
-    values = {} if options.values is None else file_choices(options.values, base)
-    ordered = {path: Choice(value, "command line") for path, value in leaves(override({}, options.overrides))}
-    choices = as_they_are(base)
-    if options.preset is not None:
-        precision = (values | ordered).get("train.precision", Choice(None, "left to the plan")).value
-        choices = resolve(options.preset, options.resolution, options.gpus, base, precision)
-    choices |= values
-    if options.source is not None:
-        choices["prepare.source"] = Choice(source_of(options.source), "--source")
-    if options.resume_from is not None:
-        choices |= transfer_choices(options.resume_from)
-    if options.rung is not None:
-        choices |= rung_choices(options.rung, below=checked(choices | ordered))
-    params = checked(choices := choices | ordered)
-    console.print(table(choices, base))
-    for line in advice(params):
+def show(found: Plan, options: argparse.Namespace, console: Console) -> None:
+    """Print the values, what they mean, and what they need."""
+    console.print(table(found.choices if options.all else found.changed, found.base))
+    if not options.all:
+        console.print(f"{len(found.choices) - len(found.changed)} values stay as they are; --all lists them.")
+    for line in advice(found.params):
         console.print(line)
     if options.hours is not None:
-        estimate.show(options, params, CHANNELS[params.prepare.mode], console)
-        return
+        estimate.show(options, found.params, found.img_channels, console)
+    for line in summary.lines(found.params, found.img_channels, found.speed):
+        console.print(line)
+
+
+def write(found: Plan, options: argparse.Namespace) -> str:
+    """Write params.yaml unless it is a dry run or an estimate, and return what to say of it.
+
+    Raises FileExistsError rather than overwrite a file other than the one it started from.
+    """
+    if options.hours is not None:
+        return "An estimate (--hours) writes nothing."
     if options.dry_run:
-        console.print("Dry run: nothing written.")
-        return
+        return "Dry run: nothing written."
     out = options.out or options.base
     if out.exists() and not out.samefile(options.base):
         raise FileExistsError(f"{out} exists and is not {options.base}, where values are kept from. Remove it first.")
-    rewrite(options.base, out, {path: choice.value for path, choice in choices.items()})
-    console.print(f"Wrote {out}. `git diff {out}` shows the change, `dvc repro` runs it.")
+    rewrite(options.base, out, {path: choice.value for path, choice in found.choices.items()})
+    return f"Wrote {out}. `git diff {out}` shows the change, `make repro` runs it."
 
 
 def size(text: str) -> Resolution:
@@ -89,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
     parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
     estimate.add_options(parser)
+    parser.add_argument("--all", action="store_true", help="show values that stay as they are, too")
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)
@@ -99,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.gpus is not None and options.gpus < 0:
         parser.error(f"argument --gpus: is {options.gpus}; expected 0 or more")
     try:
-        plan(options, make_console())
+        found, console = make_plan(options), make_console()
+        show(found, options, console)
+        console.print(write(found, options))
     except (ConfigError, OSError) as error:
         sys.exit(str(error))
 

@@ -10,6 +10,7 @@ import yaml
 from pipelines.params import Params, laid, leaves
 from pipelines.plan import processor
 from pipelines.plan.origins import Choice, Choices, as_they_are
+from pipelines.plan.shown import sheet_choices
 from stylegan.config import ConfigError, parse
 from stylegan.config.pyramid import Resolution, sides
 from stylegan.config.sections import PrepareConfig
@@ -68,7 +69,20 @@ def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
         "loss.pl_batch_shrink": shrink if batch_gpu >= shrink.value else Choice(batch_gpu, "at most batch_gpu"),
         "cluster.num_workers": Choice(workers, "one per GPU" if gpus else "no GPU: one process"),
         "cluster.use_gpu": Choice(gpus > 0, f"--gpus {gpus}"),
-        "sweep.gpus_per_worker": per_trial if gpus and per_trial.value else Choice(float(gpus > 0), f"--gpus {gpus}"),
+        **trial_choices(per_trial, gpus),
+    }
+
+
+def trial_choices(per_worker: Choice, gpus: int) -> Choices:
+    """A trial of a sweep on each GPU, or on each share of one where the base shares them; none without GPUs"""
+    if gpus == 0:
+        return {"sweep.gpus_per_worker": Choice(0.0, "--gpus 0")}
+    share = per_worker if per_worker.value else Choice(1.0, f"--gpus {gpus}")
+    return {
+        "sweep.gpus_per_worker": share,
+        "sweep.cpus_per_worker": Choice(1.0, "one core feeds a GPU"),
+        "sweep.workers_per_trial": Choice(1, "one GPU for a trial"),
+        "sweep.max_concurrent_trials": Choice(max(1, int(gpus / share.value)), f"as many as {gpus} GPUs hold"),
     }
 
 
@@ -119,7 +133,7 @@ def resolve(
             f"preset {preset} has a batch of {batch} images, fewer than {gpus} GPUs. Use --gpus {batch}, or --preset "
             "auto, which sizes the batch for the GPUs."
         )
-    choices |= half_precision(longer_side, gpus, precision)
+    choices |= half_precision(longer_side, gpus, precision) | sheet_choices(longer_side)
     return choices | fitted(choices, reference_gpus or max(gpus, 1), gpus)
 
 

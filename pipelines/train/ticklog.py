@@ -23,6 +23,7 @@ from stylegan.files import replacing
 
 logger = logging.getLogger(__name__)
 SAMPLES = "samples.png"  # in every snapshot
+BEGINNING = "beginning"  # key of the report that brings the pictures before the first step
 LEAVING = "leaving"  # begins the names of checkpoints that are no snapshots
 NODES = "nodes.json"  # of the ranks at the last tick
 KERNELS = "kernels.txt"  # the line on the kernels of rank 0's device, if it has any
@@ -42,6 +43,12 @@ class TickLog(UserCallback):
     def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
         if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
             return  # its tick has been reported
+        if BEGINNING in metrics[0]:
+            path = self.folder / "samples" / f"{0:09d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_bytes(metrics[0][BEGINNING])
+            return
         row = merged(metrics)
         if found := nodes(metrics):
             with replacing(self.folder / NODES) as temporary:

@@ -16,7 +16,7 @@ from pipelines.cluster.errors import named
 from pipelines.params import Params
 from pipelines.train.identity import monitor_extractor, open_training_set
 from pipelines.train.ranks import OWN, memory_gb, own
-from pipelines.train.snapshots import contributions, report, resume, save_if_called_back
+from pipelines.train.snapshots import contributions, report, report_beginning, resume, save_if_called_back
 from pipelines.train.start import start
 from stylegan.backends import prepare_device
 from stylegan.data import ImageDataset
@@ -41,6 +41,8 @@ def train_worker(job: dict[str, Any]) -> str | None:
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
         resume(state, dataset, job["spare_checkpoints"])
+        if state.cur_nimg == 0:
+            report_beginning(state, dataset)
         clock, before, saved = time.perf_counter(), state.cur_nimg, False
         try:
             for tick in train(state, dataset):
