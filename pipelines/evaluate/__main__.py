@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.artifacts import metrics_json, train_json
+from pipelines.cluster import capacity
 from pipelines.cluster.store import StoreError
 from pipelines.diagnosis import frontier
 from pipelines.evaluate.measurement import EvaluationError
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)
     params = load(overrides=options.overrides)
+    capacity.refuse_impossible(params.cluster)
     if options.network is not None:
         from pipelines.evaluate.external import evaluate_file  # the stage itself needs no reader of foreign files
 

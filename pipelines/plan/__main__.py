@@ -35,8 +35,6 @@ def show(found: Plan, options: argparse.Namespace, console: Console) -> None:
         console.print(line)
     if options.hours is not None:
         estimate.show(options, found.params, found.img_channels, console)
-    for line in summary.lines(found.params, found.img_channels, found.speed):
-        console.print(line)
 
 
 def write(found: Plan, options: argparse.Namespace) -> str:
@@ -95,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found, console = make_plan(options), make_console()
         show(found, options, console)
         console.print(write(found, options))
+        for line in summary.lines(found.params, found.img_channels, found.speed):
+            console.print(line)
     except (ConfigError, OSError) as error:
         sys.exit(str(error))
 

@@ -7,7 +7,8 @@ from pipelines.plan.origins import Choice, Choices
 TICK_SEC = 60.0  # a line, a row of the log
 SNAPSHOT_SEC = 600.0  # pictures, measurements, a checkpoint
 SNAPSHOT_SHARE = 0.05  # of the time, at most, that measuring snapshots takes
-MOST_SNAPSHOTS = 250  # their pictures stay on the disk
+MOST_SNAPSHOTS = 200  # their pictures stay on the disk; more only where one would take
+LONGEST_SEC = 4 * 3600.0  # which is as long as anybody should wait for the next
 
 
 def pace_choices(total_kimg: float, batch_size: int, sec_per_kimg: float, snapshot_sec: float) -> Choices:
@@ -16,7 +17,9 @@ def pace_choices(total_kimg: float, batch_size: int, sec_per_kimg: float, snapsh
     sec_per_kimg: of the whole plan; snapshot_sec: what measuring one takes.
     """
     tick = tick_kimg(batch_size, sec_per_kimg, total_kimg)
-    wanted = max(SNAPSHOT_SEC, snapshot_sec / SNAPSHOT_SHARE, total_kimg * sec_per_kimg / MOST_SNAPSHOTS)
+    wanted = max(
+        SNAPSHOT_SEC, min(total_kimg * sec_per_kimg / MOST_SNAPSHOTS, LONGEST_SEC), snapshot_sec / SNAPSHOT_SHARE
+    )
     ticks = max(1, min(round(wanted / sec_per_kimg / tick), math.ceil(total_kimg / tick)))
     every = f"about {minutes(tick * sec_per_kimg)} at {sec_per_kimg:.3g} sec/kimg"
     snapshots = f"pictures every {minutes(ticks * tick * sec_per_kimg)}, {math.ceil(total_kimg / tick / ticks)} in all"

@@ -8,7 +8,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from pipelines.artifacts.workspace import ARCHIVE
-from pipelines.cluster import connection, store, workers
+from pipelines.cluster import capacity, connection, store, workers
 from pipelines.experiments import tell_pages
 from pipelines.params import Params
 from pipelines.sweep import findings, scheduler, search, space
@@ -35,6 +35,7 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
     space.check(params)
     drawn = space.drawn_before(params.sweep)
     trials = [space.of_trial(params, values) for values in drawn or [{}]]
+    capacity.refuse_impossible(trials[0].cluster, "sweep")
     archive = root / ARCHIVE
     job = Job(
         params, root.absolute(), state.absolute(), space.name_of(params, open_training_set(archive, params).digest)
@@ -44,6 +45,7 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
         ledger = Ledger(job)
         searcher = None if drawn else search.optuna_searcher(params, ledger.drawn())
         with connection.connect(trials[0].cluster):
+            capacity.await_room(trials[0].cluster)
             found = run_trials(job, drawn, searcher, ledger)
     for trial in found:
         conclude(trial, job)

@@ -16,7 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from pipelines.artifacts import ticks, train_json
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, TICKS
-from pipelines.cluster import connection, errors, files, store, workers
+from pipelines.cluster import capacity, connection, errors, files, store, workers
 from pipelines.cluster.nodes import here
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
@@ -63,6 +63,7 @@ def run(
     What the stage promises goes below `out`, without it below `root`.
     Raises TrainError, ArchiveError, and whatever ends Ray's workers more often than cluster.max_failures.
     """
+    capacity.refuse_impossible(params.cluster)
     found, out = inputs_of(params, root, state), out or root
     dataset, folder = found.dataset, found.folder
     transferred = rehearse(params, dataset, found.pretrained)
@@ -135,13 +136,16 @@ def fit(
     log = ticklog.TickLog(folder, state if on_store else None)
     with connection.connect(params.cluster), follow.following(folder, journal, params), errors.told():
         files.refuse_unshared(state)
-        result = TorchTrainer(
+        capacity.await_room(params.cluster)
+        trainer = TorchTrainer(
             train_worker,
             train_loop_config=job,
             torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
             scaling_config=workers.scaling(params.cluster),
             run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
-        ).fit()
+        )
+        with capacity.telling(params.cluster):
+            result = trainer.fit()
     if result.return_value is not None:
         raise TrainError(result.return_value)
     return result

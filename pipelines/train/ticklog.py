@@ -19,7 +19,7 @@ from pipelines.artifacts.ticks import LOG, Row, read
 from pipelines.cluster import store
 from pipelines.cluster.errors import spoken
 from pipelines.train.ranks import kernels, merged, nodes
-from stylegan.files import replacing
+from stylegan.files import replacing, write_bytes
 
 logger = logging.getLogger(__name__)
 SAMPLES = "samples.png"  # in every snapshot
@@ -43,11 +43,9 @@ class TickLog(UserCallback):
     def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
         if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
             return  # its tick has been reported
-        if BEGINNING in metrics[0]:
-            path = self.folder / "samples" / f"{0:09d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_bytes(metrics[0][BEGINNING])
+        first: dict[str, Any] = metrics[0]
+        if BEGINNING in first:
+            write_bytes(self.folder / "samples" / f"{0:09d}.png", first[BEGINNING])
             return
         row = merged(metrics)
         if found := nodes(metrics):

@@ -38,11 +38,10 @@ def speed_of(options: argparse.Namespace, params: Params, img_channels: int) -> 
         compute, source = extrapolated_gpu(params)
     else:
         compute, source = extrapolated_processor(params)
-    model = Model(
-        estimate.work_of(params, *gradient_bytes(params, img_channels)), compute, estimate.network_of(options)
-    )
     workers = params.cluster.max_workers
-    sec_per_kimg = model.sec_per_kimg(min(workers, cores_for(params)) if not params.cluster.use_gpu else workers)
+    work = estimate.work_of(params, *gradient_bytes(params, img_channels))
+    model = Model(work, compute, estimate.network_of(options))
+    sec_per_kimg = model.sec_per_kimg(workers if params.cluster.use_gpu else min(workers, cores_for(params)))
     rate = flops_per_image(params) * 1000 / sec_per_kimg / workers
     return Speed(sec_per_kimg, source, snapshot_flops(params) / rate)
 

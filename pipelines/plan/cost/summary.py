@@ -18,7 +18,7 @@ LONG_SEC = 30 * 86400  # that nobody waits
 
 
 def lines(params: Params, img_channels: int, speed: Speed) -> Iterator[str]:
-    """Duration, memory and disk with their sources; and what to expect"""
+    """What to expect, and last duration, memory and disk with their sources"""
     from pipelines.plan.cost.memory import memory  # deferred: torch takes seconds
 
     workers, on_gpu = params.cluster.max_workers, params.cluster.use_gpu
@@ -29,12 +29,12 @@ def lines(params: Params, img_channels: int, speed: Speed) -> Iterator[str]:
     else:
         room = f"{workers * (PROCESS_GB + need.total / 2**30):.1f} GB"
     disk = run_bytes(params, need.g_params, need.d_params, img_channels)
+    yield good_result(params, speed)
     yield (
         f"Needs: {minutes(params.train.total_kimg * speed.sec_per_kimg)} for {params.train.total_kimg:g} kimg on "
         f"{where} ({speed.sec_per_kimg:.3g} sec/kimg, {speed.source}); memory {room} (counted); disk "
         f"{disk / 2**30:.1f} GB (counted, without the images)."
     )
-    yield good_result(params, speed)
 
 
 def good_result(params: Params, speed: Speed) -> str:
@@ -52,9 +52,7 @@ def good_result(params: Params, speed: Speed) -> str:
 
 def run_bytes(params: Params, g_params: int, d_params: int, img_channels: int) -> float:
     """Of runs/ and MLflow at the end: checkpoints, and the pictures of every snapshot"""
-    state = FLOAT * (
-        3 * (g_params + d_params) + 2 * g_params
-    )  # parameters and moments, G_ema, and the generator's file
+    state = FLOAT * (3 * (g_params + d_params) + 2 * g_params)  # with moments, G_ema and the generator's file
     snapshots = params.train.total_kimg / params.train.tick_kimg / params.train.snapshot_ticks
     return CHECKPOINTS * state + COPIES * PNG * (1 + snapshots) * sample_bytes(params, img_channels)
 
