@@ -65,12 +65,14 @@ def _missing_gpus(workers: int, needed: int, has: Resources, section: str) -> st
     import torch
 
     found = int(has["GPU"])
-    off = "cluster.use_gpu to false" if section == "cluster" else "sweep.gpus_per_worker to 0"
-    fewer = f"{_setting(section)} to at most {found}, or {off}" if found else off
+    asked, off = ("cluster.use_gpu is true", "cluster.use_gpu to false")
+    if section == "sweep":
+        asked, off = ("sweep.gpus_per_worker is above 0", "sweep.gpus_per_worker to 0")
+    fewer = f"{_setting(section)} lower, or {off}" if found else off
     build = "" if found or torch.version.cuda or torch.version.hip else " (the installed torch is built without CUDA)"
     return (
-        f"{_setting(section)} asks for {workers} worker(s), which need {needed} GPU(s); this machine has {spoken(has)}"
-        f"{build}. Set {fewer}, or name a cluster with GPUs in cluster.address."
+        f"{asked}: {_amount(workers, 'worker')} of {_setting(section)} need {_amount(needed, 'GPU')}; this machine has "
+        f"{spoken(has)}{build}. Set {fewer}, or name a cluster with GPUs in cluster.address."
     )
 
 

@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         found, console = make_plan(options), make_console()
         show(found, options, console)
-        console.print(write(found, options))
+        console.print(write(found, options), soft_wrap=True)
         for line in summary.lines(found.params, found.img_channels, found.speed):
             console.print(line)
     except (ConfigError, OSError) as error:

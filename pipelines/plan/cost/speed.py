@@ -14,7 +14,7 @@ from pipelines.plan.cost.arithmetic import flops_per_image, forward_flops
 from pipelines.plan.cost.scaling import Compute, Model
 
 CARD, PIXELS = "h100", 256  # of the measurement that times on GPUs are extrapolated from
-CARD_FLOPS = 403e9  # flops_per_image of the networks measured there, preset paper256
+CARD_FLOPS = 403.4e9  # flops_per_image of the networks measured there, preset paper256
 LAUNCH_SEC = 0.022  # of the kernels of a step, however little they compute: 0.35 sec/kimg at 64 images a step
 CONVOLUTIONS = 0.5  # their share of a step's time on a processor
 EXTRACTOR_FLOPS = 0.15e9  # of an image at 96 pixels in EfficientNet-Lite0
