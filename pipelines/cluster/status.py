@@ -4,6 +4,7 @@ Without an address the table has one row, this machine, and no Ray is started.
 """
 
 import argparse
+import math
 import os
 import platform
 import sys
@@ -20,7 +21,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.artifacts import ticks
+from pipelines.artifacts import json_lines, ticks
 from pipelines.cluster import connection
 from pipelines.cluster.nodes import alive, ask
 from pipelines.cluster.processes import run_folders, trainer_of
@@ -30,6 +31,8 @@ from stylegan.commands.console import make_console
 
 ANSWER_SEC = 30.0  # a person waits
 PACKAGES = ("torch", "ray")
+ENDED = {"FINISHED": "finished", "FAILED": "failed"}  # a run that is recorded as running may do so on another machine
+KID = f"{ticks.MONITOR}kid"
 
 
 @dataclass(frozen=True)
@@ -103,16 +106,29 @@ def warning(found: Sequence[Node], here: dict[str, str]) -> str:
 
 
 def run_table(runs: Path, now: float) -> Table:
-    """One row a run: who trains it on this machine, and its last tick"""
-    result = Table("run", "trained by", "kimg", "sec/kimg", "last tick", box=SIMPLE, pad_edge=False)
+    """One row a run: who trains it on this machine or how it ended, its last tick, and the lowest KID of a snapshot"""
+    result = Table("run", "state", "kimg", "sec/kimg", "last tick", "lowest KID", box=SIMPLE, pad_edge=False)
     for folder in run_folders(runs):
         trainer, rows = trainer_of(folder), ticks.read(folder)
-        cells = [folder.name, "" if trainer is None else f"process {trainer.pid}"]
+        cells = [folder.name, ENDED.get(recorded_status(folder), "") if trainer is None else f"process {trainer.pid}"]
         if rows:
             age = now - (folder / "ticks.jsonl").stat().st_mtime
             cells += [f"{rows[-1]['kimg']:.1f}", f"{rows[-1]['sec_per_kimg']:.2f}", f"{spoken(age)} ago"]
+            cells.append(lowest_kid(rows))
         result.add_row(*cells)
     return result
+
+
+def recorded_status(folder: Path) -> str:
+    """What the journal of a run said of it last: RUNNING, FINISHED or FAILED; empty before its first word"""
+    records = (record for record, _ in json_lines.read(folder / "tracking.jsonl"))
+    return next((str(each["status"]) for each in reversed(list(records)) if each.get("kind") == "status"), "")
+
+
+def lowest_kid(rows: Sequence[ticks.Row]) -> str:
+    """The lowest KID that the monitor measured of a snapshot, and at which kimg; empty when it measured none"""
+    best = min((row for row in rows if math.isfinite(row.get(KID, math.nan))), key=lambda row: row[KID], default=None)
+    return "" if best is None else f"{best[KID]:.4g} at {best['kimg']:g}"
 
 
 def spoken(sec: float) -> str:

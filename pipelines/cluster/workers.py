@@ -10,7 +10,7 @@ from typing import TypeVar
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines.cluster import capacity, store
+from pipelines.cluster import capacity, signals, store
 from pipelines.params import ClusterConfig
 
 J = TypeVar("J")
@@ -64,7 +64,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
     capacity.await_room(cluster)
     with scratch_storage(cluster) as url, capacity.telling(cluster):
         storage, filesystem = store.for_ray(url)
-        result = TorchTrainer(
+        trainer = TorchTrainer(
             lambda job: worker(job["job"]),
             train_loop_config={"job": job},
             torch_config=TorchConfig(timeout_s=HOURS_SEC),
@@ -77,7 +77,11 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
                     max_failures=cluster.max_failures, controller_failure_limit=cluster.max_failures
                 ),
             ),
-        ).fit()
+        )
+        result, stopped = signals.interruptible(trainer.fit, lambda: None, grace_sec=0)
+    if stopped is not None:
+        raise stopped
+    assert result is not None
     found: R = result.return_value
     return found
 

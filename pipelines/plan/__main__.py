@@ -2,6 +2,7 @@
 
     python -m pipelines.plan --preset auto --resolution 256 --gpus 2 --source photos train.total_kimg=5000
     python -m pipelines.plan --preset paper256 --gpus 8 --hours 24 --price 2.50 --reference a100
+    python -m pipelines.plan --source photos
     python -m pipelines.plan --from reports/sweep/best.yaml
     python -m pipelines.plan --rung stylegan2/A
 
@@ -31,7 +32,7 @@ def show(found: Plan, options: argparse.Namespace, console: Console) -> None:
     console.print(table(found.choices if options.all else found.changed, found.base))
     if not options.all:
         console.print(f"{len(found.choices) - len(found.changed)} values stay as they are; --all lists them.")
-    for line in advice(found.params):
+    for line in [*(found.look.lines(found.params) if found.look else []), *advice(found.params)]:
         console.print(line)
     if options.hours is not None:
         estimate.show(options, found.params, found.img_channels, console)
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--resolution", type=size, help="pixels, or height x width as 192x256; without it the preset's, or the base's"
     )
     parser.add_argument("--gpus", type=int, help="0 plans for the processor")
-    parser.add_argument("--source", help="folder, .zip or data set file of images")
+    parser.add_argument("--source", help="folder, .zip or data set file of images, which is looked at")
     parser.add_argument("--resume-from", metavar="FILE", help="networks in pretrained/ to start from")
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
     parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
@@ -83,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)
-    if options.preset is None and options.values is None and options.rung is None:
-        parser.error("one of the arguments --preset, --from and --rung is required")
+    if not any((options.preset, options.values, options.rung, options.source)):
+        parser.error("one of the arguments --preset, --source, --from and --rung is required")
     if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):
         parser.error("--preset, which --resolution belongs to, and --gpus go together")
     if options.gpus is not None and options.gpus < 0:

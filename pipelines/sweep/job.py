@@ -1,5 +1,6 @@
 """What the trials of a sweep share, and what they tell of themselves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class Job:
     root: Path  # of archive, weights and pretrained networks
     state: Path  # runs/
     name: str  # of the sweep
+    counter: Any = None  # Counter of images by trial, an actor
 
     def stopped(self, run_name: str) -> Path:
         """The mark of a trial that the scheduler has ended before its time"""
@@ -38,6 +40,11 @@ class Rungs(TuneReportCallback):  # type: ignore[misc]
     def after_report(self, run_context: Any, metrics: list[ticks.Row], checkpoint: Checkpoint | None) -> None:
         if checkpoint is not None and metrics[0]["nimg"] < self.total_nimg and KID in metrics[0]:
             super().after_report(run_context, [rung(self.run_name, metrics[0])], None)
+
+
+def tell(job: Job, drawn: Drawn) -> Callable[[int], None]:
+    """What tells the sweep how many images a trial has trained on"""
+    return lambda nimg: job.counter.report.remote(described(drawn), nimg)
 
 
 def rung(run_name: str, row: ticks.Row) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.cluster.store import StoreError
 from pipelines.params import ROOT, load
 from pipelines.train.driver import TrainError, run
-from stylegan.checkpoint import CheckpointError
 from stylegan.config import ConfigError
 from stylegan.data import ArchiveError
 from stylegan.metrics.arrays import MetricError
+from stylegan.tensor_files import CheckpointError
 
 
 def main() -> None:
@@ -19,7 +20,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with stop_on_signals():
+            main()
     except (
         ArchiveError, CheckpointError, ConfigError, FileNotFoundError, MetricError, StoreError, TrainError,
     ) as error:  # fmt: skip
