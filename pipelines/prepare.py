@@ -10,8 +10,8 @@ from pipelines.artifacts.workspace import ARCHIVE, MANIFEST
 from pipelines.assets import ASSETS
 from pipelines.cluster.progress import track
 from pipelines.cluster.signals import stop_on_signals
+from pipelines.command_table import COMMANDS
 from pipelines.params import load
-from stylegan.config import ConfigError
 from stylegan.config.sections import PrepareConfig
 from stylegan.data.archive import (
     ArchiveError,
@@ -26,6 +26,7 @@ from stylegan.data.archive import (
 )
 from stylegan.data.problems import describe
 from stylegan.data.sources import open_source
+from stylegan.exit_codes import exit_code
 from stylegan.files import write_json
 
 NUM_SHOWN = 12  # classes, or kinds of files, that one line names
@@ -102,15 +103,14 @@ def describe_labels(plan: Plan) -> list[str]:
     return lines
 
 
-def main() -> None:
+@exit_code
+@stop_on_signals()
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prepare what params.yaml says, with `section.key=value` arguments over it."""
-    config = load(overrides=sys.argv[1:]).prepare
+    options = COMMANDS["prepare"].parse(arguments)
+    config = load(overrides=options.overrides).prepare
     prepare(config, ARCHIVE, MANIFEST, EARTH, workers=os.cpu_count() or 1)
 
 
 if __name__ == "__main__":
-    try:
-        with stop_on_signals():
-            main()
-    except (ArchiveError, ConfigError, FileNotFoundError) as error:
-        sys.exit(f"prepare: {error}")
+    sys.exit(main())

@@ -1,6 +1,8 @@
 """`python -m pipelines.stop`, which is `python -m pipelines.cluster stop`: see cluster/shutdown.py."""
 
-from pipelines.cluster import shutdown
+import sys
+
+from pipelines.cluster.shutdown import main
 
 if __name__ == "__main__":
-    shutdown.main()
+    sys.exit(main())

@@ -71,6 +71,9 @@ def has_git(folder: Path) -> bool:
 
 def main(arguments: list[str]) -> int:
     """Returns the exit status: that of the check, else of `dvc repro`; 130 or 143 after a signal."""
+    if {"-h", "--help"} & set(arguments):
+        print((__doc__ or "").rstrip())
+        return 0
     folder, signals = project(), Signals()
     if not has_git(folder):
         run(folder, "dvc", "config", "--quiet", "--local", "core.no_scm", "true")

@@ -7,10 +7,12 @@ sha256 is that of the public file.
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipelines.assets import AssetError
+from pipelines.command_table import COMMANDS
+from stylegan.exit_codes import exit_code
 from stylegan.files import replacing, sha256_of
 from stylegan.metrics.extractors.weights import FOLDER, INCEPTION_STATE, VGG16_SCRIPT, WeightFile
 
@@ -58,14 +60,18 @@ def _download(url: str, target: Path, name: str) -> None:
         ) from None
 
 
-def main(files: Iterable[WeightFile] = WANTED, folder: Path = Path(FOLDER)) -> None:
+def fetch_all(files: Iterable[WeightFile], folder: Path) -> None:
     """Fetch every file."""
     for file in files:
         fetch_file(file, folder)
 
 
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fetch the public files into weights/."""
+    COMMANDS["weights-standard"].parse(arguments)
+    fetch_all(WANTED, Path(FOLDER))
+
+
 if __name__ == "__main__":
-    try:
-        main()
-    except AssetError as error:
-        sys.exit(f"weights-standard: {error}")
+    sys.exit(main())

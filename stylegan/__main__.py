@@ -7,39 +7,39 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from stylegan.backends import configure_backends, prepare_device
-from stylegan.commands import analysis, files_in, files_out, pictures, projection
+from stylegan.command_line import Parser
+from stylegan.commands.table import COMMANDS
+from stylegan.exit_codes import exit_code
 
-FAMILIES = (pictures, projection, files_in, files_out, analysis)
 
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """All commands and options."""
-    parser = argparse.ArgumentParser(prog="python -m stylegan", description=__doc__.partition("\n")[0])
+    parser = Parser(prog="stylegan", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for family in FAMILIES:
-        family.add_commands(commands)
+    for command in COMMANDS:
+        one = commands.add_parser(command.name, help=command.about, description=command.about, epilog=command.epilog)
+        command.add_options(one)
+        one.set_defaults(load=command.load)
     return parser
 
 
 def prepare(options: argparse.Namespace) -> None:
     """Compute in full float32, and say on stderr which kernels a command uses that computes on a GPU."""
+    from stylegan.backends import configure_backends, prepare_device  # deferred: --help does not wait for torch
+
     if not hasattr(options, "device"):
         configure_backends(allow_tf32=False)
     elif line := prepare_device(options.device, options.kernels, allow_tf32=False):
         print(line, file=sys.stderr)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status; a user's mistake is one line on stderr."""
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and print the line that it returns."""
     options = build_parser().parse_args(arguments)
+    run = options.load()
     prepare(options)
-    try:
-        print(options.run(options))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    print(run(options))
 
 
 if __name__ == "__main__":

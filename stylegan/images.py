@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+from stylegan.config.modes import MODES
 
 
 def to_float(img: Tensor) -> Tensor:
@@ -35,15 +35,20 @@ def to_pil(img: Tensor) -> Image.Image:
 
 
 def preview(img: Tensor) -> Tensor:
-    """uint8 [..., C, H, W] -> uint8 [..., 3, H, W] as the eye sees it on a white page
+    """uint8 [..., C, H, W] -> uint8 [..., 3, H, W] as the eye sees it on a white page"""
+    return on_white(img.to(torch.float32), black=0, white=255).round().to(torch.uint8)
 
-    Grey is repeated, alpha lies over white, and of more than four channels the first three are shown.
+
+def on_white(img: Tensor, black: float, white: float) -> Tensor:
+    """[..., C, H, W] with values from black to white -> RGB [..., 3, H, W]
+
+    Grey is repeated, alpha lies over white, and of more than four channels the first three are seen.
     """
     channels = img.shape[-3]
-    colour = img[..., :3, :, :] if channels > 2 else img[..., :1, :, :]
+    colour = img[..., : 3 if channels > 2 else 1, :, :]
     if channels in (2, 4):
-        alpha = img[..., -1:, :, :].float() / 255
-        colour = (colour * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
+        alpha = (img[..., -1:, :, :] - black) / (white - black)
+        colour = colour * alpha + white * (1 - alpha)
     return colour.expand(*img.shape[:-3], 3, *img.shape[-2:])
 
 

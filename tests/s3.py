@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 import boto3
 
 BUCKET = "lab"
-START_SEC = 60.0
+START_SEC = 300.0
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START_SEC
     while True:
         try:
-            urllib.request.urlopen(url, timeout=5).close()
+            urllib.request.urlopen(url, timeout=30).close()
             return
         except (urllib.error.URLError, OSError):
             assert server.poll() is None, "the S3 server ended"
@@ -57,7 +57,7 @@ def _one_user(url: str) -> dict[str, str]:
         iam.put_user_policy(UserName="user", PolicyName="everything", PolicyDocument=json.dumps(everything))
         key = iam.create_access_key(UserName="user")["AccessKey"]
     headers = {"Content-Type": "text/plain"}
-    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset-auth", b"0", headers), timeout=5).close()
+    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset-auth", b"0", headers), timeout=60).close()
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": key["AccessKeyId"],

@@ -75,8 +75,9 @@ def archive(job: Job, folder: Path, size: int) -> ImageDataset:
         plain | {"source": source, "transform": "center-crop", "holdout_fraction": 0.0, "labels": "none", "mode": "RGB"}
     )
     found = open_source(prepared, ASSETS / "earth" / "bmng.jpg")
-    plan = plan_archive(found, list(check_all(found, prepared, WORKERS)), prepared)
-    write_archive(folder / "archive.zip", plan, convert_all(found, plan, prepared, WORKERS))
+    workers = 1 if job.options.tiny else WORKERS  # starting a process costs more than 32 small images
+    plan = plan_archive(found, list(check_all(found, prepared, workers)), prepared)
+    write_archive(folder / "archive.zip", plan, convert_all(found, plan, prepared, workers))
     return ImageDataset(folder / "archive.zip", use_labels=False, xflip=False, split="train", max_images=None)
 
 

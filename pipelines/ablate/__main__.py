@@ -14,12 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.ablate.runner import ablate
 from pipelines.cluster.signals import stop_on_signals
-from pipelines.cluster.store import StoreError
-from pipelines.ladders import ladder
-from pipelines.params import ROOT, load
-from pipelines.train import TrainError
+from pipelines.command_table import COMMANDS
+from stylegan.exit_codes import DONE, FAILED, exit_code
 
 
 def scaled(options: argparse.Namespace) -> list[str]:
@@ -30,27 +27,24 @@ def scaled(options: argparse.Namespace) -> list[str]:
     return [*found, *options.overrides]
 
 
+@exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status, 1 if a row failed."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.ablate", description="Compare the rows of a ladder.")
-    parser.add_argument("--ladder", required=True, metavar="NAME", help=", ".join(ladder.names()))
-    parser.add_argument("--rows", default="", metavar="A,B", help="some of its rows, separated by commas")
-    parser.add_argument("--kimg", type=float, help="of each row (ablate.total_kimg)")
-    parser.add_argument("--gpus", type=int, help="workers of each row, one GPU each")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    options = parser.parse_args(arguments)
+    """Compare the rows; returns the exit code, 1 if a row failed."""
+    options = COMMANDS["ablate"].parse(arguments)
+    # Deferred: --help and a wrong argument are answered before torch and Ray are imported.
+    from pipelines.ablate.runner import ablate
+    from pipelines.ladders import ladder
+    from pipelines.params import ROOT, load
+
     params, chosen = load(overrides=scaled(options)), ladder.load(options.ladder)
     rows = [name for name in options.rows.split(",") if name]
     reports = Path.cwd() / "reports" / "ablate" / chosen.name
     found = ablate(params, chosen, rows, Path.cwd(), ROOT / "runs", reports)
     print((reports / "table.md").read_text())
     print(f"table, page and plots: {reports}")
-    return int(any(each.problem for each in found))
+    return FAILED if any(each.problem for each in found) else DONE
 
 
 if __name__ == "__main__":
-    try:
-        with stop_on_signals():
-            sys.exit(main())
-    except (FileNotFoundError, StoreError, TrainError, ValueError) as error:
-        sys.exit(f"ablate: {error}")
+    sys.exit(main())

@@ -16,6 +16,7 @@ from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import capacity, connection
+from pipelines.cluster.progress import describe_costs
 from pipelines.experiments import await_predecessor, evaluated, record_measurement, tell_pages
 from pipelines.ladders import ladder
 from pipelines.ladders.ladder import Ladder, Rung
@@ -30,7 +31,7 @@ from stylegan.config import ConfigError
 from stylegan.config.sections import Kernels
 from stylegan.data import ImageDataset
 from stylegan.drawing.generate import styles
-from stylegan.files import sha256_of, write_json
+from stylegan.files import sha256_of, write_csv, write_json
 from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.networks import Generator
 from stylegan.networks.sizes import parameter_counts
@@ -67,7 +68,8 @@ def ablate(
         for number, rung in enumerate(rungs, 1):
             print(f"row {number} of {len(rungs)}: {rung.name} ({rung.label})", flush=True)
             found.append(standing(params, rung, job, lambda: len(dataset), Place(number, len(rungs))))
-            print(f"row {rung.name}: {found[-1].problem or 'measured'}", flush=True)
+            took = f"; {describe_costs(found[-1].ticks)}" if found[-1].ticks else ""
+            print(f"row {rung.name}: {found[-1].problem or 'measured'}{took}", flush=True)
             tables.write(found, chosen, reports)
         record(found, job, params, reports)
     return found
@@ -148,8 +150,12 @@ def _peaks(
 
 
 def record(found: Sequence[Standing], job: Job, params: Params, reports: Path) -> None:
-    """Record the table as a run of its own, and with it the files that show it."""
+    """Record the table as a run of its own, and with it the files that show it and one of what the rows took."""
     journal = Journal(job.state / job.name)
+    took = [cells for each in found if (cells := tables.costs(each))]
+    if took:
+        write_csv(journal.folder / "costs.csv", took)
+        journal.artifact(journal.folder / "costs.csv")
     with publishing(journal, params.tracking):
         journal.tags({"ladder": job.ladder.name, "ladder_record": "table", "ladder_run": job.name})
         for path in sorted(reports.iterdir()):

@@ -6,6 +6,8 @@
     metrics.png            every metric with its interval; for chart: sizes, against the number of training images
     peaks.png, peaks.csv   of ladders with peaks: those of feature maps by resolution (stylegan/analysis/peaks.py)
 
+What the rows took, which depends on the machine, is in runs/ladder-<ladder>-<hash>/costs.csv, and in MLflow.
+
 The best row has the lowest distance (KID, without it FID). A delta is the difference in that distance from the row that
 stands under "against", which differs in what the ladder asks about; it means nothing where the intervals overlap. Peaks
 are those of the highest resolution that all rows have, for larger maps have higher ones.
@@ -21,6 +23,7 @@ from typing import Any
 from pipelines.ablate import figures, ladder_page
 from pipelines.artifacts.metric_names import DISTANCES, distance_of, kind_of, short
 from pipelines.artifacts.ticks import Row
+from pipelines.drawing.markdown import table_lines
 from pipelines.ladders.ladder import FIGURES, Figures, Ladder, Rung
 from stylegan.files import write_bytes, write_csv
 
@@ -76,20 +79,29 @@ def _numbers(each: Standing, before: Rung | None, metrics: Mapping[str, Mapping[
     if before is not None and before.name in metrics:
         delta = own[distance] - metrics[before.name][distance]
         cells |= {"delta": float(f"{delta:.4g}"), "against": before.name} if math.isfinite(delta) else {}
-    return cells | {"snapshot_kimg": each.content["cur_nimg"] / 1000} | _costs(each) | {"run": each.run}
+    return cells | {"snapshot_kimg": each.content["cur_nimg"] / 1000} | _size(each) | {"run": each.run}
 
 
-def _costs(each: Standing) -> Cells:
+def _size(each: Standing) -> Cells:
     G, D = each.counts or (None, None)
     cells: Cells = {"num_images": each.num_images, "G_parameters": G, "D_parameters": D}
     if each.ticks:
         cells["kimg"] = each.ticks[-1]["kimg"]
-        cells["workers"] = int(max(row.get("ranks/count", 1) for row in each.ticks))
-        # A resumed run has slow ticks at each beginning.
-        cells["sec_per_kimg"] = float(f"{statistics.median(row['sec_per_kimg'] for row in each.ticks):.4g}")
-        memory = max(row.get("ranks/memory_gb_max", row["memory_gb"]) for row in each.ticks)
-        cells["memory_gb"] = float(f"{memory:.4g}")
     return cells
+
+
+def costs(each: Standing) -> Cells:
+    """What training took on the machine at hand; empty for a row that was not trained"""
+    if not each.ticks:
+        return {}
+    memory = max(row.get("ranks/memory_gb_max", row["memory_gb"]) for row in each.ticks)
+    return {
+        "row": each.rung.name,
+        "workers": int(max(row.get("ranks/count", 1) for row in each.ticks)),
+        # A resumed run has slow ticks at each beginning.
+        "sec_per_kimg": float(f"{statistics.median(row['sec_per_kimg'] for row in each.ticks):.4g}"),
+        "memory_gb": float(f"{memory:.4g}"),
+    }
 
 
 def best_of(rows: Sequence[Cells]) -> str | None:
@@ -154,9 +166,9 @@ def problems(rows: Sequence[Cells], ladder: Ladder) -> list[str]:
     return [*failed, *([f"not run: {', '.join(missing)}"] if missing else [])]
 
 
-COSTS = {
-    "delta": "delta", "against": "against", "snapshot_kimg": "kimg", "sec_per_kimg": "s/kimg", "workers": "workers",
-    "G_parameters": "parameters of G", "D_parameters": "parameters of D", "memory_gb": "memory, GB",
+FACTS = {
+    "delta": "delta", "against": "against", "snapshot_kimg": "kimg",
+    "G_parameters": "parameters of G", "D_parameters": "parameters of D",
     "peak_resolution": "peaks at", "peak_median": "peak, median", "peak_p99_9": "peak, 99.9 %",
 }  # fmt: skip
 Table = tuple[list[str], list[tuple[bool, list[str]]]]  # heads; for each row whether it is the best, and its cells
@@ -165,12 +177,12 @@ Table = tuple[list[str], list[tuple[bool, list[str]]]]  # heads; for each row wh
 def table(rows: Sequence[Cells], best: str | None) -> Table:
     """What readers are shown of the measured rows, as text; an interval stands behind its value"""
     metrics = shown_metrics(rows)
-    costs = [name for name in COSTS if any(name in row for row in rows)]
+    facts = [name for name in FACTS if any(name in row for row in rows)]
     found = []
     for row in rows:
         cells = [row["row"], row["label"], *(_with_interval(row, name) for name in metrics)]
-        found.append((row["row"] == best, cells + [_text(row.get(name)) for name in costs]))
-    return ["row", "", *metrics, *(COSTS[name] for name in costs)], found
+        found.append((row["row"] == best, cells + [_text(row.get(name)) for name in facts]))
+    return ["row", "", *metrics, *(FACTS[name] for name in facts)], found
 
 
 def _with_interval(row: Cells, name: str) -> str:
@@ -192,13 +204,13 @@ def markdown(rows: Sequence[Cells], quoted: Sequence[Cells], ladder: Ladder) -> 
     """The tables for readers"""
     heads, body = table(rows, best_of(rows))
     lines = [f"# {ladder.title}", "", ladder.question, ""]
-    lines += ["## Measured here", "", *_piped(heads, [[f"**{cell}**" if is_best and cell else cell for cell in cells]
-                                                     for is_best, cells in body])]  # fmt: skip
+    lines += ["## Measured here", "", *table_lines(heads, body)]
     lines += ["", *(f"- {line}" for line in problems(rows, ladder))] if problems(rows, ladder) else []
     lines += ["", *(f"- {note}" for note in ladder.notes)] if ladder.notes else []
     if quoted:
         lines += ["", f"## Published ({ladder.source})", "", "Not measured here, on other images, at other sizes."]
-        lines += ["", *_piped(*published_table(quoted))]
+        heads, cells = published_table(quoted)
+        lines += ["", *table_lines(heads, [(False, row) for row in cells])]
     return "\n".join(lines) + "\n"
 
 
@@ -215,9 +227,3 @@ def _remembered(row: Cells, name: str) -> str:
     if row[name] is None:
         return ""
     return f"{row[name]:g}" + (" (from memory)" if name in row["from_memory"].split() else "")
-
-
-def _piped(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in [heads, *rows]]
-    lines = ["| " + " | ".join(row) + " |" for row in escaped]
-    return [lines[0], "|" + "---|" * len(heads), *lines[1:]]

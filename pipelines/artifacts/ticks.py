@@ -4,13 +4,16 @@ import csv
 from pathlib import Path
 
 from pipelines.artifacts import json_lines
-from stylegan.files import replacing
+from stylegan.files import write_table
 
 Row = dict[str, float]
 
 LOG = "ticks.jsonl"
 CONTRIBUTION = "contribution/b"  # columns of the training log, followed by the resolution
 MONITOR = "monitor/"  # columns that only snapshots have
+# What depends on the machine and the day, and so is in the log and in MLflow but in no output of a stage.
+COSTS = ("sec", "sec_per_kimg", "memory_gb")
+COST_GROUPS = ("ranks/", "system/")
 
 
 def read(folder: Path) -> list[Row]:
@@ -19,14 +22,11 @@ def read(folder: Path) -> list[Row]:
 
 
 def write_csv(rows: list[Row], path: Path) -> None:
-    """Write the log as a table; a statistic that a tick lacks leaves its cell empty."""
-    first = ["nimg", "kimg", "sec", "sec_per_kimg", "memory_gb"]
-    found = {name for row in rows for name in row if not name.startswith("system/")}  # which is for the tracker
+    """Write what the run learned as a table, without its costs; what a tick lacks leaves its cell empty."""
+    first = ["nimg", "kimg"]
+    found = {name for row in rows for name in row if name not in COSTS and not name.startswith(COST_GROUPS)}
     names = [*first, *sorted(found - set(first))]
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, names, ([row.get(name) for name in names] for row in rows))
 
 
 def read_csv(path: Path) -> list[Row]:

@@ -3,35 +3,43 @@
 import sys
 from collections.abc import Sequence
 
-import ray
+from pipelines.command_table import COMMANDS
+from stylegan.command_line import Command
+from stylegan.exit_codes import exit_code
 
-from pipelines.cluster import shutdown, status, versions
-from pipelines.cluster.connection import connect
-from pipelines.params import load
-from stylegan.config import ConfigError
+CHECK = Command(
+    "cluster check", "Join the cluster as a stage would, and compare the versions on every node.",
+    "cluster.address=auto", "pipelines.cluster.__main__", "check", "pipelines.options.add_overrides",
+)  # fmt: skip
 
 
-def check(overrides: Sequence[str]) -> None:
+@exit_code
+def check(arguments: Sequence[str] | None = None) -> None:
     """Connect as a stage would, check, and print a line for each node."""
-    try:
-        with connect(load(overrides=overrides).cluster):
-            for name, found in versions.check().items():
-                print(f"{name}: " + ", ".join(f"{what} {version}" for what, version in found.items()))
-            resources = ray.cluster_resources()
-            print(f"together: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
-    except (ConfigError, FileNotFoundError) as error:
-        sys.exit(f"cluster: {error}")
+    options = CHECK.parse(arguments)
+    # Deferred: --help and a wrong argument are answered before Ray is imported.
+    import ray
+
+    from pipelines.cluster import versions
+    from pipelines.cluster.connection import connect
+    from pipelines.params import load
+
+    with connect(load(overrides=options.overrides).cluster):
+        for name, found in versions.check().items():
+            print(f"{name}: " + ", ".join(f"{what} {version}" for what, version in found.items()))
+        resources = ray.cluster_resources()
+        print(f"together: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
 
 
-COMMANDS = {"status": status.main, "check": check, "stop": shutdown.main}
-
-
-def main(arguments: Sequence[str]) -> None:
-    """python -m pipelines.cluster status [--address HOST:PORT]"""
-    if not arguments or arguments[0] not in COMMANDS:
-        sys.exit("cluster: expected a command: python -m pipelines.cluster status, check or stop")
-    COMMANDS[arguments[0]](arguments[1:])
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> int:
+    """stylegan cluster status [--address HOST:PORT]"""
+    options = COMMANDS["cluster"].parse(arguments)
+    chosen = {"status": COMMANDS["status"], "check": CHECK, "stop": COMMANDS["stop"]}[options.command]
+    chosen.parse(options.arguments)
+    status: int = chosen.load()(options.arguments)
+    return status
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

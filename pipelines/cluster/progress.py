@@ -1,9 +1,10 @@
 """Progress of long work: a bar with the time left on a terminal, plain lines in a log."""
 
 import math
+import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -28,6 +29,13 @@ def duration(sec: float) -> str:
             rest = left % size // smaller
             return f"{left // size} {unit} {rest} {below}" if rest else f"{left // size} {unit}"
     return f"{left} s"
+
+
+def describe_costs(ticks: Sequence[Mapping[str, float]]) -> str:
+    """What a training took: "25 kimg in 4 min 5 s of training, 9.80 sec/kimg (median)"; interruptions do not count"""
+    speed = statistics.median(tick["sec_per_kimg"] for tick in ticks)  # a resumed run has slow ticks at each beginning
+    sec = sum(tick["sec"] for tick in ticks)
+    return f"{ticks[-1]['kimg']:g} kimg in {duration(sec)} of training, {speed:.2f} sec/kimg (median)"
 
 
 class Speed:

@@ -5,7 +5,7 @@
 A run that is stopped loses the ticks since its last checkpoint; the command that started it resumes it.
 """
 
-import argparse
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,9 +13,10 @@ from pathlib import Path
 import psutil
 
 from pipelines.cluster.processes import orphans, run_folders, trainer_of
+from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT
+from stylegan.exit_codes import exit_code
 
-GRACE_SEC = 30.0  # Ray needs about 4 to end its workers
 RAY_GOES_SEC = 10.0  # that the Ray of a trainer may outlive it, before it is ended
 POLL_SEC = 0.1
 
@@ -89,12 +90,10 @@ def _each(processes: list[psutil.Process], action: Callable[[psutil.Process], No
             continue
 
 
+@exit_code
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line"""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.stop", description=__doc__.split("\n")[0])
-    parser.add_argument("--list", action="store_true", help="show what would be ended, and end nothing")
-    parser.add_argument("--grace", type=float, default=GRACE_SEC, metavar="SEC", help="until SIGKILL [%(default)s]")
-    options = parser.parse_args(arguments)
+    options = COMMANDS["stop"].parse(arguments)
     if options.list:
         show(ROOT, print)
     else:
@@ -102,4 +101,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

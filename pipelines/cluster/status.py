@@ -3,14 +3,13 @@
 Without an address the table has one row, this machine, and no Ray is started.
 """
 
-import argparse
+import json
 import math
 import os
 import platform
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,11 @@ from pipelines.artifacts import json_lines, ticks
 from pipelines.cluster import connection
 from pipelines.cluster.nodes import alive, ask
 from pipelines.cluster.processes import run_folders, trainer_of
-from pipelines.cluster.versions import HERE, ClusterError, differences
+from pipelines.cluster.versions import HERE, differences
+from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT, ClusterConfig, load
 from stylegan.commands.console import make_console
+from stylegan.exit_codes import exit_code
 
 ANSWER_SEC = 30.0  # a person waits
 PACKAGES = ("torch", "ray")
@@ -139,27 +140,46 @@ def spoken(sec: float) -> str:
     return f"{max(sec, 0):.0f} s"
 
 
+def find_nodes(config: ClusterConfig) -> list[Node]:
+    """This machine, or the nodes of a cluster. Raises ClusterError when none answers at the address."""
+    if config.address is None:
+        return [this_machine()]
+    with connection.connect(config, refuse_others=False):  # a node that differs is what it should show
+        return nodes()
+
+
+def describe(config: ClusterConfig, runs: Path) -> dict[str, Any]:
+    """Nodes and runs as plain values. Raises ClusterError when no cluster answers at the address."""
+    return {
+        "nodes": [asdict(node) for node in find_nodes(config)],
+        "runs": [
+            {
+                "name": folder.name,
+                "pid": None if (trainer := trainer_of(folder)) is None else trainer.pid,
+                "last_tick": rows[-1] if (rows := ticks.read(folder)) else None,
+            }
+            for folder in run_folders(runs)
+        ],
+    }
+
+
 def show(config: ClusterConfig, runs: Path, console: Console) -> None:
     """Print both tables. Raises ClusterError when no cluster answers at the address."""
-    if config.address is None:
-        found = [this_machine()]
-    else:
-        with connection.connect(config, refuse_others=False):  # a node that differs is what it should show
-            found = nodes()
+    found = find_nodes(config)
     console.print(node_table(found))
     if text := warning(found, facts()[1]):
         console.print(text)
     console.print(run_table(runs, time.time()) if run_folders(runs) else f"{runs}: no runs yet.")
 
 
-def main(arguments: Sequence[str]) -> None:
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; the address is --address, else cluster.address, else RAY_ADDRESS, as a stage takes it"""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.cluster status", description=__doc__.split("\n")[0])
-    parser.add_argument("--address", help="host:port, or auto; otherwise cluster.address, otherwise RAY_ADDRESS")
-    options = parser.parse_args(arguments)
+    options = COMMANDS["status"].parse(arguments)
     config = load(ROOT / "params.yaml").cluster
     address = options.address or config.address or os.environ.get("RAY_ADDRESS")
-    try:
-        show(config.model_copy(update={"address": address}), ROOT / "runs", make_console())
-    except ClusterError as error:
-        sys.exit(f"status: {error}")
+    config = config.model_copy(update={"address": address})
+    if options.json:
+        print(json.dumps(describe(config, ROOT / "runs"), indent=2))
+    else:
+        show(config, ROOT / "runs", make_console())

@@ -1,6 +1,6 @@
 """The store of a cluster: a shared folder or an object store that every node reaches, named by a URL.
 
-    <cluster.storage_path>/<fingerprint>/           a run: Ray's checkpoints, and a copy of the tick log
+    <cluster.storage_path>/<fingerprint>/           a run: Ray's checkpoints, and in ticks/ a copy of the tick log
     <cluster.storage_path>/files/<sha256>/<name>    what workers read (pipelines.cluster.files)
 
 pyarrow opens the URLs, as it does for Ray Train: both understand the same ones (s3://, gs://, file://, a plain path),
@@ -14,6 +14,7 @@ import posixpath
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import fsspec
 from pyarrow import ArrowInvalid
-from pyarrow.fs import FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem, copy_files
+from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem, copy_files
 
 from stylegan.files import replacing
 
@@ -114,6 +115,22 @@ def upload(path: Path, url: str) -> None:
     """Write a file to a URL, over what is there. Raises StoreError."""
     with explained(url):
         write(path, *filesystem(url))
+
+
+def write_bytes(content: bytes, url: str) -> None:
+    """Write a small file to a URL, over what is there. Raises StoreError."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "content"
+        path.write_bytes(content)
+        upload(path, url)
+
+
+def list_names(url: str) -> set[str]:
+    """Names of what is in a folder; empty where there is none. Raises StoreError."""
+    with explained(url):
+        fs, path = filesystem(url)
+        found = fs.get_file_info(FileSelector(path, allow_not_found=True))
+        return {posixpath.basename(entry.path) for entry in found}
 
 
 def remove(url: str) -> None:

@@ -1,10 +1,11 @@
 """Early warnings of a training that collapses: what was seen, the likely cause, and what to try next.
 
-Pure rules over the rows of the tick log. An alarm names the first row that gave rise to it, so it stays the same
-however the run goes on.
+Rules that see the rows of the tick log one at a time, so that a tick costs the same however long the log is. An alarm
+names the first row that gave rise to it, so it stays the same however the run goes on.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.diagnosis.shared_rules import is_at_cap, stronger_regularizer
@@ -45,23 +46,71 @@ class Alarm:
         return f"{self.name}: {self.seen} {self.cause} {self.remedy}{kept}"
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What a rule saw in the row it was given last."""
+
+    name: str
+    seen: str
+    cause: str
+    remedy: str
+
+
+Rule = Generator[None, Row, Finding]  # is sent every row, and returns at the first that is alarming
+
+
+class Watch:
+    """Sees the rows of a tick log in order, and raises each alarm once."""
+
+    def __init__(self, config: Config) -> None:
+        self._best: Row | None = None
+        self._rules = [rule(config) for rule in RULES]
+        for rule in self._rules:
+            next(rule)
+
+    def see(self, row: Row) -> list[Alarm]:
+        """Alarms that this row gives rise to"""
+        if KID in row:
+            self._best = better(row, self._best)
+        best_kimg = None if self._best is None else self._best["kimg"]
+        found = []
+        for rule in [*self._rules]:
+            try:
+                rule.send(row)
+            except StopIteration as end:
+                self._rules.remove(rule)
+                finding: Finding = end.value
+                seen = f"At kimg {row['kimg']:.4g} {finding.seen}"
+                found.append(Alarm(finding.name, row["kimg"], seen, finding.cause, finding.remedy, best_kimg))
+        return found
+
+
 def alarms(rows: Sequence[Row], config: Config) -> list[Alarm]:
     """Every alarm of a tick log, each at the first row that gives rise to it, oldest first"""
-    found = [alarm for rule in RULES for alarm in [rule(rows, config)] if alarm is not None]
-    return sorted(found, key=lambda alarm: alarm.kimg)
+    watch = Watch(config)
+    return [alarm for row in rows for alarm in watch.see(row)]
 
 
-def kid_rises(rows: Sequence[Row], config: Config) -> Alarm | None:
+def better(row: Row, best: Row | None) -> Row:
+    """The one of lower KID, and of equals the later, as Ray keeps it"""
+    return row if best is None or row[KID] <= best[KID] else best
+
+
+def kid_rises(config: Config) -> Rule:
     """KID stays well above its best."""
-    snapshots = [row for row in rows if KID in row]
-    for last in range(SNAPSHOTS, len(snapshots)):
-        before, recent = snapshots[: last + 1 - SNAPSHOTS], snapshots[last + 1 - SNAPSHOTS : last + 1]
-        best = best_of(before)
-        limit = KID_RISE * max(best[KID], 0) + KID_NOISE * abs(snapshots[0][KID])
-        if all(row[KID] > limit for row in recent):
-            seen = f"KID is {recent[-1][KID]:.3g}; it was {best[KID]:.3g} at kimg {best['kimg']:.4g}."
-            return _alarm("kid-rising", rows, recent[-1], seen, *_imbalance(recent[-1], config))
-    return None
+    best: Row | None = None
+    noise: float | None = None
+    recent = deque[Row]()
+    while True:
+        if KID not in (row := (yield)):
+            continue
+        noise = KID_NOISE * abs(row[KID]) if noise is None else noise
+        if len(recent) == SNAPSHOTS:
+            best = better(recent.popleft(), best)
+        recent.append(row)
+        if best is not None and all(each[KID] > KID_RISE * max(best[KID], 0) + noise for each in recent):
+            seen = f"KID is {row[KID]:.3g}; it was {best[KID]:.3g} at kimg {best['kimg']:.4g}."
+            return Finding("kid-rising", seen, *_imbalance(row, config))
 
 
 def _imbalance(row: Row, config: Config) -> tuple[str, str]:
@@ -83,76 +132,68 @@ def heuristic(config: Config) -> str | None:
     return "augment/r_t" if config.loss.adversarial == "non_saturating" else None
 
 
-def recall_is_lost(rows: Sequence[Row], config: Config) -> Alarm | None:
+def recall_is_lost(config: Config) -> Rule:
     """No real image lies among the generated ones any more, or still."""
-    zeros = 0
-    for row, highest in _late(rows, RECALL, SOME_RECALL, config):
-        zeros = zeros + 1 if row[RECALL] == 0 else 0
-        if zeros == SNAPSHOTS:
-            seen = f"recall is 0; it was {highest:.2g}." if highest > 0 else "recall is still 0."
-            cause = "G draws a few kinds of images, or none like the real ones."
-            remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr."
-            return _alarm("recall-lost", rows, row, seen, cause, remedy)
-    return None
+    zeros, highest = 0, 0.0
+    while zeros < SNAPSHOTS:
+        recall, before = yield from _next_late(RECALL, SOME_RECALL, highest, config)
+        zeros, highest = zeros + 1 if recall == 0 else 0, max(recall, before)
+    seen = f"recall is 0; it was {highest:.2g}." if highest > 0 else "recall is still 0."
+    cause = "G draws a few kinds of images, or none like the real ones."
+    remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr."
+    return Finding("recall-lost", seen, cause, remedy)
 
 
-def images_are_alike(rows: Sequence[Row], config: Config) -> Alarm | None:
+def images_are_alike(config: Config) -> Rule:
     """Generated images differ much less from each other than real ones do."""
-    for row, highest in _late(rows, SPREAD, SOME_SPREAD, config):
-        if row[SPREAD] < LOW_SPREAD:
-            was = f"; it was {highest:.2g}" if highest > SOME_SPREAD else ""
-            seen = f"the spread of generated images is {row[SPREAD]:.2g} of the real images'{was}."
-            cause = "The modes of G have collapsed: images of all latents look alike."
-            remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise {stronger_regularizer(config)}."
-            return _alarm("images-alike", rows, row, seen, cause, remedy)
-    return None
+    spread, highest = LOW_SPREAD, 0.0
+    while spread >= LOW_SPREAD:
+        spread, before = yield from _next_late(SPREAD, SOME_SPREAD, highest, config)
+        highest = max(spread, before)
+    was = f"; it was {highest:.2g}" if highest > SOME_SPREAD else ""
+    seen = f"the spread of generated images is {spread:.2g} of the real images'{was}."
+    cause = "The modes of G have collapsed: images of all latents look alike."
+    remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise {stronger_regularizer(config)}."
+    return Finding("images-alike", seen, cause, remedy)
 
 
-def _late(rows: Sequence[Row], column: str, enough: float, config: Config) -> Iterator[tuple[Row, float]]:
-    """Snapshots that should show variety: the run once had enough, or is past its beginning; and the highest before"""
-    highest, late = 0.0, max(EARLY * config.train.total_kimg, EARLY_KIMG)
-    for row in rows:
+def _next_late(column: str, enough: float, highest: float, config: Config) -> Generator[None, Row, tuple[float, float]]:
+    """Wait for a snapshot that should show variety: the run once had enough, or is past its beginning
+
+    Returns its number, and the highest before it.
+    """
+    late = max(EARLY * config.train.total_kimg, EARLY_KIMG)
+    while True:
+        row = yield
         if column in row:
             if highest > enough or row["kimg"] >= late:
-                yield row, highest
+                return row[column], highest
             highest = max(highest, row[column])
 
 
-def logits_run_apart(rows: Sequence[Row], config: Config) -> Alarm | None:
+def logits_run_apart(config: Config) -> Rule:
     """D is sure of everything; not with WGAN-GP, where the gap is the distance that G shortens."""
-    if config.loss.adversarial == "wgan_gp":
-        return None
-    gaps = [row["logits/real"] - row["logits/gen"] if "logits/real" in row else 0.0 for row in rows]
-    for last in range(GAP_TICKS - 1, len(rows)):
-        if all(gap > LOGIT_GAP for gap in gaps[last + 1 - GAP_TICKS : last + 1]):
-            seen = f"D scores real images {gaps[last]:.3g} above generated ones."
-            cause = "D has won: it is sure of every image and G learns nothing more."
-            remedy = f"Raise {stronger_regularizer(config)}, or halve train.d_lr."
-            return _alarm("logits-apart", rows, rows[last], seen, cause, remedy)
-    return None
+    wide, gap = 0, 0.0
+    while wide < GAP_TICKS:
+        row = yield
+        gap = row["logits/real"] - row["logits/gen"] if "logits/real" in row else 0.0
+        wide = wide + 1 if gap > LOGIT_GAP and config.loss.adversarial != "wgan_gp" else 0
+    seen = f"D scores real images {gap:.3g} above generated ones."
+    cause = "D has won: it is sure of every image and G learns nothing more."
+    remedy = f"Raise {stronger_regularizer(config)}, or halve train.d_lr."
+    return Finding("logits-apart", seen, cause, remedy)
 
 
-def p_is_at_its_cap(rows: Sequence[Row], config: Config) -> Alarm | None:
+def p_is_at_its_cap(config: Config) -> Rule:
     """Augmentation can do no more against overfitting."""
-    for row in rows:
-        if is_at_cap(row, config):
-            seen = f"augment.p reached its cap augment.p_max = {config.augment.p_max:g}."
-            cause = "D still recognises the training images."
-            remedy = f"Add images or raise {config.loss.d_reg_name} rather than the cap: above 0.8 augmentations leak."
-            return _alarm("p-at-cap", rows, row, seen, cause, remedy)
-    return None
+    while not is_at_cap((yield), config):
+        pass
+    seen = f"augment.p reached its cap augment.p_max = {config.augment.p_max:g}."
+    cause = "D still recognises the training images."
+    remedy = f"Add images or raise {config.loss.d_reg_name} rather than the cap: above 0.8 augmentations leak."
+    return Finding("p-at-cap", seen, cause, remedy)
 
 
-Rule = Callable[[Sequence[Row], Config], Alarm | None]
-RULES: tuple[Rule, ...] = (kid_rises, recall_is_lost, images_are_alike, logits_run_apart, p_is_at_its_cap)
-
-
-def best_of(rows: Sequence[Row]) -> Row:
-    """The row of the lowest KID, the last of equals, as Ray keeps it"""
-    return min(reversed([row for row in rows if KID in row]), key=lambda row: row[KID])
-
-
-def _alarm(name: str, rows: Sequence[Row], row: Row, seen: str, cause: str, remedy: str) -> Alarm:
-    until = [earlier for earlier in rows if KID in earlier and earlier["kimg"] <= row["kimg"]]
-    seen = f"At kimg {row['kimg']:.4g} {seen}"
-    return Alarm(name, row["kimg"], seen, cause, remedy, best_of(until)["kimg"] if until else None)
+RULES: tuple[Callable[[Config], Rule], ...] = (
+    kid_rises, recall_is_lost, images_are_alike, logits_run_apart, p_is_at_its_cap,
+)  # fmt: skip

@@ -38,7 +38,6 @@ def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:
         ),
         ("KID while training", _read_monitored_distance(ticks)),
         ("Precision and recall while training", _read_monitored_shares(ticks)),
-        ("Speed", _read_speed(ticks)),
     ]
     return [(title, line) for title, line in lines if line]
 
@@ -85,13 +84,6 @@ def _read_augmentation(ticks: Ticks, config: Config) -> str:
     state = "at its cap" if ended_at_cap(ticks, config) else "below its cap"
     name = "r_v" if config.augment.mode == "ada_rv" else "r_t"
     return f"p ended at {p:.2f}, {state} of {cap:g}; it moves so that {name} meets {config.augment.ada_target:g}."
-
-
-def _read_speed(ticks: Ticks) -> str:
-    if not has(ticks, "sec_per_kimg"):
-        return ""
-    speeds = sorted(tick["sec_per_kimg"] for tick in ticks if "sec_per_kimg" in tick)
-    return f"{speeds[len(speeds) // 2]:.2f} s per 1000 images (median)."
 
 
 def _read_monitored_distance(ticks: Ticks) -> str:

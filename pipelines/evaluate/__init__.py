@@ -1,8 +1,20 @@
 """Stage `evaluate`: generator and archive -> reports/metrics.json, psi_sweep.csv and neighbors.png.
 
-These names are all that other rooms use of it.
+These names are all that other rooms use of it. They are imported when first asked for, so that
+`python -m pipelines.evaluate --help` does not wait for torch.
 """
 
-from pipelines.evaluate.measurement import Subject, measure, open_matching
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.evaluate.measurement import Subject, measure, open_matching
 
 __all__ = ["Subject", "measure", "open_matching"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pipelines.evaluate import measurement
+
+    return getattr(measurement, name)

@@ -1,55 +1,77 @@
 """Stage `evaluate`: generator and archive -> reports/metrics.json, psi_sweep.csv and neighbors.png.
 
-With --network the same of any network on any data; see `python -m pipelines.evaluate --help`.
+With --network the same of any network on any data; see `stylegan evaluate --help`.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pipelines.artifacts import metrics_json, train_json
 from pipelines.cluster.signals import stop_on_signals
-from pipelines.cluster.store import StoreError
-from pipelines.diagnosis import frontier
-from pipelines.evaluate.measurement import EvaluationError
-from pipelines.evaluate.trained import evaluate
-from pipelines.params import ROOT, load
-from pipelines.tracking.journal import Journal
-from pipelines.tracking.publisher import publishing
-from pipelines.tracking.recording import record_evaluation
+from pipelines.command_table import COMMANDS
+from stylegan.exit_codes import exit_code
+
+if TYPE_CHECKING:
+    from pipelines.params import Params
 
 
+def evaluate_run(params: "Params") -> dict[str, Any]:
+    """Evaluate the generator that was trained here, record it for MLflow, and return metrics.json."""
+    from pipelines.artifacts import train_json
+    from pipelines.evaluate.trained import evaluate
+    from pipelines.params import ROOT
+    from pipelines.tracking.journal import Journal
+    from pipelines.tracking.publisher import publishing
+    from pipelines.tracking.recording import record_evaluation
+
+    root = Path.cwd()
+    journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
+    with publishing(journal, params.tracking):
+        content = evaluate(params, root, ROOT / "runs" / "features")
+        record_evaluation(journal, content, params)
+    return content
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """metrics.json of what the options name"""
+    from pipelines.params import load
+
+    if options.network is None:
+        return evaluate_run(load(overrides=options.overrides))
+    from pipelines.evaluate.external import evaluate_file  # the stage itself needs no reader of foreign files
+
+    # Numbers of a part of the images are not those of the images: none is left out unless it is asked for.
+    params = load(overrides=["prepare.max_bad_share=0", *options.overrides])
+    return evaluate_file(params, options.network, options.data, options.out)
+
+
+@exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Evaluate what params.yaml says, with `section.key=value` arguments over it, and record it for MLflow."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.evaluate", description="Measure a generator.")
-    parser.add_argument("--network", type=Path, metavar="FILE", help="any network: .safetensors, or an official .pkl")
-    parser.add_argument("--data", type=Path, metavar="DATA", help="archive, folder or data set (data/archive.zip)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where reports go (reports/evaluations/NAME)")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    options = parser.parse_args(arguments)
-    if options.network is not None:
-        from pipelines.evaluate.external import evaluate_file  # the stage itself needs no reader of foreign files
+    """Evaluate what params.yaml says, with `section.key=value` arguments over it."""
+    options = COMMANDS["evaluate"].parse(arguments)
+    if options.network is None and (options.data is not None or options.out is not None):
+        COMMANDS["evaluate"].build_parser().error(
+            "--data and --out go with --network; the stage evaluates models/generator.safetensors"
+        )
+    # Progress goes where it does not mix with the answer.
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        content = measured(options)
+    # Deferred, as the imports above: --help and a wrong argument are answered before torch is imported.
+    from pipelines.artifacts import metrics_json
+    from pipelines.diagnosis import frontier
 
-        # Numbers of a part of the images are not those of the images: none is left out unless it is asked for.
-        params = load(overrides=["prepare.max_bad_share=0", *options.overrides])
-        content = evaluate_file(params, options.network, options.data, options.out)
-    elif options.data is not None or options.out is not None:
-        parser.error("--data and --out go with --network; the stage evaluates models/generator.safetensors")
-    else:
-        params, root = load(overrides=options.overrides), Path.cwd()
-        journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
-        with publishing(journal, params.tracking):
-            content = evaluate(params, root, ROOT / "runs" / "features")
-            record_evaluation(journal, content, params)
+    if options.json:
+        print(json.dumps(content, indent=2))
+        return
     print(
         metrics_json.table(content), frontier.table(content["truncation"]), content["recommended"]["sentence"], sep="\n"
     )
 
 
 if __name__ == "__main__":
-    try:
-        with stop_on_signals():
-            main()
-    except (EvaluationError, FileNotFoundError, StoreError, ValueError) as error:  # every error of ours is one of these
-        sys.exit(f"evaluate: {error}")
+    sys.exit(main())

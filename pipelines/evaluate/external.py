@@ -18,6 +18,7 @@ from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_evaluation
 from stylegan.config import parse
+from stylegan.config.modes import MODES
 from stylegan.config.sections import PrepareConfig
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.data.archive import INDEX, is_picture
@@ -26,7 +27,6 @@ from stylegan.generators import load_any_generator
 from stylegan.networks import Generator
 
 ENTRY = re.compile(r"\d{5}/img\d{8}\.(png|npy)")  # of an archive
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of images of so many channels
 
 
 def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | None) -> dict[str, Any]:

@@ -11,47 +11,66 @@ params.yaml says, and so do the comments.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from pipelines.plan.advice import advice, table
+from pipelines.command_table import COMMANDS
+from pipelines.options import add_overrides
+from pipelines.plan.advice import advice, describe, table
 from pipelines.plan.cost import estimate, summary
 from pipelines.plan.planning import Plan, make_plan
 from pipelines.plan.resolve import NAMES
 from pipelines.plan.yaml_edit import rewrite
+from stylegan.command_line import add_json
 from stylegan.commands.console import make_console
-from stylegan.config import ConfigError
 from stylegan.config.pyramid import Resolution, plain
+from stylegan.exit_codes import exit_code
 
 
-def show(found: Plan, options: argparse.Namespace, console: Console) -> None:
-    """Print the values, what they mean, and what they need."""
+def show(found: Plan, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Print the values and what they mean, and return the same for --json."""
     console.print(table(found.choices if options.all else found.changed, found.base))
     if not options.all:
         console.print(f"{len(found.choices) - len(found.changed)} values stay as they are; --all lists them.")
-    for line in [*(found.look.lines(found.params) if found.look else []), *advice(found.params)]:
+    lines = [*(found.look.lines(found.params) if found.look else []), *advice(found.params)]
+    for line in lines:
         console.print(line)
+    answer: dict[str, Any] = {"values": describe(found.choices, found.base), "advice": lines, "estimate": None}
     if options.hours is not None:
-        estimate.show(options, found.params, found.img_channels, console)
+        answer["estimate"] = estimate.show(options, found.params, found.img_channels, console)
+    return answer
 
 
-def write(found: Plan, options: argparse.Namespace) -> str:
-    """Write params.yaml unless it is a dry run or an estimate, and return what to say of it.
+def write(found: Plan, options: argparse.Namespace) -> Path | None:
+    """Write params.yaml unless it is a dry run or an estimate, and return its path.
 
     Raises FileExistsError rather than overwrite a file other than the one it started from.
     """
-    if options.hours is not None:
-        return "An estimate (--hours) writes nothing."
-    if options.dry_run:
-        return "Dry run: nothing written."
-    out = options.out or options.base
+    if options.hours is not None or options.dry_run:
+        return None
+    out: Path = options.out or options.base
     if out.exists() and not out.samefile(options.base):
         raise FileExistsError(f"{out} exists and is not {options.base}, where values are kept from. Remove it first.")
     rewrite(options.base, out, {path: choice.value for path, choice in found.choices.items()})
-    return f"Wrote {out}. `git diff {out}` shows the change, `make repro` runs it."
+    return out
+
+
+def conclude(found: Plan, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Write, say so, and end with what the plan needs; returns the same for --json."""
+    out = write(found, options)
+    said = "An estimate (--hours) writes nothing." if options.hours is not None else "Dry run: nothing written."
+    if out is not None:
+        said = f"Wrote {out}. `git diff {out}` shows the change, `make repro` runs it."
+    needs = list(summary.lines(found.params, found.img_channels, found.speed))
+    console.print(said, soft_wrap=True)
+    for line in needs:
+        console.print(line)
+    return {"written": None if out is None else str(out), "needs": needs}
 
 
 def size(text: str) -> Resolution:
@@ -65,9 +84,8 @@ def size(text: str) -> Resolution:
     return plain([int(number) for number in numbers] if len(numbers) == 2 else int(text))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; exits with the message of whatever does not fit."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.plan", description=__doc__.split("\n")[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """plan"""
     parser.add_argument("--preset", choices=NAMES, help="needs --gpus")
     parser.add_argument("--from", dest="values", type=Path, metavar="FILE", help="values over the preset: best.yaml")
     parser.add_argument("--rung", metavar="LADDER/ROW", help="a row of pipelines/ladders/, such as stylegan2/A")
@@ -82,23 +100,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     estimate.add_options(parser)
     parser.add_argument("--all", action="store_true", help="show values that stay as they are, too")
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    options = parser.parse_args(arguments)
+    add_json(parser)
+    add_overrides(parser)
+
+
+@exit_code
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line"""
+    options = COMMANDS["plan"].parse(arguments)
+    wrong = COMMANDS["plan"].build_parser().error
     if not any((options.preset, options.values, options.rung, options.source)):
-        parser.error("one of the arguments --preset, --source, --from and --rung is required")
+        wrong("one of the arguments --preset, --source, --from and --rung is required")
     if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):
-        parser.error("--preset, which --resolution belongs to, and --gpus go together")
+        wrong("--preset, which --resolution belongs to, and --gpus go together")
     if options.gpus is not None and options.gpus < 0:
-        parser.error(f"argument --gpus: is {options.gpus}; expected 0 or more")
-    try:
-        found, console = make_plan(options), make_console()
-        show(found, options, console)
-        console.print(write(found, options), soft_wrap=True)
-        for line in summary.lines(found.params, found.img_channels, found.speed):
-            console.print(line)
-    except (ConfigError, OSError) as error:
-        sys.exit(str(error))
+        wrong(f"argument --gpus: is {options.gpus}; expected 0 or more")
+    console = make_console(stderr=options.json)
+    found = make_plan(options)
+    answer = show(found, options, console) | conclude(found, options, console)
+    if options.json:
+        print(json.dumps(answer, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,14 +1,16 @@
 """What `plan` shows of the values that it chose."""
 
+from typing import Any
+
 from rich.box import SIMPLE
 from rich.table import Table
 
 from pipelines.params import Params, leaves
 from pipelines.plan.origins import Choices
 from pipelines.plan.yaml_edit import spelt
+from stylegan.config import modes
 
-# keep: unknown before the images are read; colour is usual
-CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "keep": 3}
+CHANNELS = {**modes.CHANNELS, "keep": 3}  # keep: unknown before the images are read; colour is usual
 GAMMA_FACTORS = (0.25, 0.5, 1, 2, 4)
 
 
@@ -30,6 +32,14 @@ def table(choices: Choices, base: Params) -> Table:
         was = spelt(before[path]) if changed else ""
         result.add_row(path, spelt(choice.value), was, choice.origin, style="bold" if changed else None)
     return result
+
+
+def describe(choices: Choices, base: Params) -> dict[str, dict[str, Any]]:
+    """The rows of the table as plain values"""
+    before = dict(leaves(base.model_dump(mode="json")))
+    return {
+        path: {"value": choice.value, "was": before[path], "because": choice.origin} for path, choice in choices.items()
+    }
 
 
 def advice(params: Params) -> list[str]:

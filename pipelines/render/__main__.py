@@ -1,20 +1,28 @@
 """`python -m pipelines.render`: render what params.yaml says, with `section.key=value` arguments over it."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.artifacts import train_json
 from pipelines.cluster.signals import stop_on_signals
-from pipelines.params import ROOT, load
-from pipelines.render.report import RenderError, render
-from pipelines.tracking.journal import Journal
-from pipelines.tracking.publisher import publishing
-from pipelines.tracking.recording import record_report
+from pipelines.command_table import COMMANDS
+from stylegan.exit_codes import exit_code
 
 
-def main() -> None:
+@exit_code
+@stop_on_signals()
+def main(arguments: Sequence[str] | None = None) -> None:
     """Render what params.yaml says, with `section.key=value` arguments over it, and record it for MLflow."""
-    params = load(overrides=sys.argv[1:])
+    options = COMMANDS["render"].parse(arguments)
+    # Deferred: --help and a wrong argument are answered before torch is imported.
+    from pipelines.artifacts import train_json
+    from pipelines.params import ROOT, load
+    from pipelines.render.report import render
+    from pipelines.tracking.journal import Journal
+    from pipelines.tracking.publisher import publishing
+    from pipelines.tracking.recording import record_report
+
+    params = load(overrides=options.overrides)
     root = Path.cwd()
     page = render(params, root)
     journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
@@ -24,8 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        with stop_on_signals():
-            main()
-    except (FileNotFoundError, RenderError, ValueError) as error:  # every error of ours is one of these
-        sys.exit(f"render: {error}")
+    sys.exit(main())

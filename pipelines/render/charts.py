@@ -24,7 +24,6 @@ PANELS = (
     ("Path length penalty", ("loss/pl_penalty",), ""),
     ("KID while training", ("monitor/kid",), ""),
     ("Precision and recall while training", ("monitor/precision", "monitor/recall"), ""),
-    ("Speed", ("sec_per_kimg",), "s per 1000 images"),
 )
 FAR = 3.0  # real images so many times beyond the best of the sweep are drawn in an inset, lest they flatten the curve
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipelines.artifacts import train_json
 from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.ticks import read_csv
@@ -13,7 +15,6 @@ from pipelines.params import Params
 from pipelines.render.charts import frontier_chart, layer_chart, training_curves
 from pipelines.render.pictures import compare_bands, draw_pictures, write
 from pipelines.render.report_page import Facts, build_page, target
-from pipelines.tracking.recording import source_tags
 from stylegan.backends import configure_backends
 from stylegan.checkpoint import load_generator
 
@@ -28,6 +29,7 @@ def render(params: Params, root: Path) -> Path:
     Raises RenderError and the errors of the files it reads, each with its remedy.
     """
     configure_backends(allow_tf32=False)
+    torch.set_num_threads(params.cluster.cpus_per_worker)  # as in workers: a sum over other threads has other bits
     reports = root / "reports"
     results = read_results(root / METRICS)
     trained = train_json.read(root)
@@ -35,7 +37,6 @@ def render(params: Params, root: Path) -> Path:
     G = load_generator(root / EXPORTED)
     dataset = open_dataset(root / ARCHIVE, use_labels=G.c_dim > 0)
     pictures = draw_pictures(params, G, dataset, reports, neighbor_picture(results, reports))
-    commit = source_tags(root).get("mlflow.source.git.commit")
     facts = Facts(
         results=results,
         ticks=ticks,
@@ -45,7 +46,6 @@ def render(params: Params, root: Path) -> Path:
         num_images=len(dataset),
         img_shape=dataset.img_shape,
         fingerprint=trained.fingerprint,
-        commit=None if commit is None else str(commit),
     )
     write(reports / "training.png", training_curves(ticks, target(params), dark=False))
     write(reports / "layers.png", layer_chart(ticks, facts.bands, dark=False))

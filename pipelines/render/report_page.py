@@ -29,7 +29,6 @@ class Facts:
     num_images: int  # in the training split
     img_shape: tuple[int, int, int]  # C, H, W
     fingerprint: str
-    commit: str | None
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,10 @@ def last_shares(facts: Facts) -> dict[str, Mapping[int, float]]:
 
 
 def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
-    """Rows of (what, value): enough to repeat the run and to compare it fairly."""
+    """Rows of (what, value): enough to repeat the run and to compare it fairly
+
+    Nothing of the day or the commit: the page of a run that is repeated is the same to the byte.
+    """
     results, config = facts.results, facts.config
     channels, height, width = facts.img_shape
     size = f"{width} x {height} pixels, {channels} channel(s)"
@@ -138,9 +140,7 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
         ("Archive sha256", results["archive_sha256"]),
         ("Generator sha256", results["generator_sha256"]),
         ("Trained on", trained_on(results["cur_nimg"], facts.ticks, config)),
-        ("Training time", duration(training_seconds(facts.ticks))),
         ("Run", facts.fingerprint),
-        ("Git commit", facts.commit or "not in a git repository"),
         ("Extractor", f"{extractor['name']}, input {extractor['input_size']} pixels{seen}, "
                       f"sha256 {extractor['sha256']}"),
         ("Measured with", f"{results['num_images']} images, seed {results['seed']}, split {results['split']}, "
@@ -153,19 +153,6 @@ def trained_on(cur_nimg: int, ticks: Sequence[Mapping[str, float]], config: Conf
     kimg = ticks[-1]["kimg"]
     chosen = f"; the generator is its {config.monitor.export} snapshot, of kimg {cur_nimg / 1000:g}"
     return f"{kimg:g} kimg (thousand images shown), seed {config.train.seed}{chosen}"
-
-
-def training_seconds(ticks: Sequence[Mapping[str, float]]) -> float:
-    """Time spent on training over all ticks, across interruptions"""
-    return sum(tick.get("sec", 0.0) for tick in ticks)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as "3 h 02 min", "4 min 05 s" or "7.0 s" """
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
 
 
 def number(value: float | None) -> str:

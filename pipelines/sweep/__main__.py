@@ -13,11 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.cluster.signals import stop_on_signals
-from pipelines.cluster.store import StoreError
-from pipelines.params import ROOT, load
-from pipelines.sweep import findings
-from pipelines.sweep.tuner import SweepError, sweep
-from pipelines.train import TrainError
+from pipelines.command_table import COMMANDS
+from stylegan.exit_codes import exit_code
 
 
 def scaled(options: argparse.Namespace) -> list[str]:
@@ -29,13 +26,17 @@ def scaled(options: argparse.Namespace) -> list[str]:
     return [*found, *options.overrides]
 
 
+@exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.sweep", description="Try parameters and compare.")
-    parser.add_argument("--kimg", type=float, help="of each trial (sweep.total_kimg)")
-    parser.add_argument("--gpus", type=int, help="one trial on each of so many GPUs")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    params = load(overrides=scaled(parser.parse_args(arguments)))
+    """Run the trials and show what they found."""
+    options = COMMANDS["sweep"].parse(arguments)
+    # Deferred: --help and a wrong argument are answered before torch and Ray are imported.
+    from pipelines.params import ROOT, load
+    from pipelines.sweep import findings
+    from pipelines.sweep.tuner import sweep
+
+    params = load(overrides=scaled(options))
     reports = Path.cwd() / "reports" / "sweep"
     found = sweep(params, Path.cwd(), ROOT / "runs", reports)
     print(findings.summary(found))
@@ -43,8 +44,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        with stop_on_signals():
-            main()
-    except (FileNotFoundError, StoreError, SweepError, TrainError, ValueError) as error:
-        sys.exit(f"sweep: {error}")
+    sys.exit(main())

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from pipelines.artifacts.metric_names import Row, distance_of, label_of, metric_names, short
+from pipelines.drawing.markdown import table_lines
 from pipelines.params import Params, laid
 from pipelines.sweep import plots
 from pipelines.sweep.space import described
@@ -88,19 +89,17 @@ def write(found: Sequence[Found], params: Params, folder: Path) -> None:
 def markdown(found: Sequence[Found], rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """The table for readers, the best row bold"""
     trial, best = best_of(found)
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in rows:
-        is_best = row["run"] == trial.run and row.get("psi") == best["psi"]
-        cells = [_cell(row.get(name)) for name in columns]
-        lines.append("| " + " | ".join(f"**{cell}**" if is_best and cell else cell for cell in cells) + " |")
-    return "\n".join([*lines, "", *summary(found).split("\n")]) + "\n"
+    body = [
+        (row["run"] == trial.run and row.get("psi") == best["psi"], [_cell(row.get(name)) for name in columns])
+        for row in rows
+    ]
+    return "\n".join([*table_lines(columns, body), "", *summary(found).split("\n")]) + "\n"
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    text = short(value, 4) if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|")
+    return short(value, 4) if isinstance(value, float) else str(value)
 
 
 def best_yaml(found: Sequence[Found], params: Params) -> str:

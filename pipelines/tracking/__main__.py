@@ -4,18 +4,20 @@ publish    make every run here appear on the server; safe to repeat
 ui         open the comparison of runs in a browser
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.cluster.signals import stop_on_signals
+from pipelines.command_table import COMMANDS
+from pipelines.options import add_choice
 from pipelines.params import ROOT, Params, load
 from pipelines.tracking import ui
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import Publisher, TrackingError, find_experiment, shown, tracking_uri
 from pipelines.tracking.recording import record_outputs
-from stylegan.config import ConfigError
+from stylegan.command_line import Parser
+from stylegan.exit_codes import DONE, FAILED, exit_code
 
 
 def publish_everything(params: Params, root: Path = ROOT) -> int:
@@ -33,29 +35,37 @@ def publish_everything(params: Params, root: Path = ROOT) -> int:
     return failures
 
 
+@exit_code
+@stop_on_signals()
+def publish(arguments: Sequence[str] | None = None) -> int:
+    """Command line of `publish`"""
+    COMMANDS["publish"].parse(arguments)
+    return min(publish_everything(load(ROOT / "params.yaml")), FAILED)
+
+
+@exit_code
+@stop_on_signals()
+def open_ui(arguments: Sequence[str] | None = None) -> int:
+    """Command line of `ui`"""
+    options = COMMANDS["ui"].parse(arguments)
+    params = load(ROOT / "params.yaml")
+    uri, experiment_id = tracking_uri(params.tracking), find_experiment(params.tracking)
+    if uri.startswith("http"):
+        ui.show(ui.comparison(uri, experiment_id), browser=not options.no_browser)
+        return DONE
+    return ui.serve(uri, experiment_id, options.port, browser=not options.no_browser, root=ROOT)
+
+
+@exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.tracking", description="Publish runs and look at them.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("publish", help="make every run here appear on the tracking server; safe to repeat")
-    opening = commands.add_parser("ui", help="open the comparison of runs")
-    opening.add_argument("--port", type=int, default=5000, help="of the local server (5000)")
-    opening.add_argument("--no-browser", action="store_true", help="only print the address")
+    """python -m pipelines.tracking publish"""
+    example = "example:\n  python -m pipelines.tracking publish"
+    parser = Parser(prog="python -m pipelines.tracking", description="Publish runs and look at them.", epilog=example)
+    add_choice(parser, ("publish", "ui"))
     options = parser.parse_args(arguments)
-    try:
-        params = load(ROOT / "params.yaml")
-        if options.command == "publish":
-            return min(publish_everything(params), 1)
-        uri, experiment_id = tracking_uri(params.tracking), find_experiment(params.tracking)
-        if uri.startswith("http"):
-            ui.show(ui.comparison(uri, experiment_id), browser=not options.no_browser)
-            return 0
-        return ui.serve(uri, experiment_id, options.port, browser=not options.no_browser, root=ROOT)
-    except (ConfigError, FileNotFoundError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return {"publish": publish, "ui": open_ui}[options.command](options.arguments)
 
 
 if __name__ == "__main__":
-    with stop_on_signals():
-        sys.exit(main())
+    sys.exit(main())

@@ -1,28 +1,25 @@
 """`python -m pipelines.train`: train what params.yaml says, with `section.key=value` arguments over it."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.cluster.signals import stop_on_signals
-from pipelines.cluster.store import StoreError
-from pipelines.params import ROOT, load
-from pipelines.train.driver import TrainError, run
-from stylegan.config import ConfigError
-from stylegan.data import ArchiveError
-from stylegan.metrics.arrays import MetricError
-from stylegan.tensor_files import CheckpointError
+from pipelines.command_table import COMMANDS
+from stylegan.exit_codes import exit_code
 
 
-def main() -> None:
+@exit_code
+@stop_on_signals()
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train what params.yaml says, with `section.key=value` arguments over it."""
-    run(load(overrides=sys.argv[1:]), Path.cwd(), ROOT / "runs")
+    options = COMMANDS["train"].parse(arguments)
+    # Deferred: --help and a wrong argument are answered before torch and Ray are imported.
+    from pipelines.params import ROOT, load
+    from pipelines.train.driver import run
+
+    run(load(overrides=options.overrides), Path.cwd(), ROOT / "runs")
 
 
 if __name__ == "__main__":
-    try:
-        with stop_on_signals():
-            main()
-    except (
-        ArchiveError, CheckpointError, ConfigError, FileNotFoundError, MetricError, StoreError, TrainError,
-    ) as error:  # fmt: skip
-        sys.exit(f"train: {error}")
+    sys.exit(main())

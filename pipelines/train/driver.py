@@ -19,6 +19,7 @@ from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, TICKS
 from pipelines.cluster import capacity, connection, errors, files, signals, store, workers
 from pipelines.cluster.nodes import here
+from pipelines.cluster.progress import describe_costs
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
@@ -103,6 +104,7 @@ def run(
         record_export(journal, trained)
         journal.artifact(out / EXPORTED)
         journal.status("FINISHED")
+        print(describe_costs(rows), flush=True)
     return folder
 
 

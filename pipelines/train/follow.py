@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from rich.text import Text
 from pipelines.artifacts import json_lines
 from pipelines.artifacts.ticks import LOG, Row
 from pipelines.cluster.progress import Speed, duration
-from pipelines.diagnosis.alarms import alarms
+from pipelines.diagnosis.alarms import Watch
 from pipelines.diagnosis.stragglers import slow_rank
+from pipelines.diagnosis.thresholds import SLOW_TICKS
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
@@ -92,7 +94,7 @@ class Follower:
     ) -> None:  # fmt: skip
         self.folder, self.journal, self.params, self.console, self.view = folder, journal, params, console, view
         self.place = place
-        self.rows: list[Row] = []
+        self._watch, self._last_rows = Watch(params), deque[Row](maxlen=SLOW_TICKS)
         self.speed = Speed()
         self._told: set[str] = set()
         self._num_starts = 0
@@ -112,9 +114,8 @@ class Follower:
             samples = _record(row, self.folder, self.journal, self.params, fresh)
             if fresh:
                 self._show(row, samples)
-        self.rows += rows
         if rows:
-            self._warn(fresh)
+            self._warn(rows, fresh)
 
     def look_at(self, position: Position) -> None:
         """Say where workers began since the last look, and move the line of the terminal."""
@@ -130,7 +131,7 @@ class Follower:
         if position.nimg is None:
             count = self.params.cluster.max_workers
             return f"waiting for Ray to start {count} worker{'s' if count > 1 else ''}"
-        last = self.rows[-1]["sec_per_kimg"] if self.rows else None
+        last = self._last_rows[-1]["sec_per_kimg"] if self._last_rows else None
         return self._line(position.nimg, self.speed.sec_per_kimg or last)
 
     def _line(self, nimg: float, sec_per_kimg: float | None) -> str:
@@ -175,10 +176,12 @@ class Follower:
             self._offsets[name] = found[-1][1]
         return [record for record, _ in found]
 
-    def _warn(self, fresh: bool) -> None:
+    def _warn(self, rows: list[Row], fresh: bool) -> None:
         """Record each alarm once, and show it if it is not from before this process."""
-        slow = slow_rank(self.rows, read_nodes(self.folder))
-        for alarm in [*alarms(self.rows, self.params), *([] if slow is None else [slow])]:
+        found = [alarm for row in rows for alarm in self._watch.see(row)]
+        self._last_rows.extend(rows)
+        slow = slow_rank([*self._last_rows], read_nodes(self.folder))
+        for alarm in [*found, *([] if slow is None else [slow])]:
             if alarm.name in self._told:
                 continue
             self._told.add(alarm.name)

@@ -15,16 +15,23 @@ REPEATS = 3
 
 def describe_slow_precision(params: Params) -> str | None:
     """One line if this machine's processor is to train in a precision that slows it down, with the remedy; else None"""
+    ratio = measure_slowdown(params)
+    if ratio is None:
+        return None
+    return (
+        f"train.precision is {params.train.precision}, in which this processor takes {ratio:.1f} times as long as in "
+        "fp32 for a convolution. Training continues. To make it faster, stop it and set train.precision to fp32, a "
+        "new run."
+    )
+
+
+def measure_slowdown(params: Params) -> float | None:
+    """How many times as long as in float32 this machine's processor takes in train.precision; None if it is not slow"""
     precision = params.train.precision
     if precision == "fp32" or params.cluster.use_gpu or params.cluster.address is not None:
         return None
     ratio = time_relative_to_float32(DTYPES[precision])
-    if ratio < SLOW:
-        return None
-    return (
-        f"train.precision is {precision}, in which this processor takes {ratio:.1f} times as long as in fp32 for a "
-        "convolution. Training continues. To make it faster, stop it and set train.precision to fp32, a new run."
-    )
+    return ratio if ratio >= SLOW else None
 
 
 def time_relative_to_float32(dtype: torch.dtype) -> float:

@@ -4,7 +4,6 @@ Ray Train keeps the best ones and always the last, from which a run resumes.
 """
 
 import json
-import math
 import posixpath
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 import ray.train
 import torch
-from pyarrow.fs import FileSelector, FileSystem
+from pyarrow.fs import FileSystem
 from ray.train import Checkpoint, Result
 
 from pipelines.artifacts import ticks
@@ -38,6 +37,7 @@ from stylegan.tensor_files import CheckpointError
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
+WORST = 1e300  # Ray's register cannot hold an infinite number: it comes back as null, and no later start can sort it
 SUMS = "sums.json"  # of the statistics of a tick that was cut
 Sums = Mapping[str, Sequence[float]]
 
@@ -103,7 +103,7 @@ def save_beside(state: TrainState, dataset: ImageDataset, row: dict[str, Any], s
         if checkpoint is not None:
             write_json(Path(checkpoint.path) / SUMS, sums)
         name = f"{ticklog.LEAVING}_{state.cur_nimg:09d}"
-        ray.train.report(row | {KID: math.inf}, checkpoint=checkpoint, checkpoint_dir_name=name)
+        ray.train.report(row | {KID: WORST}, checkpoint=checkpoint, checkpoint_dir_name=name)
 
 
 @exact_float32()
@@ -184,9 +184,7 @@ def spare_checkpoints(url: str) -> list[Checkpoint]:
     """
     with store.explained(url):
         fs, folder = store.filesystem(url)
-        entries = {
-            posixpath.basename(entry.path) for entry in fs.get_file_info(FileSelector(folder, allow_not_found=True))
-        }
+        entries = store.list_names(url)
         names = sorted((name for name in entries if name.startswith("nimg_")), reverse=True)
         register = posixpath.join(folder, REGISTER)
         if REGISTER in entries:

@@ -2,7 +2,7 @@
 
 One JSON object a line. A tick that is replayed after a resume is not written twice, so the log of a run that was killed
 and resumed has the same ticks as that of an uninterrupted one. A store holds a copy, for a run that is resumed from
-another machine.
+another machine, in parts: nothing can be appended to a file there, and a tick should not send all ticks before it.
 """
 
 import json
@@ -28,6 +28,8 @@ LEAVING = "leaving"  # begins the names of checkpoints that are no snapshots
 NODES = "nodes.json"  # of the ranks at the last tick
 KERNELS = "kernels.txt"  # the line on the kernels of rank 0's device, if it has any
 FAILURES = "failures.jsonl"  # one failure of a worker a line
+PARTS = "ticks"  # folder of the copy on a store
+PART_TICKS = 64  # rows in a part
 
 
 class TickLog(UserCallback):
@@ -39,6 +41,7 @@ class TickLog(UserCallback):
     def __init__(self, folder: Path, url: str | None) -> None:
         self.folder, self.url = folder, url
         self._last_nimg: float | None = None  # of the log; None until this process has looked
+        self._part = 0  # byte of the log at which the open part begins; the first part of a process is the whole log
 
     def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
         if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
@@ -59,8 +62,8 @@ class TickLog(UserCallback):
         self._append(row)
         if self.url is not None:
             try:
-                store.upload(self.folder / LOG, store.join(self.url, LOG))
-            except store.StoreError as error:  # the next tick sends the whole log again
+                self._copy(self.url)
+            except store.StoreError as error:  # the next tick sends the same part, with its own row
                 logger.warning("copy of the tick log: %s", error)
 
     def _append(self, row: Row) -> None:
@@ -74,6 +77,17 @@ class TickLog(UserCallback):
             json_lines.append(path, row)
             self._last_nimg = row["nimg"]
 
+    def _copy(self, url: str) -> None:
+        """Send the open part of the log to the store, and begin another when it is full."""
+        with (self.folder / LOG).open("rb") as log:
+            log.seek(self._part)
+            part = log.read()
+        if part:
+            first = json.loads(part.partition(b"\n")[0])
+            store.write_bytes(part, store.join(url, PARTS, f"{first['nimg']:012.0f}.jsonl"))
+        if part.count(b"\n") >= PART_TICKS:
+            self._part += len(part)
+
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for rank, error in sorted(worker_exceptions.items()):
             json_lines.append(self.folder / FAILURES, {"rank": rank, "time": time.time(), "error": spoken(rank, error)})
@@ -84,10 +98,20 @@ def restore(folder: Path, url: str) -> None:
 
     Raises StoreError.
     """
-    content = store.read(store.join(url, LOG))
-    if content is not None and content.count(b"\n") > len(read(folder)):
-        with replacing(folder / LOG) as temporary:
-            temporary.write_bytes(content)
+    copied = read_copy(url)
+    if len(copied) > len(read(folder)):
+        write_bytes(folder / LOG, b"".join(copied))
+
+
+def read_copy(url: str) -> list[bytes]:
+    """Lines of the log as the store has them; of rows that several parts have, the first. Raises StoreError."""
+    lines, last_nimg = [], -math.inf
+    for name in sorted(store.list_names(store.join(url, PARTS))):
+        for line in (store.read(store.join(url, PARTS, name)) or b"").splitlines(keepends=True):
+            if (nimg := json.loads(line)["nimg"]) > last_nimg:
+                lines.append(line)
+                last_nimg = nimg
+    return lines
 
 
 def read_failures(folder: Path) -> list[str]:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from stylegan.networks import Generator
-from stylegan.networks.generator import NoiseMode
-from stylegan.networks.layers import RESAMPLE_TAPS
+from stylegan.networks.layers import RESAMPLE_TAPS, NoiseMode
 from stylegan.ops import downsample2d, setup_filter, upsample2d
 
 Shares = dict[int, float]  # resolution in pixels -> per cent; they sum to 100

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.networks import Generator
-from stylegan.networks.generator import NoiseMode
+from stylegan.networks.layers import NoiseMode
 
 Peaks = dict[int, Tensor]  # resolution in pixels -> peaks [M] of all its maps
 QUANTILES = {"p1": 0.01, "p25": 0.25, "median": 0.5, "p75": 0.75, "p99": 0.99, "p99_9": 0.999}

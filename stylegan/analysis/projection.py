@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from torch.func import functional_call
 
+from stylegan.config.modes import MODES
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import Count, NonNegative, Positive, Probability
 from stylegan.config.strict import Section
-from stylegan.images import MODES, to_float
+from stylegan.images import to_float
 from stylegan.metrics.evaluation.ppl import lpips_input
-from stylegan.metrics.evaluation.sampling import batches
+from stylegan.metrics.evaluation.sampling import batches, noise_buffers, synthesize_ws
 from stylegan.metrics.extractors.lpips import Lpips
 from stylegan.networks import Generator
 
@@ -76,7 +76,7 @@ def project(G: Generator, targets: Tensor, c: Tensor, lpips: Lpips, config: Proj
         t = index / config.num_steps
         jitter = _normals(config.seed, W_NOISE, index, w.shape[1:]).to(w) * _w_noise(t, w_spread, config)
         with torch.enable_grad():
-            img = synthesize(G, (w + jitter).expand(-1, G.num_ws, -1), noise)
+            img = synthesize_ws(G, (w + jitter).expand(-1, G.num_ws, -1), noise)
             distance = _distance(wanted, _embed(lpips, img, config))
             penalty = sum((noise_penalty(values) for values in noise.values()), torch.zeros_like(distance))
             loss = (distance + config.noise_weight * penalty).sum()
@@ -97,15 +97,6 @@ def project_batches(
         part = slice(rows.start, rows.stop)
         for step in project(G, targets[part], c[part], lpips, config):
             yield rows, step
-
-
-def synthesize(G: Generator, ws: Tensor, noise: Mapping[str, Tensor]) -> Tensor:
-    """Pictures of ws [N, L, w_dim], each with its own noise maps [N, 1, H, W]  ->  float [N, C, H, W]
-
-    The maps take the place of the buffers of that name, so the network needs no knowledge of projection.
-    """
-    img: Tensor = functional_call(G.synthesis, dict(noise), (ws,), {"noise_mode": "const"})
-    return img
 
 
 @torch.no_grad()
@@ -170,10 +161,9 @@ def _distance(wanted: list[Tensor], maps: list[Tensor]) -> Tensor:
 
 def _first_maps(G: Generator, num: int, seed: int) -> dict[str, Tensor]:
     """Standard normal noise maps in place of every noise_const, the same for each target"""
-    shapes = {name: buffer.shape for name, buffer in G.synthesis.named_buffers() if name.endswith("noise_const")}
     maps = {}
-    for number, (name, shape) in enumerate(shapes.items()):
-        values = _normals(seed, MAPS, number, (1, 1, *shape[-2:])).to(G.mapping.w_avg)
+    for number, (name, buffer) in enumerate(noise_buffers(G).items()):
+        values = _normals(seed, MAPS, number, (1, 1, *buffer.shape[-2:])).to(G.mapping.w_avg)
         maps[name] = values.repeat(num, 1, 1, 1).requires_grad_()
     return maps
 

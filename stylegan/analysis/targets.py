@@ -13,10 +13,10 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from stylegan.config.modes import MODES
 from stylegan.config.pyramid import sides
 from stylegan.data.archive import is_picture
 from stylegan.data.transforms import crop_to_shape, to_mode
-from stylegan.images import MODES
 from stylegan.networks import Generator
 
 MAX_PIXELS = 100_000_000  # a photograph of 12,000 x 8,000; a small file can say that it has far more

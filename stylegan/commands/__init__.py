@@ -1,4 +1,4 @@
-"""The commands of `python -m stylegan`: one module for each family, each with `add_commands(commands)`.
+"""The commands of `stylegan` that need a generator and no pipeline: table.py lists them, parsers.py has their options.
 
-A command sets `run`, a function of the parsed options that does the work and returns the line to print.
+A command is a function of the parsed options that does the work and returns the line to print.
 """

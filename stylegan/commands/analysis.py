@@ -1,16 +1,15 @@
 """contributions: how much each resolution of a trained generator contributes to its images."""
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from rich.table import Table
 from torch import Tensor
 
 from stylegan.analysis.contributions import Shares, band_energies, layer_contributions
-from stylegan.commands.arguments import add_class, add_computing, add_generator, positive
 from stylegan.commands.console import make_console
 from stylegan.config.pyramid import Pyramid, pyramid, spelt
 from stylegan.data import ImageDataset
@@ -18,22 +17,6 @@ from stylegan.drawing.generate import class_labels, generate_images, styles
 from stylegan.generators import class_of, load_any_generator
 from stylegan.images import to_float
 from stylegan.networks import Generator
-
-if TYPE_CHECKING:
-    from stylegan.commands.arguments import Commands
-
-
-def add_commands(commands: "Commands") -> None:
-    """contributions"""
-    about = "share of each resolution in the images, beside the frequency bands of real ones"
-    parser = commands.add_parser("contributions", help=about, description=about)
-    parser.set_defaults(run=contributions)
-    add_generator(parser)
-    help_ = "real images to compare with, such as data/archive.zip; without --class their labels are drawn"
-    parser.add_argument("--archive", type=Path, help=help_)
-    parser.add_argument("--images", type=positive, default=1024, help="how many, of seeds 0, 1, ... (1024)")
-    add_class(parser)
-    add_computing(parser)
 
 
 def contributions(options: argparse.Namespace) -> str:
@@ -50,6 +33,8 @@ def contributions(options: argparse.Namespace) -> str:
         resolutions = G.synthesis.block_resolutions
         columns["bands, generated"] = band_energies(_generated(G, c, options), resolutions)
         columns["bands, real"] = band_energies(_real(real, options), resolutions)
+    if options.json:
+        return json.dumps({"images": options.images, "percent": _records(columns, pyramid(G.img_resolution))})
     _print(columns, pyramid(G.img_resolution))
     note = (
         "" if "contribution" in columns else f"; contributions need architecture skip, this is {G.config.architecture}"
@@ -87,6 +72,14 @@ def _real(real: ImageDataset, options: argparse.Namespace) -> Iterator[Tensor]:
     order = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: options.images]
     for indices in torch.split(order, options.batch_size):
         yield to_float(real.batch(indices.tolist())[0].to(options.device))
+
+
+def _records(columns: dict[str, Shares], levels: Pyramid) -> list[dict[str, str | float]]:
+    """A row for each resolution, as in the table"""
+    return [
+        {"pixels": spelt(levels.size(level))} | {name: shares[res] for name, shares in columns.items()}
+        for level, res in enumerate(levels.nominal)
+    ]
 
 
 def _print(columns: dict[str, Shares], levels: Pyramid) -> None:

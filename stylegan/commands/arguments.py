@@ -4,17 +4,15 @@ import argparse
 import math
 import re
 import typing
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
-
-import torch
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from stylegan.config.sections import Kernels
 
 if TYPE_CHECKING:
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
-Run: TypeAlias = Callable[[argparse.Namespace], str]
+    import torch
+
+Centers: TypeAlias = int | Literal["mean", "class"]  # a number of clusters
 
 MAX_NUMBERS = 1_000_000  # of a list, such as --seeds; a slip of the finger would fill the memory
 
@@ -88,8 +86,10 @@ def _is_whole(text: str) -> bool:
     return text.isdecimal() and len(text) < 20  # longer ones are slow to read, and no option means them
 
 
-def usable_device(text: str) -> torch.device:
+def usable_device(text: str) -> "torch.device":
     """A device that holds tensors here. Raises argparse.ArgumentTypeError otherwise."""
+    import torch  # deferred: --help does not wait for it
+
     try:
         return torch.empty(0, device=text).device
     except (RuntimeError, AssertionError) as error:
@@ -99,13 +99,19 @@ def usable_device(text: str) -> torch.device:
         ) from None
 
 
-def add_command(commands: "Commands", name: str, run: Run, help_: str, *, out: str) -> argparse.ArgumentParser:
-    """A command that reads a generator and writes something: GENERATOR --out PATH"""
-    parser = commands.add_parser(name, help=help_, description=help_)
-    parser.set_defaults(run=run)
-    add_generator(parser)
-    parser.add_argument("--out", type=Path, required=True, help=out)
-    return parser
+def centers(text: str) -> Centers:
+    """ "mean", "class", or "clusters:8" -> 8. Raises argparse.ArgumentTypeError otherwise."""
+    if text in ("mean", "class"):
+        return "mean" if text == "mean" else "class"
+    match = re.fullmatch(r"clusters:([1-9]\d*)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither mean, class nor clusters:K with a number, as clusters:8")
+    return int(match[1])
+
+
+def add_out(parser: argparse.ArgumentParser, help_: str) -> None:
+    """--out, which every command that writes demands"""
+    parser.add_argument("--out", type=Path, required=True, help=help_)
 
 
 def add_generator(parser: argparse.ArgumentParser) -> None:
@@ -127,3 +133,11 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
         "--kernels", choices=typing.get_args(Kernels), default="auto",
         help="on a GPU: this project's kernels where they run, or torch's operations alone (default: auto)",
     )  # fmt: skip
+
+
+def cells(text: str) -> tuple[int, int]:
+    """ "4x2" -> (4, 2), columns and rows. Raises argparse.ArgumentTypeError otherwise."""
+    match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not columns x rows; write them like 4x2")
+    return int(match[1]), int(match[2])

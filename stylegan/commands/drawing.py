@@ -1,53 +1,17 @@
 """What every command that draws needs: a generator, a label, and where truncation pulls to."""
 
 import argparse
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from stylegan.commands.arguments import Run, add_class, add_command, add_computing, finite, float_list, positive, seed
 from stylegan.drawing.centers import class_centers, cluster_centers, mean_styles, truncate_towards
 from stylegan.drawing.generate import class_labels, label_vector, styles
 from stylegan.drawing.style_files import load_styles
 from stylegan.generators import class_of, load_any_generator
 from stylegan.networks import Generator, truncate
-
-if TYPE_CHECKING:
-    from stylegan.commands.arguments import Commands
-
-Centers = int | Literal["mean", "class"]  # a number of clusters
-
-
-def add_drawing(commands: "Commands", name: str, run: Run, help_: str, *, out: str) -> argparse.ArgumentParser:
-    """A command with the options that `open_drawing` reads"""
-    parser = add_command(commands, name, run, help_, out=out)
-    label = parser.add_mutually_exclusive_group()
-    add_class(label)
-    label.add_argument("--label", type=float_list, metavar="0,0.5,0.5", help="label number by number")
-    parser.add_argument("--psi", type=finite, default=1.0, help="truncation: 1 is none, 0 the average picture (1)")
-    parser.add_argument("--cutoff", type=positive, help="truncate only so many layers (all)")
-    parser.add_argument(
-        "--truncate-towards", type=centers, default="mean", metavar="mean|class|clusters:K",
-        help="the mean style, the mean of the class, or the nearest of K cluster centres (mean)",
-    )  # fmt: skip
-    parser.add_argument("--center-samples", type=positive, default=10000, help="latents behind a centre (10000)")
-    parser.add_argument("--center-seed", type=seed, default=0, help="seed of those latents (0)")
-    add_computing(parser)
-    return parser
-
-
-def centers(text: str) -> Centers:
-    """ "mean", "class", or "clusters:8" -> 8. Raises argparse.ArgumentTypeError otherwise."""
-    if text in ("mean", "class"):
-        return "mean" if text == "mean" else "class"
-    match = re.fullmatch(r"clusters:([1-9]\d*)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither mean, class nor clusters:K with a number, as clusters:8")
-    return int(match[1])
 
 
 @dataclass(frozen=True)

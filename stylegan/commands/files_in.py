@@ -1,24 +1,10 @@
 """import: an official network file as a file of this project."""
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stylegan.checkpoint import save_networks
 from stylegan.files import sha256_of
 from stylegan.official import load_official
-
-if TYPE_CHECKING:
-    from stylegan.commands.arguments import Commands
-
-
-def add_commands(commands: "Commands") -> None:
-    """import"""
-    help_ = "an official network file (.pkl), read without executing it, as safetensors"
-    parser = commands.add_parser("import", help=help_, description=help_)
-    parser.set_defaults(run=import_official)
-    parser.add_argument("source", type=Path, metavar="network.pkl", help="G, D and G_ema, or G_ema alone")
-    parser.add_argument("target", type=Path, metavar="networks.safetensors", help="the file to write")
 
 
 def import_official(options: argparse.Namespace) -> str:

@@ -1,23 +1,9 @@
 """export: a trained generator as a file for other runtimes."""
 
 import argparse
-from typing import TYPE_CHECKING
 
-from stylegan.commands.arguments import add_command
 from stylegan.export import export_generator
 from stylegan.generators import load_any_generator
-
-if TYPE_CHECKING:
-    from stylegan.commands.arguments import Commands
-
-
-def add_commands(commands: "Commands") -> None:
-    """export"""
-    parser = add_command(commands, "export", export, "a generator for other runtimes", out="the file to write")
-    parser.add_argument(
-        "--format", choices=["safetensors", "onnx", "torch"], required=True,
-        help="weights; ONNX; or a program of torch.export, usually called .pt2",
-    )  # fmt: skip
 
 
 def export(options: argparse.Namespace) -> str:

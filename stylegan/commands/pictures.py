@@ -2,17 +2,14 @@
 
 import argparse
 import math
-import re
 from collections.abc import Iterator, Sequence
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from stylegan.commands.arguments import float_list, number_list, positive
-from stylegan.commands.drawing import Drawing, add_drawing, open_drawing
+from stylegan.commands.drawing import Drawing, open_drawing
 from stylegan.config.pyramid import sides
 from stylegan.drawing.generate import mix_styles, render_each, render_styles, styles_along, styles_between
 from stylegan.drawing.sheets import CELL, save_sheet, scale_to, sheet
@@ -20,82 +17,7 @@ from stylegan.drawing.style_files import save_styles
 from stylegan.drawing.video import SIDE, check_film, save_film
 from stylegan.images import grid, save_image
 
-if TYPE_CHECKING:
-    from stylegan.commands.arguments import Commands
-
 S = TypeVar("S", list[int], Tensor)
-
-
-def add_commands(commands: "Commands") -> None:
-    """generate, mix, interpolate"""
-    one = add_drawing(commands, "generate", generate, "one picture for each seed", out="folder for the pictures")
-    _add_source(one, "--seeds", "--w", "0-9,20", "seeds")
-    one.add_argument(
-        "--noise-mode", choices=["const", "random", "none"], default="const",
-        help="noise of the layers: the generator's own maps, fresh ones for each picture, or none (const)",
-    )  # fmt: skip
-    one.add_argument("--every-class", action="store_true", help="each seed in each class of a conditional generator")
-    one.add_argument(
-        "--sheet", action="store_true", help="also sheet.png, all pictures; with --every-class a row for each class"
-    )
-    one.add_argument(
-        "--strip",
-        type=float_list,
-        metavar="0,0.5,1",
-        help="also strip.png: a row for each seed, a column for each psi; --strip=-1,1 if the first is negative",
-    )
-    one.add_argument("--save-w", type=Path, help="also the styles drawn, as .npz or .safetensors")
-    _add_sheet(one, "sheet.png and strip.png")
-    many = add_drawing(
-        commands, "mix", mix, "coarse traits of row seeds with styles of column seeds", out="folder for pictures"
-    )
-    _add_source(many, "--rows", "--rows-w", "1-3", "seeds that give the rest")
-    _add_source(many, "--cols", "--cols-w", "4,5", "seeds that give the layers")
-    many.add_argument(
-        "--layers", type=number_list, required=True, metavar="0-3", help="style layers taken from columns"
-    )
-    _add_sheet(many, "grid.png")
-    walk = add_drawing(
-        commands, "interpolate", film, "a film from seed to seed", out="the film, such as walk.mp4 or walk.gif"
-    )
-    _add_source(walk, "--seeds", "--w", "0-3", "seeds to pass through")
-    walk.add_argument("--frames", type=positive, required=True, help="steps from one seed to the next")
-    walk.add_argument(
-        "--curve", choices=["linear", "spherical", "cubic"], default="linear",
-        help="straight, along great arcs, or without a bend at the seeds (linear)",
-    )  # fmt: skip
-    walk.add_argument("--space", choices=["w", "z"], default="w", help="walk through styles, or latents (w)")
-    walk.add_argument("--open", action="store_true", help="end at the last seed instead of returning to the first")
-    walk.add_argument(
-        "--grid", type=cells, default=(1, 1), metavar="4x2",
-        help="several walks at once, columns x rows, through equal shares of the seeds in their order (1x1)",
-    )  # fmt: skip
-    walk.add_argument("--fps", type=positive, default=30, help="frames per second (30)")
-    walk.add_argument(
-        "--scale", type=positive, help=f"enlargement of each pixel (as fits into {SIDE} pixels a picture)"
-    )
-
-
-def cells(text: str) -> tuple[int, int]:
-    """ "4x2" -> (4, 2), columns and rows. Raises argparse.ArgumentTypeError otherwise."""
-    match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not columns x rows; write them like 4x2")
-    return int(match[1]), int(match[2])
-
-
-def _add_sheet(parser: argparse.ArgumentParser, files: str) -> None:
-    help_ = f"enlargement of each pixel in {files} (as fits into {CELL} pixels a picture)"
-    parser.add_argument("--scale", type=positive, help=help_)
-    parser.add_argument(
-        "--captions", action=argparse.BooleanOptionalAction, default=True, help=f"names below the pictures of {files}"
-    )
-
-
-def _add_source(parser: argparse.ArgumentParser, seeds: str, file: str, metavar: str, help_: str) -> None:
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(seeds, type=number_list, metavar=metavar, help=help_)
-    source.add_argument(file, type=Path, metavar="FILE", help=f"styles of a file instead of {seeds}")
 
 
 def generate(options: argparse.Namespace) -> str:

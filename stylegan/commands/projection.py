@@ -1,13 +1,11 @@
 """project, detect: pictures back to their styles, and what that tells about pictures."""
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
-from stylegan.analysis.projection import ProjectionConfig, Step, project_batches, synthesize
+from stylegan.analysis.projection import ProjectionConfig, Step, project_batches
 from stylegan.analysis.targets import Target, list_files, load_targets
-from stylegan.commands.arguments import above_zero, add_class, add_command, add_computing, finite, positive, seed
 from stylegan.commands.console import description_column, make_console
 from stylegan.config.strict import parse
 from stylegan.data import ImageDataset
@@ -25,53 +22,16 @@ from stylegan.data.archive import is_picture
 from stylegan.drawing.generate import class_labels
 from stylegan.drawing.style_files import save_styles
 from stylegan.drawing.video import save_mp4
-from stylegan.files import replacing, write_json
+from stylegan.files import replacing, write_json, write_table
 from stylegan.generators import class_of, load_any_generator
 from stylegan.images import save_png, to_uint8
+from stylegan.metrics.evaluation.sampling import synthesize_ws
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
-
-if TYPE_CHECKING:
-    from stylegan.commands.arguments import Commands
 
 FPS, MAX_FRAMES = 30, 150  # a film of five seconds, however long the search
 FILM_SIDE = 256  # smaller pictures are enlarged to about this many pixels in films
 BINS = 30
-
-
-def add_commands(commands: "Commands") -> None:
-    """project, detect"""
-    one = add_command(commands, "project", project, "search the styles of given pictures", out="folder of the results")
-    one.add_argument("targets", type=Path, nargs="+", metavar="TARGET", help="picture files, or folders of them")
-    one.add_argument("--video", action="store_true", help="films of the search, target | projection")
-    two = add_command(
-        commands, "detect", detect, "tell generated pictures from real ones by projecting both", out="folder of results"
-    )
-    two.add_argument(
-        "--real", type=Path, required=True, help="archive made by the stage prepare, or folder of pictures"
-    )
-    two.add_argument("--split", choices=["train", "holdout", "all"], default="all", help="part of the archive (all)")
-    two.add_argument("--num", type=positive, required=True, help="pictures of each kind")
-    two.add_argument("--psi", type=finite, default=1.0, help="truncation of the generated pictures: 1 is none (1)")
-    for parser in (one, two):
-        _add_search(parser)
-        add_computing(parser)
-
-
-def _add_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--space", choices=["w", "w+"], default="w", help="one w for all layers, or one for each (w)")
-    parser.add_argument(
-        "--noise", action=argparse.BooleanOptionalAction, default=True, help="search noise maps too (yes)"
-    )
-    parser.add_argument("--steps", type=positive, default=1000, help="length of the search (1000)")
-    parser.add_argument("--learning-rate", type=above_zero, default=0.1, help="the highest (0.1)")
-    parser.add_argument("--seed", type=seed, default=0, help="of all random numbers (0)")
-    add_class(parser)
-    parser.add_argument("--weights", type=Path, default=Path("assets"), help="folder of lpips_vgg16 (assets)")
-    parser.add_argument(
-        "--distance", choices=["lpips_vgg16", "random"], default="lpips_vgg16",
-        help="network that compares pictures; random needs no download and is no LPIPS (lpips_vgg16)",
-    )  # fmt: skip
 
 
 def published(options: argparse.Namespace) -> ProjectionConfig:
@@ -112,7 +72,7 @@ def project(options: argparse.Namespace) -> str:
             _follow(G, targets[rows.start : rows.stop], (step for _, step in part), folders, config, options)
         )
     table = torch.cat(columns, dim=1)  # [num_steps + 1, N]
-    _write_csv(options.out / "distances.csv", ["step", *names], ([i, *row] for i, row in enumerate(table.tolist())))
+    write_table(options.out / "distances.csv", ["step", *names], ([i, *row] for i, row in enumerate(table.tolist())))
     results = [
         {"target": str(target.path), "folder": name, "start": start, "end": end}
         for target, name, start, end in zip(loaded, names, table[0].tolist(), table[-1].tolist(), strict=True)
@@ -140,7 +100,7 @@ def _follow(
         distances.append(step.distance.cpu())
         if step.index in due or step.index == config.num_steps:
             with torch.no_grad():
-                frames.append(to_uint8(synthesize(G, step.ws, step.noise)).cpu())
+                frames.append(to_uint8(synthesize_ws(G, step.ws, step.noise)).cpu())
     for place, folder in enumerate(folders):
         save_png(targets[place], folder / "target.png")
         save_png(frames[-1][place], folder / "proj.png")
@@ -165,7 +125,7 @@ def detect(options: argparse.Namespace) -> str:
     result = separate(ends[: len(real)], ends[len(real) :])
     kinds = [*(("real", name) for name in names), *(("generated", str(i)) for i in range(len(generated)))]
     rows = ([kind, name, end] for (kind, name), end in zip(kinds, ends.tolist(), strict=True))
-    _write_csv(options.out / "distances.csv", ["kind", "picture", "distance"], rows)
+    write_table(options.out / "distances.csv", ["kind", "picture", "distance"], rows)
     draw_histogram(ends[: len(real)], ends[len(real) :], result, options.out / "histogram.png")
     low, high = result.interval
     numbers = {
@@ -250,11 +210,6 @@ def _open(options: argparse.Namespace) -> tuple[Generator, int | None, Lpips, Pr
 
 def _facts(options: argparse.Namespace, lpips: Lpips, config: ProjectionConfig) -> dict[str, object]:
     return {"generator": str(options.generator), "distance": lpips.name, **config.model_dump()}
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
 
 
 def _shown(steps: Iterator[tuple[range, Step]], num_searches: int, num_steps: int) -> Iterator[tuple[range, Step]]:

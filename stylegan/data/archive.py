@@ -17,9 +17,10 @@ from typing import IO, Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.arrays import ARRAY_SUFFIX, CHANNELS, Pixels, suffix_of
+from stylegan.data.arrays import ARRAY_SUFFIX, Pixels, suffix_of
 from stylegan.data.holdout import choose_holdout
 from stylegan.data.problems import BadFile, Problem, group
 from stylegan.data.transforms import Check, check_image, convert_image

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from stylegan.config.modes import CHANNELS, MODES
+
 Pixels: TypeAlias = NDArray[np.uint8]
 ARRAY_SUFFIX = ".npy"
-# What Pillow calls so many channels. Two are grey with alpha, as in every image file that has two.
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-CHANNELS = {mode: channels for channels, mode in MODES.items()}
 
 
 def is_array(data: bytes) -> bool:

@@ -12,10 +12,11 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps
 
+from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
 from stylegan.data import heif
-from stylegan.data.arrays import CHANNELS, Pixels, decode_array, encode_array, is_array, mode_of
+from stylegan.data.arrays import Pixels, decode_array, encode_array, is_array, mode_of
 from stylegan.data.problems import Problem
 
 CONVERTIBLE_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")

@@ -5,6 +5,7 @@ K key points, T points on the curve, ... any further dimensions, the last one th
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,16 +29,24 @@ def through(keys: Tensor, steps: int, *, curve: Curve, loop: bool, center: Tenso
     if curve == "linear":
         points = a.lerp(b, t)
     elif curve == "spherical":
-        points = _slerp(a, b, t) if center is None else center + _slerp(a - center, b - center, t)
+        points = slerp(a, b, t) if center is None else center + slerp(a - center, b - center, t)
     else:
-        bends = _bends(keys, loop)
-        m = bends if loop else bends[:-1]
-        points = _spline(a, b, m[:, None], (bends.roll(-1, dims=0) if loop else bends[1:])[:, None], t)
+        points = _spline(keys, steps, loop)
     points = points.flatten(0, 1)
     return points if loop else torch.cat([points, keys[-1:]])
 
 
-def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+def _spline(keys: Tensor, steps: int, loop: bool) -> Tensor:
+    """The cubic with two continuous derivatives, closed or with straight ends  [K, ...] -> [pieces, steps, ...]"""
+    from scipy.interpolate import CubicSpline  # here: it takes longer to import than most films to draw
+
+    y = torch.cat([keys, keys[:1]]) if loop else keys
+    spline = CubicSpline(np.arange(len(y)), y.double().cpu().numpy(), bc_type="periodic" if loop else "natural")
+    t = np.arange(len(y) - 1)[:, None] + np.arange(steps) / steps
+    return torch.from_numpy(spline(t)).to(keys)
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Along the great arc at constant angular speed (Shoemake 1985, Sec. 3.3); the length goes evenly from |a| to |b|.
 
     Where the directions agree the arc is straight; where they are opposite, or one is none, it is taken as straight.
@@ -50,24 +59,3 @@ def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     arc = (((1 - t) * angle).sin() * unit_a + (t * angle).sin() * unit_b) / sine.clamp_min(PARALLEL)
     straight = (sine < PARALLEL) | (length_a * length_b == 0)
     return torch.where(straight, a.lerp(b, t), arc * length_a.lerp(length_b, t))
-
-
-def _bends(keys: Tensor, loop: bool) -> Tensor:
-    """Second derivatives at the keys of the spline with two continuous derivatives  [K, ...] -> [K, ...]
-
-    m[i-1] + 4 m[i] + m[i+1] = 6 (y[i-1] - 2 y[i] + y[i+1]); an open curve has none at its ends (de Boor 1978, Ch. IV).
-    """
-    num = len(keys)
-    y = keys.flatten(1).double()
-    eye = torch.eye(num, dtype=y.dtype, device=y.device)
-    second_difference = eye.roll(1, dims=1) + eye.roll(-1, dims=1) - 2 * eye
-    if not loop:
-        second_difference[[0, -1]] = 0
-    m: Tensor = torch.linalg.solve(second_difference + 6 * eye, 6 * second_difference @ y)
-    return m.to(keys.dtype).reshape(keys.shape)
-
-
-def _spline(a: Tensor, b: Tensor, bend_a: Tensor, bend_b: Tensor, t: Tensor) -> Tensor:
-    """The cubic with these values and second derivatives at t = 0 and t = 1"""
-    s = 1 - t
-    return s * a + t * b + ((s**3 - s) * bend_a + (t**3 - t) * bend_b) / 6

@@ -15,7 +15,7 @@ from torch import Tensor
 from stylegan.drawing.curves import Curve, through
 from stylegan.images import to_uint8
 from stylegan.networks import Generator, truncate
-from stylegan.networks.generator import NoiseMode
+from stylegan.networks.layers import NoiseMode
 
 
 def latents(seeds: Sequence[int], z_dim: int) -> Tensor:

@@ -19,13 +19,13 @@ from stylegan.networks.layers import (
     Conv2dLayer,
     FullyConnected,
     MappingNetwork,
+    NoiseMode,
     apply_each,
     at_least_fp32,
     channels_at,
     dtype_at,
     noise_image,
 )
-from stylegan.networks.layers import NoiseMode as NoiseMode
 from stylegan.ops import bias_act, kernels, mix_maps, modulated_conv2d, setup_filter, style_layer, upsample2d_add
 from stylegan.ops.bias_act import GAIN
 

@@ -122,7 +122,7 @@ class Host:
                 ["ip", "netns", "exec", self.name, "unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child",
                  "--mount-proc", "bash", "-c", script], stdout=log, stderr=log, env=self.environment(),
             )  # fmt: skip
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while "Server listening" not in (self.folder / "sshd.log").read_text():
             assert time.monotonic() < deadline, (self.folder / "sshd.log").read_text()
             time.sleep(0.05)

@@ -17,6 +17,7 @@ import torch
 from pyarrow.fs import FileSelector
 from ray.cluster_utils import Cluster
 
+from pipelines.artifacts import ticks
 from pipelines.cluster import store
 from pipelines.cluster.connection import connect
 from pipelines.cluster.store import StoreError
@@ -27,6 +28,7 @@ from pipelines.train import driver as stage
 from pipelines.train.driver import run
 from pipelines.train.identity import open_training_set
 from pipelines.train.snapshots import STATE
+from pipelines.train.ticklog import read_copy
 from stylegan.checkpoint import load_networks
 from stylegan.files import sha256_of
 from stylegan.state import TrainState
@@ -124,8 +126,7 @@ def die_in_the_middle(root: Path, params: Params) -> list[dict[str, float]]:
 
 def log_of(root: Path) -> list[dict[str, float]]:
     folders = list((root / "runs").glob("*"))
-    content = store.read(f"s3://lab/runs/{folders[0].name}/ticks.jsonl") if folders else None
-    return [json.loads(line) for line in (content or b"").splitlines()]
+    return [json.loads(line) for line in read_copy(f"s3://lab/runs/{folders[0].name}")] if folders else []
 
 
 def uninterrupted(params: Params, archive: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
@@ -157,7 +158,7 @@ def test_a_run_on_s3_goes_on_from_another_machine_and_ends_as_an_uninterrupted_o
         table = list(csv.DictReader(file))
     # Ticks before the death were not computed again, and their log is not lost with the machine.
     assert 3 <= len(rows) < len(table) == 10
-    assert [row["sec"] for row in rows] == [float(row["sec"]) for row in table[: len(rows)]]
+    assert rows == ticks.read(folder)[: len(rows)]
     assert "checkpoints" not in {path.name for path in folder.iterdir()}
     assert (folder / "samples" / "000000080.png").exists()
     weights, losses = uninterrupted(params, other / "data" / "archive.zip")

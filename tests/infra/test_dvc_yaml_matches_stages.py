@@ -22,11 +22,12 @@ from stylegan.train import train
 STAGES = ("assets", "prepare", "train", "evaluate", "render")
 ALL = (*STAGES, "sweep", "ablate")  # the last two have pipelines of their own, sweep/dvc.yaml and ablate/dvc.yaml
 HOW_TO_RUN = {"cluster", "tracking"}
-# Modules and whole rooms that decide where things run, what is recorded, how parameters are read and files written: not
-# what is computed.
+# Modules and whole rooms that decide where things run, what is recorded, how arguments and parameters are read, files
+# written and errors shown: not what is computed.
 PLUMBING = {
-    "pipelines.cluster", "pipelines.evaluate.external", "pipelines.params", "pipelines.tracking",
-    "stylegan.config.checks", "stylegan.config.image_counts", "stylegan.config.sections", "stylegan.config.strict",
+    "pipelines.cluster", "pipelines.command_table", "pipelines.evaluate.external", "pipelines.options",
+    "pipelines.params", "pipelines.tracking", "stylegan.command_line", "stylegan.config.checks",
+    "stylegan.config.image_counts", "stylegan.config.sections", "stylegan.config.strict", "stylegan.exit_codes",
     "stylegan.files",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.

@@ -1,5 +1,6 @@
 """A run that was stopped, saved and loaded elsewhere equals the uninterrupted one bit for bit."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +124,25 @@ def test_run_has_moved_everything_that_is_compared(
     assert run.state.G.mapping.w_avg.any()
     assert all(not torch.equal(p, fresh[name]) for name, p in run.state.G.named_parameters())
     assert all(moments["step"] > 0 for o in (run.state.opt_g, run.state.opt_d) for moments in o.state.values())
+
+
+@pytest.mark.parametrize("straight", ["ada"], indirect=True)
+@pytest.mark.parametrize("steps", [1, 3, 4, 5])  # of ten; two make a tick, so after four no tick is cut
+def test_cut_after_any_step_and_resumed_equals_uninterrupted_in_its_weights_and_its_statistics(
+    steps: int, straight: tuple[list[Tick], bytes, Params], tiny_archive: Path, tmp_path: Path
+) -> None:
+    params = straight[2]
+    before = Run(params, tiny_archive)
+    nimg = steps * params.train.batch_size
+    *ticks, cut = train(before.state, before.dataset, lambda: before.state.cur_nimg >= nimg)
+    assert (cut.is_cut, cut.cur_nimg, len(ticks)) == (True, nimg, steps // 2)
+    assert bool(cut.sums) == bool(steps % 2)
+    save_checkpoint(before.state, tmp_path / "state")
+    sums = json.loads(json.dumps(cut.sums))  # as a checkpoint keeps them
+
+    after = Run(params, tiny_archive)
+    load_checkpoint(after.state, tmp_path / "state")
+    ticks += train(after.state, after.dataset, sums=sums)
+    assert ticks == straight[0]
+    save_checkpoint(after.state, tmp_path / "end")
+    assert (tmp_path / "end").read_bytes() == straight[1]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from pipelines.diagnosis import training_curves, verdict
-from pipelines.diagnosis.alarms import Alarm, alarms, best_of
+from pipelines.diagnosis.alarms import Alarm, Watch, alarms
 from pipelines.params import Params
 from tests.evaluation_results import evaluation_results
 
@@ -205,8 +205,32 @@ def test_an_alarm_stays_what_it_was_however_the_run_goes_on(params: Params) -> N
         assert alarms(rows[: length + 1], params) == seen
 
 
-def test_the_best_of_equal_snapshots_is_the_last_as_ray_keeps_it() -> None:
+def test_the_best_of_equal_snapshots_is_the_last_as_ray_keeps_it(params: Params) -> None:
+    kids = {4.0: 0.1, 12.0: 0.1, 16.0: 0.2}
     rows: Log = [
-        {"kimg": 4, "monitor/kid": 0.1}, {"kimg": 8}, {"kimg": 12, "monitor/kid": 0.1}, {"kimg": 16, "monitor/kid": 0.2}
-    ]  # fmt: skip
-    assert best_of(rows)["kimg"] == 12
+        {"kimg": kimg} | ({"monitor/kid": kids[kimg]} if kimg in kids else {}) for kimg in (4.0, 8.0, 12.0, 16.0)
+    ]
+    assert only([*rows, {"kimg": 20.0, "augment/p": 0.8}], params).best_kimg == 12
+
+
+def test_each_alarm_is_raised_once_however_long_it_lasts(params: Params) -> None:
+    watch = Watch(params)
+    rows = [{"kimg": float(kimg), "augment/p": 0.8} for kimg in range(5)]
+    assert [len(watch.see(row)) for row in rows] == [1, 0, 0, 0, 0]
+
+
+class Untouchable(dict[str, float]):
+    """A row that has been dealt with."""
+
+    spent = False
+
+    def __getitem__(self, name: str) -> float:
+        assert not self.spent
+        return super().__getitem__(name)
+
+
+def test_a_row_that_is_no_snapshot_is_looked_at_once(params: Params) -> None:
+    watch = Watch(params)
+    for row in map(Untouchable, changed("augment/p", [0.8], since=40)):
+        watch.see(row)
+        row.spent = "monitor/kid" not in row  # of snapshots the best and the last two are kept

@@ -114,7 +114,7 @@ def test_a_log_with_nothing_to_draw_is_refused(ticks: list[dict[str, float]]) ->
     assert str(error.value) == (
         "the training log has none of the columns loss/G, loss/D, logits/real, logits/gen, logits/holdout, "
         "augment/p, augment/r_t, augment/r_v, loss/r1_penalty, loss/gp_penalty, loss/pl_penalty, monitor/kid, "
-        "monitor/precision, monitor/recall, sec_per_kimg. Run `dvc repro train` again."
+        "monitor/precision, monitor/recall. Run `dvc repro train` again."
     )
 
 

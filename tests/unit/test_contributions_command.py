@@ -1,5 +1,6 @@
 """python -m stylegan contributions: the table, and what it refuses."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,3 +91,13 @@ def test_a_conditional_generator_needs_a_class_or_an_archive(save: Save, capsys:
     _, path = save(c_dim=2)
     assert main(["contributions", path]) == 1
     assert capsys.readouterr().err == "error: this generator is conditional. Choose a class from 0 to 1.\n"
+
+
+def test_programs_read_the_shares_as_json(save: Save, tiny_archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, path = save()
+    assert main(["contributions", path, "--archive", str(tiny_archive), "--images", "4", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["images"] == 4
+    assert [row["pixels"] for row in answer["percent"]] == ["4", "8", "16"]
+    for name in ("contribution", "bands, generated", "bands, real"):
+        assert sum(row[name] for row in answer["percent"]) > 0

@@ -37,17 +37,18 @@ def operands(shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tens
     return x, scale, bias, randn(device=device)
 
 
-@pytest.mark.parametrize("images", [1, SHAPE[0]], ids=["shared noise", "noise of each image"])
-@pytest.mark.parametrize("act", ["lrelu", "linear"])
-@pytest.mark.parametrize("clamp", [None, 2.0])
+# Every pair of choices; the kernel decides each by itself. images: 1 for noise that they share.
+@pytest.mark.parametrize(
+    ("images", "act", "clamp"),
+    [(1, "lrelu", None), (SHAPE[0], "lrelu", 2.0), (1, "linear", 2.0), (SHAPE[0], "linear", None)],
+)
 def test_everything_at_once(act: Activation, clamp: float | None, images: int, kernel_device: torch.device) -> None:
     noise = randn(images, 1, *SHAPE[2:], device=kernel_device)
     function = layer(noise, act, clamp=clamp)
     assert_equal_to_stock(function, *operands(SHAPE, kernel_device), tolerance=FP32, runs="scale_bias_act")
 
 
-@pytest.mark.parametrize("has_scale", [False, True])
-@pytest.mark.parametrize("has_noise", [False, True])
+@pytest.mark.parametrize(("has_noise", "has_scale"), [(False, False), (False, True), (True, False)])
 def test_parts_may_be_left_out(has_noise: bool, has_scale: bool, kernel_device: torch.device) -> None:
     x, scale, bias, strength = operands(SHAPE, kernel_device)
     noise = randn(1, 1, *SHAPE[2:], device=kernel_device) if has_noise else None
@@ -66,8 +67,7 @@ def test_a_noise_strength_without_noise_has_no_gradient(kernel_device: torch.dev
     assert_equal_to_stock(layer(None), *operands(SHAPE, kernel_device), tolerance=FP32, runs="scale_bias_act")
 
 
-@pytest.mark.parametrize("has_bias", [False, True])
-@pytest.mark.parametrize("shape", [(5, 7), (2, 3, 2, 2)], ids=["rows", "maps"])
+@pytest.mark.parametrize(("shape", "has_bias"), [((5, 7), True), ((2, 3, 2, 2), True), ((2, 3, 2, 2), False)])
 def test_bias_act(shape: tuple[int, ...], has_bias: bool, kernel_device: torch.device) -> None:
     x, bias = randn(*shape, device=kernel_device), randn(shape[1], device=kernel_device)
     if has_bias:
@@ -89,13 +89,13 @@ def test_only_what_wants_a_gradient_gets_one(kernel_device: torch.device) -> Non
         torch.testing.assert_close(both[1], both[0], rtol=FP32, atol=FP32)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
-    "shape",
+    ("shape", "layout"),
     [
-        (0, 3, 2, 2),  # no images
-        (2, 3, 1, 1),  # one pixel
-        (1, 1, 3, 5),  # one channel
+        ((0, 3, 2, 2), torch.channels_last),  # no images
+        ((0, 3, 2, 2), torch.contiguous_format),
+        ((2, 3, 1, 1), torch.channels_last),  # one pixel
+        ((1, 1, 3, 5), torch.contiguous_format),  # one channel: either layout
     ],
 )
 def test_sizes(shape: tuple[int, ...], layout: torch.memory_format, kernel_device: torch.device) -> None:
@@ -167,8 +167,13 @@ def test_modulation_by_a_style_of_zero(layout: torch.memory_format, kernel_devic
     assert_equal_to_stock(modulated, x.contiguous(memory_format=layout), styles, runs="scale_bias_act")
 
 
-@pytest.mark.parametrize("shape", [(0, 3, 2, 2), (2, 3, 1, 1), (1, 130, 1, 2)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((0, 3, 2, 2), torch.float32), ((0, 3, 2, 2), torch.float16), ((2, 3, 1, 1), torch.float32),
+        ((1, 130, 1, 2), torch.float16),
+    ],
+)  # fmt: skip
 def test_modulation_of_other_sizes(shape: tuple[int, ...], dtype: torch.dtype, kernel_device: torch.device) -> None:
     x, styles = randn(*shape, device=kernel_device, dtype=dtype), randn(*shape[:2], device=kernel_device)
     x = x.contiguous(memory_format=torch.channels_last)

@@ -52,14 +52,14 @@ def test_filters_of_24_taps(kernel_device: torch.device) -> None:
     assert_equal_to_stock(lambda x: upfirdn2d(x, f, padding=(12, 11, 13, 10)), x, runs="upfirdn2d")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
-    "shape",
+    ("shape", "layout"),
     [
-        (2, 2, 1, 1),  # one pixel
-        (1, 1, 3, 1),  # one column, one channel
-        (1, 3, 35, 3),  # more rows than a tile
-        (1, 1, 2, 67),  # more columns
+        ((2, 2, 1, 1), torch.channels_last),  # one pixel
+        ((1, 1, 3, 1), torch.contiguous_format),  # one column, one channel
+        ((1, 3, 35, 3), torch.channels_last),  # more rows than a tile
+        ((1, 3, 35, 3), torch.contiguous_format),
+        ((1, 1, 2, 67), torch.contiguous_format),  # more columns; of one channel either layout
     ],
 )
 def test_sizes(shape: tuple[int, ...], layout: torch.memory_format, kernel_device: torch.device) -> None:
@@ -102,8 +102,7 @@ def test_images_and_gradients_that_are_not_dense(kernel_device: torch.device) ->
     assert_equal_to_stock(lambda x: upfirdn2d(x, f, padding=(2, 2, 0, 0))[:, ::2, 1:, 1::2].transpose(1, 3), x)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize(("dtype", "layout"), zip(HALF, LAYOUTS, strict=True))
 def test_half_precisions(dtype: torch.dtype, layout: torch.memory_format, kernel_device: torch.device) -> None:
     f = FILTER.to(kernel_device)
     x = randn(1, 3, 4, 3, device=kernel_device, dtype=dtype).contiguous(memory_format=layout)

@@ -34,13 +34,12 @@ def prepared(squares: bool, transposed: bool) -> Callable[[Tensor], Tensor]:
     return function
 
 
-every_way = pytest.mark.parametrize(
-    ("squares", "transposed"), [(False, False), (True, False), (False, True), (True, True)]
+EVERY_WAY = [((4, 3, 3, 3), squares, transposed) for squares in (False, True) for transposed in (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "squares", "transposed"), [*EVERY_WAY, ((2, 5, 1, 1), True, False), ((1, 1, 3, 3), False, True)]
 )
-
-
-@every_way
-@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (2, 5, 1, 1), (1, 1, 3, 3)])
 def test_prepared_weights_and_their_squares(
     shape: tuple[int, ...], squares: bool, transposed: bool, kernel_device: torch.device
 ) -> None:
@@ -48,8 +47,9 @@ def test_prepared_weights_and_their_squares(
     assert_equal_to_stock(prepared(squares, transposed), weight, runs="prepare_weight")
 
 
-@every_way
-@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (2, 130, 1, 1)])
+@pytest.mark.parametrize(
+    ("shape", "squares", "transposed"), [*EVERY_WAY, ((2, 130, 1, 1), True, True), ((2, 130, 1, 1), False, False)]
+)
 def test_gradients_of_which_no_second_ones_are_wanted(
     shape: tuple[int, ...], squares: bool, transposed: bool, kernel_device: torch.device
 ) -> None:

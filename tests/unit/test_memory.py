@@ -23,6 +23,16 @@ def test_kept_bytes_of_a_product_are_its_factors_and_each_storage_counts_once() 
     assert kept_bytes(lambda: x * x[:5].repeat(2), {x.untyped_storage()._cdata}) == 10 * FLOAT
 
 
+def test_what_a_backward_pass_released_is_not_kept_beside_what_the_next_one_needs() -> None:
+    x = torch.ones(10, requires_grad=True)
+
+    def twice() -> None:
+        for _ in range(2):
+            (x * x.detach().clone()).sum().backward()
+
+    assert kept_bytes(twice, {x.untyped_storage()._cdata}) == 10 * FLOAT
+
+
 def test_state_is_every_tensor_of_a_training_after_a_step(tiny_params: Params) -> None:
     need = memory(tiny_params, 3, 4)
     device = torch.device("cpu")
@@ -95,7 +105,7 @@ def test_the_operations_that_are_counted_are_those_of_the_device_that_is_planned
         yield
         modes.pop()
 
-    def counting(step: Callable[[], torch.Tensor], weights: set[int]) -> int:
+    def counting(step: Callable[[], object], weights: set[int]) -> int:
         within.append(modes[-1])
         return kept_bytes(step, weights)
 

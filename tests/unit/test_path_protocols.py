@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan.metrics.evaluation.ppl import PROTOCOLS, lpips_input, path_lengths, path_step, slerp
+from stylegan.metrics.evaluation.ppl import PROTOCOLS, lpips_input, on_great_circle, path_lengths, path_step
 from stylegan.metrics.evaluation.sampling import PATH, Z_END, Z, batches, normals, uniforms
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
@@ -34,7 +34,7 @@ def test_steps_are_those_of_the_protocol(G: Generator, name: str) -> None:
     found = path_step(G, torch.zeros(4, 0), PROTOCOLS[name], EPSILON, 3, range(4))
     for w, at in zip(found, (t, t + EPSILON), strict=True):
         line = (w_of(G, z0) * (1 - at) + w_of(G, z1) * at).float()
-        expected = w_of(G, slerp(z0, z1, at)) if "_z" in name else line
+        expected = w_of(G, on_great_circle(z0, z1, at)) if "_z" in name else line
         torch.testing.assert_close(w, expected)
 
 
@@ -59,7 +59,7 @@ def test_lengths_do_not_depend_on_the_batch(G: Generator, name: str) -> None:
 
 def test_great_circle_starts_and_ends_at_its_directions_with_equal_angles_between() -> None:
     z0, z1 = (normals(0, stream, range(5), 16) for stream in (Z, Z_END))
-    points = torch.stack([slerp(z0, z1, torch.full((5, 1), t)) for t in np.linspace(0, 1, 5)])
+    points = torch.stack([on_great_circle(z0, z1, torch.full((5, 1), t)) for t in np.linspace(0, 1, 5)])
     torch.testing.assert_close(points[0], torch.nn.functional.normalize(z0.double(), dim=1))
     torch.testing.assert_close(points[-1], torch.nn.functional.normalize(z1.double(), dim=1))
     angles = (points[:-1] * points[1:]).sum(dim=2).acos()

@@ -19,6 +19,7 @@ from pipelines.plan.yaml_edit import rewritten
 from pipelines.render.pictures import sheet_columns
 from stylegan.commands.console import make_console
 from stylegan.config import ConfigError
+from tests.command_lines import run_or_exit
 
 Make = Callable[..., Params]
 
@@ -381,7 +382,7 @@ def paced(written: Params) -> dict[str, float]:
 
 
 def run(base: Path, *arguments: str) -> None:
-    plan.main(["--base", str(base), *arguments])
+    run_or_exit(plan.main, "--base", str(base), *arguments)
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from stylegan.analysis.projection import (
     noise_penalty,
     project,
     project_batches,
-    synthesize,
     w_statistics,
 )
 from stylegan.config.sections import GeneratorConfig
 from stylegan.config.strict import parse
 from stylegan.drawing.generate import generate_images, styles
 from stylegan.images import to_float
+from stylegan.metrics.evaluation.sampling import synthesize_ws
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
 
@@ -80,7 +80,7 @@ def test_the_search_draws_the_generators_own_pictures_again(
 ) -> None:
     steps = search([0, 1, 2], num_steps=60)
     assert steps[-1].distance.mean() < 0.2 * steps[0].distance.mean()
-    start, end = ((synthesize(G, step.ws, {}) - to_float(targets)).square().mean() for step in (steps[0], steps[-1]))
+    start, end = ((synthesize_ws(G, step.ws, {}) - to_float(targets)).square().mean() for step in (steps[0], steps[-1]))
     assert end < 0.6 * start  # the pixels agree too, which the search does not look at
 
 
@@ -132,14 +132,14 @@ def test_the_last_distance_is_that_of_the_result(
 ) -> None:
     first, *_, last = search([0, 1], optimize_noise=optimize_noise)
     with torch.no_grad():
-        start, end = (lpips(synthesize(G, step.ws, step.noise), to_float(targets[:2])) for step in (first, last))
+        start, end = (lpips(synthesize_ws(G, step.ws, step.noise), to_float(targets[:2])) for step in (first, last))
     torch.testing.assert_close(last.distance, end)
     assert not torch.allclose(first.distance, start)  # there the search shakes w
 
 
 def test_without_maps_a_picture_has_the_generators_own_noise(G: Generator) -> None:
     ws = styles(G, [1])
-    assert torch.equal(synthesize(G, ws, {}), G.synthesis(ws, noise_mode="const"))
+    assert torch.equal(synthesize_ws(G, ws, {}), G.synthesis(ws, noise_mode="const"))
 
 
 def test_every_target_has_its_own_normalised_maps(search: Callable[..., list[Step]], G: Generator) -> None:

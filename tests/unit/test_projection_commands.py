@@ -12,13 +12,13 @@ from PIL import Image
 
 from pipelines.params import Params
 from stylegan.__main__ import main
-from stylegan.analysis.projection import synthesize
 from stylegan.analysis.targets import MAX_PIXELS, load_target
 from stylegan.checkpoint import load_generator, save_generator
 from stylegan.commands.projection import folder_names
 from stylegan.drawing.generate import generate_images
 from stylegan.drawing.style_files import load_styles
 from stylegan.images import save_png, to_uint8
+from stylegan.metrics.evaluation.sampling import synthesize_ws
 from stylegan.networks import Generator
 
 QUICK = ("--distance", "random", "--steps", "3")
@@ -73,7 +73,7 @@ def test_the_saved_styles_draw_the_saved_picture(folder: Path, tmp_path: Path, n
     G = load_generator(folder / "plain.safetensors")
     assert torch.equal(load_styles(tmp_path / "a/projected_w.npz", G.num_ws, G.w_dim), w)
     assert bool(maps) == (noise == "--noise")
-    drawn = to_uint8(synthesize(G, w, maps))[0].permute(1, 2, 0).numpy()
+    drawn = to_uint8(synthesize_ws(G, w, maps))[0].permute(1, 2, 0).numpy()
     with Image.open(tmp_path / "a/proj.png") as picture:
         assert np.array_equal(np.asarray(picture), drawn)
 

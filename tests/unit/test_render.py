@@ -53,6 +53,13 @@ def root(tmp_path: Path, tiny_archive: Path, tiny_params: Params) -> Path:
     return tmp_path
 
 
+def test_pictures_are_drawn_with_as_many_threads_as_a_worker_has(root: Path, tiny_params: Params) -> None:
+    """A small batch is shared out over threads within a picture, and is rounded otherwise for each number of them."""
+    torch.set_num_threads(2)
+    render(tiny_params, root)
+    assert torch.get_num_threads() == tiny_params.cluster.cpus_per_worker == 1
+
+
 def test_every_file_is_written_and_the_pictures_have_their_size(root: Path, make_params: Callable[..., Params]) -> None:
     (root / "reports/metrics.json").write_text(json.dumps(RESULTS | {"neighbors": NEIGHBORS}))
     (root / "reports/neighbors.png").write_bytes(b"neighbors")

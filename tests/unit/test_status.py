@@ -107,13 +107,14 @@ def test_without_an_address_it_shows_this_machine_and_starts_no_ray(
     assert f"{tmp_path / 'runs'}: no runs yet." in shown
 
 
-def test_nobody_at_the_address_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_at_the_address_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(SystemExit) as caught:
-            cluster.main(["status", "--address", address])
-    assert str(caught.value.code).startswith(f"status: {address}: cannot join that Ray cluster: [Errno 111] Connection")
+        assert cluster.main(["status", "--address", address]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {address}: cannot join that Ray cluster: [Errno 111] Connection")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("source", ["option", "params", "environment"])
@@ -129,7 +130,26 @@ def test_the_address_is_the_option_or_the_parameter_or_the_environment(
     assert asked == [f"{source}:1"]
 
 
+def test_programs_read_nodes_and_runs_as_json(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(status, "load", lambda path: make_params("cluster.address=null"))
+    monkeypatch.setattr(status, "ROOT", runs.rename(runs.with_name("runs")).parent)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert status.main(["--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [node["is_alive"] for node in answer["nodes"]] == [True]
+    assert answer["runs"] == [
+        {"name": "aaa", "pid": None, "last_tick": TICK | {"kimg": 8.0}},
+        {"name": "bbb", "pid": None, "last_tick": None},
+    ]
+
+
 @pytest.mark.parametrize("arguments", [[], ["statsu"]])
-def test_an_unknown_command_is_refused(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit, match=r"cluster: expected a command: python -m pipelines\.cluster status"):
+def test_an_unknown_command_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
         cluster.main(arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("stylegan cluster: error: ")
+    assert error.count("\n") == 1

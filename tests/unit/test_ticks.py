@@ -14,6 +14,7 @@ from rich.console import Console
 
 from pipelines.artifacts import json_lines
 from pipelines.artifacts.ticks import LOG, read, write_csv
+from pipelines.cluster import store
 from pipelines.diagnosis.alarms import alarms
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
@@ -73,7 +74,42 @@ def test_a_tick_costs_the_same_however_long_the_log_is(
         log.after_report(None, [row(nimg)], None)
     follower.catch_up(fresh=True)
     assert [at for name, at in asked if name == LOG] == sizes
-    assert [line["nimg"] for line in follower.rows] == [8, 16, 24]
+
+
+def test_a_tick_sends_at_most_one_part_to_the_store_and_another_machine_gets_the_whole_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, other, url = tmp_path / "here", tmp_path / "other", str(tmp_path / "store")
+    sent, write = list[int](), store.write_bytes
+    monkeypatch.setattr(store, "write_bytes", lambda content, at: sent.append(len(content)) or write(content, at))
+    log = TickLog(here, url)
+    for nimg in range(8, 8 * 3 * ticklog.PART_TICKS + 8, 8):
+        log.after_report(None, [row(float(nimg))], None)
+    longest = len(json.dumps(row(float(nimg)))) + 1
+    assert max(sent) <= ticklog.PART_TICKS * longest
+    ticklog.restore(other, url)
+    assert (other / LOG).read_bytes() == (here / LOG).read_bytes()
+    # There the run goes on, and is killed: what its first tick sends holds all before, which the store has already.
+    for _ in range(2):
+        nimg += 8
+        TickLog(other, url).after_report(None, [row(float(nimg))], None)
+    ticklog.restore(here, url)
+    assert [line["nimg"] for line in read(here)] == list(range(8, nimg + 8, 8))
+
+
+def test_a_tick_that_the_store_refused_is_sent_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, url = TickLog(tmp_path / "here", str(tmp_path / "store")), str(tmp_path / "store")
+    log.after_report(None, [row(8.0)], None)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_bytes", refuse)
+        log.after_report(None, [row(16.0)], None)
+    assert len(ticklog.read_copy(url)) == 1
+    log.after_report(None, [row(24.0)], None)
+    assert [json.loads(line)["nimg"] for line in ticklog.read_copy(url)] == [8, 16, 24]
+
+
+def refuse(content: bytes, url: str) -> None:
+    raise store.StoreError(url)
 
 
 @pytest.fixture
@@ -94,12 +130,13 @@ def test_pictures_before_the_first_step_are_kept_and_are_no_tick(tmp_path: Path)
     assert read(tmp_path) == []
 
 
-def test_table_has_the_position_first_and_empty_cells_for_what_a_tick_lacks(tmp_path: Path) -> None:
-    write_csv([row(8.0, b=1.0), row(16.0, a=0.5)], tmp_path / "ticks.csv")
+def test_table_has_the_position_first_empty_cells_for_what_a_tick_lacks_and_nothing_of_the_machine(
+    tmp_path: Path,
+) -> None:
+    machine = {"ranks/count": 2.0, "ranks/memory_gb_max": 0.5, "system/cpu_percent": 99.0}
+    write_csv([row(8.0, b=1.0), row(16.0, a=0.5, **machine)], tmp_path / "ticks.csv")
     assert (tmp_path / "ticks.csv").read_bytes() == (
-        b"nimg,kimg,sec,sec_per_kimg,memory_gb,a,augment/p,b\n"
-        b"8.0,0.008,2.0,250.0,0.5,,0.25,1.0\n"
-        b"16.0,0.016,2.0,250.0,0.5,0.5,0.25,\n"
+        b"nimg,kimg,a,augment/p,b\n8.0,0.008,,0.25,1.0\n16.0,0.016,0.5,0.25,\n"
     )
 
 

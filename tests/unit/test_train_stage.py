@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -22,6 +23,7 @@ from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
 from pipelines.train import identity, snapshots
 from pipelines.train.driver import TrainError, exclusive
 from pipelines.train.identity import code_digest, monitor_extractor
+from pipelines.train.pulse import Pulse
 from pipelines.train.snapshots import STATE, chosen, contributions, resume, snapshot, spare_checkpoints
 from pipelines.train.worker import measure, train_worker
 from stylegan import monitor
@@ -233,6 +235,28 @@ def test_the_worker_reports_contributions_and_kid_with_snapshots_only(
         found = [(report["has_state"], column in report["row"]) for report in reports]
         assert found == [(snapshot, snapshot) for snapshot, _ in found]
         assert {True, False} == {snapshot for snapshot, _ in found}
+
+
+def test_a_worker_that_is_asked_to_end_saves_beside_the_snapshots_with_a_score_that_a_register_can_hold(
+    tiny_archive: Path,
+    tmp_path: Path,
+    make_params: Make,
+    reports: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(Pulse, "should_end", lambda pulse, nimg: nimg == 12)
+    job = {"files": {"archive": Shared(tiny_archive, "", None, None)}, "folder": tmp_path / "none"}
+    job |= {"params": make_params(), "spare_checkpoints": [], "driver_node": None}
+    assert train_worker(job) == 12  # half of the second tick
+    assert [(report["name"], report["has_state"]) for report in reports] == [
+        ("nimg_000000008", True),
+        ("leaving_000000012", True),
+    ]
+    last = json.loads(json.dumps({name: value for name, value in reports[-1]["row"].items() if name != "own"}))
+    assert last["nimg"] == 8
+    assert math.isfinite(last["monitor/kid"])
+    assert last["monitor/kid"] > 1e9, "never the best"
 
 
 def test_what_is_measured_changes_no_bit_of_the_training(

@@ -55,7 +55,7 @@ def test_a_server_that_ends_is_not_waited_for() -> None:
 
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ui, "START_SEC", 0.3)
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as server:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as server:
         with pytest.raises(RuntimeError) as error:
             ui.wait_until_up("http://127.0.0.1:9", server)
         server.kill()

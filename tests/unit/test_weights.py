@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.assets import AssetError
-from pipelines.weights_standard import fetch_file, main
+from pipelines.weights_standard import fetch_all, fetch_file
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors import load_extractor
 from stylegan.metrics.extractors.lpips import ScriptedLpips, load_lpips
@@ -207,10 +207,10 @@ def served(url: str, sha256: str = FILE.sha256) -> WeightFile:
 def test_a_file_is_fetched_checked_and_not_fetched_twice(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main([served(f"{url}/net-a.pth")], tmp_path / "weights")
+    fetch_all([served(f"{url}/net-a.pth")], tmp_path / "weights")
     assert (tmp_path / "weights" / "net-a.pth").read_bytes() == CONTENT
     assert capsys.readouterr().out.splitlines()[-1].endswith(f"net-a.pth  sha256 {FILE.sha256[:12]}  a licence")
-    main([served("http://127.0.0.1:1/never-asked")], tmp_path / "weights")
+    fetch_all([served("http://127.0.0.1:1/never-asked")], tmp_path / "weights")
     assert capsys.readouterr().out == f"{tmp_path}/weights/net-a.pth is there already\n"
 
 

@@ -55,8 +55,11 @@ def positive(text: str) -> float:
     return value
 
 
-def show(options: argparse.Namespace, params: Params, img_channels: int, console: Console) -> None:
-    """Print table and sentences. Raises ConfigError when nothing says how long a step takes."""
+def show(options: argparse.Namespace, params: Params, img_channels: int, console: Console) -> list[dict[str, float]]:
+    """Print table and sentences, and return the table's numbers.
+
+    Raises ConfigError when nothing says how long a step takes.
+    """
     network = network_of(options)
     compute, origin = compute_of(options, params, img_channels)
     # Deferred: a wrong option is reported before torch is imported.
@@ -74,6 +77,7 @@ def show(options: argparse.Namespace, params: Params, img_channels: int, console
         f"G_ema + {_gb(need.activations)} GB of activations in {need.largest_phase} of {params.train.batch_gpu} "
         "image(s); libraries and fragmentation come on top."
     )
+    return records(params, model, memories)
 
 
 def names_source(options: argparse.Namespace) -> bool:
@@ -190,6 +194,20 @@ def network_of(options: argparse.Namespace) -> Network:
         Link(options.gpu_gb_per_sec * 1e9, options.gpu_latency_us * 1e-6),
         Link(options.node_gb_per_sec * 1e9, options.node_latency_us * 1e-6),
     )
+
+
+def records(params: Params, model: Model, memories: dict[int, int]) -> list[dict[str, float]]:
+    """The rows of the table as plain numbers"""
+    total = params.train.total_kimg
+    return [
+        {
+            "gpus": gpus,
+            "bytes_each": memories[model.work.share(gpus)],
+            "sec_per_kimg": (speed := model.sec_per_kimg(gpus)),
+            "hours": scaling.hours_for(total, speed),
+        }
+        for gpus in gpu_counts(params)
+    ]
 
 
 def table(options: argparse.Namespace, params: Params, model: Model, memories: dict[int, int]) -> Table:

@@ -4,6 +4,7 @@ State: parameters, gradients and both Adams' moments of G and D, the averaged ge
 all-reduce sends. Activations: what autograd keeps of the phase that keeps most.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,13 +12,11 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan import loss
-from stylegan.augment import AugmentPipe, diffaugment
 from stylegan.config.pyramid import sides
-from stylegan.networks import Discriminator, Generator
 from stylegan.networks.growing import largest_level
 from stylegan.ops import kernels
-from stylegan.state import DTYPES
+from stylegan.state import TrainState
+from stylegan.step import Trainer
 
 FLOAT = 4  # bytes; parameters, gradients and moments are float32 in every precision
 META = torch.device("meta")
@@ -52,86 +51,78 @@ class Memory:
 
 
 def memory(params: Params, img_channels: int, num_images: int) -> Memory:
-    """Networks without labels; phases as in stylegan/step.py, of num_images, with every augmentation applied"""
-    resolution, dtype = params.prepare.resolution, DTYPES[params.train.precision]
-    with META:
-        level = largest_level(params.train, resolution)
-        G = Generator(
-            params.generator, img_resolution=resolution, img_channels=img_channels, c_dim=0, dtype=dtype, level=level
-        )
-        D = Discriminator(
-            params.discriminator, img_resolution=resolution, img_channels=img_channels, c_dim=0, dtype=dtype,
-            level=level,
-        )  # fmt: skip
-    g_params, d_params = (sum(param.numel() for param in net.parameters()) for net in (G, D))
-    weights = {param.untyped_storage()._cdata for net in (G, D) for param in net.parameters()}
+    """Networks without labels; the phases of stylegan/step.py, of num_images, with every augmentation applied"""
     # A meta tensor does not say on which device it would be.
     used = params.train.kernels if params.cluster.use_gpu else "stock"
-    phases = {}
-    for name, step in _phases(params, G, D, num_images, (img_channels, *sides(resolution))).items():
-        G.requires_grad_(name.startswith("G"))  # the network that does not learn keeps less
-        D.requires_grad_(name.startswith("D"))
-        with torch.random.fork_rng(devices=[]), kernels.using(used):  # the margins of augmentations are drawn
-            torch.manual_seed(0)
-            phases[name] = kept_bytes(step, weights)
-    return Memory(g_params, d_params, phases)
+    with torch.random.fork_rng(devices=[]), kernels.using(used):
+        trainer = trainer_on_meta(params, img_channels, num_images)
+        state = trainer.state
+        g_params, d_params = (sum(param.numel() for param in net.parameters()) for net in (state.G, state.D))
+        weights = {param.untyped_storage()._cdata for net in (state.G, state.D) for param in net.parameters()}
+        found = {name: kept_bytes(phase, weights) for name, phase in _phases(trainer, img_channels).items()}
+    return Memory(g_params, d_params, found)
 
 
-def _phases(
-    params: Params, G: Generator, D: Discriminator, n: int, image: tuple[int, int, int]
-) -> dict[str, Callable[[], Tensor]]:
-    pipe = AugmentPipe(params.augment.multipliers).to(META)
-
-    def logits(img: Tensor | list[Tensor]) -> Tensor:
-        if isinstance(img, list):
-            out: Tensor = D(img, _labels(n))
-            return out
-        if params.augment.mode == "diffaugment":
-            img = diffaugment(img, params.augment.diffaugment)
-        elif params.augment.mode != "none":
-            img = pipe(img, p=1.0)
-        out = D(img, _labels(len(img)))
-        return out
-
-    def ws_of(count: int) -> Tensor:
-        ws: Tensor = G.mapping(torch.empty(count, G.z_dim, device=META), _labels(count))
-        return ws
-
-    def real_img() -> Tensor:
-        return torch.empty(n, *image, device=META)
-
-    def path_length() -> Tensor:
-        ws = ws_of(n // params.loss.pl_batch_shrink)
-        penalty, _ = loss.path_length_penalty(G.synthesis(ws), ws, torch.zeros([], device=META), params.loss.pl_decay)
-        return penalty
-
-    def penalty() -> Tensor:
-        img = real_img().requires_grad_()
-        penalty_of = loss.gradient_penalty if params.loss.d_regularizer == "gp" else loss.r1_penalty
-        return penalty_of(logits(img), img)
-
-    phases = {"Gmain": lambda: logits(G.synthesis.shown(ws_of(n))), "Dmain": lambda: logits(real_img())}
-    phases |= {"Greg": path_length} if params.loss.pl_weight > 0 else {}
-    return phases | ({"Dreg": penalty} if params.loss.d_reg_weight > 0 else {})
+def trainer_on_meta(params: Params, img_channels: int, num_images: int) -> Trainer:
+    """One that takes num_images in one pass, at the largest level of growing networks and with p = 1"""
+    train = params.train.model_copy(update={"batch_size": num_images, "batch_gpu": num_images})
+    config, resolution = params.model_copy(update={"train": train}), params.prepare.resolution
+    with META:
+        state = TrainState.create(config, img_resolution=resolution, img_channels=img_channels, c_dim=0, device=META)
+    for optimizer in ("opt_g", "opt_d"):  # of meta tensors there is no fused Adam, and its moments are counted above
+        setattr(state, optimizer, torch.optim.SGD(getattr(state, optimizer).param_groups[0]["params"], lr=0.0))
+    state.G.synthesis.level = state.D.level = largest_level(params.train, resolution)
+    state.p = 1.0
+    return Trainer(state, lambda n: torch.empty(n, 0, device=META))
 
 
-def _labels(count: int) -> Tensor:
-    return torch.empty(count, 0, device=META)
+def _phases(trainer: Trainer, img_channels: int) -> dict[str, Callable[[], object]]:
+    config, n = trainer.config, trainer.config.train.batch_size
+    img = torch.empty(n, img_channels, *sides(config.prepare.resolution), device=META)
+    real_img, real_c = trainer.state.D.reduced(img), torch.empty(n, 0, device=META)
+    phases: dict[str, Callable[[], object]] = {
+        "Gmain": trainer.update_g,
+        "Dmain": lambda: trainer.update_d(real_img, real_c),
+    }
+    phases |= {"Greg": trainer.regularize_g} if config.loss.pl_weight > 0 else {}
+    return phases | ({"Dreg": lambda: trainer.regularize_d(real_img, real_c)} if config.loss.d_reg_weight > 0 else {})
 
 
-def kept_bytes(step: Callable[[], Tensor], weights: set[int]) -> int:
-    """Bytes that autograd keeps for the backward pass of what `step` returns; each storage counts once, weights never.
+def kept_bytes(step: Callable[[], object], weights: set[int]) -> int:
+    """The most bytes that autograd keeps at a time for the backward passes of `step`
 
-    A second derivative keeps both its forward and its first backward pass.
+    Each storage counts once, weights never. A second derivative keeps both its forward and its first backward pass.
     """
-    kept = {}
+    kept = Kept(weights)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: Held(tensor, kept), lambda held: held.tensor):
+        out = step()  # in a name: the graph of a result has to live while it is counted
+    del out
+    return kept.most
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # holding it keeps its address from being used again
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        out = step()  # in a name: the graph has to live while addresses are counted
-    assert out.requires_grad
-    return sum(storage.nbytes() for address, storage in kept.items() if address not in weights)
+class Kept:
+    """Bytes of the storages that somebody holds, now and at most so far."""
+
+    def __init__(self, weights: set[int]) -> None:
+        self.weights, self.holders = weights, Counter[int]()
+        self.now = self.most = 0
+
+    def change(self, storage: torch.UntypedStorage, holders: int) -> None:
+        """Count one holder more or less"""
+        address = storage._cdata
+        before = self.holders[address]
+        self.holders[address] += holders
+        if address not in self.weights and (before == 0 or self.holders[address] == 0):
+            self.now += holders * storage.nbytes()
+            self.most = max(self.most, self.now)
+
+
+class Held:
+    """A tensor that autograd saved, until it lets go of it; holding it keeps its address from being used again."""
+
+    def __init__(self, tensor: Tensor, kept: Kept) -> None:
+        self.tensor, self.kept = tensor, kept
+        kept.change(tensor.untyped_storage(), 1)
+
+    def __del__(self) -> None:
+        self.kept.change(self.tensor.untyped_storage(), -1)

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan.drawing.curves import slerp
+from stylegan.images import on_white
 from stylegan.metrics.evaluation.sampling import PATH, Z_END, Z, draw_noise, normals, synthesize_w, uniforms
 from stylegan.metrics.extractors.lpips import Lpips
-from stylegan.metrics.extractors.pixels import on_white
 from stylegan.networks import Generator
 
 MAX_RESOLUTION = 256  # VGG16 saw images of about this size; larger ones are averaged down to it
@@ -77,21 +78,18 @@ def path_step(
         return w
 
     if protocol.space == "z":
-        return to_w(slerp(z0, z1, t)), to_w(slerp(z0, z1, t + epsilon))
+        return to_w(on_great_circle(z0, z1, t)), to_w(on_great_circle(z0, z1, t + epsilon))
     w0, w1 = to_w(z0), to_w(z1)
     w = w0.lerp(w1, t.to(w0))
     return w, w + epsilon * (w1 - w0)
 
 
-def slerp(z0: Tensor, z1: Tensor, t: Tensor) -> Tensor:
+def on_great_circle(z0: Tensor, z1: Tensor, t: Tensor) -> Tensor:
     """Point at t [N, 1] of the great circle through the directions of z0 and z1 [N, z_dim]  ->  unit vectors
 
-    (Karras et al. 2019, Eq. 2; Shoemake 1985.) Computed in fp64: the steps of a path are as small as fp32's rounding.
+    (Karras et al. 2019, Eq. 2.) Computed in fp64: the steps of a path are as small as fp32's rounding.
     """
-    a, b = F.normalize(z0.double(), dim=1), F.normalize(z1.double(), dim=1)
-    angle = t.double() * (a * b).sum(dim=1, keepdim=True).clamp(-1, 1).acos()
-    across = F.normalize(b - (a * b).sum(dim=1, keepdim=True) * a, dim=1)
-    return F.normalize(a * angle.cos() + across * angle.sin(), dim=1)
+    return slerp(F.normalize(z0.double(), dim=1), F.normalize(z1.double(), dim=1), t.double())
 
 
 def perceptual_path_length(lengths: Tensor) -> float:

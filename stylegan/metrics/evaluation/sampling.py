@@ -65,7 +65,7 @@ def draw_noise(G: Generator, seed: int, rows: range) -> dict[str, Tensor]:
 
     As in noise_mode "random", but a function of (seed, row), so that a sweep over psi shares them.
     """
-    maps = {name: buffer for name, buffer in G.synthesis.named_buffers() if name.endswith("noise_const")}
+    maps = noise_buffers(G)
     sizes = [buffer.numel() for buffer in maps.values()]
     draws = normals(seed, NOISE, rows, sum(sizes)).to(G.mapping.w_avg).split(sizes, dim=1)
     return {name: draw.reshape(-1, 1, *maps[name].shape[-2:]) for name, draw in zip(maps, draws, strict=True)}
@@ -74,9 +74,21 @@ def draw_noise(G: Generator, seed: int, rows: range) -> dict[str, Tensor]:
 @torch.no_grad()
 def synthesize_w(G: Generator, w: Tensor, noise: Mapping[str, Tensor], psi: float, cutoff: int | None) -> Tensor:
     """Images [n, C, H, W] of w [n, w_dim] with the noise maps of draw_noise"""
-    ws = truncate(w[:, None].expand(-1, G.num_ws, -1), G.mapping.w_avg, psi, cutoff)
+    return synthesize_ws(G, truncate(w[:, None].expand(-1, G.num_ws, -1), G.mapping.w_avg, psi, cutoff), noise)
+
+
+def synthesize_ws(G: Generator, ws: Tensor, noise: Mapping[str, Tensor]) -> Tensor:
+    """Images [n, C, H, W] of ws [n, L, w_dim], each with its own maps [n, 1, H, W] in place of the buffers so named
+
+    So the network needs to know neither of projection nor of measurements.
+    """
     img: Tensor = functional_call(G.synthesis, dict(noise), (ws,), {"noise_mode": "const"})
     return img
+
+
+def noise_buffers(G: Generator) -> dict[str, Tensor]:
+    """Constant noise maps of every layer by name"""
+    return {name: buffer for name, buffer in G.synthesis.named_buffers() if name.endswith("noise_const")}
 
 
 def generated_batches(
@@ -85,12 +97,6 @@ def generated_batches(
     """uint8 [n, C, H, W] of every row of latents, in order"""
     for rows in batches(len(latents), batch_size):
         yield images.to_uint8(synthesize(G, latents, rows, psi, cutoff))
-
-
-def real_batches(dataset: ImageDataset, batch_size: int) -> Iterator[Tensor]:
-    """uint8 [n, C, H, W] of every image of the data set, in order"""
-    for rows in batches(len(dataset), batch_size):
-        yield dataset.batch(rows)[0]
 
 
 def batches(count: int, batch_size: int) -> Iterator[range]:

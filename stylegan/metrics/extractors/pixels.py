@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan.images import on_white
 from stylegan.metrics.arrays import MetricError
 
 # How every image reaches an extractor's input size, unless the extractor resizes itself; part of the metric.
@@ -26,18 +27,6 @@ def to_rgb(img: Tensor) -> Tensor:
             "Convert generated images with stylegan.images.to_uint8."
         )
     return on_white(img.to(torch.float32), black=0, white=255)
-
-
-def on_white(img: Tensor, black: float, white: float) -> Tensor:
-    """Grey, grey with alpha, RGB, RGBA or more [N, C, H, W] with values from black to white -> RGB [N, 3, H, W]"""
-    if img.shape[1] > 4:
-        return img[:, :3]
-    has_alpha = img.shape[1] % 2 == 0
-    colour = img[:, :-1] if has_alpha else img
-    if has_alpha:
-        alpha = (img[:, -1:] - black) / (white - black)
-        colour = colour * alpha + white * (1 - alpha)
-    return colour.expand(-1, 3, -1, -1)
 
 
 def resize(rgb: Tensor, size: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stylegan.ops.kernels import library as library  # defines torch.ops.stylegan
+import stylegan.ops.kernels.library  # noqa: F401 - defines torch.ops.stylegan
 
 Optional: TypeAlias = Tensor | None
 Activation: TypeAlias = tuple[float, float, float | None]  # slope, gain, clamp

@@ -1,0 +1,91 @@
+"""The options of each command. Loads without torch and without Ray, so that --help answers at once."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from stylegan.command_line import add_json
+
+STOP_GRACE_SEC = 30.0  # Ray needs about 4 to end its workers
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Settings over those of params.yaml"""
+    parser.add_argument(
+        "overrides", nargs="*", type=assignment, metavar="section.key=value", help="a setting over params.yaml's"
+    )
+
+
+def assignment(text: str) -> str:
+    """A text with `=`. Raises argparse.ArgumentTypeError otherwise."""
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} has no value; write section.key=value, such as train.seed=1")
+    return text
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """evaluate"""
+    parser.add_argument("--network", type=Path, metavar="FILE", help="any network: .safetensors, or an official .pkl")
+    parser.add_argument("--data", type=Path, metavar="DATA", help="archive, folder or data set (data/archive.zip)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where reports go (reports/evaluations/NAME)")
+    add_json(parser)
+    add_overrides(parser)
+
+
+def add_sweep(parser: argparse.ArgumentParser) -> None:
+    """sweep"""
+    parser.add_argument("--kimg", type=float, help="of each trial (sweep.total_kimg)")
+    parser.add_argument("--gpus", type=int, help="one trial on each of so many GPUs")
+    add_overrides(parser)
+
+
+def add_ablate(parser: argparse.ArgumentParser) -> None:
+    """ablate"""
+    ladders = sorted(file.stem for file in (Path(__file__).parent / "ladders").glob("*.yaml"))
+    parser.add_argument("--ladder", required=True, metavar="NAME", help=", ".join(ladders))
+    parser.add_argument("--rows", default="", metavar="A,B", help="some of its rows, separated by commas")
+    parser.add_argument("--kimg", type=float, help="of each row (ablate.total_kimg)")
+    parser.add_argument("--gpus", type=int, help="workers of each row, one GPU each")
+    add_overrides(parser)
+
+
+def add_doctor(parser: argparse.ArgumentParser) -> None:
+    """doctor"""
+    parser.add_argument("--quick", action="store_true", help="leave out the start of Ray, which takes longest")
+    add_json(parser)
+
+
+def add_status(parser: argparse.ArgumentParser) -> None:
+    """status"""
+    parser.add_argument("--address", help="host:port, or auto; otherwise cluster.address, otherwise RAY_ADDRESS")
+    add_json(parser)
+
+
+def add_stop(parser: argparse.ArgumentParser) -> None:
+    """stop"""
+    parser.add_argument("--list", action="store_true", help="show what would be ended, and end nothing")
+    parser.add_argument(
+        "--grace", type=float, default=STOP_GRACE_SEC, metavar="SEC", help="until SIGKILL [%(default)s]"
+    )
+
+
+def add_ui(parser: argparse.ArgumentParser) -> None:
+    """ui"""
+    parser.add_argument("--port", type=int, default=5000, help="of the local server (5000)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """cluster, whose commands have options of their own"""
+    add_choice(parser, ("status", "check", "stop"))
+
+
+def add_choice(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """One of some commands, and what it is given"""
+    parser.add_argument("command", choices=names, help="with --help after it: its options")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of that command")
+
+
+def add_submit(parser: argparse.ArgumentParser) -> None:
+    """submit"""
+    parser.add_argument("arguments", nargs="*", help="of `dvc repro`: a stage, --force and so on")

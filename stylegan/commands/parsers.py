@@ -1,0 +1,171 @@
+"""The options of each command. Loads without torch, so that --help answers at once."""
+
+import argparse
+from pathlib import Path
+
+from stylegan.command_line import add_json
+from stylegan.commands.arguments import (
+    above_zero,
+    add_class,
+    add_computing,
+    add_generator,
+    add_out,
+    cells,
+    centers,
+    finite,
+    float_list,
+    number_list,
+    positive,
+    seed,
+)
+
+
+def add_generate(parser: argparse.ArgumentParser) -> None:
+    """generate"""
+    _add_drawing(parser, out="folder for the pictures")
+    _add_source(parser, "--seeds", "--w", "0-9,20", "seeds")
+    parser.add_argument(
+        "--noise-mode", choices=["const", "random", "none"], default="const",
+        help="noise of the layers: the generator's own maps, fresh ones for each picture, or none (const)",
+    )  # fmt: skip
+    parser.add_argument("--every-class", action="store_true", help="each seed in each class of a conditional generator")
+    parser.add_argument(
+        "--sheet", action="store_true", help="also sheet.png, all pictures; with --every-class a row for each class"
+    )
+    parser.add_argument(
+        "--strip",
+        type=float_list,
+        metavar="0,0.5,1",
+        help="also strip.png: a row for each seed, a column for each psi; --strip=-1,1 if the first is negative",
+    )
+    parser.add_argument("--save-w", type=Path, help="also the styles drawn, as .npz or .safetensors")
+    _add_sheet(parser, "sheet.png and strip.png")
+
+
+def add_mix(parser: argparse.ArgumentParser) -> None:
+    """mix"""
+    _add_drawing(parser, out="folder for pictures")
+    _add_source(parser, "--rows", "--rows-w", "1-3", "seeds that give the rest")
+    _add_source(parser, "--cols", "--cols-w", "4,5", "seeds that give the layers")
+    parser.add_argument(
+        "--layers", type=number_list, required=True, metavar="0-3", help="style layers taken from columns"
+    )
+    _add_sheet(parser, "grid.png")
+
+
+def add_film(parser: argparse.ArgumentParser) -> None:
+    """interpolate"""
+    _add_drawing(parser, out="the film, such as walk.mp4 or walk.gif")
+    _add_source(parser, "--seeds", "--w", "0-3", "seeds to pass through")
+    parser.add_argument("--frames", type=positive, required=True, help="steps from one seed to the next")
+    parser.add_argument(
+        "--curve", choices=["linear", "spherical", "cubic"], default="linear",
+        help="straight, along great arcs, or without a bend at the seeds (linear)",
+    )  # fmt: skip
+    parser.add_argument("--space", choices=["w", "z"], default="w", help="walk through styles, or latents (w)")
+    parser.add_argument("--open", action="store_true", help="end at the last seed instead of returning to the first")
+    parser.add_argument(
+        "--grid", type=cells, default=(1, 1), metavar="4x2",
+        help="several walks at once, columns x rows, through equal shares of the seeds in their order (1x1)",
+    )  # fmt: skip
+    parser.add_argument("--fps", type=positive, default=30, help="frames per second (30)")
+    parser.add_argument("--scale", type=positive, help="enlargement of each pixel (more for small images)")
+
+
+def add_project(parser: argparse.ArgumentParser) -> None:
+    """project"""
+    add_generator(parser)
+    add_out(parser, "folder of the results")
+    parser.add_argument("targets", type=Path, nargs="+", metavar="TARGET", help="picture files, or folders of them")
+    parser.add_argument("--video", action="store_true", help="films of the search, target | projection")
+    _add_search(parser)
+    add_computing(parser)
+
+
+def add_detect(parser: argparse.ArgumentParser) -> None:
+    """detect"""
+    add_generator(parser)
+    add_out(parser, "folder of results")
+    parser.add_argument(
+        "--real", type=Path, required=True, help="archive made by the stage prepare, or folder of pictures"
+    )
+    parser.add_argument("--split", choices=["train", "holdout", "all"], default="all", help="part of the archive (all)")
+    parser.add_argument("--num", type=positive, required=True, help="pictures of each kind")
+    parser.add_argument("--psi", type=finite, default=1.0, help="truncation of the generated pictures: 1 is none (1)")
+    _add_search(parser)
+    add_computing(parser)
+
+
+def add_contributions(parser: argparse.ArgumentParser) -> None:
+    """contributions"""
+    add_generator(parser)
+    help_ = "real images to compare with, such as data/archive.zip; without --class their labels are drawn"
+    parser.add_argument("--archive", type=Path, help=help_)
+    parser.add_argument("--images", type=positive, default=1024, help="how many, of seeds 0, 1, ... (1024)")
+    add_class(parser)
+    add_computing(parser)
+    add_json(parser)
+
+
+def add_import_official(parser: argparse.ArgumentParser) -> None:
+    """import"""
+    parser.add_argument("source", type=Path, metavar="network.pkl", help="G, D and G_ema, or G_ema alone")
+    parser.add_argument("target", type=Path, metavar="networks.safetensors", help="the file to write")
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """export"""
+    add_generator(parser)
+    add_out(parser, "the file to write")
+    parser.add_argument(
+        "--format", choices=["safetensors", "onnx", "torch"], required=True,
+        help="weights; ONNX; or a program of torch.export, usually called .pt2",
+    )  # fmt: skip
+
+
+def _add_drawing(parser: argparse.ArgumentParser, *, out: str) -> None:
+    """What `open_drawing` reads"""
+    add_generator(parser)
+    add_out(parser, out)
+    label = parser.add_mutually_exclusive_group()
+    add_class(label)
+    label.add_argument("--label", type=float_list, metavar="0,0.5,0.5", help="label number by number")
+    parser.add_argument("--psi", type=finite, default=1.0, help="truncation: 1 is none, 0 the average picture (1)")
+    parser.add_argument("--cutoff", type=positive, help="truncate only so many layers (all)")
+    parser.add_argument(
+        "--truncate-towards", type=centers, default="mean", metavar="mean|class|clusters:K",
+        help="the mean style, the mean of the class, or the nearest of K cluster centres (mean)",
+    )  # fmt: skip
+    parser.add_argument("--center-samples", type=positive, default=10000, help="latents behind a centre (10000)")
+    parser.add_argument("--center-seed", type=seed, default=0, help="seed of those latents (0)")
+    add_computing(parser)
+
+
+def _add_sheet(parser: argparse.ArgumentParser, files: str) -> None:
+    help_ = f"enlargement of each pixel in {files} (more for small images)"
+    parser.add_argument("--scale", type=positive, help=help_)
+    parser.add_argument(
+        "--captions", action=argparse.BooleanOptionalAction, default=True, help=f"names below the pictures of {files}"
+    )
+
+
+def _add_source(parser: argparse.ArgumentParser, seeds: str, file: str, metavar: str, help_: str) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(seeds, type=number_list, metavar=metavar, help=help_)
+    source.add_argument(file, type=Path, metavar="FILE", help=f"styles of a file instead of {seeds}")
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--space", choices=["w", "w+"], default="w", help="one w for all layers, or one for each (w)")
+    parser.add_argument(
+        "--noise", action=argparse.BooleanOptionalAction, default=True, help="search noise maps too (yes)"
+    )
+    parser.add_argument("--steps", type=positive, default=1000, help="length of the search (1000)")
+    parser.add_argument("--learning-rate", type=above_zero, default=0.1, help="the highest (0.1)")
+    parser.add_argument("--seed", type=seed, default=0, help="of all random numbers (0)")
+    add_class(parser)
+    parser.add_argument("--weights", type=Path, default=Path("assets"), help="folder of lpips_vgg16 (assets)")
+    parser.add_argument(
+        "--distance", choices=["lpips_vgg16", "random"], default="lpips_vgg16",
+        help="network that compares pictures; random needs no download and is no LPIPS (lpips_vgg16)",
+    )  # fmt: skip
