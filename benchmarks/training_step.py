@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import torch
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from pipelines.params import load
 from pipelines.plan.advice import CHANNELS
 from pipelines.plan.cost.timing import seconds_per_step
+from stylegan.commands.console import make_console
 
 PERIODS = 3  # timed after one that warms up
 
@@ -35,7 +35,7 @@ def main(overrides: Sequence[str]) -> None:
             spread = f"{1000 * min(times):.0f} to {1000 * max(times):.0f}"
             kimg = 1000 / config.train.batch_size * step
             table.add_row(precision, str(threads), f"{1000 * step:.0f}", spread, f"{kimg:.2f}")
-    Console().print(table)
+    make_console().print(table)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ class ClusterConfig(Section):
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
     @property
+    def min_workers(self) -> int:
+        """Workers that it takes to begin"""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
     def resources(self) -> dict[str, float]:
         """What each worker reserves"""
         return {"CPU": float(self.cpus_per_worker)} | ({"GPU": 1.0} if self.use_gpu else {})

@@ -15,7 +15,7 @@ from pipelines.artifacts import ticks
 from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
-from pipelines.cluster import connection
+from pipelines.cluster import capacity, connection
 from pipelines.cluster.progress import describe_costs
 from pipelines.experiments import await_predecessor, evaluated, record_measurement, tell_pages
 from pipelines.ladders import ladder
@@ -55,6 +55,7 @@ def ablate(
     Raises ConfigError for a row that there is not, and for what no row can do, before anything is trained.
     """
     rungs = [chosen.rung(name) for name in rows] or list(chosen.rows)
+    capacity.refuse_impossible(params.cluster)
     dataset = open_split(params, root)
     refuse_what_none_can(params, chosen, rungs, lambda: len(dataset))
     name = fingerprint(

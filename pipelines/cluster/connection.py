@@ -1,6 +1,7 @@
 """Connecting to Ray: a cluster, or this machine. Ray Train is told here how it watches workers."""
 
 import logging
+import math
 import os
 import shlex
 import socket
@@ -17,6 +18,8 @@ from pipelines.cluster.versions import ClusterError
 from pipelines.params import ClusterConfig
 
 REACH_SEC = 10.0
+PATIENCE_SEC = 24 * 3600  # that workers wait for a node after the loss of one, or for other trials to end
+ELASTIC_SEC = 60
 START_ATTEMPTS = 4
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the time that one report takes; 2 s unless told otherwise
@@ -33,17 +36,17 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
     Raises ClusterError when no cluster answers at the address, or, with refuse_others, its nodes run other versions or
     other code; ConfigError where Ray finds no place for its sockets.
     """
+    address = address_of(cluster) or "local"
+    for name, value in (_ENVIRONMENT | _watch(cluster, address)).items():
+        os.environ.setdefault(name, value)  # also inside another `connect`, which may have been in another process
     if ray.is_initialized():
         yield
         return
-    address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
     environment.spare_local_addresses(os.environ)
     if address == "local":
         environment.prepare_for_ray(os.environ)
-    for name, value in (_ENVIRONMENT | _watch(cluster, address)).items():
-        os.environ.setdefault(name, value)
     # A machine with fewer cores than asked for runs the same computation, only slower.
-    cores = max(os.cpu_count() or 1, cluster.max_workers * cluster.cpus_per_worker)
+    cores = max(os.cpu_count() or 1, math.ceil(cluster.max_workers * cluster.resources["CPU"]))
     num_cpus = cores if address == "local" else None
     runtime_env = _runtime_env(cluster, address)
     reach(address)
@@ -64,6 +67,11 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
         yield
     finally:
         ray.shutdown()
+
+
+def address_of(cluster: ClusterConfig) -> str | None:
+    """The cluster that is to be joined; None where Ray starts on this machine"""
+    return cluster.address or os.environ.get("RAY_ADDRESS") or None
 
 
 def _runtime_env(cluster: ClusterConfig, address: str) -> dict[str, Any] | None:
@@ -98,7 +106,9 @@ def _patiently(start: Callable[[], object]) -> None:
 
 def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:
     """How Ray Train watches the workers: one that answers no more is dead, and nodes of a cluster may be called back"""
+    elastic = cluster.min_workers < cluster.max_workers  # then a group that finds no room begins with fewer workers
     return {
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(ELASTIC_SEC if elastic else PATIENCE_SEC),
         "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(cluster.collective_timeout_sec),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0" if address == "local" else "1",
         "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # 5 unless told otherwise, of the 30 that some clouds leave

@@ -10,8 +10,9 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import ray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from stylegan.commands.console import description_column, make_console
 
 T = TypeVar("T")
 POLL_SEC = 0.5
@@ -63,9 +64,9 @@ class Speed:
 
 def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
     """Pass items on, showing how many of `total` images they were; `size` counts the images of an item."""
-    console = Console()
+    console = make_console()
     if console.is_terminal:
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = description_column(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(what, total=total)
             for item in items:

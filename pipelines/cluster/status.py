@@ -27,6 +27,7 @@ from pipelines.cluster.processes import run_folders, trainer_of
 from pipelines.cluster.versions import HERE, differences
 from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT, ClusterConfig, load
+from stylegan.commands.console import make_console
 from stylegan.exit_codes import exit_code
 
 ANSWER_SEC = 30.0  # a person waits
@@ -181,4 +182,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps(describe(config, ROOT / "runs"), indent=2))
     else:
-        show(config, ROOT / "runs", Console())
+        show(config, ROOT / "runs", make_console())

@@ -10,7 +10,7 @@ from typing import TypeVar
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines.cluster import signals, store
+from pipelines.cluster import capacity, signals, store
 from pipelines.params import ClusterConfig
 
 J = TypeVar("J")
@@ -61,7 +61,8 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
 
     A worker that dies is replaced, and all begin again, up to cluster.max_failures times.
     """
-    with scratch_storage(cluster) as url:
+    capacity.await_room(cluster)
+    with scratch_storage(cluster) as url, capacity.telling(cluster):
         storage, filesystem = store.for_ray(url)
         trainer = TorchTrainer(
             lambda job: worker(job["job"]),

@@ -15,70 +15,62 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
 from pipelines.command_table import COMMANDS
 from pipelines.options import add_overrides
-from pipelines.params import leaves, load, override
-from pipelines.plan.advice import CHANNELS, advice, describe, table
-from pipelines.plan.cost import estimate
-from pipelines.plan.origins import Choice, Choices, as_they_are, file_choices, rung_choices, source_of, transfer_choices
-from pipelines.plan.resolve import NAMES, checked, resolve
+from pipelines.plan.advice import advice, describe, table
+from pipelines.plan.cost import estimate, summary
+from pipelines.plan.planning import Plan, make_plan
+from pipelines.plan.resolve import NAMES
 from pipelines.plan.yaml_edit import rewrite
 from stylegan.command_line import add_json
+from stylegan.commands.console import make_console
 from stylegan.config.pyramid import Resolution, plain
 from stylegan.exit_codes import exit_code
 
-if TYPE_CHECKING:
-    from pipelines.plan.source import Look
 
-
-def plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Resolve, show, and write unless it is a dry run; returns what it shows, for --json.
-
-    Raises ConfigError, or FileExistsError rather than overwrite a file other than the one it started from.
-    """
-    base = load(options.base)
-    values = {} if options.values is None else file_choices(options.values, base)
-    ordered = {path: Choice(value, "command line") for path, value in leaves(override({}, options.overrides))}
-    choices = as_they_are(base)
-    if options.preset is not None:
-        precision = (values | ordered).get("train.precision", Choice(None, "left to the plan")).value
-        choices = resolve(options.preset, options.resolution, options.gpus, base, precision)
-    choices |= values
-    look = None if options.source is None else look_at_source(options.source, choices, asked=values | ordered)
-    choices |= look.choices if look else {}
-    if options.resume_from is not None:
-        choices |= transfer_choices(options.resume_from)
-    if options.rung is not None:
-        choices |= rung_choices(options.rung, below=checked(choices | ordered))
-    params = checked(choices := choices | ordered)
-    console.print(table(choices, base))
-    lines = [*(look.lines(params) if look else []), *advice(params)]
+def show(found: Plan, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Print the values and what they mean, and return the same for --json."""
+    console.print(table(found.choices if options.all else found.changed, found.base))
+    if not options.all:
+        console.print(f"{len(found.choices) - len(found.changed)} values stay as they are; --all lists them.")
+    lines = [*(found.look.lines(found.params) if found.look else []), *advice(found.params)]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    answer = {"values": describe(choices, base), "advice": lines, "estimate": None, "written": None}
+        console.print(line)
+    answer: dict[str, Any] = {"values": describe(found.choices, found.base), "advice": lines, "estimate": None}
     if options.hours is not None:
-        return answer | {"estimate": estimate.show(options, params, CHANNELS[params.prepare.mode], console)}
-    if options.dry_run:
-        console.print("Dry run: nothing written.")
-        return answer
-    out = options.out or options.base
+        answer["estimate"] = estimate.show(options, found.params, found.img_channels, console)
+    return answer
+
+
+def write(found: Plan, options: argparse.Namespace) -> Path | None:
+    """Write params.yaml unless it is a dry run or an estimate, and return its path.
+
+    Raises FileExistsError rather than overwrite a file other than the one it started from.
+    """
+    if options.hours is not None or options.dry_run:
+        return None
+    out: Path = options.out or options.base
     if out.exists() and not out.samefile(options.base):
         raise FileExistsError(f"{out} exists and is not {options.base}, where values are kept from. Remove it first.")
-    rewrite(options.base, out, {path: choice.value for path, choice in choices.items()})
-    console.print(f"Wrote {out}. `git diff {out}` shows the change, `dvc repro` runs it.")
-    return answer | {"written": str(out)}
+    rewrite(options.base, out, {path: choice.value for path, choice in found.choices.items()})
+    return out
 
 
-def look_at_source(path: str, choices: Choices, asked: Choices) -> "Look":
-    """As pipelines.plan.source.look_at, which imports torch: that there is nothing to look at is reported before."""
-    path = source_of(path)
-    from pipelines.plan.source import look_at
-
-    return look_at(path, choices, asked)
+def conclude(found: Plan, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Write, say so, and end with what the plan needs; returns the same for --json."""
+    out = write(found, options)
+    said = "An estimate (--hours) writes nothing." if options.hours is not None else "Dry run: nothing written."
+    if out is not None:
+        said = f"Wrote {out}. `git diff {out}` shows the change, `make repro` runs it."
+    needs = list(summary.lines(found.params, found.img_channels, found.speed))
+    console.print(said, soft_wrap=True)
+    for line in needs:
+        console.print(line)
+    return {"written": None if out is None else str(out), "needs": needs}
 
 
 def size(text: str) -> Resolution:
@@ -106,6 +98,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
     parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
     estimate.add_options(parser)
+    parser.add_argument("--all", action="store_true", help="show values that stay as they are, too")
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
     add_json(parser)
     add_overrides(parser)
@@ -122,9 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         wrong("--preset, which --resolution belongs to, and --gpus go together")
     if options.gpus is not None and options.gpus < 0:
         wrong(f"argument --gpus: is {options.gpus}; expected 0 or more")
-    # Piped output has no width; 80 columns would fold the table.
-    console = Console(width=None if sys.stdout.isatty() else 130, stderr=options.json)
-    answer = plan(options, console)
+    console = make_console(stderr=options.json)
+    found = make_plan(options)
+    answer = show(found, options, console) | conclude(found, options, console)
     if options.json:
         print(json.dumps(answer, indent=2))
 

@@ -23,7 +23,7 @@ def parameter_counts(params: Params) -> tuple[int, int]:
 
 
 def table(choices: Choices, base: Params) -> Table:
-    """Parameter, value, the value before where it differs, and the reason; changed rows are bold."""
+    """Parameter, value, the value before where it differs, and the reason, in 80 columns; changed rows are bold."""
     before = dict(leaves(base.model_dump(mode="json")))
     result = Table("parameter", "value", "was", "because", box=SIMPLE, pad_edge=False)
     result.columns[0].no_wrap = True

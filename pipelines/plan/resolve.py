@@ -8,7 +8,9 @@ from pathlib import Path
 import yaml
 
 from pipelines.params import Params, laid, leaves
+from pipelines.plan import processor
 from pipelines.plan.origins import Choice, Choices, as_they_are
+from pipelines.plan.shown import sheet_choices
 from stylegan.config import ConfigError, parse
 from stylegan.config.pyramid import Resolution, sides
 from stylegan.config.sections import PrepareConfig
@@ -69,19 +71,36 @@ def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
         "loss.pl_batch_shrink": shrink if batch_gpu >= shrink.value else Choice(batch_gpu, "at most batch_gpu"),
         "cluster.num_workers": Choice(workers, "one per GPU" if gpus else "no GPU: one process"),
         "cluster.use_gpu": Choice(gpus > 0, f"--gpus {gpus}"),
-        "sweep.gpus_per_worker": per_trial if gpus and per_trial.value else Choice(float(gpus > 0), f"--gpus {gpus}"),
+        **trial_choices(per_trial, gpus),
+    }
+
+
+def trial_choices(per_worker: Choice, gpus: int) -> Choices:
+    """A trial of a sweep on each GPU, or on each share of one where the base shares them; none without GPUs"""
+    if gpus == 0:
+        return {"sweep.gpus_per_worker": Choice(0.0, "--gpus 0")}
+    share = per_worker if per_worker.value else Choice(1.0, f"--gpus {gpus}")
+    return {
+        "sweep.gpus_per_worker": share,
+        "sweep.cpus_per_worker": Choice(1.0, "one core feeds a GPU"),
+        "sweep.workers_per_trial": Choice(1, "one GPU for a trial"),
+        "sweep.max_concurrent_trials": Choice(max(1, int(gpus / share.value)), f"as many as {gpus} GPUs hold"),
     }
 
 
 def half_precision(longer_side: int, gpus: int, asked: str | None) -> Choices:
-    """The precision of GPUs unless another is asked for, and the clamp of fp16; a processor has the preset's."""
+    """The precision that suits the device unless another is asked for, and the clamp of fp16"""
     fp16 = Choice("fp16", "as published: four highest resolutions in half precision")
     bf16 = Choice("bf16", f"from {BF16_FROM} pixels: fp16 can lose G's gradient (docs/precision.md)")
     precision = fp16 if longer_side < BF16_FROM else bf16
     if asked is not None:
         precision = Choice(asked, "asked for")
     elif gpus == 0:
-        return {}
+        precision = (
+            Choice("bf16", "this processor has bf16 instructions")
+            if processor.has_bf16()
+            else Choice("fp32", "this processor has no bf16 instructions: fp32 is the fastest")
+        )
     clamp = Choice(256.0, "as published, to keep fp16 below 65504")
     clamps = {f"{name}.conv_clamp": clamp for name in ("generator", "discriminator")}
     return {"train.precision": precision} | (clamps if precision.value == "fp16" else {})
@@ -116,7 +135,7 @@ def resolve(
             f"preset {preset} has a batch of {batch} images, fewer than {gpus} GPUs. Use --gpus {batch}, or --preset "
             "auto, which sizes the batch for the GPUs."
         )
-    choices |= half_precision(longer_side, gpus, precision)
+    choices |= half_precision(longer_side, gpus, precision) | sheet_choices(longer_side)
     return choices | fitted(choices, reference_gpus or max(gpus, 1), gpus)
 
 

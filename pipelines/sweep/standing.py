@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from pipelines.cluster.progress import Counter, Speed, duration
+from stylegan.commands.console import make_console
 
 POLL_SEC = 1.0
 ANSWER_SEC = 5.0  # that a poll waits for the counter
@@ -53,7 +53,7 @@ class Standing:
 def watching(standing: Standing) -> Iterator[Any]:
     """Keep a standing up to date while the block runs, on a terminal in a moving line; yields the trials' Counter."""
     counter = ray.remote(num_cpus=0)(Counter).remote()
-    done, console = threading.Event(), Console()
+    done, console = threading.Event(), make_console()
     view = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def loop() -> None:

@@ -9,7 +9,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from pipelines.artifacts.workspace import ARCHIVE
-from pipelines.cluster import connection, signals, store, workers
+from pipelines.cluster import capacity, connection, signals, store, workers
 from pipelines.experiments import tell_pages
 from pipelines.params import Params
 from pipelines.sweep import findings, scheduler, search, space
@@ -37,6 +37,7 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
     space.check(params)
     drawn = space.drawn_before(params.sweep)
     trials = [space.of_trial(params, values) for values in drawn or [{}]]
+    capacity.refuse_impossible(trials[0].cluster, "sweep")
     archive = root / ARCHIVE
     job = Job(
         params, root.absolute(), state.absolute(), space.name_of(params, open_training_set(archive, params).digest)
@@ -47,6 +48,7 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
         ledger = Ledger(job, Standing(num_trials, params.sweep.total_kimg))
         searcher = None if drawn else search.optuna_searcher(params, ledger.drawn())
         with connection.connect(trials[0].cluster), watching(ledger.standing) as counter:
+            capacity.await_room(trials[0].cluster)
             found = run_trials(replace(job, counter=counter), drawn, searcher, ledger)
     for trial in found:
         conclude(trial, job)

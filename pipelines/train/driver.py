@@ -17,7 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from pipelines.artifacts import ticks, train_json
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, TICKS
-from pipelines.cluster import connection, errors, files, signals, store, workers
+from pipelines.cluster import capacity, connection, errors, files, signals, store, workers
 from pipelines.cluster.nodes import here
 from pipelines.cluster.progress import describe_costs
 from pipelines.params import Params
@@ -70,6 +70,7 @@ def run(
     Raises TrainError, ArchiveError, Stopped for a signal, and whatever ends Ray's workers more often than
     cluster.max_failures.
     """
+    capacity.refuse_impossible(params.cluster)
     found, out = inputs_of(params, root, state), out or root
     dataset, folder = found.dataset, found.folder
     transferred = rehearse(params, dataset, found.pretrained)
@@ -150,6 +151,7 @@ def fit(
         follow.following(folder, journal, params, board, place, tell), errors.told(),
     ):  # fmt: skip
         files.refuse_unshared(state)
+        capacity.await_room(params.cluster)
         trainer = TorchTrainer(
             train_worker,
             train_loop_config=job | {"board": board},
@@ -157,7 +159,8 @@ def fit(
             scaling_config=workers.scaling(params.cluster),
             run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
         )
-        result, stopped = signals.interruptible(trainer.fit, lambda: _ask_to_end(board), SAVE_SEC)
+        with capacity.telling(params.cluster):
+            result, stopped = signals.interruptible(trainer.fit, lambda: _ask_to_end(board), SAVE_SEC)
     if stopped is not None:
         is_saved = result is not None and isinstance(result.return_value, int)
         stopped.reached = describe_stop(store.join(state, "checkpoints"), is_saved=is_saved)

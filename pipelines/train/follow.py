@@ -26,6 +26,7 @@ from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
 from pipelines.train.pulse import Position
 from pipelines.train.ticklog import FAILURES, KERNELS, read_kernels, read_nodes
+from stylegan.commands.console import make_console
 
 POLL_SEC = 0.5
 ANSWER_SEC = 5.0  # that a poll waits for the board
@@ -46,7 +47,7 @@ def following(
 ) -> Iterator[None]:  # fmt: skip
     """Show and record a run while the block runs, and tell its position; without a board it shows ticks only."""
     done = threading.Event()
-    console = Console()
+    console = make_console()
     view = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
     (folder / KERNELS).unlink(missing_ok=True)  # of an earlier process, perhaps on another device
     follower = Follower(folder, journal, params, console, view, place)
@@ -167,7 +168,7 @@ class Follower:
             self._say(f"sample images: {os.path.relpath(samples)}, a new file at every snapshot")
 
     def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
     def _news(self, name: str) -> list[dict[str, Any]]:
         found = list(json_lines.read(self.folder / name, self._offsets[name]))

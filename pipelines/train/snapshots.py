@@ -19,6 +19,7 @@ from ray.train import Checkpoint, Result
 from pipelines.artifacts import ticks
 from pipelines.artifacts.workspace import EXPORTED, GENERATOR
 from pipelines.cluster import store
+from pipelines.drawing.samples import num_columns, num_samples
 from pipelines.train import ticklog
 from pipelines.train.ranks import OWN
 from stylegan.analysis.contributions import layer_contributions
@@ -38,7 +39,6 @@ REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
 WORST = 1e300  # Ray's register cannot hold an infinite number: it comes back as null, and no later start can sort it
 SUMS = "sums.json"  # of the statistics of a tick that was cut
-NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
 Sums = Mapping[str, Sequence[float]]
 
 
@@ -114,14 +114,14 @@ def contributions(state: TrainState, dataset: ImageDataset) -> ticks.Row:
     """
     if rank() != 0 or state.config.generator.architecture != "skip":
         return {}
-    ws = styles(state.G_ema, range(NUM_SAMPLES), sample_labels(dataset))
+    ws = styles(state.G_ema, range(num_samples(dataset.resolution)), sample_labels(dataset))
     shares = layer_contributions(state.G_ema, ws, batch_size=state.config.train.batch_gpu)
     return {f"contribution/b{res}": share for res, share in shares.items()}
 
 
 def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
-    """Labels of the sample pictures  ->  [NUM_SAMPLES, c_dim]; None for an unconditional run"""
-    return dataset.labels(range(NUM_SAMPLES)) if dataset.c_dim else None
+    """Labels of the sample pictures  ->  [num_samples, c_dim]; None for an unconditional run"""
+    return dataset.labels(range(num_samples(dataset.resolution))) if dataset.c_dim else None
 
 
 @contextmanager
@@ -138,17 +138,28 @@ def snapshot(
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
         write_json(folder / ROW, {name: value for name, value in row.items() if name != OWN})
         if with_samples:
-            _draw_samples(state, dataset, folder / ticklog.SAMPLES)
+            save_png(sample_grid(state, dataset), folder / ticklog.SAMPLES)
         yield Checkpoint.from_directory(folder)
 
 
 @exact_float32()
-def _draw_samples(state: TrainState, dataset: ImageDataset, path: Path) -> None:
+def sample_grid(state: TrainState, dataset: ImageDataset) -> torch.Tensor:
+    """Pictures of fixed seeds by the averaged generator, side by side  ->  uint8 [C, H, W]"""
     pictures = generate_images(
-        state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
+        state.G_ema, range(num_samples(dataset.resolution)), psi=1.0, cutoff=None, noise_mode="const",
         c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
     )  # fmt: skip
-    save_png(grid(pictures, columns=8), path)
+    return grid(pictures, columns=num_columns(dataset.resolution))
+
+
+def report_beginning(state: TrainState, dataset: ImageDataset) -> None:
+    """Send the pictures of a run that has not learned yet; every rank has to. It is no tick."""
+    row: dict[str, Any] = {"nimg": 0.0}
+    if rank() == 0:
+        with tempfile.TemporaryDirectory() as name:
+            save_png(sample_grid(state, dataset), file := Path(name) / ticklog.SAMPLES)
+            row[ticklog.BEGINNING] = file.read_bytes()
+    ray.train.report(row)
 
 
 def next_start_nimg(url: str) -> int | None:

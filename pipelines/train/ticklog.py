@@ -23,6 +23,7 @@ from stylegan.files import replacing, write_bytes
 
 logger = logging.getLogger(__name__)
 SAMPLES = "samples.png"  # in every snapshot
+BEGINNING = "beginning"  # key of the report that brings the pictures before the first step
 LEAVING = "leaving"  # begins the names of checkpoints that are no snapshots
 NODES = "nodes.json"  # of the ranks at the last tick
 KERNELS = "kernels.txt"  # the line on the kernels of rank 0's device, if it has any
@@ -45,6 +46,10 @@ class TickLog(UserCallback):
     def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
         if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
             return  # its tick has been reported
+        first: dict[str, Any] = metrics[0]
+        if BEGINNING in first:
+            write_bytes(self.folder / "samples" / f"{0:09d}.png", first[BEGINNING])
+            return
         row = merged(metrics)
         if found := nodes(metrics):
             with replacing(self.folder / NODES) as temporary:

@@ -17,7 +17,14 @@ from pipelines.params import Params
 from pipelines.train.identity import monitor_extractor, open_training_set
 from pipelines.train.pulse import Pulse
 from pipelines.train.ranks import OWN, memory_gb, own
-from pipelines.train.snapshots import contributions, report, resume, save_beside, save_if_called_back
+from pipelines.train.snapshots import (
+    contributions,
+    report,
+    report_beginning,
+    resume,
+    save_beside,
+    save_if_called_back,
+)  # fmt: skip
 from pipelines.train.start import start
 from stylegan.backends import prepare_device
 from stylegan.data import ImageDataset
@@ -43,6 +50,8 @@ def train_worker(job: dict[str, Any]) -> str | int | None:
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
         row, sums = resume(state, dataset, job["spare_checkpoints"])
+        if state.cur_nimg == 0:
+            report_beginning(state, dataset)
         pulse = Pulse(job.get("board"), state.cur_nimg, state.device)
         clock, before, saved = time.perf_counter(), state.cur_nimg, False
         try:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from stylegan.analysis.contributions import Shares, band_energies, layer_contributions
+from stylegan.commands.console import make_console
 from stylegan.config.pyramid import Pyramid, pyramid, spelt
 from stylegan.data import ImageDataset
 from stylegan.drawing.generate import class_labels, generate_images, styles
@@ -88,4 +88,4 @@ def _print(columns: dict[str, Shares], levels: Pyramid) -> None:
         column.justify = "right"
     for level, res in enumerate(levels.nominal):
         table.add_row(spelt(levels.size(level)), *(f"{shares[res]:.1f}" for shares in columns.values()))
-    Console().print(table)
+    make_console().print(table)

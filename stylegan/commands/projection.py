@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
 from stylegan.analysis.projection import ProjectionConfig, Step, project_batches
 from stylegan.analysis.targets import Target, list_files, load_targets
+from stylegan.commands.console import description_column, make_console
 from stylegan.config.strict import parse
 from stylegan.data import ImageDataset
 from stylegan.data.archive import is_picture
@@ -214,9 +214,9 @@ def _facts(options: argparse.Namespace, lpips: Lpips, config: ProjectionConfig) 
 
 def _shown(steps: Iterator[tuple[range, Step]], num_searches: int, num_steps: int) -> Iterator[tuple[range, Step]]:
     """Pass steps on, showing on stderr how far the searches are, their distance and the time left."""
-    console, total = Console(stderr=True), num_searches * (num_steps + 1)
+    console, total = make_console(stderr=True), num_searches * (num_steps + 1)
     if console.is_terminal:
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = description_column(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("searching", total=total)
             for item in steps:

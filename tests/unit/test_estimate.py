@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from pipelines.params import Params
 from pipelines.plan import __main__ as plan
 from pipelines.plan.cost import estimate, memory, published
 from pipelines.plan.cost.memory import Memory
 from pipelines.plan.cost.timing import seconds_per_step
+from stylegan.commands.console import make_console
 from tests.command_lines import run_or_exit
 
 PAPER256 = ["--preset", "paper256", "--gpus", "8"]
@@ -25,7 +25,7 @@ def run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def run(*arguments: str) -> str:
         text = io.StringIO()
-        monkeypatch.setattr(plan, "Console", lambda **_: Console(file=text, width=1000))
+        monkeypatch.setattr(plan, "make_console", lambda **_: make_console(file=text, width=1000))
         run_or_exit(plan.main, *arguments, "--base", str(repository / "params.yaml"))
         return text.getvalue()
 

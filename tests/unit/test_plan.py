@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
 from pipelines.ladders import ladder
 from pipelines.params import Params, load
 from pipelines.plan import __main__ as plan
-from pipelines.plan import advice, resolve
+from pipelines.plan import advice, processor, resolve
+from pipelines.plan.cost import memory, speed
+from pipelines.plan.cost.memory import Memory
 from pipelines.plan.origins import Choice, transfer_choices
 from pipelines.plan.yaml_edit import rewritten
+from pipelines.render.pictures import sheet_columns
+from stylegan.commands.console import make_console
 from stylegan.config import ConfigError
 from tests.command_lines import run_or_exit
 
@@ -34,6 +37,13 @@ CELLS = [(res, 2**i, *cell) for res, row in AUTO.items() for i, cell in enumerat
 
 def planned(base: Params, preset: str, resolution: int | None = None, gpus: int = 1) -> Params:
     return resolve.checked(resolve.resolve(preset, resolution, gpus, base))
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor and a memory as given, instead of timed and counted in seconds for every plan"""
+    monkeypatch.setattr(speed, "convolution_rate", lambda num_threads: 50e9)
+    monkeypatch.setattr(memory, "memory", lambda params, channels, n: Memory(20_000_000, 20_000_000, {"Gmain": 2**30}))
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +180,31 @@ def test_gpus_compute_in_the_half_precision_that_suits_the_size(
 
 
 @pytest.mark.parametrize("preset", resolve.NAMES)
-def test_a_processor_computes_in_the_precision_of_the_preset(base: Params, preset: str) -> None:
-    assert precision_of(planned(base, preset, gpus=0)) == ("fp32", None, None)
+@pytest.mark.parametrize(
+    ("flags", "precision", "reason"),
+    [
+        ("flags : fpu avx2", "fp32", "this processor has no bf16 instructions: fp32 is the fastest"),
+        ("flags : fpu avx512_bf16", "bf16", "this processor has bf16 instructions"),
+        ("flags : amx_bf16 amx_tile", "bf16", "this processor has bf16 instructions"),
+        ("Features : fp asimd bf16", "bf16", "this processor has bf16 instructions"),
+        (None, "fp32", "this processor has no bf16 instructions: fp32 is the fastest"),
+    ],
+)
+def test_a_processor_computes_in_bf16_only_where_it_has_instructions_for_it(
+    base: Params, preset: str, flags: str | None, precision: str, reason: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    found = processor.has_bf16(tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "has_bf16", lambda: found)
+    choices = resolve.resolve(preset, None, 0, base)
+    assert precision_of(resolve.checked(choices)) == (precision, None, None)
+    assert choices["train.precision"].origin == reason
+
+
+def test_the_default_run_computes_in_float32(base: Params) -> None:
+    assert precision_of(base) == ("fp32", None, None)
 
 
 @pytest.mark.parametrize(
@@ -204,10 +237,82 @@ def test_a_precision_from_a_sweep_comes_with_its_clamp(copy: Path) -> None:
     assert precision_of(load(copy)) == ("fp16", 256, 256)
 
 
-@pytest.mark.parametrize(("before", "gpus", "after"), [(0.0, 1, 1.0), (0.5, 2, 0.5), (0.0, 0, 0.0), (0.5, 0, 0.0)])
-def test_trials_of_a_sweep_run_where_the_plan_does(base: Params, before: float, gpus: int, after: float) -> None:
-    base = base.model_copy(update={"sweep": base.sweep.model_copy(update={"gpus_per_worker": before})})
-    assert planned(base, "auto", 64, gpus=gpus).sweep.gpus_per_worker == after
+@pytest.mark.parametrize(
+    ("before", "gpus", "share", "cores", "trials"),
+    [
+        (0.0, 1, 1.0, 1.0, 1),
+        (0.5, 2, 0.5, 1.0, 4),
+        (0.0, 8, 1.0, 1.0, 8),
+        (0.0, 0, 0.0, 0.66, 3),
+        (0.5, 0, 0.0, 0.66, 3),
+    ],
+)
+def test_trials_of_a_sweep_run_where_the_plan_does(
+    base: Params, before: float, gpus: int, share: float, cores: float, trials: int
+) -> None:
+    old = {"gpus_per_worker": before, "cpus_per_worker": 0.66, "max_concurrent_trials": 3, "workers_per_trial": 1}
+    base = base.model_copy(update={"sweep": base.sweep.model_copy(update=old)})
+    sweep = planned(base, "auto", 64, gpus=gpus).sweep
+    assert (sweep.gpus_per_worker, sweep.cpus_per_worker, sweep.max_concurrent_trials) == (share, cores, trials)
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256, 512, 1024, 2048, (192, 256), (48, 96)])
+def test_no_sheet_of_a_plan_is_longer_than_4096_pixels(base: Params, resolution: int | tuple[int, int]) -> None:
+    render = resolve.checked(resolve.resolve("auto", resolution, 1, base)).render
+    longer = resolution if isinstance(resolution, int) else max(resolution)
+    across = [sheet_columns(render.num_seeds), len(render.psi_strip), len(render.mixing_cols) + 1]
+    rows = [-(-render.num_seeds // across[0]), render.strip_num_seeds, len(render.mixing_rows) + 1]
+    assert max(across + rows) * longer * render.video_scale <= 4096
+
+
+@pytest.mark.parametrize(("resolution", "scale"), [(32, 4), (64, 4), (128, 3), (256, 1), (1024, 1)])
+def test_small_images_are_enlarged_for_the_eye_and_large_ones_are_not(
+    base: Params, resolution: int, scale: int
+) -> None:
+    assert planned(base, "auto", resolution).render.video_scale == scale
+
+
+def test_a_plan_for_small_images_after_one_for_large_ones_draws_as_many_as_before(base: Params) -> None:
+    large = planned(base, "auto", 1024)
+    assert large.render.num_seeds < 60
+    assert planned(large, "auto", 64).render == planned(base, "auto", 64).render
+
+
+def test_only_values_that_change_are_shown_in_80_columns_and_all_on_demand(
+    copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    arguments = ["--preset", "auto", "--resolution", "256", "--gpus", "2", "--dry-run"]
+    run(copy, *arguments, "evaluate.metrics=[kid, fid]", "train.seed=7")
+    short = capsys.readouterr().out
+    assert max(map(len, short.splitlines())) <= 80
+    assert re.search(r"evaluate.metrics +\[kid, fid\] ", short)  # not taken for markup
+    assert "train.seed " in short
+    assert "tracking.experiment" not in short
+    assert "values stay as they are; --all lists them." in short
+    run(copy, *arguments, "--all")
+    full = capsys.readouterr().out
+    assert "tracking.experiment" in full
+    assert "evaluate.metrics" in full
+    assert max(map(len, full.splitlines())) <= 80
+
+
+def test_every_plan_ends_with_what_it_needs_and_from_where_that_is_known(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def last(*arguments: str) -> str:
+        run(copy, "--dry-run", *arguments)
+        return " ".join(capsys.readouterr().out.split())[-700:]
+
+    gpu = last("--preset", "paper256", "--gpus", "1")
+    assert "25000 kimg on 1 GPU (14 sec/kimg, extrapolated from one H100 at 256 pixels)" in gpu
+    assert "good from 5,000 to 25,000 kimg = 20 h to 4.1 days" in gpu
+    assert gpu.endswith("GB on each GPU, without libraries (counted); disk 7.1 GB (counted, without the images).")
+    assert "(12.5 sec/kimg, published for A100)" in last("--preset", "paper256", "--gpus", "1", "--reference", "a100")
+    assert "(3 sec/kimg, given by --sec-per-kimg)" in last("--preset", "cifar", "--gpus", "1", "--sec-per-kimg", "3")
+    processor = last("--preset", "auto", "--resolution", "32", "--gpus", "0")
+    assert "extrapolated from convolutions on this machine, 50 GFLOP/s); memory 2.2 GB (counted)" in processor
+    assert "Too long? A smaller --resolution or more --gpus." in processor
 
 
 @pytest.mark.parametrize("overrides", [(), ("train.kernels=stock", "train.allow_tf32=true")])
@@ -271,6 +376,11 @@ def test_starting_from_networks_follows_p_faster_and_averages_from_the_start(
     assert "--resume-from: the average is good from the start" in shown
 
 
+def paced(written: Params) -> dict[str, float]:
+    """What goes by the speed of the machine: tests/unit/test_pace.py"""
+    return {"tick_kimg": written.train.tick_kimg, "snapshot_ticks": written.train.snapshot_ticks}
+
+
 def run(base: Path, *arguments: str) -> None:
     run_or_exit(plan.main, "--base", str(base), *arguments)
 
@@ -291,6 +401,7 @@ def test_written_file_says_what_was_resolved_and_keeps_its_comments(
     run(copy, "--preset", "auto", "--resolution", "256", "--gpus", "2", "--source", source, "train.seed=7")
     written = load(copy)
     expected = planned(base, "auto", 256, 2).model_dump(mode="json")
+    expected["train"] |= paced(written)
     expected["prepare"]["source"], expected["train"]["seed"] = source, 7
     expected["prepare"]["holdout_fraction"] = 0  # of so few images
     assert written.model_dump(mode="json") == expected
@@ -311,13 +422,14 @@ def test_dry_run_writes_nothing(copy: Path, capsys: pytest.CaptureFixture[str]) 
     assert copy.read_bytes() == before
     shown = capsys.readouterr().out
     assert "Dry run: nothing written." in shown
+    shown = " ".join(shown.split())
     assert "G has 24,767,458 parameters, D has 24,001,089 (without labels)." in shown
     assert "try 0.25, 0.5, 1, 2, 4 and keep the lowest KID or FID." in shown
 
 
 def test_table_shows_what_was_there_and_why_it_changes(base: Params) -> None:
     base = base.model_copy(update={"loss": base.loss.model_copy(update={"r1_gamma": 0.5})})
-    console = Console(width=200, file=io.StringIO(), record=True)
+    console = make_console(width=200, file=io.StringIO(), record=True)
     console.print(advice.table(resolve.resolve("auto", 256, 1, base), base))
     row = next(line for line in console.export_text().splitlines() if "r1_gamma" in line)
     assert row.split() == ["loss.r1_gamma", "0.8192", "0.5", *["0.0002", "x", "resolution^2", "/", "batch_size"]]
@@ -374,7 +486,8 @@ def test_auto_goes_by_the_longer_side(base: Params, copy: Path) -> None:
     run(copy, "--preset", "auto", "--resolution", "192x256", "--gpus", "1")
     wide, square = load(copy), planned(base, "auto", 256)
     assert wide.prepare.resolution == (192, 256)
-    assert wide.model_dump(exclude={"prepare"}) == square.model_dump(exclude={"prepare"})
+    others = {"prepare": True, "train": {"tick_kimg", "snapshot_ticks"}}
+    assert wide.model_dump(exclude=others) == square.model_dump(exclude=others)
     G_count, D_count = advice.parameter_counts(wide)
     # The base of 12 x 16, not 4 x 4, costs more in the constant and in the dense layer, and saves levels.
     assert (G_count, D_count) != advice.parameter_counts(square)
@@ -445,6 +558,7 @@ def test_the_best_of_a_sweep_goes_over_a_preset(base: Params, copy: Path) -> Non
     run(copy, "--preset", "paper256", "--gpus", "8", "--from", str(best))
     expected = planned(base, "paper256", gpus=8).model_dump(mode="json")
     expected["augment"]["ada_target"], expected["render"]["truncation_psi"] = 0.4, 0.7
+    expected["train"] |= paced(load(copy))
     assert load(copy).model_dump(mode="json") == expected
 
 

@@ -123,6 +123,13 @@ def test_pictures_of_a_snapshot_are_kept_by_their_position(tmp_path: Path, check
     assert [path.name for path in (tmp_path / "samples").iterdir()] == ["000000016.png"]
 
 
+def test_pictures_before_the_first_step_are_kept_and_are_no_tick(tmp_path: Path) -> None:
+    reports: list[Any] = [{"nimg": 0.0, ticklog.BEGINNING: b"picture"}, {"nimg": 0.0}]
+    TickLog(tmp_path, None).after_report(None, reports, None)
+    assert (tmp_path / "samples" / "000000000.png").read_bytes() == b"picture"
+    assert read(tmp_path) == []
+
+
 def test_table_has_the_position_first_empty_cells_for_what_a_tick_lacks_and_nothing_of_the_machine(
     tmp_path: Path,
 ) -> None:

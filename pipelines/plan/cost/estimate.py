@@ -25,8 +25,10 @@ FLOAT = 4  # bytes; gradients are float32 in every precision
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What the estimate needs to know"""
-    group = parser.add_argument_group("estimate of time, cost and memory; writes nothing")
-    group.add_argument("--hours", type=positive, help="how long the GPUs are there")
+    group = parser.add_argument_group("time, cost and memory; without a source, times are extrapolated")
+    group.add_argument(
+        "--hours", type=positive, help="estimate what 1 to 256 GPUs do in so many hours, and write nothing"
+    )
     group.add_argument("--price", type=positive, help="of one GPU for one hour")
     source = group.add_mutually_exclusive_group()
     source.add_argument("--measure", action="store_true", help="time a step of one process on this machine")
@@ -76,6 +78,21 @@ def show(options: argparse.Namespace, params: Params, img_channels: int, console
         "image(s); libraries and fragmentation come on top."
     )
     return records(params, model, memories)
+
+
+def names_source(options: argparse.Namespace) -> bool:
+    """Whether the options say where the time of a step is from"""
+    return bool(options.measure or options.reference or options.sec_per_kimg)
+
+
+def spoken_source(options: argparse.Namespace) -> str:
+    """That source in a few words"""
+    if options.measure:
+        return "measured on this machine"
+    if options.sec_per_kimg is not None:
+        return "given by --sec-per-kimg"
+    own = options.reference in published.MEASURED
+    return f"measured on one {options.reference.upper()}" if own else f"published for {options.reference.upper()}"
 
 
 def compute_of(options: argparse.Namespace, params: Params, img_channels: int) -> tuple[Compute, str]:

@@ -1,0 +1,167 @@
+"""Whether there is room for the workers that are asked for: refused at once on one machine, waited for on a cluster."""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import ray
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+
+from pipelines.cluster.connection import address_of
+from pipelines.cluster.nodes import alive
+from pipelines.params import ClusterConfig
+from stylegan.config import ConfigError
+
+WORKER_GB = 0.3  # the least that a worker takes before it has a network, measured (docs/scaling.md)
+SAY_SEC = 30.0  # between lines while workers wait
+SLICE_SEC = 1.0  # of waiting, after which Ctrl-C is heard
+
+Resources = Mapping[str, float]
+
+
+class CapacityError(ConfigError):
+    """This machine has no room for the workers that are asked for; the message says what to do."""
+
+
+def refuse_impossible(cluster: ClusterConfig, section: str = "cluster") -> None:
+    """Compare what workers reserve with this machine, if they are to run here; no Ray is asked for that.
+
+    section: whose settings say how many there are, cluster or sweep. Raises CapacityError.
+    """
+    if ray.is_initialized() or address_of(cluster) is not None:
+        return
+    workers, per_worker = cluster.min_workers, cluster.resources
+    has = {"CPU": float(os.cpu_count() or 1), "GPU": 0.0, "memory": psutil.virtual_memory().total / 2**30}
+    if per_worker.get("GPU", 0) > 0:
+        has["GPU"] = float(num_gpus())
+        needed = gpus_for(workers, per_worker["GPU"])
+        if needed > has["GPU"]:
+            raise CapacityError(_missing_gpus(workers, needed, has, section))
+    if workers * WORKER_GB > has["memory"]:
+        raise CapacityError(
+            f"{_setting(section)} asks for {workers} workers of at least {WORKER_GB} GB; this machine has "
+            f"{spoken(has)}. Set it to at most {int(has['memory'] / WORKER_GB)}, or name a cluster in cluster.address."
+        )
+
+
+def num_gpus() -> int:
+    """GPUs that torch sees here"""
+    import torch  # deferred: it takes seconds, and only this question needs it
+
+    return int(torch.cuda.device_count())
+
+
+def gpus_for(workers: int, share: float) -> int:
+    """Whole GPUs for workers of this share each; a share is of one GPU, so two of 0.6 need two"""
+    return math.ceil(workers / math.floor(1 / share)) if share <= 1 else math.ceil(workers * share)
+
+
+def _missing_gpus(workers: int, needed: int, has: Resources, section: str) -> str:
+    import torch
+
+    found = int(has["GPU"])
+    asked, off = ("cluster.use_gpu is true", "cluster.use_gpu to false")
+    if section == "sweep":
+        asked, off = ("sweep.gpus_per_worker is above 0", "sweep.gpus_per_worker to 0")
+    fewer = f"{_setting(section)} lower, or {off}" if found else off
+    build = "" if found or torch.version.cuda or torch.version.hip else " (the installed torch is built without CUDA)"
+    return (
+        f"{asked}: {_amount(workers, 'worker')} of {_setting(section)} need {_amount(needed, 'GPU')}; this machine has "
+        f"{spoken(has)}{build}. Set {fewer}, or name a cluster with GPUs in cluster.address."
+    )
+
+
+def _setting(section: str) -> str:
+    return "cluster.num_workers" if section == "cluster" else "sweep.workers_per_trial"
+
+
+def spoken(has: Resources) -> str:
+    """{"CPU": 8, "GPU": 0} -> "0 GPUs, 8 CPUs" """
+    text = f"{_amount(has.get('GPU', 0), 'GPU')}, {_amount(has.get('CPU', 0), 'CPU')}"
+    return text + (f", {has['memory']:.1f} GB of memory" if "memory" in has else "")
+
+
+def _amount(number: float, unit: str) -> str:
+    return f"{number:.3g} {unit}{'' if number == 1 else 's'}"
+
+
+def await_room(cluster: ClusterConfig, say: Callable[[str], None] = print) -> None:
+    """Wait until the connected cluster has room for the fewest workers, and say every half minute what it waits for.
+
+    There is no time limit: a node may join. What is asked for stays asked for meanwhile, so that an autoscaler sees it.
+    """
+    if address_of(cluster) is None:
+        return
+    workers, per_worker = cluster.min_workers, cluster.resources
+    group = placement_group([dict(per_worker)] * workers)
+    try:
+        start = said = time.monotonic()
+        while not group.wait(SLICE_SEC):
+            if time.monotonic() - said >= (SAY_SEC if said > start else SLICE_SEC):
+                say(waiting_line(workers, per_worker))
+                said = time.monotonic()
+    finally:
+        remove_placement_group(group)
+
+
+@contextmanager
+def telling(cluster: ClusterConfig, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Say every half minute that workers have no room, as after the loss of a node, while the block runs."""
+    if address_of(cluster) is None:
+        yield
+        return
+    done = threading.Event()
+
+    def loop() -> None:
+        waits = False
+        while not done.wait(SAY_SEC):
+            waited, waits = waits, not placed(placement_group_table().values(), cluster)
+            if waited and waits:  # twice in turn: in between, a group may only be starting
+                say(waiting_line(cluster.min_workers, cluster.resources))
+
+    thread = threading.Thread(target=loop, name="room", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def placed(groups: Any, cluster: ClusterConfig) -> bool:
+    """Whether a group of workers as the cluster is asked for has its place"""
+    counts = range(cluster.min_workers, cluster.max_workers + 1)
+    return any(
+        group["state"] == "CREATED"
+        and len(group["bundles"]) in counts
+        and all(bundle == cluster.resources for bundle in group["bundles"].values())
+        for group in groups
+    )
+
+
+def waiting_line(workers: int, per_worker: Resources) -> str:
+    """What is waited for, what the cluster has, and whether today's nodes could ever hold it"""
+    nodes = alive()
+    has = {kind: sum(node["Resources"].get(kind, 0.0) for node in nodes) for kind in ("GPU", "CPU")}
+    free = ray.available_resources()
+    needs = {kind: workers * per_worker.get(kind, 0.0) for kind in ("GPU", "CPU")}
+    asked = ", ".join(_amount(number, kind) for kind, number in needs.items() if number)
+    line = (
+        f"waiting for {asked} ({workers} worker{'s' * (workers > 1)}); the cluster has {spoken(has)} on {len(nodes)} "
+        f"node{'s' * (len(nodes) > 1)}, of which {spoken(free)} are free."
+    )
+    if most_workers([node["Resources"] for node in nodes], per_worker) >= workers:
+        return line
+    return f"{line} Its nodes cannot hold that: it starts when another joins, from an autoscaler or `ray start`."
+
+
+def most_workers(nodes: Sequence[Resources], per_worker: Resources) -> int:
+    """Workers that nodes hold when nothing else runs"""
+    wanted = {kind: number for kind, number in per_worker.items() if number}
+    # 1e-4: Ray counts in ten-thousandths, and 0.1 x 10 is a little less than 1.
+    return sum(min(int(node.get(kind, 0.0) / number + 1e-4) for kind, number in wanted.items()) for node in nodes)

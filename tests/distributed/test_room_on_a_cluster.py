@@ -1,0 +1,54 @@
+"""A real cluster without the GPUs that are asked for: it is waited for, in words, until a node brings them."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from pipelines.cluster import capacity
+from pipelines.cluster.capacity import await_room, refuse_impossible, telling
+from pipelines.cluster.connection import connect
+from pipelines.params import ClusterConfig, Params
+
+pytestmark = pytest.mark.distributed
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        yield cluster
+        cluster.shutdown()
+
+
+def test_workers_wait_for_a_gpu_in_words_and_begin_when_a_node_brings_it(
+    cluster: Cluster, tiny_params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "SAY_SEC", 1.0)
+    asked: ClusterConfig = tiny_params.cluster.model_copy(update={"address": cluster.address, "use_gpu": True})
+    refuse_impossible(asked)  # not judged by this machine
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 2:  # repeated, and then a node comes
+            threading.Thread(target=lambda: cluster.add_node(num_cpus=1, num_gpus=1)).start()
+
+    with connect(asked):
+        with telling(asked, lines.append):
+            time.sleep(3.5)
+        assert len(lines) in (1, 2)  # nothing is placed, which is said from the second look on
+        lines.clear()
+        await_room(asked, say)
+        assert ray.cluster_resources()["GPU"] == 1
+        line = (
+            "waiting for 1 GPU, 1 CPU (1 worker); the cluster has 0 GPUs, 2 CPUs on 1 node, of which 0 GPUs, 2 CPUs "
+            "are free. Its nodes cannot hold that: it starts when another joins, from an autoscaler or `ray start`."
+        )
+        assert lines[:2] == [line, line]
+        await_room(asked, say)  # what it asked for was given back
+        assert not capacity.placed(ray.util.placement_group_table().values(), asked)
