@@ -12,7 +12,6 @@ from pipelines.params import load
 from stylegan.config import ConfigError
 from stylegan.config.sections import PrepareConfig
 from stylegan.data.archive import (
-    ArchiveError,
     Plan,
     check_all,
     convert_all,
@@ -22,6 +21,7 @@ from stylegan.data.archive import (
     plan_archive,
     write_archive,
 )
+from stylegan.data.layout import ArchiveError
 from stylegan.data.sources import open_source
 from stylegan.files import write_json
 

@@ -7,7 +7,7 @@ however the run goes on.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.diagnosis.shared_rules import is_at_cap, stronger_regularizer
+from pipelines.diagnosis.shared_rules import is_at_cap, regularizer, stronger_regularizer
 from pipelines.diagnosis.thresholds import (
     EARLY,
     EARLY_KIMG,
@@ -22,6 +22,7 @@ from pipelines.diagnosis.thresholds import (
     SOME_SPREAD,
 )
 from stylegan.config import Config
+from stylegan.config.modes import adapts
 from stylegan.metrics.evaluation.names import KID, RECALL, SPREAD
 
 Row = Mapping[str, float]
@@ -70,7 +71,7 @@ def _imbalance(row: Row, config: Config) -> tuple[str, str]:
         remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr and train.d_lr."
         return "G and D have lost their balance: D is too steep.", remedy
     cause = "D learns the training images by heart."
-    if not config.augment.adapts:
+    if not adapts(config.augment):
         return cause, f"Set augment.mode (now {config.augment.mode}) to ada."
     return cause, f"Add images, or raise {stronger_regularizer(config)}."
 
@@ -138,7 +139,7 @@ def p_is_at_its_cap(rows: Sequence[Row], config: Config) -> Alarm | None:
         if is_at_cap(row, config):
             seen = f"augment.p reached its cap augment.p_max = {config.augment.p_max:g}."
             cause = "D still recognises the training images."
-            remedy = f"Add images or raise {config.loss.d_reg_name} rather than the cap: above 0.8 augmentations leak."
+            remedy = f"Add images or raise {regularizer(config)[0]} rather than the cap: above 0.8 augmentations leak."
             return _alarm("p-at-cap", rows, row, seen, cause, remedy)
     return None
 

@@ -25,6 +25,7 @@ from pipelines.diagnosis.thresholds import (
 )
 from pipelines.diagnosis.training_curves import Ticks, ended_at_cap, has
 from stylegan.config import Config
+from stylegan.config.modes import adapts
 
 Grade = Literal["good", "ok", "poor"]
 
@@ -183,7 +184,7 @@ def _memorized(judged: Sequence[Verdict], config: Config) -> Advice | None:
         measured = f"held-out real images score {found.floor:.0%}"
     else:
         return None
-    lower = ", lower augment.ada_target" if config.augment.adapts else ""
+    lower = ", lower augment.ada_target" if adapts(config.augment) else ""
     return Advice(
         f"Look at the nearest training images below; then add training images{lower}, or stop earlier "
         "(train.total_kimg).",

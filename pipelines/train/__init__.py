@@ -3,12 +3,12 @@
 These names are all that other rooms use of it.
 """
 
-from pipelines.train.driver import TrainError, exclusive, fit, run
-from pipelines.train.identity import code_digest, inputs_of, open_training_set
+from pipelines.train.driver import TrainError, exclusive, fit, run, run_experiment
+from pipelines.train.identity import fixed_name_of, inputs_of
 from pipelines.train.snapshots import export
-from pipelines.train.start import pretrained_file
+from pipelines.train.start import open_training_set, pretrained_file
 
 __all__ = [
-    "TrainError", "code_digest", "exclusive", "export", "fit", "inputs_of", "open_training_set", "pretrained_file",
-    "run",
+    "TrainError", "exclusive", "export", "fit", "fixed_name_of", "inputs_of", "open_training_set", "pretrained_file",
+    "run", "run_experiment",
 ]  # fmt: skip

@@ -1,26 +1,22 @@
-"""Snapshots of a training: what is in one, how Ray keeps them, and which one becomes the generator.
-
-Ray Train keeps the best ones and always the last, from which a run resumes.
-"""
+"""Snapshots of a training: what is in one, how a run resumes from them, and which one becomes the generator."""
 
 import json
 import math
-import posixpath
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import torch
-from pyarrow.fs import FileSelector, FileSystem
 from ray.train import Checkpoint, Result
 
 from pipelines.artifacts import ticks
 from pipelines.artifacts.workspace import EXPORTED, GENERATOR
 from pipelines.cluster import store
 from pipelines.train import ticklog
+from pipelines.train.measurements import unmeasured
 from pipelines.train.ranks import OWN
 from stylegan.analysis.contributions import layer_contributions
 from stylegan.backends import exact_float32
@@ -32,44 +28,61 @@ from stylegan.drawing.generate import generate_images, styles
 from stylegan.files import write_json
 from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
+from stylegan.networks import Generator
 from stylegan.state import TrainState
 
-REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
+MEASURED_BY = "monitor.json"  # in every checkpoint: the yardstick of its numbers, or null
 NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
 
 
-def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint]) -> None:
+def resume(
+    state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint], yardstick: str | None,
+    measure: Callable[[Generator], ticks.Row],
+) -> None:  # fmt: skip
     """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
 
     Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register; then
-    every checkpoint that can be read is registered again, for one of them may be the best.
+    every checkpoint that can be read is registered again, for one of them may be the best. One that was measured by
+    another yardstick is measured again first.
     """
     registered = ray.train.get_checkpoint()
     if registered is not None:
         with registered.as_directory() as folder:
             load_checkpoint(state, Path(folder) / STATE)
             row = json.loads((Path(folder) / ROW).read_text())
-        report(state, dataset, row, is_snapshot=False)  # registered twice, it would be deleted once
+        report(
+            state, dataset, row, yardstick=yardstick, is_snapshot=False
+        )  # registered twice, it would be deleted once
         return
     for spare in reversed(spare_checkpoints):  # the last to be registered is the one to go on from
         try:
             with spare.as_directory() as folder:
                 row = json.loads((Path(folder) / ROW).read_text())
                 load_checkpoint(state, Path(folder) / STATE)
+                measured_by = _read_yardstick(Path(folder) / MEASURED_BY)
         except (CheckpointError, FileNotFoundError, json.JSONDecodeError):
             continue
-        report(state, dataset, row, is_snapshot=True)
+        if yardstick is not None and measured_by != yardstick:
+            row = unmeasured(row) | measure(state.G_ema)
+        report(state, dataset, row, yardstick=yardstick, is_snapshot=True)
 
 
-def report(state: TrainState, dataset: ImageDataset, row: ticks.Row, *, is_snapshot: bool) -> None:
+def _read_yardstick(path: Path) -> str | None:
+    found: str | None = json.loads(path.read_text())
+    return found
+
+
+def report(
+    state: TrainState, dataset: ImageDataset, row: ticks.Row, *, yardstick: str | None, is_snapshot: bool
+) -> None:
     """Tell Ray about a tick; every rank has to."""
-    with snapshot(state, dataset, row) if is_snapshot else nullcontext() as checkpoint:
+    with snapshot(state, dataset, row, yardstick) if is_snapshot else nullcontext() as checkpoint:
         name = f"nimg_{state.cur_nimg:09d}" if is_snapshot else None
         ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
 
 
-def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str, Any]) -> bool:
+def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str, Any], yardstick: str | None) -> bool:
     """Save a checkpoint beside the run's snapshots if a node will be taken away, and say so; every rank has to ask.
 
     It is never the best: a run that was interrupted exports what an uninterrupted one does.
@@ -77,7 +90,7 @@ def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str,
     if ray.train.get_preemption_info() is None:
         return False
     state.gather_sums()
-    with snapshot(state, dataset, row) as checkpoint:
+    with snapshot(state, dataset, row, yardstick) as checkpoint:
         name = f"{ticklog.LEAVING}_{state.cur_nimg:09d}"
         ray.train.report(row | {KID: math.inf}, checkpoint=checkpoint, checkpoint_dir_name=name)
     return True
@@ -102,7 +115,9 @@ def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
 
 
 @contextmanager
-def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterator[Checkpoint | None]:
+def snapshot(
+    state: TrainState, dataset: ImageDataset, row: ticks.Row, yardstick: str | None
+) -> Iterator[Checkpoint | None]:
     """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
     if rank() != 0:
         yield None
@@ -112,6 +127,7 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
         write_json(folder / ROW, {name: value for name, value in row.items() if name != OWN})
+        write_json(folder / MEASURED_BY, yardstick)
         with exact_float32():
             pictures = generate_images(
                 state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
@@ -119,36 +135,6 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
             )  # fmt: skip
         save_png(grid(pictures, columns=8), folder / ticklog.SAMPLES)
         yield Checkpoint.from_directory(folder)
-
-
-def spare_checkpoints(url: str) -> list[Checkpoint]:
-    """Set aside a register of checkpoints that a kill cut short, and list what it lists no more, newest first.
-
-    url: of the folder that holds them, here or on a store. Raises StoreError.
-    """
-    with store.explained(url):
-        fs, folder = store.filesystem(url)
-        entries = {
-            posixpath.basename(entry.path) for entry in fs.get_file_info(FileSelector(folder, allow_not_found=True))
-        }
-        names = sorted((name for name in entries if name.startswith("nimg_")), reverse=True)
-        register = posixpath.join(folder, REGISTER)
-        if REGISTER in entries:
-            if _is_json(fs, register):
-                return []
-            fs.delete_file(register)
-            start = names[0] if names else "the beginning"
-            print(f"{register}: cut short by a kill and removed; training goes on from {start}, if that can be read")
-    return [Checkpoint(posixpath.join(folder, name), fs) for name in names]
-
-
-def _is_json(fs: FileSystem, path: str) -> bool:
-    try:
-        with fs.open_input_file(path) as file:
-            json.loads(file.read())
-    except ValueError:
-        return False
-    return True
 
 
 def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, ticks.Row]:

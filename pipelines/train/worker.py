@@ -14,10 +14,10 @@ from filelock import FileLock
 from pipelines.artifacts import ticks
 from pipelines.cluster.errors import named
 from pipelines.params import Params
-from pipelines.train.identity import monitor_extractor, open_training_set
+from pipelines.train.identity import monitor_extractor
 from pipelines.train.ranks import OWN, memory_gb, own
 from pipelines.train.snapshots import contributions, report, resume, save_if_called_back
-from pipelines.train.start import start
+from pipelines.train.start import open_training_set, start
 from stylegan.backends import prepare_device
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
@@ -40,15 +40,15 @@ def train_worker(job: dict[str, Any]) -> str | None:
         job["kernels"] = prepare_device(device, params.train.kernels, allow_tf32=params.train.allow_tf32)
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
-        resume(state, dataset, job["spare_checkpoints"])
+        resume(state, dataset, job["spare_checkpoints"], job["yardstick"], monitored)
         clock, before, saved = time.perf_counter(), state.cur_nimg, False
         try:
             for tick in train(state, dataset):
                 row = measure(tick, time.perf_counter() - clock, tick.cur_nimg - before, job)
                 if tick.is_snapshot:
                     row |= contributions(state, dataset) | monitored(state.G_ema)
-                report(state, dataset, row, is_snapshot=tick.is_snapshot)
-                saved = saved or save_if_called_back(state, dataset, row)
+                report(state, dataset, row, yardstick=job["yardstick"], is_snapshot=tick.is_snapshot)
+                saved = saved or save_if_called_back(state, dataset, row, job["yardstick"])
                 clock, before = time.perf_counter(), tick.cur_nimg
         except NonFiniteError as error:
             return str(error)

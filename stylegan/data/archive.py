@@ -20,21 +20,12 @@ import numpy as np
 
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.arrays import ARRAY_SUFFIX, CHANNELS, Pixels, suffix_of
+from stylegan.data.arrays import CHANNELS, Pixels, suffix_of
+from stylegan.data.layout import IMAGE_SUFFIXES, INDEX, ArchiveError
 from stylegan.data.transforms import Check, check_image, convert_image
 from stylegan.files import replacing, sha256_of
 
 Label: TypeAlias = int | list[float] | None
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".avif"),
-    ARRAY_SUFFIX,
-)
-INDEX = "dataset.json"
-
-
-class ArchiveError(ValueError):
-    """A source or an archive of images cannot be used; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)

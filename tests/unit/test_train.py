@@ -413,10 +413,7 @@ def test_training_stops_at_the_first_gradients_that_are_not_finite(
     with pytest.raises(NonFiniteError) as caught:
         net.check_finite()
     kimg = "0.000" if "reg" in phase else "0.008"
-    assert str(caught.value) == (
-        f"the gradients of phase {phase} are not finite at kimg {kimg}. The last checkpoint is good: "
-        "lower train.g_lr / train.d_lr, raise loss.r1_gamma, or set train.precision to fp32, and run again."
-    )
+    assert str(caught.value) == f"the gradients of phase {phase} are not finite at kimg {kimg}."
 
 
 def test_no_tick_is_yielded_from_a_spoilt_state(tiny_archive: Path, make_params: Make) -> None:

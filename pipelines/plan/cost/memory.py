@@ -112,7 +112,7 @@ def _phases(
 
     phases = {"Gmain": lambda: logits(G.synthesis.shown(ws_of(n))), "Dmain": lambda: logits(real_img())}
     phases |= {"Greg": path_length} if params.loss.pl_weight > 0 else {}
-    return phases | ({"Dreg": penalty} if params.loss.d_reg_weight > 0 else {})
+    return phases | ({"Dreg": penalty} if loss.d_reg_weight(params.loss) > 0 else {})
 
 
 def _labels(count: int) -> Tensor:

@@ -1,0 +1,105 @@
+"""The snapshots of a run that are kept, here or on a store: Ray Train keeps the best ones and always the last.
+
+Ray's register lists those that are whole. A trainer may write it, and delete what it no longer lists, at any time.
+"""
+
+import json
+import posixpath
+from dataclasses import dataclass
+from typing import Any
+
+from pyarrow.fs import FileSelector, FileSystem
+from ray.train import Checkpoint
+
+from pipelines.artifacts import ticks
+from pipelines.cluster import store
+from pipelines.train.snapshots import MEASURED_BY
+
+REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
+SNAPSHOT = "nimg_"  # begins the names of snapshots; the position follows
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A snapshot that the register lists, and its row of the log."""
+
+    checkpoint: Checkpoint
+    row: ticks.Row
+
+    @property
+    def nimg(self) -> int:
+        """Position of the snapshot"""
+        return round(self.row["nimg"])
+
+
+def registered(state: str) -> list[Kept]:
+    """Snapshots of the run whose state is at a path or URL, by their positions; none while the register is written
+
+    Raises StoreError.
+    """
+    url = store.join(state, "checkpoints")
+    content = _parsed(store.read(store.join(url, REGISTER)) or b"{}") or {}
+    with store.explained(url):
+        fs, folder = store.filesystem(url)
+    listed = {result["checkpoint_dir_name"]: result["metrics"] for result in content.get("checkpoint_results", [])}
+    found = [Kept(Checkpoint(posixpath.join(folder, name), fs), row) for name, row in listed.items() if _is_one(name)]
+    return sorted(found, key=lambda kept: kept.nimg)
+
+
+def newest_nimg(state: str) -> int:
+    """Position of the newest snapshot of a run, whole or not; 0 without one. Raises StoreError."""
+    fs, folder = store.filesystem(store.join(state, "checkpoints"))
+    return max((int(name.removeprefix(SNAPSHOT)) for name in _names(fs, folder) if _is_one(name)), default=0)
+
+
+def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
+    """Set aside a register of checkpoints that cannot be used, and list what it lists no more, newest first.
+
+    Either a kill cut it short, or it ranks by numbers of another yardstick (None: nothing is ranked).
+    url: of the folder that holds them, here or on a store. Raises StoreError.
+    """
+    with store.explained(url):
+        fs, folder = store.filesystem(url)
+        entries = _names(fs, folder)
+        names = sorted((name for name in entries if _is_one(name)), reverse=True)
+        register = posixpath.join(folder, REGISTER)
+        if REGISTER in entries:
+            start = names[0] if names else "the beginning"
+            if not _is_json(fs, register):
+                print(f"{register}: cut short by a kill and removed; training goes on from {start}, if it can be read")
+            elif yardstick and any(_measured_otherwise(fs, f"{folder}/{name}", yardstick) for name in names):
+                print(f"monitor: changed since the {len(names)} snapshots that are kept, which are measured again")
+            else:
+                return []
+            fs.delete_file(register)
+    return [Checkpoint(posixpath.join(folder, name), fs) for name in names]
+
+
+def _names(fs: FileSystem, folder: str) -> set[str]:
+    return {posixpath.basename(entry.path) for entry in fs.get_file_info(FileSelector(folder, allow_not_found=True))}
+
+
+def _is_one(name: str) -> bool:
+    return name.startswith(SNAPSHOT)
+
+
+def _is_json(fs: FileSystem, path: str) -> bool:
+    with fs.open_input_file(path) as file:
+        return _parsed(file.read()) is not None
+
+
+def _measured_otherwise(fs: FileSystem, folder: str, yardstick: str) -> bool:
+    """Whether a snapshot says so; one that a kill cut short says nothing"""
+    try:
+        with fs.open_input_file(posixpath.join(folder, MEASURED_BY)) as file:
+            return bool(json.loads(file.read()) != yardstick)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _parsed(content: bytes) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(content)
+        return found
+    except ValueError:
+        return None
