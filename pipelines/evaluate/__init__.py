@@ -3,6 +3,7 @@
 These names are all that other rooms use of it.
 """
 
-from pipelines.evaluate.measurement import Subject, measure, open_matching
+from pipelines.evaluate.measurement import EvaluationError, Subject, measure, open_matching
+from pipelines.evaluate.trained import evaluate
 
-__all__ = ["Subject", "measure", "open_matching"]
+__all__ = ["EvaluationError", "Subject", "evaluate", "measure", "open_matching"]

@@ -5,7 +5,10 @@ Ray's register lists those that are whole. A trainer may write it, and delete wh
 
 import json
 import posixpath
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem
@@ -14,8 +17,10 @@ from ray.train import Checkpoint
 from pipelines.artifacts import ticks
 from pipelines.cluster import store
 from pipelines.train.snapshots import MEASURED_BY
+from stylegan.metrics.evaluation.names import KID
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
+ATTEMPTS, WAIT_SEC = 4, 0.5  # of a register or snapshot that is being written or deleted
 SNAPSHOT = "nimg_"  # begins the names of snapshots; the position follows
 
 
@@ -44,6 +49,28 @@ def registered(state: str) -> list[Kept]:
     listed = {result["checkpoint_dir_name"]: result["metrics"] for result in content.get("checkpoint_results", [])}
     found = [Kept(Checkpoint(posixpath.join(folder, name), fs), row) for name, row in listed.items() if _is_one(name)]
     return sorted(found, key=lambda kept: kept.nimg)
+
+
+def take(state: str, name: str, path_of: Callable[[Kept], Path], *, best: bool) -> Kept:
+    """Copy a file of the newest snapshot, or of the one with the lowest KID, to where path_of says
+
+    Its trainer may delete it while it is copied; then another is taken. Raises FileNotFoundError when there is none.
+    """
+    for _ in range(ATTEMPTS):
+        found = registered(state)
+        if best:
+            found = sorted((kept for kept in found if KID in kept.row), key=lambda kept: -kept.row[KID])
+        if found:
+            try:
+                store.copy_out(found[-1].checkpoint, name, path_of(found[-1]))
+                return found[-1]
+            except store.StoreError:
+                pass
+        time.sleep(WAIT_SEC)
+    raise FileNotFoundError(
+        f"{store.shown(state)}: no {'measured ' if best else ''}snapshot yet. The first comes after train.tick_kimg x "
+        "train.snapshot_ticks kimg; try again then."
+    )
 
 
 def newest_nimg(state: str) -> int:
