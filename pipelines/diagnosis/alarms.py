@@ -28,6 +28,13 @@ from stylegan.metrics.evaluation.names import KID, RECALL, SPREAD
 Row = Mapping[str, float]
 
 
+# Changed parameters are another run, which would begin at 0 without networks to start from.
+GO_ON = (
+    "; `python -m pipelines.peek --best --networks pretrained/best.safetensors` copies its networks, and with "
+    "train.resume_from=pretrained/best.safetensors another run starts from them."
+)
+
+
 @dataclass(frozen=True)
 class Alarm:
     """One warning."""
@@ -42,7 +49,9 @@ class Alarm:
     @property
     def text(self) -> str:
         """All of it in one paragraph"""
-        kept = "" if self.best_kimg is None else f" The best snapshot so far, of kimg {self.best_kimg:.4g}, is kept."
+        kept = (
+            "" if self.best_kimg is None else f" The best snapshot so far, of kimg {self.best_kimg:.4g}, is kept{GO_ON}"
+        )
         return f"{self.name}: {self.seen} {self.cause} {self.remedy}{kept}"
 
 

@@ -199,7 +199,8 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         return None
     calm = ", and D is not overfitting" if heuristic(config) else ""
     return Advice(
-        f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}.",
+        f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}. The run "
+        "continues from its end.",
         f"{label_of(found.metric)} {short(found.value, 3)} is still far above the floor of {short(found.floor, 2)}"
         f"{calm}.",
     )

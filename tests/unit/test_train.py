@@ -330,6 +330,14 @@ def test_ticks_come_every_tick_kimg_and_at_the_end(tiny_archive: Path, make_para
     ]
 
 
+def test_a_tick_below_a_step_is_a_step_and_snapshots_keep_their_distance(tiny_archive: Path, make_params: Make) -> None:
+    params = make_params("train.total_kimg=0.028", "train.tick_kimg=0.001", "train.snapshot_ticks=10")
+    ticks = list(train(create(params), dataset_of(tiny_archive)))
+    assert [tick.cur_nimg for tick in ticks] == [4, 8, 12, 16, 20, 24, 28]
+    # Every 10 images, so with the first step that reaches them.
+    assert [tick.cur_nimg for tick in ticks if tick.is_snapshot] == [12, 20, 28]
+
+
 def test_tick_reports_means_of_what_happened_since_the_last(tiny_archive: Path, make_params: Make) -> None:
     params = make_params("train.total_kimg=0.016", "loss.g_reg_interval=4", "loss.d_reg_interval=4")
     first, second = train(create(params), dataset_of(tiny_archive))
