@@ -49,10 +49,10 @@ class Alarm:
     @property
     def text(self) -> str:
         """All of it in one paragraph"""
-        kept = (
-            "" if self.best_kimg is None else f" The best snapshot so far, of kimg {self.best_kimg:.4g}, is kept{GO_ON}"
-        )
-        return f"{self.name}: {self.seen} {self.cause} {self.remedy}{kept}"
+        text = f"{self.name}: {self.seen} {self.cause} {self.remedy}"
+        if self.best_kimg is None:
+            return text
+        return f"{text} The best snapshot so far, of kimg {self.best_kimg:.4g}, is kept{GO_ON}"
 
 
 def alarms(rows: Sequence[Row], config: Config) -> list[Alarm]:
