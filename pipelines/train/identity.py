@@ -22,10 +22,11 @@ CODE = (
     "stylegan/augment", "stylegan/backends.py", "stylegan/checkpoint.py", "stylegan/config/modes.py",
     "stylegan/config/pyramid.py", "stylegan/data/arrays.py", "stylegan/data/dataset.py", "stylegan/data/decoded.py",
     "stylegan/data/index.py", "stylegan/data/labels.py", "stylegan/data/layout.py", "stylegan/data/loader.py",
-    "stylegan/data/zipped.py", "stylegan/distributed.py", "stylegan/images.py", "stylegan/loss.py",
+    "stylegan/data/zipped.py", "stylegan/distributed.py", "stylegan/headers.py", "stylegan/images.py",
+    "stylegan/loss.py",
     "stylegan/networks/adain.py", "stylegan/networks/discriminator.py", "stylegan/networks/generator.py",
     "stylegan/networks/growing.py", "stylegan/networks/layers.py", "stylegan/ops", "stylegan/state.py",
-    "stylegan/step.py", "stylegan/train.py", "stylegan/transfer.py",
+    "stylegan/step.py", "stylegan/tensor_files.py", "stylegan/train.py", "stylegan/transfer.py",
 )  # fmt: skip
 # The code that decides which snapshot is the best: after a change of it, snapshots that are kept are measured again.
 MONITOR_CODE = (

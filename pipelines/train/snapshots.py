@@ -20,7 +20,7 @@ from pipelines.train.measurements import unmeasured
 from pipelines.train.ranks import OWN
 from stylegan.analysis.contributions import layer_contributions
 from stylegan.backends import exact_float32
-from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
+from stylegan.checkpoint import load_checkpoint, save_checkpoint, save_generator
 from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
@@ -30,6 +30,7 @@ from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
 from stylegan.networks import Generator
 from stylegan.state import TrainState
+from stylegan.tensor_files import CheckpointError
 
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
 MEASURED_BY = "monitor.json"  # in every checkpoint: the yardstick of its numbers, or null
