@@ -21,8 +21,11 @@ ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))
 
 Scalar = str | int | float | bool | None
 
-# What decides the weights of a run; the other sections say where it runs, what is measured, and how it is shown.
+# What stage `train` reads; the other sections say where it runs, what is measured, and how it is shown.
 TRAINED_SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train", "monitor")
+# Of these, what decides no weights: when to stop, what to look at, and a path whose content counts instead. batch_gpu
+# does decide them: a micro-batch has its own random numbers and groups of minibatch standard deviation.
+NO_WEIGHTS = ("train.total_kimg", "train.tick_kimg", "train.snapshot_ticks", "train.resume_from", "monitor.")
 
 
 class _OnceLoader(yaml.SafeLoader):
@@ -203,8 +206,22 @@ def laid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
+def trained_values(config: Config) -> dict[str, Any]:
+    """Plain values of what images are made from and what stage `train` reads"""
+    return config.model_dump(mode="json", include={"prepare", *TRAINED_SECTIONS})
+
+
+def decides_weights(path: str) -> bool:
+    """Whether a parameter, by its dotted path, changes weights; others change when training stops or what is seen"""
+    return path.partition(".")[0] in TRAINED_SECTIONS and not path.startswith(NO_WEIGHTS)
+
+
+def short_hash(*values: object) -> str:
+    """Twelve characters that stand for plain values"""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def fingerprint(config: Section, *digests: str, sections: Collection[str] | None = None) -> str:
     """Short hash of a section (or of some of its sections) and of the digests of its inputs: the name of a run."""
     values = config.model_dump(mode="json", include=None if sections is None else set(sections))
-    text = json.dumps([values, *digests], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return short_hash(values, *digests)

@@ -14,7 +14,6 @@ from pipelines.command_table import COMMANDS
 from pipelines.params import load
 from stylegan.config.sections import PrepareConfig
 from stylegan.data.archive import (
-    ArchiveError,
     Plan,
     check_all,
     convert_all,
@@ -24,6 +23,7 @@ from stylegan.data.archive import (
     refuse_losses,
     write_archive,
 )
+from stylegan.data.layout import ArchiveError
 from stylegan.data.problems import describe
 from stylegan.data.sources import open_source
 from stylegan.exit_codes import exit_code

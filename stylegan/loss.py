@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan.config.sections import LossConfig
+
 
 def generator_loss(gen_logits: Tensor) -> Tensor:
     """-log sigmoid(D(G(z))), non-saturating (Goodfellow et al. 2014)  [N, 1] -> [N]"""
@@ -58,6 +60,11 @@ def adversarial(name: str, drift_weight: float) -> Adversarial:
         real = partial(wasserstein_real_loss, drift_weight=drift_weight)
         return Adversarial(wasserstein_generator_loss, real, wasserstein_gen_loss)
     return Adversarial(generator_loss, discriminator_real_loss, discriminator_gen_loss)
+
+
+def d_reg_weight(config: LossConfig) -> float:
+    """Factor of D's regulariser, gamma / 2 of R1 (Mescheder et al. 2018, Eq. 9); 0 where there is none"""
+    return config.gp_weight if config.d_regularizer == "gp" else config.r1_gamma / 2
 
 
 def r1_penalty(real_logits: Tensor, real_img: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stylegan.augment import adjust_p, validation_ratio
 from stylegan.config import Config, ConfigError
+from stylegan.config.augmentation import adapts, uses_p
 from stylegan.config.pyramid import Resolution
 from stylegan.config.sections import TrainConfig
 from stylegan.distributed import all_reduce_sum_, broadcast_, rank
@@ -83,7 +84,7 @@ class TrainState:
             G_ema=copy.deepcopy(G).eval(),
             opt_g=_adam(learning_g(G, config.train), config, config.train.g_lr, config.loss.g_reg_interval),
             opt_d=_adam(learning_d(D, config.train), config, config.train.d_lr, config.loss.d_reg_interval),
-            p=config.augment.p if config.augment.uses_p else 0.0,
+            p=config.augment.p if uses_p(config.augment) else 0.0,
             sums=_no_logits(device) if config.augment.mode == "ada_rv" else torch.zeros(2, device=device),
             pl_mean=torch.zeros([], device=device),
             cur_nimg=0,
@@ -103,7 +104,7 @@ class TrainState:
         self._update_ema()
         self.move_to(self.cur_nimg + self.config.train.batch_size)
         augment = self.config.augment
-        if augment.adapts and self.batch_idx % augment.ada_interval == 0:
+        if adapts(augment) and self.batch_idx % augment.ada_interval == 0:
             nimg = augment.ada_interval * self.config.train.batch_size
             self.p = adjust_p(
                 self.p, self._overfitting(), target=augment.ada_target, nimg=nimg,

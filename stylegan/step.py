@@ -23,7 +23,10 @@ SEEDED = (*PHASES, "Dval")  # have random numbers of their own; no step is taken
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss or gradient became infinite or NaN; the message names the phase and the kimg."""
+    """A loss or gradient became infinite or NaN; the message names the phase and the kimg.
+
+    The state is spoilt: go on from one that was saved before, with other parameters, or the same steps fail again.
+    """
 
 
 class Trainer:
@@ -62,7 +65,7 @@ class Trainer:
             self.validate_d(*held_out)
         with self.phase("Dmain") if config.loss.d_reg_interval == 1 else nullcontext():
             self.update_d(real_img, real_c)
-            if config.loss.d_reg_weight > 0 and state.batch_idx % config.loss.d_reg_interval == 0:
+            if loss.d_reg_weight(config.loss) > 0 and state.batch_idx % config.loss.d_reg_interval == 0:
                 self.regularize_d(real_img, real_c)
         state.advance()
 
@@ -112,7 +115,7 @@ class Trainer:
             for img, c in self.micro_batches(real_img, real_c):
                 penalty = self.gradient_penalty(img, c) if name == "gp" else self.r1_penalty(img, c)
                 self.stats.add(f"loss/{name}_penalty", penalty)
-                weight = self.config.loss.d_reg_weight * self.config.loss.d_reg_interval
+                weight = loss.d_reg_weight(self.config.loss) * self.config.loss.d_reg_interval
                 (penalty.mean() * (weight / self.mean_rounds)).backward()
 
     def r1_penalty(self, img: Tensor, c: Tensor) -> Tensor:
@@ -246,11 +249,7 @@ class Trainer:
         if position >= 0:
             batch_idx, phase = divmod(position, len(PHASES))
             kimg = batch_idx * self.config.train.batch_size / 1000
-            raise NonFiniteError(
-                f"the gradients of phase {PHASES[phase]} are not finite at kimg {kimg:.3f}. The last "
-                f"checkpoint is good: lower train.g_lr / train.d_lr, raise {self.config.loss.d_reg_name}, or set "
-                "train.precision to fp32, and run again."
-            )
+            raise NonFiniteError(f"the gradients of phase {PHASES[phase]} are not finite at kimg {kimg:.3f}.")
 
 
 def _require_grad(params: list[nn.Parameter], learns: bool) -> None:

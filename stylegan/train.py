@@ -59,7 +59,8 @@ def train(
             if index > ticks_before or is_last:
                 trainer.check_finite()
                 stats = _with_r_v(trainer.stats.pop_means()) | {"augment/p": state.p}
-                is_snapshot = is_last or index % config.snapshot_ticks == 0
+                # Not index % snapshot_ticks: a step of more images than a tick passes several at once.
+                is_snapshot = is_last or index // config.snapshot_ticks > ticks_before // config.snapshot_ticks
                 if is_snapshot:
                     state.gather_sums()
                 yield Tick(index, state.cur_nimg, stats, is_snapshot, is_last)

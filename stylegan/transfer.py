@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.checkpoint import Networks
+from stylegan.config.augmentation import adapts
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.layers import MappingNetwork, normalize_2nd_moment
 from stylegan.state import TrainState
@@ -86,7 +87,7 @@ def transfer(state: TrainState, saved: Networks, policy: Policy) -> Report:
             "generator and prepare.resolution the values that it was trained with, or set train.resume_from to null."
         )
     p = None
-    if state.config.augment.adapts and saved.augment_p is not None:
+    if adapts(state.config.augment) and saved.augment_p is not None:
         p = state.p = min(saved.augment_p, state.config.augment.p_max)
     return Report(source, entries, p)
 

@@ -23,7 +23,7 @@ from pipelines.ladders.ladder import Ladder, Rung
 from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
-from pipelines.train import Place, exclusive, inputs_of, run
+from pipelines.train import Place, exclusive, inputs_of, run_experiment
 from stylegan.analysis.peaks import feature_peaks, summary
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import load_generator
@@ -98,12 +98,12 @@ def standing(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]
 
 def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
     """Train and measure a row, or find that done."""
-    folder = inputs_of(params, job.root, job.state).folder
+    folder = inputs_of(params, job.root, job.state).fixed_folder
     await_predecessor(folder)
     journal = Journal(folder)
     journal.tags({"ladder": job.ladder.name, "ladder_record": "row", "ladder_row": rung.name, "ladder_run": job.name})
     if not is_finished(folder):
-        run(params, job.root, job.state, out=folder, place=place)
+        run_experiment(params, job.root, job.state, place=place)
     dataset = open_split(params, job.root)
     where = evaluated(params, folder, job.root, job.state)
     content = json.loads((where / "metrics.json").read_text())

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.diagnosis.shared_rules import is_at_cap, stronger_regularizer
+from pipelines.diagnosis.shared_rules import is_at_cap, regularizer, stronger_regularizer
 from pipelines.diagnosis.thresholds import (
     EARLY,
     EARLY_KIMG,
@@ -23,9 +23,17 @@ from pipelines.diagnosis.thresholds import (
     SOME_SPREAD,
 )
 from stylegan.config import Config
+from stylegan.config.augmentation import adapts
 from stylegan.metrics.evaluation.names import KID, RECALL, SPREAD
 
 Row = Mapping[str, float]
+
+
+# Changed parameters are another run, which would begin at 0 without networks to start from.
+GO_ON = (
+    "; `python -m pipelines.peek --best --networks pretrained/best.safetensors` copies its networks, and with "
+    "train.resume_from=pretrained/best.safetensors another run starts from them."
+)
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,10 @@ class Alarm:
     @property
     def text(self) -> str:
         """All of it in one paragraph"""
-        kept = "" if self.best_kimg is None else f" The best snapshot so far, of kimg {self.best_kimg:.4g}, is kept."
-        return f"{self.name}: {self.seen} {self.cause} {self.remedy}{kept}"
+        text = f"{self.name}: {self.seen} {self.cause} {self.remedy}"
+        if self.best_kimg is None:
+            return text
+        return f"{text} The best snapshot so far, of kimg {self.best_kimg:.4g}, is kept{GO_ON}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ def _imbalance(row: Row, config: Config) -> tuple[str, str]:
         remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr and train.d_lr."
         return "G and D have lost their balance: D is too steep.", remedy
     cause = "D learns the training images by heart."
-    if not config.augment.adapts:
+    if not adapts(config.augment):
         return cause, f"Set augment.mode (now {config.augment.mode}) to ada."
     return cause, f"Add images, or raise {stronger_regularizer(config)}."
 
@@ -190,7 +200,7 @@ def p_is_at_its_cap(config: Config) -> Rule:
         pass
     seen = f"augment.p reached its cap augment.p_max = {config.augment.p_max:g}."
     cause = "D still recognises the training images."
-    remedy = f"Add images or raise {config.loss.d_reg_name} rather than the cap: above 0.8 augmentations leak."
+    remedy = f"Add images or raise {regularizer(config)[0]} rather than the cap: above 0.8 augmentations leak."
     return Finding("p-at-cap", seen, cause, remedy)
 
 

@@ -4,16 +4,23 @@ from collections.abc import Mapping
 
 from pipelines.diagnosis.thresholds import AT_CAP, STRONGER
 from stylegan.config import Config
+from stylegan.config.augmentation import adapts
 
 
 def is_at_cap(row: Mapping[str, float], config: Config) -> bool:
     """Whether adaptive augmentation is at its highest probability, and can do no more against overfitting"""
     augment = config.augment
-    return augment.adapts and augment.p_max > 0 and row.get("augment/p", 0.0) >= AT_CAP * augment.p_max
+    return adapts(augment) and augment.p_max > 0 and row.get("augment/p", 0.0) >= AT_CAP * augment.p_max
+
+
+def regularizer(config: Config) -> tuple[str, float]:
+    """The parameter that weighs D's regulariser, and its value"""
+    if config.loss.d_regularizer == "gp":
+        return "loss.gp_weight", config.loss.gp_weight
+    return "loss.r1_gamma", config.loss.r1_gamma
 
 
 def stronger_regularizer(config: Config) -> str:
     """ "loss.r1_gamma from 0.5 to 2" """
-    loss = config.loss
-    weight = loss.gp_weight if loss.d_regularizer == "gp" else loss.r1_gamma
-    return f"{loss.d_reg_name} from {weight:g} to {STRONGER * weight:g}" if weight else f"{loss.d_reg_name} above 0"
+    name, weight = regularizer(config)
+    return f"{name} from {weight:g} to {STRONGER * weight:g}" if weight else f"{name} above 0"

@@ -25,6 +25,7 @@ from pipelines.diagnosis.thresholds import (
 )
 from pipelines.diagnosis.training_curves import Ticks, ended_at_cap, has
 from stylegan.config import Config
+from stylegan.config.augmentation import adapts
 
 Grade = Literal["good", "ok", "poor"]
 
@@ -183,7 +184,7 @@ def _memorized(judged: Sequence[Verdict], config: Config) -> Advice | None:
         measured = f"held-out real images score {found.floor:.0%}"
     else:
         return None
-    lower = ", lower augment.ada_target" if config.augment.adapts else ""
+    lower = ", lower augment.ada_target" if adapts(config.augment) else ""
     return Advice(
         f"Look at the nearest training images below; then add training images{lower}, or stop earlier "
         "(train.total_kimg).",
@@ -198,7 +199,8 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         return None
     calm = ", and D is not overfitting" if heuristic(config) else ""
     return Advice(
-        f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}.",
+        f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}. The run "
+        "continues from its end.",
         f"{label_of(found.metric)} {short(found.value, 3)} is still far above the floor of {short(found.floor, 2)}"
         f"{calm}.",
     )

@@ -7,14 +7,15 @@ These names are all that other rooms use of it. They are imported when first ask
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.evaluate.measurement import Subject, measure, open_matching
+    from pipelines.evaluate.measurement import EvaluationError, Subject, measure, open_matching
+    from pipelines.evaluate.trained import evaluate
 
-__all__ = ["Subject", "measure", "open_matching"]
+__all__ = ["EvaluationError", "Subject", "evaluate", "measure", "open_matching"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pipelines.evaluate import measurement
+    from pipelines.evaluate import measurement, trained
 
-    return getattr(measurement, name)
+    return next(vars(module)[name] for module in (measurement, trained) if name in vars(module))

@@ -21,7 +21,8 @@ from stylegan.config import parse
 from stylegan.config.modes import MODES
 from stylegan.config.sections import PrepareConfig
 from stylegan.data import ArchiveError, ImageDataset
-from stylegan.data.archive import INDEX, is_picture
+from stylegan.data.archive import is_picture
+from stylegan.data.layout import INDEX
 from stylegan.files import sha256_of
 from stylegan.generators import load_any_generator
 from stylegan.networks import Generator

@@ -10,8 +10,8 @@ from statistics import median, quantiles
 from pipelines.params import Params
 from stylegan.config import colour_problems, count_problems, describe_unused_labels
 from stylegan.config.pyramid import MIN_BASE, sides
-from stylegan.data.archive import INDEX
 from stylegan.data.holdout import choose_holdout
+from stylegan.data.layout import INDEX
 from stylegan.data.problems import BadFile, Problem, describe
 from stylegan.data.survey import Survey
 from stylegan.data.transforms import find_size_problem

@@ -12,6 +12,7 @@ from pipelines.diagnosis.training_curves import readings
 from pipelines.drawing.page import embed, fill
 from pipelines.render.charts import contributions, frontier_chart, layer_chart, training_curves
 from stylegan.config import Config
+from stylegan.config.augmentation import adapts
 
 TEMPLATE = Path(__file__).with_name("report.html")
 NUM_CLASSES = 20  # shown, the worst ones; the others are in reports/metrics.json
@@ -98,7 +99,7 @@ def embedded(facts: Facts, pictures: Pictures) -> dict[str, Any]:
 
 def target(config: Config) -> float | None:
     """The target of r_t or r_v, where augmentation adapts to it"""
-    return config.augment.ada_target if config.augment.adapts else None
+    return config.augment.ada_target if adapts(config.augment) else None
 
 
 def neighbor_lines(results: Mapping[str, Any]) -> dict[str, float | None] | None:

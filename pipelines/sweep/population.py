@@ -16,13 +16,13 @@ from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import store, workers
 from pipelines.experiments import await_predecessor
-from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
+from pipelines.params import Params, fingerprint
 from pipelines.sweep.job import Job, rung, tag, tell
 from pipelines.sweep.space import Drawn
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
-from pipelines.train import code_digest, exclusive, export, fit, open_training_set, pretrained_file
+from pipelines.train import exclusive, export, fit, fixed_name_of, open_training_set, pretrained_file
 from stylegan.files import write_json
 
 POINTER = "pointer.json"  # what Tune keeps as a checkpoint: where the state lies
@@ -81,12 +81,12 @@ def _segment(
     origin = (
         "" if begin is None else "/".join(begin.partition("?")[0].split("/")[-3:])
     )  # wherever the state of runs lies
-    name = fingerprint(params, dataset.digest, code_digest(), origin, sections=TRAINED_SECTIONS)
+    pretrained, assets = pretrained_file(params, job.root), (job.root / "assets").absolute()
+    name = fixed_name_of(params, dataset.digest, pretrained if begin is None else None, None, origin)
     folder = journal.folder / "segments" / name
     done = folder / "done.json"
     if not done.exists():
         await_predecessor(folder)
-        pretrained, assets = pretrained_file(params, job.root), (job.root / "assets").absolute()
         start_from = [] if begin is None else [_checkpoint(begin)]
         result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from, tell=tell(job, drawn))
         assert result.checkpoint is not None, "train() ends with a snapshot"

@@ -22,7 +22,7 @@ from pipelines.sweep.population import train_member
 from pipelines.sweep.space import Drawn, described, of_trial
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
-from pipelines.train import inputs_of, run
+from pipelines.train import inputs_of, run_experiment
 from stylegan.metrics.evaluation.names import KID
 
 
@@ -45,7 +45,7 @@ def train_trial(config: Mapping[str, Any], job: Job) -> None:
 
 def _ordinary(params: Params, drawn: Drawn, job: Job) -> Path | None:
     """Train, or find the finished run; None for one that the scheduler has stopped"""
-    folder = inputs_of(params, job.root, job.state).folder
+    folder = inputs_of(params, job.root, job.state).fixed_folder
     await_predecessor(folder)
     mark = job.stopped(folder.name)
     if is_finished(folder) and not mark.exists():
@@ -55,7 +55,7 @@ def _ordinary(params: Params, drawn: Drawn, job: Job) -> Path | None:
         return None
     tag(Journal(folder), drawn, job)
     callback = Rungs(folder.name, round(params.train.total_kimg * 1000))
-    return run(params, job.root, job.state, out=folder, callbacks=[callback], tell=tell(job, drawn))
+    return run_experiment(params, job.root, job.state, [callback], tell=tell(job, drawn))
 
 
 def _tell_rungs(folder: Path, params: Params, more: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ from pipelines.artifacts.ticks import read_csv
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
-from pipelines.params import ROOT, TRAINED_SECTIONS, Params, Scalar, TrackingConfig, flatten
+from pipelines.params import NO_WEIGHTS, ROOT, Params, Scalar, TrackingConfig, flatten, trained_values
 from pipelines.tracking.journal import Journal
 from stylegan.config import Config
 
@@ -30,11 +30,18 @@ _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slas
 
 def record_training(journal: Journal, config: Config, archive_sha256: str, root: Path = ROOT) -> None:
     """Record what a run computes and from what, at its start or resume."""
-    values = config.model_dump(mode="json")
-    journal.params(flatten({name: values[name] for name in ("prepare", *TRAINED_SECTIONS)}))
+    _record_sections(journal, trained_values(config))
     journal.dataset(Path(config.prepare.source).name, archive_sha256)
     journal.tags(source_tags(root) | {"archive_sha256": archive_sha256})
     journal.status("RUNNING")
+
+
+def _record_sections(journal: Journal, sections: Mapping[str, Any]) -> None:
+    """Record parameters; those that may change while the run stays the same one as tags."""
+    values = flatten(sections)
+    changeable = {path: value for path, value in values.items() if path.startswith(NO_WEIGHTS)}
+    journal.params({path: value for path, value in values.items() if path not in changeable})
+    journal.tags(changeable)
 
 
 def record_tick(journal: Journal, nimg: int, values: Mapping[str, float], tracking: TrackingConfig) -> None:
@@ -98,7 +105,7 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     journal = Journal(root / "runs" / trained.fingerprint)
     with safe_open(generator, framework="numpy") as file:
         journal.params(flatten({"generator": json.loads(file.metadata()["config"])}))
-    journal.params(flatten(_locked_params(root / "dvc.lock")))
+    _record_sections(journal, _locked_params(root / "dvc.lock"))
     journal.tags({"archive_sha256": trained.archive_sha256})
     record_export(journal, trained)
     for row in read_csv(root / TICKS):

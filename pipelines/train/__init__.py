@@ -7,23 +7,24 @@ These names are all that other rooms use of it. They are imported when first ask
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.train.driver import TrainError, exclusive, fit, run
+    from pipelines.train.driver import TrainError, exclusive, fit, run, run_experiment
     from pipelines.train.follow import Place
-    from pipelines.train.identity import code_digest, inputs_of, open_training_set
+    from pipelines.train.identity import fixed_name_of, inputs_of
+    from pipelines.train.kept import Kept, take
     from pipelines.train.slow_precision import measure_slowdown
-    from pipelines.train.snapshots import export
-    from pipelines.train.start import pretrained_file
+    from pipelines.train.snapshots import STATE, export
+    from pipelines.train.start import open_training_set, pretrained_file
 
 __all__ = [
-    "Place", "TrainError", "code_digest", "exclusive", "export", "fit", "inputs_of", "measure_slowdown",
-    "open_training_set", "pretrained_file", "run",
+    "STATE", "Kept", "Place", "TrainError", "exclusive", "export", "fit", "fixed_name_of", "inputs_of",
+    "measure_slowdown", "open_training_set", "pretrained_file", "run", "run_experiment", "take",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pipelines.train import driver, follow, identity, slow_precision, snapshots, start
+    from pipelines.train import driver, follow, identity, kept, slow_precision, snapshots, start
 
-    modules = (driver, follow, identity, slow_precision, snapshots, start)
+    modules = (driver, follow, identity, kept, slow_precision, snapshots, start)
     return next(vars(module)[name] for module in modules if name in vars(module))

@@ -1,7 +1,7 @@
 """A training, from where the command was given: Ray's workers are started, followed and recorded, the result exported.
 
-The run's state lives in runs/<fingerprint>/, outside DVC's outputs: killed at any moment, the same command resumes it,
-and a changed parameter is another run.
+The run's state lives in runs/<fingerprint>/, outside DVC's outputs: killed at any moment, the same command resumes it.
+A larger train.total_kimg makes a run longer, and a changed parameter that decides weights makes another run.
 """
 
 import os
@@ -14,20 +14,23 @@ from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines.artifacts import ticks, train_json
+from pipelines.artifacts import run_json, ticks, train_json
+from pipelines.artifacts.run_json import RunRecord
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, TICKS
 from pipelines.cluster import capacity, connection, errors, files, signals, store, workers
 from pipelines.cluster.nodes import here
 from pipelines.cluster.progress import describe_costs
-from pipelines.params import Params
+from pipelines.params import Params, trained_values
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
-from pipelines.train import follow, pulse, ticklog
-from pipelines.train.identity import inputs_of
+from pipelines.train import follow, measurements, pulse, shorter, ticklog
+from pipelines.train.divergence import after_divergence
+from pipelines.train.identity import Inputs, inputs_of, monitor_extractor, yardstick_of
+from pipelines.train.kept import next_start_nimg, spare_checkpoints
 from pipelines.train.slow_precision import describe_slow_precision
-from pipelines.train.snapshots import chosen, export, next_start_nimg, spare_checkpoints
+from pipelines.train.snapshots import chosen, export
 from pipelines.train.start import rehearse
 from pipelines.train.worker import train_worker
 from stylegan.config import describe_unused_labels
@@ -60,35 +63,56 @@ def exclusive(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def run(
-    params: Params, root: Path, state: Path, out: Path | None = None, callbacks: Sequence[UserCallback] = (),
-    place: follow.Place | None = None, tell: Callable[[int], None] | None = None,
-) -> Path:  # fmt: skip
+def run(params: Params, root: Path, state: Path) -> Path:
     """Train on the archive under `root` with the run's state under `state`, and return the run's folder.
 
-    What the stage promises goes below `out`, without it below `root`.
+    What the stage promises goes below `root`. A run that is there continues if train.total_kimg is larger than its
+    length; if it is smaller, see shorter.py.
     Raises TrainError, ArchiveError, Stopped for a signal, and whatever ends Ray's workers more often than
     cluster.max_failures.
     """
     capacity.refuse_impossible(params.cluster)
-    found, out = inputs_of(params, root, state), out or root
-    dataset, folder = found.dataset, found.folder
+    found = inputs_of(params, root, state)
+    folder, start_from = shorter.place(params, found)
+    return _run(params, found, folder, root, start_from=start_from)
+
+
+def run_experiment(
+    params: Params, root: Path, state: Path, callbacks: Sequence[UserCallback] = (),
+    place: follow.Place | None = None, tell: Callable[[int], None] | None = None,
+) -> Path:  # fmt: skip
+    """As `run`, of one length from 0, so that it can be compared; the results go into the run's folder."""
+    capacity.refuse_impossible(params.cluster)
+    found = inputs_of(params, root, state)
+    return _run(params, found, found.fixed_folder, found.fixed_folder, callbacks, place=place, tell=tell)
+
+
+def _run(
+    params: Params, found: Inputs, folder: Path, out: Path, callbacks: Sequence[UserCallback] = (),
+    start_from: Sequence[Checkpoint] = (), place: follow.Place | None = None,
+    tell: Callable[[int], None] | None = None,
+) -> Path:  # fmt: skip
+    dataset = found.dataset
     transferred = rehearse(params, dataset, found.pretrained)
     for line in (describe_unused_labels(params), describe_slow_precision(params)):
         if line:
             print(line, flush=True)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
+        run_json.write(folder, RunRecord(archive_sha256=dataset.digest, sections=trained_values(params)))
         if transferred is not None:
             write_json(folder / "transfer.json", transferred.model_dump(mode="json"))
             journal.artifact(folder / "transfer.json")
         try:
-            result = fit(params, dataset, found.pretrained, found.assets, journal, callbacks, place=place, tell=tell)
+            result = fit(
+                params, dataset, found.pretrained, found.assets, journal, callbacks, start_from, place=place, tell=tell
+            )
             snapshot, row = chosen(result, params.monitor)
             export(snapshot, out)
         except BaseException as error:
             journal.status("KILLED" if isinstance(error, signals.Stopped) else "FAILED")
             raise
+        measurements.fill(folder, result.best_checkpoints or ())
         rows = ticks.read(folder)
         trained = TrainRecord(
             fingerprint=folder.name,
@@ -134,13 +158,16 @@ def fit(
     """
     folder, on_store = journal.folder, params.cluster.storage_path is not None
     state = workers.run_state(params.cluster, folder)
+    yardstick = yardstick_of(params, monitor_extractor(params, dataset, assets))
     if on_store:
         ticklog.restore(folder, state)
+    measurements.forget(folder, yardstick)
     job = {
         "params": params,
         "files": shared_files(params, dataset, pretrained, assets),
         "folder": folder,
-        "spare_checkpoints": spare_checkpoints(store.join(state, "checkpoints")) or list(start_from),
+        "spare_checkpoints": spare_checkpoints(store.join(state, "checkpoints"), yardstick) or list(start_from),
+        "yardstick": yardstick,
         "driver_node": here() if params.tracking.system_metrics else None,
     }
     lowest = KID if params.monitor.num_images else None
@@ -167,7 +194,7 @@ def fit(
         raise stopped
     assert result is not None
     if result.return_value is not None:
-        raise TrainError(result.return_value)
+        raise TrainError(after_divergence(result.return_value, params, folder.name, result.checkpoint))
     return result
 
 

@@ -1,81 +1,64 @@
-"""What a run is made from, and the name that its hash gives it: parameters, archive, networks and the code."""
+"""What a run is made from, and the names that its hashes give it: parameters, archive, networks and the code."""
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import stylegan
-from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.workspace import ARCHIVE
-from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
-from pipelines.train.start import pretrained_file
-from stylegan.config import ConfigError, colour_problems, count_problems
-from stylegan.config.sections import DataConfig
-from stylegan.data import ArchiveError, ImageDataset
+from pipelines.params import TRAINED_SECTIONS, Params, decides_weights, fingerprint, leaves, short_hash, trained_values
+from pipelines.train.start import open_training_set, pretrained_file
+from stylegan.data import ImageDataset
 from stylegan.files import sha256_of
 from stylegan.metrics.extractors import Extractor, load_extractor
 from stylegan.monitor import choose_reals
 
-# The code that decides the weights; a change of it is a new run, as a changed parameter is.
+# The code that decides the weights; a change of it is a new run, as a changed parameter is. Training starts and resumes
+# from what checkpoint.py reads.
 CODE = (
-    "augment", "backends.py", "config/pyramid.py", "data/arrays.py", "data/dataset.py", "data/decoded.py",
-    "data/index.py", "data/labels.py", "data/loader.py", "data/zipped.py", "distributed.py", "images.py", "loss.py",
-    "networks", "ops", "state.py", "step.py", "train.py", "transfer.py",
+    "pipelines/artifacts/dataset.py", "pipelines/train/start.py", "stylegan/augment", "stylegan/backends.py",
+    "stylegan/checkpoint.py", "stylegan/config/augmentation.py", "stylegan/config/modes.py",
+    "stylegan/config/pyramid.py", "stylegan/data/arrays.py", "stylegan/data/dataset.py", "stylegan/data/decoded.py",
+    "stylegan/data/index.py", "stylegan/data/labels.py", "stylegan/data/layout.py", "stylegan/data/loader.py",
+    "stylegan/data/zipped.py", "stylegan/distributed.py", "stylegan/headers.py", "stylegan/images.py",
+    "stylegan/loss.py", "stylegan/networks/adain.py", "stylegan/networks/discriminator.py",
+    "stylegan/networks/generator.py", "stylegan/networks/growing.py", "stylegan/networks/layers.py", "stylegan/ops",
+    "stylegan/state.py", "stylegan/step.py", "stylegan/tensor_files.py", "stylegan/train.py", "stylegan/transfer.py",
+)  # fmt: skip
+# The code that decides which snapshot is the best: after a change of it, snapshots that are kept are measured again.
+MONITOR_CODE = (
+    "stylegan/metrics/arrays.py", "stylegan/metrics/evaluation/names.py", "stylegan/metrics/evaluation/ranks.py",
+    "stylegan/metrics/evaluation/sampling.py", "stylegan/metrics/extractors/efficientnet.py",
+    "stylegan/metrics/extractors/inception.py", "stylegan/metrics/extractors/loading.py",
+    "stylegan/metrics/extractors/model_files.py", "stylegan/metrics/extractors/pixels.py",
+    "stylegan/metrics/extractors/scripts.py", "stylegan/metrics/extractors/standard.py",
+    "stylegan/metrics/extractors/weights.py", "stylegan/metrics/kid.py", "stylegan/metrics/neighbors.py",
+    "stylegan/metrics/precision_recall.py", "stylegan/monitor.py",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run is made from, and the folder of its state."""
+    """What a run is made from, and the folders of its state."""
 
     dataset: ImageDataset
     pretrained: Path | None
     assets: Path
-    folder: Path
+    folder: Path  # of the run that grows with train.total_kimg
+    fixed_folder: Path  # of the run of this length and with this monitor, by which experiments compare
+    yardstick: str | None  # by which snapshots are measured; None where they are not
 
 
 def inputs_of(params: Params, root: Path, state: Path) -> Inputs:
-    """Find what lies below `root`; the run's folder is below `state`. Raises as `run`."""
+    """Find what lies below `root`; the run's folders are below `state`. Raises as `run`."""
     dataset = open_training_set(root / ARCHIVE, params)
     pretrained, assets = pretrained_file(params, root), (root / "assets").absolute()
     extractor = monitor_extractor(params, dataset, assets)
-    return Inputs(dataset, pretrained, assets, state / name_of(params, dataset.digest, pretrained, extractor))
-
-
-def open_training_set(archive: Path, params: Params) -> ImageDataset:
-    """The train split as the parameters ask for it
-
-    Raises ConfigError when its channels or its split are not what the augmentations need, or it has too few images for
-    what will be measured.
-    """
-    data = params.data
-    dataset = open_dataset(archive, use_labels=data.use_labels, xflip=data.xflip, max_images=data.max_images)
-    problems = [*colour_problems(params, dataset.channels), *count_problems(params, *count_images(dataset, data))]
-    if params.augment.mode == "ada_rv" and not has_holdout(dataset):
-        problems.append(
-            f"augment.mode is ada_rv, which compares training images with held-out ones, but {archive} holds none out. "
-            "Prepare it with a higher prepare.holdout_fraction, or set augment.mode to ada."
-        )
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return dataset
-
-
-def count_images(dataset: ImageDataset, config: DataConfig) -> tuple[int, int]:
-    """How many images the archive has to train on, of which the dataset may be a subset, and how many it holds out"""
-    whole = dataset if config.max_images is None else open_dataset(dataset.path, use_labels=False)
-    return whole.num_images, whole.num_in_archive - whole.num_images
-
-
-def has_holdout(dataset: ImageDataset) -> bool:
-    """Whether the archive holds images out"""
-    try:
-        dataset.holdout()
-    except ArchiveError:
-        return False
-    return True
+    folder = state / name_of(params, dataset.digest, pretrained)
+    fixed_folder = state / fixed_name_of(params, dataset.digest, pretrained, extractor)
+    return Inputs(dataset, pretrained, assets, folder, fixed_folder, yardstick_of(params, extractor))
 
 
 def monitor_extractor(params: Params, dataset: ImageDataset, assets: Path) -> Extractor | None:
@@ -96,17 +79,22 @@ def monitor_extractor(params: Params, dataset: ImageDataset, assets: Path) -> Ex
         ) from None
 
 
-def code_digest() -> str:
-    """sha256 over what the sources in CODE do: comments, docstrings and layout may change"""
-    root = Path(stylegan.__file__).parent
+def code_digest(entries: Sequence[str] = CODE) -> str:
+    """sha256 over what sources do, those in CODE unless told otherwise: comments, docstrings and layout may change"""
+    root = Path(stylegan.__file__).parent.parent
     digest = hashlib.sha256()
-    for entry in CODE:
-        path = root / entry
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(root).as_posix().encode())
-            for part in syntax_of(ast.parse(file.read_bytes())):
-                digest.update(part.encode())
+    for file in code_files(root, entries):
+        digest.update(file.relative_to(root).as_posix().encode())
+        for part in syntax_of(ast.parse(file.read_bytes())):
+            digest.update(part.encode())
     return digest.hexdigest()
+
+
+def code_files(root: Path, entries: Sequence[str]) -> Iterator[Path]:
+    """Sources that entries of CODE name below the root of the repository"""
+    for entry in entries:
+        path = root / entry
+        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
 def syntax_of(node: ast.AST) -> Iterator[str]:
@@ -133,8 +121,28 @@ def _is_docstring(node: ast.AST, first: object) -> bool:
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
-def name_of(params: Params, archive_sha256: str, pretrained: Path | None, extractor: Extractor | None) -> str:
-    """Name of a run: hash of everything that decides its weights, and which of them are exported"""
-    start_from = [] if pretrained is None else [sha256_of(pretrained)]
+def name_of(params: Params, archive_sha256: str, pretrained: Path | None) -> str:
+    """Name of a run that grows: hash of everything that decides its weights at every position"""
+    values = {path: value for path, value in leaves(trained_values(params)) if decides_weights(path)}
+    return short_hash(values, archive_sha256, code_digest(), *_start_from(pretrained))
+
+
+def fixed_name_of(
+    params: Params, archive_sha256: str, pretrained: Path | None, extractor: Extractor | None, *more: str
+) -> str:
+    """Name of a run of one length: also of where it ends, and of which of its snapshots is exported"""
     chosen_by = [] if extractor is None else [extractor.sha256]
-    return fingerprint(params, archive_sha256, code_digest(), *start_from, *chosen_by, sections=TRAINED_SECTIONS)
+    digests = [archive_sha256, code_digest(), *_start_from(pretrained), *chosen_by, *more]
+    return fingerprint(params, *digests, sections=TRAINED_SECTIONS)
+
+
+def yardstick_of(params: Params, extractor: Extractor | None) -> str | None:
+    """What the numbers of snapshots have to share to be compared; None where nothing is measured"""
+    if extractor is None:
+        return None
+    config = params.monitor.model_dump(mode="json", exclude={"export"})
+    return short_hash(config, extractor.sha256, code_digest(MONITOR_CODE))
+
+
+def _start_from(pretrained: Path | None) -> list[str]:
+    return [] if pretrained is None else [sha256_of(pretrained)]

@@ -1,19 +1,14 @@
-"""Snapshots of a training: what is in one, how Ray keeps them, and which one becomes the generator.
-
-Ray Train keeps the best ones and always the last, from which a run resumes.
-"""
+"""Snapshots of a training: what is in one, how a run resumes from them, and which one becomes the generator."""
 
 import json
-import posixpath
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import torch
-from pyarrow.fs import FileSystem
 from ray.train import Checkpoint, Result
 
 from pipelines.artifacts import ticks
@@ -21,6 +16,7 @@ from pipelines.artifacts.workspace import EXPORTED, GENERATOR
 from pipelines.cluster import store
 from pipelines.drawing.samples import num_columns, num_samples
 from pipelines.train import ticklog
+from pipelines.train.measurements import unmeasured
 from pipelines.train.ranks import OWN
 from stylegan.analysis.contributions import layer_contributions
 from stylegan.backends import exact_float32
@@ -32,21 +28,26 @@ from stylegan.drawing.generate import generate_images, styles
 from stylegan.files import write_json
 from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
+from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.tensor_files import CheckpointError
 
-REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
+MEASURED_BY = "monitor.json"  # in every checkpoint: the yardstick of its numbers, or null
 WORST = 1e300  # Ray's register cannot hold an infinite number: it comes back as null, and no later start can sort it
 SUMS = "sums.json"  # of the statistics of a tick that was cut
 Sums = Mapping[str, Sequence[float]]
 
 
-def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint]) -> tuple[ticks.Row, Sums]:
+def resume(
+    state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint], yardstick: str | None,
+    measure: Callable[[Generator], ticks.Row],
+) -> tuple[ticks.Row, Sums]:  # fmt: skip
     """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
 
     Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register; then
-    every checkpoint that can be read is registered again, for one of them may be the best.
+    every checkpoint that can be read is registered again, for one of them may be the best. One that was measured by
+    another yardstick is measured again first.
     Returns the row of the last tick, and the sums of one that was cut; both are empty for a fresh state.
     """
     registered = ray.train.get_checkpoint()
@@ -55,18 +56,21 @@ def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Che
         with registered.as_directory() as folder:
             load_checkpoint(state, Path(folder) / STATE)
             row, sums = _row_and_sums(Path(folder))
-        if row:
-            report(state, dataset, row, is_snapshot=False)  # registered twice, it would be deleted once
+        if row:  # registered twice, it would be deleted once
+            report(state, dataset, row, yardstick=yardstick, is_snapshot=False)
         return row, sums
     for spare in reversed(spare_checkpoints):  # the last to be registered is the one to go on from
         try:
             with spare.as_directory() as folder:
                 found, _ = _row_and_sums(Path(folder))
                 load_checkpoint(state, Path(folder) / STATE)
+                measured_by = _read_yardstick(Path(folder) / MEASURED_BY)
         except (CheckpointError, FileNotFoundError, json.JSONDecodeError):
             continue
+        if yardstick is not None and measured_by != yardstick:
+            found = unmeasured(found) | measure(state.G_ema)
         row = found
-        report(state, dataset, row, is_snapshot=True)
+        report(state, dataset, row, yardstick=yardstick, is_snapshot=True)
     return row, {}
 
 
@@ -75,14 +79,21 @@ def _row_and_sums(folder: Path) -> tuple[ticks.Row, Sums]:
     return json.loads((folder / ROW).read_text()), json.loads(sums.read_text()) if sums.exists() else {}
 
 
-def report(state: TrainState, dataset: ImageDataset, row: ticks.Row, *, is_snapshot: bool) -> None:
+def _read_yardstick(path: Path) -> str | None:
+    found: str | None = json.loads(path.read_text())
+    return found
+
+
+def report(
+    state: TrainState, dataset: ImageDataset, row: ticks.Row, *, yardstick: str | None, is_snapshot: bool
+) -> None:
     """Tell Ray about a tick; every rank has to."""
-    with snapshot(state, dataset, row) if is_snapshot else nullcontext() as checkpoint:
+    with snapshot(state, dataset, row, yardstick) if is_snapshot else nullcontext() as checkpoint:
         name = f"nimg_{state.cur_nimg:09d}" if is_snapshot else None
         ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
 
 
-def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str, Any]) -> bool:
+def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str, Any], yardstick: str | None) -> bool:
     """Save a checkpoint beside the run's snapshots if a node will be taken away, and say so; every rank has to ask.
 
     It is never the best: a run that was interrupted exports what an uninterrupted one does.
@@ -90,16 +101,18 @@ def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str,
     if ray.train.get_preemption_info() is None:
         return False
     state.gather_sums()
-    save_beside(state, dataset, row, {})
+    save_beside(state, dataset, row, {}, yardstick)
     return True
 
 
-def save_beside(state: TrainState, dataset: ImageDataset, row: dict[str, Any], sums: Sums) -> None:
+def save_beside(
+    state: TrainState, dataset: ImageDataset, row: dict[str, Any], sums: Sums, yardstick: str | None
+) -> None:
     """Save a checkpoint beside the run's snapshots; every rank has to.
 
     row: of the last tick, empty before the first one; sums: of the tick that is cut.
     """
-    with snapshot(state, dataset, row, with_samples=False) as checkpoint:
+    with snapshot(state, dataset, row, yardstick, with_samples=False) as checkpoint:
         if checkpoint is not None:
             write_json(Path(checkpoint.path) / SUMS, sums)
         name = f"{ticklog.LEAVING}_{state.cur_nimg:09d}"
@@ -126,7 +139,7 @@ def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
 
 @contextmanager
 def snapshot(
-    state: TrainState, dataset: ImageDataset, row: ticks.Row, *, with_samples: bool = True
+    state: TrainState, dataset: ImageDataset, row: ticks.Row, yardstick: str | None, *, with_samples: bool = True
 ) -> Iterator[Checkpoint | None]:
     """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
     if rank() != 0:
@@ -137,6 +150,7 @@ def snapshot(
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
         write_json(folder / ROW, {name: value for name, value in row.items() if name != OWN})
+        write_json(folder / MEASURED_BY, yardstick)
         if with_samples:
             save_png(sample_grid(state, dataset), folder / ticklog.SAMPLES)
         yield Checkpoint.from_directory(folder)
@@ -160,49 +174,6 @@ def report_beginning(state: TrainState, dataset: ImageDataset) -> None:
             save_png(sample_grid(state, dataset), file := Path(name) / ticklog.SAMPLES)
             row[ticklog.BEGINNING] = file.read_bytes()
     ray.train.report(row)
-
-
-def next_start_nimg(url: str) -> int | None:
-    """Images after which the next start of a run resumes, by Ray's register of checkpoints; None if there is none.
-
-    url: of the folder that holds the checkpoints, here or on a store. Raises StoreError.
-    """
-    with store.explained(url):
-        fs, folder = store.filesystem(url)
-        try:
-            with fs.open_input_file(posixpath.join(folder, REGISTER)) as file:
-                latest = json.loads(file.read())["latest_checkpoint_result"]
-        except (FileNotFoundError, ValueError, KeyError):
-            return None
-    return None if latest is None else int(latest["checkpoint_dir_name"].rpartition("_")[2])
-
-
-def spare_checkpoints(url: str) -> list[Checkpoint]:
-    """Set aside a register of checkpoints that a kill cut short, and list what it lists no more, newest first.
-
-    url: of the folder that holds them, here or on a store. Raises StoreError.
-    """
-    with store.explained(url):
-        fs, folder = store.filesystem(url)
-        entries = store.list_names(url)
-        names = sorted((name for name in entries if name.startswith("nimg_")), reverse=True)
-        register = posixpath.join(folder, REGISTER)
-        if REGISTER in entries:
-            if _is_json(fs, register):
-                return []
-            fs.delete_file(register)
-            start = names[0] if names else "the beginning"
-            print(f"{register}: cut short by a kill and removed; training goes on from {start}, if that can be read")
-    return [Checkpoint(posixpath.join(folder, name), fs) for name in names]
-
-
-def _is_json(fs: FileSystem, path: str) -> bool:
-    try:
-        with fs.open_input_file(path) as file:
-            json.loads(file.read())
-    except ValueError:
-        return False
-    return True
 
 
 def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, ticks.Row]:

@@ -1,20 +1,56 @@
-"""The beginning of a run: fresh networks, or those of a file in pretrained/ as far as they fit."""
+"""The beginning of a run: its images, and fresh networks or those of a file in pretrained/ as far as they fit."""
 
 import os
 from pathlib import Path
 
 import torch
 
+from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.train_json import Transfer
 from pipelines.params import Params
 from stylegan.checkpoint import load_networks
-from stylegan.config import ConfigError
-from stylegan.data import ImageDataset
+from stylegan.config import ConfigError, colour_problems, count_problems
+from stylegan.config.sections import DataConfig
+from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of
 from stylegan.state import TrainState
 from stylegan.transfer import Report, transfer
 
 FOLDER = "pretrained"  # a dependency of stage train
+
+
+def open_training_set(archive: Path, params: Params) -> ImageDataset:
+    """The train split as the parameters ask for it
+
+    Raises ConfigError when its channels or its split are not what the augmentations need, or it has too few images for
+    what will be measured.
+    """
+    data = params.data
+    dataset = open_dataset(archive, use_labels=data.use_labels, xflip=data.xflip, max_images=data.max_images)
+    problems = [*colour_problems(params, dataset.channels), *count_problems(params, *count_images(dataset, data))]
+    if params.augment.mode == "ada_rv" and not has_holdout(dataset):
+        problems.append(
+            f"augment.mode is ada_rv, which compares training images with held-out ones, but {archive} holds none out. "
+            "Prepare it with a higher prepare.holdout_fraction, or set augment.mode to ada."
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return dataset
+
+
+def count_images(dataset: ImageDataset, config: DataConfig) -> tuple[int, int]:
+    """How many images the archive has to train on, of which the dataset may be a subset, and how many it holds out"""
+    whole = dataset if config.max_images is None else open_dataset(dataset.path, use_labels=False)
+    return whole.num_images, whole.num_in_archive - whole.num_images
+
+
+def has_holdout(dataset: ImageDataset) -> bool:
+    """Whether the archive holds images out"""
+    try:
+        dataset.holdout()
+    except ArchiveError:
+        return False
+    return True
 
 
 def pretrained_file(params: Params, root: Path) -> Path | None:

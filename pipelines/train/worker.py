@@ -14,7 +14,7 @@ from filelock import FileLock
 from pipelines.artifacts import ticks
 from pipelines.cluster.errors import named
 from pipelines.params import Params
-from pipelines.train.identity import monitor_extractor, open_training_set
+from pipelines.train.identity import monitor_extractor
 from pipelines.train.pulse import Pulse
 from pipelines.train.ranks import OWN, memory_gb, own
 from pipelines.train.snapshots import (
@@ -25,7 +25,7 @@ from pipelines.train.snapshots import (
     save_beside,
     save_if_called_back,
 )  # fmt: skip
-from pipelines.train.start import start
+from pipelines.train.start import open_training_set, start
 from stylegan.backends import prepare_device
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
@@ -49,7 +49,7 @@ def train_worker(job: dict[str, Any]) -> str | int | None:
         job["kernels"] = prepare_device(device, params.train.kernels, allow_tf32=params.train.allow_tf32)
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
-        row, sums = resume(state, dataset, job["spare_checkpoints"])
+        row, sums = resume(state, dataset, job["spare_checkpoints"], job["yardstick"], monitored)
         if state.cur_nimg == 0:
             report_beginning(state, dataset)
         pulse = Pulse(job.get("board"), state.cur_nimg, state.device)
@@ -57,13 +57,13 @@ def train_worker(job: dict[str, Any]) -> str | int | None:
         try:
             for tick in train(state, dataset, lambda: pulse.should_end(state.cur_nimg), sums):
                 if tick.is_cut:
-                    save_beside(state, dataset, row, tick.sums)
+                    save_beside(state, dataset, row, tick.sums, job["yardstick"])
                     return state.cur_nimg
                 row = measure(tick, time.perf_counter() - clock, tick.cur_nimg - before, job)
                 if tick.is_snapshot:
                     row |= contributions(state, dataset) | monitored(state.G_ema)
-                report(state, dataset, row, is_snapshot=tick.is_snapshot)
-                saved = saved or save_if_called_back(state, dataset, row)
+                report(state, dataset, row, yardstick=job["yardstick"], is_snapshot=tick.is_snapshot)
+                saved = saved or save_if_called_back(state, dataset, row, job["yardstick"])
                 clock, before = time.perf_counter(), tick.cur_nimg
         except NonFiniteError as error:
             return str(error)

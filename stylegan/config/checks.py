@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from stylegan.config.augmentation import uses_p
 from stylegan.config.pyramid import pyramid, sides, spelt
 from stylegan.config.sections import (
     AugmentConfig,
@@ -45,12 +46,19 @@ class Config(Section):
     @model_validator(mode="after")
     def _values_fit_together(self) -> Self:
         problems = [
-            *batch_problems(self), *_network_problems(self), *_augment_problems(self), *_growing_problems(self),
-            *_msg_problems(self), *_measurement_problems(self),
+            *_length_problems(self.train), *batch_problems(self), *_network_problems(self), *_augment_problems(self),
+            *_growing_problems(self), *_msg_problems(self), *_measurement_problems(self),
         ]  # fmt: skip
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def _length_problems(train: TrainConfig) -> Iterator[str]:
+    """Positions are whole images."""
+    for name, kimg in (("total_kimg", train.total_kimg), ("tick_kimg", train.tick_kimg)):
+        if round(kimg * 1000) < 1:
+            yield f"train.{name} is {kimg:g}, less than one image (1 kimg is 1000 images). Set it to at least 0.001."
 
 
 def batch_problems(config: Config) -> Iterator[str]:
@@ -130,7 +138,7 @@ def _augment_problems(config: Config) -> Iterator[str]:
             f"augment.p starts at {augment.p}, above its cap augment.p_max = {augment.p_max}. "
             "Lower augment.p or raise augment.p_max."
         )
-    if augment.uses_p and augment.multipliers.imgfilter > 0 and shorter <= FILTER_MARGIN:
+    if uses_p(augment) and augment.multipliers.imgfilter > 0 and shorter <= FILTER_MARGIN:
         yield (
             f"augment.multipliers.imgfilter is {augment.multipliers.imgfilter:g}, but its filters reach "
             f"{FILTER_MARGIN} pixels and images have {size}. Set it to 0, or prepare.resolution to 32 or more."
@@ -155,7 +163,7 @@ def colour_problems(config: Config, num_channels: int) -> Iterator[str]:
     if num_channels in COLOUR_CHANNELS:
         return
     active = [name for name in COLOUR_TRANSFORMS if getattr(augment.multipliers, name) > 0]
-    if augment.uses_p and active:
+    if uses_p(augment) and active:
         yield (
             f"augment.multipliers {', '.join(active)} change colours, which L, RGB and RGBA images have, but images of "
             f"{num_channels} channels do not. Set them to 0."

@@ -169,16 +169,6 @@ class AugmentConfig(Section):
             )
         return self
 
-    @property
-    def adapts(self) -> bool:
-        """Whether p moves"""
-        return self.mode in ("ada", "ada_rv")
-
-    @property
-    def uses_p(self) -> bool:
-        """Whether images go through the transforms that `multipliers` weighs"""
-        return self.adapts or self.mode == "fixed"
-
 
 class LossConfig(Section):
     """Adversarial loss with lazy regularisation of D and lazy path length regularisation of G."""
@@ -194,16 +184,6 @@ class LossConfig(Section):
     pl_decay: Probability
     g_reg_interval: Count  # batches; 1: part of every step, not lazy
     style_mixing_prob: Probability
-
-    @property
-    def d_reg_weight(self) -> float:
-        """Factor of D's regulariser; 0 where there is none"""
-        return self.gp_weight if self.d_regularizer == "gp" else self.r1_gamma / 2
-
-    @property
-    def d_reg_name(self) -> str:
-        """The parameter that weighs D's regulariser"""
-        return "loss.gp_weight" if self.d_regularizer == "gp" else "loss.r1_gamma"
 
 
 class TrainConfig(Section):

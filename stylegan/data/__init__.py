@@ -1,6 +1,6 @@
 """From image files to batches of training."""
 
-from stylegan.data.archive import ArchiveError
 from stylegan.data.dataset import ImageDataset, InfiniteSampler
+from stylegan.data.layout import ArchiveError
 
 __all__ = ["ArchiveError", "ImageDataset", "InfiniteSampler"]

@@ -20,24 +20,15 @@ import numpy as np
 from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.arrays import ARRAY_SUFFIX, Pixels, suffix_of
+from stylegan.data.arrays import Pixels, suffix_of
 from stylegan.data.holdout import choose_holdout
+from stylegan.data.layout import IMAGE_SUFFIXES, INDEX, ArchiveError
 from stylegan.data.problems import BadFile, Problem, group
 from stylegan.data.transforms import Check, check_image, convert_image
 from stylegan.files import replacing, sha256_of
 
 Label: TypeAlias = int | list[float] | None
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".heic", ".heif", ".hif"),
-    ARRAY_SUFFIX,
-)
-INDEX = "dataset.json"
 UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile)  # RuntimeError: an encrypted entry of a zip
-
-
-class ArchiveError(ValueError):
-    """A source or an archive of images cannot be used; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import plain
-from stylegan.data.archive import ArchiveError
 from stylegan.data.arrays import ARRAY_SUFFIX, Pixels, decode_array, mode_of
 from stylegan.data.index import Index, Names, read_index
 from stylegan.data.labels import Labels
+from stylegan.data.layout import ArchiveError
 from stylegan.data.zipped import Record, ZipReader
 from stylegan.files import sha256_of
 

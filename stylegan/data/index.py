@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stylegan.data.archive import IMAGE_SUFFIXES, INDEX, ArchiveError
+from stylegan.data.layout import IMAGE_SUFFIXES, INDEX, ArchiveError
 from stylegan.data.zipped import ZipReader
 
 Names: TypeAlias = NDArray[np.bytes_]  # in UTF-8, whose bytes sort as its characters do

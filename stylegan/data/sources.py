@@ -16,8 +16,9 @@ from PIL import Image
 
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.archive import INDEX, ArchiveError, Label, Source, is_picture
+from stylegan.data.archive import Label, Source, is_picture
 from stylegan.data.arrays import Pixels
+from stylegan.data.layout import INDEX, ArchiveError
 from stylegan.data.pickles import load_arrays
 from stylegan.data.problems import BadFile, Problem
 from stylegan.data.transforms import largest_window

@@ -12,7 +12,7 @@ from ray.train import Checkpoint
 
 from pipelines.cluster import files, store
 from pipelines.cluster.store import StoreError
-from pipelines.train.snapshots import REGISTER, spare_checkpoints
+from pipelines.train.kept import REGISTER, spare_checkpoints
 from tests.s3 import serve
 
 pytestmark = pytest.mark.slow
@@ -117,10 +117,10 @@ def test_a_register_cut_short_is_set_aside_on_the_store_too(tmp_path: Path) -> N
     (tmp_path / "file").write_text("{}")
     for name in ("nimg_000000008/tick.json", "nimg_000000016/tick.json", REGISTER):
         store.upload(tmp_path / "file", store.join(folder, name))
-    assert spare_checkpoints(folder) == []  # Ray reads a register that is whole
+    assert spare_checkpoints(folder, None) == []  # Ray reads a register that is whole
     (tmp_path / "file").write_text('{"checkpoint_results": [{"chec')
     store.upload(tmp_path / "file", store.join(folder, REGISTER))
-    found = spare_checkpoints(folder)
+    found = spare_checkpoints(folder, None)
     assert [Path(spare.path).name for spare in found] == ["nimg_000000016", "nimg_000000008"]
     assert store.read(store.join(folder, REGISTER)) is None
     with found[0].as_directory() as local:

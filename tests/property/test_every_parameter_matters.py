@@ -22,7 +22,7 @@ from pipelines.train.start import pretrained_file, start
 from stylegan.augment import AugmentPipe
 from stylegan.checkpoint import save_checkpoint
 from stylegan.data import ImageDataset
-from stylegan.data.archive import ArchiveError
+from stylegan.data.layout import ArchiveError
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluation.evaluator import Reference, Sweep
 from stylegan.networks import Generator

@@ -227,12 +227,13 @@ class Bench:
         self.trained: list[str] = []
         self.places: list[tuple[int, int]] = []  # of the rows that trained
         self.spoilt: set[str] = set()  # architectures that fail
-        monkeypatch.setattr(runner, "run", self.run)
+        monkeypatch.setattr(runner, "run_experiment", self.run)
         monkeypatch.setattr(runner, "evaluated", self.evaluated)
         monkeypatch.setattr(runner.connection, "connect", lambda cluster: nullcontext())
 
-    def run(self, params: Params, root: Path, state: Path, out: Path, place: Place) -> Path:
+    def run(self, params: Params, root: Path, state: Path, place: Place) -> Path:
         self.places.append((place.number, place.count))
+        out = inputs_of(params, root, state).fixed_folder
         self.trained.append(params.generator.architecture)
         if params.generator.architecture in self.spoilt:
             raise RuntimeError("the gradients\nare not finite")
@@ -290,7 +291,7 @@ def test_a_failing_row_is_reported_and_the_same_command_tries_it_alone_again(
     assert [record["status"] for record in records if record["kind"] == "status"] == ["FAILED", "FINISHED"]
     for each, rung in zip(found, LADDERS_ROWS.rows, strict=True):
         params = ladder.of_row(bench.params, LADDERS_ROWS, rung.name, lambda: 0)
-        folder = inputs_of(params, bench.folder, bench.folder / "runs").folder
+        folder = inputs_of(params, bench.folder, bench.folder / "runs").fixed_folder
         assert each.run == folder.name
         (tags,) = (record["values"] for record, _ in Journal(folder).read(0) if "ladder" in record.get("values", ()))
         assert tags == {"ladder": "g", "ladder_record": "row", "ladder_row": rung.name, "ladder_run": table.name}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from pipelines.diagnosis import training_curves, verdict
-from pipelines.diagnosis.alarms import Alarm, Watch, alarms
+from pipelines.diagnosis.alarms import GO_ON, Alarm, Watch, alarms
 from pipelines.params import Params
 from tests.evaluation_results import evaluation_results
 
@@ -81,7 +81,8 @@ def test_kid_that_stays_above_its_best(params: Params) -> None:
     assert only(rows, params).text == (
         "kid-rising: At kimg 160 KID is 0.7; it was 0.373 at kimg 120. G and D have lost their balance: D is too "
         "steep. Raise loss.r1_gamma from 0.01 to 0.04, or halve train.g_lr and train.d_lr. The best snapshot so far, "
-        "of kimg 120, is kept."
+        "of kimg 120, is kept"
+        f"{GO_ON}"
     )
 
 
@@ -141,7 +142,8 @@ def test_recall_that_is_lost(params: Params) -> None:
     rows = changed("monitor/recall", [0.134, 0.0, 0.0], since=120)
     assert only(rows, params).text == (
         "recall-lost: At kimg 160 recall is 0; it was 0.13. G draws a few kinds of images, or none like the real ones. "
-        "Raise loss.r1_gamma from 0.01 to 0.04, or halve train.g_lr. The best snapshot so far, of kimg 160, is kept."
+        "Raise loss.r1_gamma from 0.01 to 0.04, or halve train.g_lr. The best snapshot so far, of kimg 160, is kept"
+        f"{GO_ON}"
     )
 
 
@@ -159,7 +161,8 @@ def test_images_that_are_all_alike(params: Params) -> None:
     assert only(rows, params).text == (
         "images-alike: At kimg 60 the spread of generated images is 0.05 of the real images'; it was 0.56. The modes "
         "of G have collapsed: images of all latents look alike. Halve train.g_lr (now 0.005), or raise loss.r1_gamma "
-        "from 0.01 to 0.04. The best snapshot so far, of kimg 40, is kept."
+        "from 0.01 to 0.04. The best snapshot so far, of kimg 40, is kept"
+        f"{GO_ON}"
     )
     still = only(changed("monitor/spread", [0.02] * 8, since=0), params)
     assert (still.kimg, still.seen) == (80, "At kimg 80 the spread of generated images is 0.02 of the real images'.")
@@ -170,7 +173,8 @@ def test_logits_that_run_apart(params: Params) -> None:
     assert only(rows, params).text == (
         "logits-apart: At kimg 136 D scores real images 8.13 above generated ones. D has won: it is sure of every "
         "image and G learns nothing more. Raise loss.r1_gamma from 0.01 to 0.04, or halve train.d_lr. The best "
-        "snapshot so far, of kimg 120, is kept."
+        "snapshot so far, of kimg 120, is kept"
+        f"{GO_ON}"
     )
     assert alarms(changed("logits/real", [8.0, 8.0, 0.1], since=128), params) == []
 

@@ -14,7 +14,6 @@ from pipelines.params import Params
 from stylegan.config.sections import PrepareConfig
 from stylegan.data import ImageDataset
 from stylegan.data.archive import (
-    ArchiveError,
     Check,
     Source,
     check_all,
@@ -27,6 +26,7 @@ from stylegan.data.archive import (
     write_archive,
 )
 from stylegan.data.arrays import Pixels, decode_array
+from stylegan.data.layout import ArchiveError
 from stylegan.data.sources import open_source
 from stylegan.data.transforms import check_image, convert_image
 

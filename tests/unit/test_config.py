@@ -118,6 +118,14 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
     ("overrides", "expected"),
     [
         (
+            ["train.tick_kimg=0.0004"],
+            "train.tick_kimg is 0.0004, less than one image (1 kimg is 1000 images). Set it to at least 0.001.",
+        ),
+        (
+            ["train.total_kimg=0.0001"],
+            "train.total_kimg is 0.0001, less than one image (1 kimg is 1000 images). Set it to at least 0.001.",
+        ),
+        (
             ["train.batch_size=10", "train.batch_gpu=4"],
             "train.batch_size is 10, not a multiple of train.batch_gpu 4. "
             "Set train.batch_size to 8, or change train.batch_gpu.",

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from pipelines.params import Params
-from stylegan.data.archive import ArchiveError, Source
+from stylegan.data.archive import Source
+from stylegan.data.layout import ArchiveError
 from stylegan.data.sources import KINDS, open_source
 from stylegan.data.transforms import check_image
 

@@ -1,6 +1,5 @@
 """pipelines.train without Ray: names of runs, one trainer a run, damaged registers; tests/distributed runs it."""
 
-import ast
 import json
 import math
 import os
@@ -16,15 +15,16 @@ import torch
 from ray.train import Checkpoint, Result
 from safetensors.torch import load_file
 
-import stylegan
 from pipelines.artifacts.workspace import GENERATOR
 from pipelines.cluster.files import Shared
-from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
-from pipelines.train import identity, snapshots
+from pipelines.params import Params
+from pipelines.train import snapshots
 from pipelines.train.driver import TrainError, exclusive
-from pipelines.train.identity import code_digest, monitor_extractor
+from pipelines.train.identity import monitor_extractor
+from pipelines.train.kept import spare_checkpoints
 from pipelines.train.pulse import Pulse
-from pipelines.train.snapshots import STATE, chosen, contributions, resume, snapshot, spare_checkpoints
+from pipelines.train.snapshots import STATE, chosen, contributions, resume, snapshot
+from pipelines.train.start import open_training_set
 from pipelines.train.worker import measure, train_worker
 from stylegan import monitor
 from stylegan.checkpoint import load_generator, read_class_names
@@ -32,102 +32,12 @@ from stylegan.config import ConfigError
 from stylegan.data import ImageDataset
 from stylegan.data.arrays import encode_array
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.extractors import RandomExtractor
+from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.step import Trainer
 from stylegan.train import Tick
 
 Make = Callable[..., Params]
-
-
-def name(params: Params, archive: str = "a", code: str = "c") -> str:
-    return fingerprint(params, archive, code, sections=TRAINED_SECTIONS)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "train.seed=1",
-        "loss.r1_gamma=3.0",
-        "augment.p=0.1",
-        "data.xflip=true",
-        "generator.w_dim=4",
-        "train.g_lr=0.1",
-        "train.kernels=stock",  # as on a GPU, where it rounds otherwise
-        "train.allow_tf32=true",
-        "monitor.num_images=9",
-        "monitor.export=last",
-    ],
-)
-def test_a_changed_parameter_is_another_run(change: str, make_params: Make) -> None:
-    assert name(make_params(change)) != name(make_params())
-
-
-@pytest.mark.parametrize("change", ["cluster.max_failures=7", "tracking.experiment=x", "evaluate.seed=1"])
-def test_how_to_run_and_what_comes_after_do_not_name_the_run(change: str, make_params: Make) -> None:
-    assert name(make_params(change)) == name(make_params())
-
-
-def test_another_archive_or_code_is_another_run(make_params: Make) -> None:
-    params = make_params()
-    assert len({name(params), name(params, archive="b"), name(params, code="d")}) == 3
-
-
-def test_other_networks_to_start_from_are_another_run(make_params: Make, tmp_path: Path) -> None:
-    params, file = make_params("train.resume_from=pretrained/a"), tmp_path / "a"
-    names = set()
-    for content in ("first", "second", "first"):
-        file.write_text(content)
-        names.add(identity.name_of(params, "archive", file, None))
-    assert len(names) == 2
-    assert identity.name_of(make_params(), "archive", None, None) == name(make_params(), "archive", code_digest())
-
-
-def test_digest_follows_the_code_that_decides_weights_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
-) -> None:
-    copied = tmp_path / "stylegan"
-    for file in (repository / "stylegan").rglob("*.py"):
-        target = copied / file.relative_to(repository / "stylegan")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(file.read_bytes())
-    monkeypatch.setattr(stylegan, "__file__", str(copied / "__init__.py"))
-    digest = code_digest()
-    for module, added, matters in (
-        ("networks/layers.py", "changed = 1", True),
-        ("state.py", "changed = 1", True),
-        ("transfer.py", "changed = 2", True),
-        ("metrics/kid.py", "changed = 1", False),
-        ("loss.py", "# a comment", False),
-        ("loss.py", "def changed(x):\n    pass", True),
-    ):
-        with (copied / module).open("a") as stream:
-            stream.write(f"{added}\n")
-        assert (code_digest() != digest) == matters
-        digest = code_digest()
-
-
-def test_only_what_code_does_is_in_its_syntax() -> None:
-    def syntax(code: str) -> str:
-        return "".join(identity.syntax_of(ast.parse(code)))
-
-    function = "def f(x):\n    {}\n    return x / 2"
-    assert syntax(function.format('"""Half."""')) == syntax(function.format('"""Other words."""  # a comment'))
-    assert syntax("x = (1,\n  2)") == syntax("x = 1, 2  # two")
-    different = [
-        "x / 2",
-        "x / 2.0",
-        "x // 2",
-        "y / 2",
-        "'x' / 2",
-        "f(x, 2)",
-        "f(x=2)",
-        "f(*x)",
-        "f(**x)",
-        "[x, 2]",
-        "(x, 2)",
-    ]
-    assert len({syntax(code) for code in different}) == len(different)
 
 
 def test_a_second_trainer_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
@@ -143,6 +53,11 @@ def test_a_second_trainer_is_refused_with_the_first_one_named(tmp_path: Path) ->
         pass
 
 
+def measure_again(G: Generator) -> dict[str, float]:
+    """What a worker measures of a snapshot"""
+    return {"monitor/kid": 0.25}
+
+
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Path:
     for nimg in ("000000008", "000000016"):
@@ -152,7 +67,7 @@ def checkpoints(tmp_path: Path) -> Path:
 
 def test_a_whole_register_is_left_to_ray(checkpoints: Path) -> None:
     (checkpoints / "checkpoint_manager_snapshot.json").write_text("{}")
-    assert spare_checkpoints(str(checkpoints)) == []
+    assert spare_checkpoints(str(checkpoints), None) == []
     assert (checkpoints / "checkpoint_manager_snapshot.json").exists()
 
 
@@ -161,7 +76,7 @@ def test_a_register_cut_short_is_set_aside_and_checkpoints_are_tried_newest_firs
     content: str, checkpoints: Path
 ) -> None:
     (checkpoints / "checkpoint_manager_snapshot.json").write_text(content)
-    assert [Path(spare.path).name for spare in spare_checkpoints(str(checkpoints))] == [
+    assert [Path(spare.path).name for spare in spare_checkpoints(str(checkpoints), None)] == [
         "nimg_000000016",
         "nimg_000000008",
     ]
@@ -169,7 +84,7 @@ def test_a_register_cut_short_is_set_aside_and_checkpoints_are_tried_newest_firs
 
 
 def test_a_fresh_run_has_no_checkpoints(tmp_path: Path) -> None:
-    assert spare_checkpoints(str(tmp_path / "none")) == []
+    assert spare_checkpoints(str(tmp_path / "none"), None) == []
 
 
 def test_a_row_holds_position_speed_memory_and_statistics(tiny_params: Params) -> None:
@@ -191,11 +106,11 @@ def create(params: Params) -> TrainState:
 
 
 def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, dataset: ImageDataset) -> None:
-    with snapshot(create(tiny_params), dataset, {"nimg": 8.0, "loss/G": 0.1}) as checkpoint:
+    with snapshot(create(tiny_params), dataset, {"nimg": 8.0, "loss/G": 0.1}, "yard") as checkpoint:
         assert checkpoint is not None
         folder = Path(checkpoint.path)
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-        assert names == {"state.safetensors", "generator.safetensors", "samples.png", "tick.json"}
+        assert names == {"state.safetensors", "generator.safetensors", "samples.png", "tick.json", "monitor.json"}
         assert load_generator(folder / GENERATOR).c_dim == 2
         assert read_class_names(folder / GENERATOR) == ["circle", "square"]
         assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "loss/G": 0.1}
@@ -222,7 +137,8 @@ def work(
     job = {"files": {"archive": Shared(tiny_archive, "", None, None)}, "folder": tmp_path / "none"}
 
     def run(params: Params) -> None:
-        assert train_worker({"params": params, "spare_checkpoints": [], "driver_node": None} | job) is None
+        nothing = {"spare_checkpoints": [], "driver_node": None, "yardstick": None}
+        assert train_worker({"params": params} | nothing | job) is None
 
     return run
 
@@ -333,14 +249,6 @@ def test_too_few_images_or_no_weights_to_measure_with_are_refused_before_anythin
     assert monitor_extractor(unmeasured, dataset, tmp_path) is None
 
 
-def test_another_network_that_chooses_the_snapshot_is_another_run(make_params: Make) -> None:
-    params, extractor = make_params(), RandomExtractor(input_size=16)
-    name = identity.name_of(params, "a", None, extractor)
-    assert name == identity.name_of(params, "a", None, extractor)
-    extractor.sha256 = "another"
-    assert identity.name_of(params, "a", None, extractor) != name
-
-
 @pytest.fixture
 def states() -> list[dict[str, torch.Tensor]]:
     """Tensors of every snapshot that a worker reported"""
@@ -367,7 +275,7 @@ def reports(monkeypatch: pytest.MonkeyPatch, states: list[dict[str, torch.Tensor
 def keep(folder: Path, state: TrainState, dataset: ImageDataset, nimg: int) -> Path:
     """Write the snapshot of a position as Ray keeps it."""
     state.cur_nimg = nimg
-    with snapshot(state, dataset, {"nimg": nimg}) as checkpoint:
+    with snapshot(state, dataset, {"nimg": nimg}, None) as checkpoint:
         assert checkpoint is not None
         shutil.copytree(checkpoint.path, folder / f"nimg_{nimg:09d}")
     return folder / f"nimg_{nimg:09d}"
@@ -386,7 +294,7 @@ def test_without_a_register_the_newest_checkpoint_that_can_be_read_is_resumed_an
         content = (newest / damage).read_bytes()
         (newest / damage).write_bytes(content[: len(content) // 2])
     fresh = create(tiny_params)
-    resume(fresh, dataset, spare_checkpoints(str(tmp_path)))
+    resume(fresh, dataset, spare_checkpoints(str(tmp_path), None), None, measure_again)
     assert fresh.cur_nimg == 8
     assert reports == [{"row": {"nimg": 8}, "name": "nimg_000000008", "has_state": True}]
 
@@ -397,16 +305,32 @@ def test_without_a_register_every_checkpoint_is_registered_again_and_the_newest_
     for nimg in (8, 24, 16):  # the best, the last, and one more
         keep(tmp_path, create(tiny_params), dataset, nimg)
     fresh = create(tiny_params)
-    resume(fresh, dataset, spare_checkpoints(str(tmp_path)))
+    resume(fresh, dataset, spare_checkpoints(str(tmp_path), None), None, measure_again)
     assert fresh.cur_nimg == 24
     assert [report["name"] for report in reports] == ["nimg_000000008", "nimg_000000016", "nimg_000000024"]
+
+
+def test_snapshots_of_another_yardstick_are_measured_again_and_those_of_the_same_are_not(
+    tmp_path: Path, tiny_params: Params, dataset: ImageDataset, reports: list[dict[str, Any]]
+) -> None:
+    for nimg, yardstick in ((8, "old"), (16, "new")):
+        with snapshot(create(tiny_params), dataset, {"nimg": nimg, "monitor/kid": 0.5}, yardstick) as checkpoint:
+            assert checkpoint is not None
+            shutil.copytree(checkpoint.path, tmp_path / f"nimg_{nimg:09d}")
+    register = tmp_path / "checkpoint_manager_snapshot.json"
+    for yardstick in (None, "new"):
+        register.write_text("{}")
+        assert len(spare_checkpoints(str(tmp_path), yardstick)) == (2 if yardstick else 0)
+        assert register.exists() == (yardstick is None)
+    resume(create(tiny_params), dataset, spare_checkpoints(str(tmp_path), "new"), "new", measure_again)
+    assert [report["row"] for report in reports] == [{"nimg": 8, "monitor/kid": 0.25}, {"nimg": 16, "monitor/kid": 0.5}]
 
 
 def test_nothing_to_resume_stays_fresh(
     tmp_path: Path, tiny_params: Params, dataset: ImageDataset, reports: list[dict[str, Any]]
 ) -> None:
     state = create(tiny_params)
-    resume(state, dataset, spare_checkpoints(str(tmp_path)))
+    resume(state, dataset, spare_checkpoints(str(tmp_path), None), None, measure_again)
     assert (state.cur_nimg, reports) == (0, [])
 
 
@@ -420,7 +344,7 @@ def test_a_registered_checkpoint_is_resumed_and_its_tick_said_again_but_not_regi
     registered = Checkpoint.from_directory(keep(tmp_path, create(tiny_params), dataset, 16))
     monkeypatch.setattr("ray.train.get_checkpoint", lambda: registered)
     state = create(tiny_params)
-    resume(state, dataset, [])
+    resume(state, dataset, [], None, measure_again)
     assert state.cur_nimg == 16
     assert reports == [{"row": {"nimg": 16}, "name": None, "has_state": False}]
 
@@ -432,20 +356,20 @@ def test_channels_that_the_augmentations_do_not_take_are_refused_before_anything
         for number in range(4):  # as many as evaluation needs
             archive.writestr(f"img{number}.npy", encode_array(np.zeros((16, 16, 5), np.uint8)))
     with pytest.raises(ConfigError) as caught:
-        identity.open_training_set(tmp_path / "a.zip", make_params())
+        open_training_set(tmp_path / "a.zip", make_params())
     assert str(caught.value) == (
         "augment.multipliers brightness, contrast, lumaflip, hue, saturation change colours, which L, RGB and RGBA "
         "images have, but images of 5 channels do not. Set them to 0."
     )
-    assert identity.open_training_set(tmp_path / "a.zip", make_params("augment.mode=none")).channels == 5
+    assert open_training_set(tmp_path / "a.zip", make_params("augment.mode=none")).channels == 5
 
 
 def test_too_few_images_for_what_is_measured_are_refused_before_anything_starts(
     make_params: Make, tiny_archive: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"evaluate\.pr_neighbors is 9, which needs two halves .* Set .* to 8, or"):
-        identity.open_training_set(tiny_archive, make_params("evaluate.pr_neighbors=9", "evaluate.num_images=10"))
-    assert len(identity.open_training_set(tiny_archive, make_params("evaluate.pr_neighbors=7"))) == 18
+        open_training_set(tiny_archive, make_params("evaluate.pr_neighbors=9", "evaluate.num_images=10"))
+    assert len(open_training_set(tiny_archive, make_params("evaluate.pr_neighbors=7"))) == 18
 
 
 def test_an_archive_that_holds_nothing_out_is_refused_where_held_out_images_steer_p(
@@ -456,10 +380,10 @@ def test_an_archive_that_holds_nothing_out_is_refused_where_held_out_images_stee
             archive.writestr(f"img{number}.npy", encode_array(np.zeros((16, 16, 3), np.uint8)))
     params = make_params("augment.mode=ada_rv")
     with pytest.raises(ConfigError) as caught:
-        identity.open_training_set(tmp_path / "a.zip", params)
+        open_training_set(tmp_path / "a.zip", params)
     assert str(caught.value) == (
         "augment.mode is ada_rv, which compares training images with held-out ones, but "
         f"{tmp_path / 'a.zip'} holds none out. Prepare it with a higher prepare.holdout_fraction, or set augment.mode "
         "to ada."
     )
-    assert len(identity.open_training_set(tiny_archive, params).holdout()) == 6
+    assert len(open_training_set(tiny_archive, params).holdout()) == 6

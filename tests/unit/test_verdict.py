@@ -184,7 +184,7 @@ def test_nothing_is_advised_when_nothing_is_wrong(tiny_params: Params) -> None:
 def test_a_distance_above_the_floor_asks_for_longer_training(make_params: Callable[..., Params]) -> None:
     (item,) = advise(make_params("train.total_kimg=60"), results(kid=0.05))
     assert item == Advice(
-        "Train longer: train.total_kimg from 60 to 120.",
+        "Train longer: train.total_kimg from 60 to 120. The run continues from its end.",
         "KID 0.05 is still far above the floor of 0.001, and D is not overfitting.",
     )
 

@@ -5,6 +5,7 @@ FLOPs count a product and a sum as two. Knows no torch, so that intervals in min
 
 from stylegan.config import Config
 from stylegan.config.pyramid import Pyramid, pyramid
+from stylegan.config.sections import LossConfig
 
 TAPS = 9  # of a 3 x 3 kernel
 
@@ -18,8 +19,12 @@ def flops_per_image(config: Config) -> float:
     loss = config.loss
     main = 4 * G + 8 * D  # Gmain: G 3, D 2; Dmain: G 1, D 3 for each of two kinds of images
     path_length = 8 * G / loss.pl_batch_shrink / loss.g_reg_interval if loss.pl_weight > 0 else 0.0
-    penalty = 9 * D / loss.d_reg_interval if loss.d_reg_weight > 0 else 0.0
+    penalty = 9 * D / loss.d_reg_interval if _has_penalty(loss) else 0.0
     return main + path_length + penalty
+
+
+def _has_penalty(loss: LossConfig) -> bool:
+    return (loss.gp_weight if loss.d_regularizer == "gp" else loss.r1_gamma) > 0
 
 
 def forward_flops(config: Config) -> tuple[float, float]:

@@ -13,10 +13,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.diagnosis.shared_rules import regularizer
 from pipelines.params import Params
 from pipelines.plan.cost import published, scaling
 from pipelines.plan.cost.scaling import Compute, Link, Model, Network, Work
 from stylegan.config import ConfigError
+from stylegan.config.augmentation import adapts
 from stylegan.config.pyramid import sides, spelt
 
 MEASURED_PERIODS = 1  # after one that warms up
@@ -180,8 +182,8 @@ def work_of(params: Params, g_bytes: float, d_bytes: float) -> Work:
         d_bytes=d_bytes,
         w_bytes=FLOAT * params.generator.w_dim,
         g_reg_interval=loss.g_reg_interval if loss.pl_weight > 0 else math.inf,
-        d_reg_interval=loss.d_reg_interval if loss.d_reg_weight > 0 else math.inf,
-        ada_interval=augment.ada_interval if augment.adapts else math.inf,
+        d_reg_interval=loss.d_reg_interval if regularizer(params)[1] > 0 else math.inf,
+        ada_interval=augment.ada_interval if adapts(augment) else math.inf,
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipelines.params import Params
 from stylegan.config.pyramid import sides
+from stylegan.loss import d_reg_weight
 from stylegan.networks.growing import largest_level
 from stylegan.ops import kernels
 from stylegan.state import TrainState
@@ -85,7 +86,7 @@ def _phases(trainer: Trainer, img_channels: int) -> dict[str, Callable[[], objec
         "Dmain": lambda: trainer.update_d(real_img, real_c),
     }
     phases |= {"Greg": trainer.regularize_g} if config.loss.pl_weight > 0 else {}
-    return phases | ({"Dreg": lambda: trainer.regularize_d(real_img, real_c)} if config.loss.d_reg_weight > 0 else {})
+    return phases | ({"Dreg": lambda: trainer.regularize_d(real_img, real_c)} if d_reg_weight(config.loss) > 0 else {})
 
 
 def kept_bytes(step: Callable[[], object], weights: set[int]) -> int:

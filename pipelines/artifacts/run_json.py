@@ -1,0 +1,38 @@
+"""runs/<name>/run.json: with which parameters, and on which archive, a run was trained last."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stylegan.config.strict import Section
+from stylegan.files import write_json
+
+RUN = "run.json"
+
+
+class RunRecord(Section):
+    """Content of run.json."""
+
+    archive_sha256: str  # of data/archive.zip
+    sections: dict[str, Any]  # of params.yaml: `prepare` and those that stage train reads
+
+
+def read(folder: Path) -> RunRecord:
+    """The record of a run
+
+    Raises FileNotFoundError, or ValueError for a file that is none, with the remedy.
+    """
+    path = folder / RUN
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: not there. `python -m pipelines.train` writes it when the run is started.")
+    try:
+        return RunRecord.model_validate(json.loads(path.read_text()))
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not a record of a run ({error}). Start the run again, which writes it.") from None
+
+
+def write(folder: Path, record: RunRecord) -> None:
+    """Write the record of a run."""
+    write_json(folder / RUN, record.model_dump(mode="json"))

@@ -1,0 +1,65 @@
+"""A training that shall be shorter than its run is by now: a run of its own, from a snapshot of that one if it can.
+
+The run itself never goes back: its snapshots beyond the end, and what was exported of them, stay what they are.
+"""
+
+from pathlib import Path
+
+from ray.train import Checkpoint
+
+from pipelines.artifacts import ticks
+from pipelines.cluster import workers
+from pipelines.params import Params
+from pipelines.train import kept, measurements
+from pipelines.train.identity import Inputs
+from pipelines.train.kept import Kept
+from stylegan.config.sections import TrainConfig
+from stylegan.metrics.evaluation.names import KID
+
+
+def end_nimg(train: TrainConfig) -> int:
+    """Position at which training ends: the first whole step that reaches total_kimg"""
+    return -(-round(train.total_kimg * 1000) // train.batch_size) * train.batch_size
+
+
+def place(params: Params, found: Inputs) -> tuple[Path, list[Checkpoint]]:
+    """Folder of the run, and the snapshots that it begins with, newest first: none unless it is shorter than it was.
+
+    Raises StoreError.
+    """
+    state, end = workers.run_state(params.cluster, found.folder), end_nimg(params.train)
+    trained = kept.newest_nimg(state)
+    if trained <= end:
+        return found.folder, []
+    folder = found.fixed_folder
+    usable = _usable(found, [snapshot for snapshot in kept.registered(state) if snapshot.nimg <= end], params)
+    if kept.newest_nimg(workers.run_state(params.cluster, folder)):
+        begins = "which resumes"
+    elif usable:
+        begins = f"which begins with the snapshot of kimg {usable[0].nimg / 1000:g}"
+        measurements.copy(found.folder, folder, usable[0].nimg)
+    else:
+        begins = "which begins at 0, for no snapshot that it needs is kept"
+    print(
+        f"train.total_kimg is {params.train.total_kimg:g}, but run {found.folder.name} has come to kimg "
+        f"{trained / 1000:g} and stays so; this is run {folder.name}, {begins}",
+        flush=True,
+    )
+    return folder, [snapshot.checkpoint for snapshot in usable]
+
+
+def _usable(found: Inputs, snapshots: list[Kept], params: Params) -> list[Kept]:
+    """The newest, and if the best is to be exported also the best until then; none if that is not kept"""
+    if not snapshots:
+        return []
+    newest = snapshots[-1]
+    if params.monitor.export == "last":
+        return [newest]
+    rows = [row for row in ticks.read(found.folder) if row["nimg"] <= newest.nimg and KID in row]
+    if not rows or measurements.yardstick_of_log(found.folder) != found.yardstick:
+        return []
+    lowest = min(reversed(rows), key=lambda row: row[KID])  # the last of equals, as Ray keeps it
+    best = next((snapshot for snapshot in snapshots if snapshot.nimg == round(lowest["nimg"])), None)
+    if best is None:
+        return []
+    return [newest] if best is newest else [newest, best]
