@@ -17,7 +17,7 @@ from rich.table import Table
 from pipelines.params import load
 from pipelines.plan.advice import CHANNELS
 from pipelines.plan.cost.timing import seconds_per_step
-from stylegan.commands.console import make_console
+from stylegan.console import make_console
 
 PERIODS = 3  # timed after one that warms up
 

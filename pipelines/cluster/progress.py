@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import ray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from stylegan.commands.console import description_column, make_console
+from stylegan.console import description_column, make_console
 
 T = TypeVar("T")
 POLL_SEC = 0.5

@@ -27,7 +27,7 @@ from pipelines.cluster.processes import run_folders, trainer_of
 from pipelines.cluster.versions import HERE, differences
 from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT, ClusterConfig, load
-from stylegan.commands.console import make_console
+from stylegan.console import make_console
 from stylegan.exit_codes import exit_code
 
 ANSWER_SEC = 30.0  # a person waits

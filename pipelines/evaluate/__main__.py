@@ -38,8 +38,10 @@ def evaluate_run(params: "Params") -> dict[str, Any]:
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """metrics.json of what the options name"""
+    from pipelines.cluster import capacity
     from pipelines.params import load
 
+    capacity.refuse_impossible(load(overrides=options.overrides).cluster)
     if options.network is None:
         return evaluate_run(load(overrides=options.overrides))
     from pipelines.evaluate.external import evaluate_file  # the stage itself needs no reader of foreign files

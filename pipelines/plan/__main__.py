@@ -27,8 +27,8 @@ from pipelines.plan.planning import Plan, make_plan
 from pipelines.plan.resolve import NAMES
 from pipelines.plan.yaml_edit import rewrite
 from stylegan.command_line import add_json
-from stylegan.commands.console import make_console
 from stylegan.config.pyramid import Resolution, plain
+from stylegan.console import make_console
 from stylegan.exit_codes import exit_code
 
 

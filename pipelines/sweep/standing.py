@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pipelines.cluster.progress import Counter, Speed, duration
-from stylegan.commands.console import make_console
+from stylegan.console import make_console
 
 POLL_SEC = 1.0
 ANSWER_SEC = 5.0  # that a poll waits for the counter

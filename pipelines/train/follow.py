@@ -26,7 +26,7 @@ from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
 from pipelines.train.pulse import Position
 from pipelines.train.ticklog import FAILURES, KERNELS, read_kernels, read_nodes
-from stylegan.commands.console import make_console
+from stylegan.console import make_console
 
 POLL_SEC = 0.5
 ANSWER_SEC = 5.0  # that a poll waits for the board

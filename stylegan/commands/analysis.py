@@ -10,8 +10,8 @@ from rich.table import Table
 from torch import Tensor
 
 from stylegan.analysis.contributions import Shares, band_energies, layer_contributions
-from stylegan.commands.console import make_console
 from stylegan.config.pyramid import Pyramid, pyramid, spelt
+from stylegan.console import make_console
 from stylegan.data import ImageDataset
 from stylegan.drawing.generate import class_labels, generate_images, styles
 from stylegan.generators import class_of, load_any_generator

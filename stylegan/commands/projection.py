@@ -15,8 +15,8 @@ from torch import Tensor
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
 from stylegan.analysis.projection import ProjectionConfig, Step, project_batches
 from stylegan.analysis.targets import Target, list_files, load_targets
-from stylegan.commands.console import description_column, make_console
 from stylegan.config.strict import parse
+from stylegan.console import description_column, make_console
 from stylegan.data import ImageDataset
 from stylegan.data.archive import is_picture
 from stylegan.drawing.generate import class_labels

@@ -1,5 +1,6 @@
 """Requests that one machine cannot fulfil are refused before Ray is asked; what a cluster is waited for is said."""
 
+import argparse
 from collections.abc import Callable
 from typing import Any
 
@@ -110,12 +111,12 @@ def test_every_command_refuses_before_it_reads_data_or_starts_ray(
     monkeypatch.setattr(connection, "connect", lambda *_: pytest.fail("it asked for Ray"))
     params = make_params("cluster.use_gpu=true", "sweep.gpus_per_worker=1.0", "sweep.workers_per_trial=1",
                          "sweep.searcher=grid", "sweep.scheduler=none")  # fmt: skip
-    monkeypatch.setattr(evaluate, "load", lambda overrides: params)
+    monkeypatch.setattr("pipelines.params.load", lambda overrides: params)
     commands: list[Callable[[], object]] = [
         lambda: run(params, tmp_path, tmp_path),  # there is no archive to read
         lambda: sweep(params, tmp_path, tmp_path, tmp_path),
         lambda: ablate(params, ladder.load("architectures"), [], tmp_path, tmp_path, tmp_path),
-        lambda: evaluate.main([]),
+        lambda: evaluate.measured(argparse.Namespace(network=None, overrides=[])),
     ]
     for command in commands:
         with pytest.raises(CapacityError, match="this machine has 0 GPUs"):

@@ -8,7 +8,7 @@ import pytest
 from rich.progress import Progress
 from rich.table import Table
 
-from stylegan.commands.console import description_column, make_console
+from stylegan.console import description_column, make_console
 
 TEXTS = ["[kid, fid]", "[bold]x.png", "[/]", "[link=http://a]b", "models/[red]a[/red].safetensors", "a :smile: b"]
 
@@ -36,5 +36,5 @@ def test_every_console_is_made_where_markup_is_off(repository: Path) -> None:
     making = re.compile(r"(?<![A-Za-z_])Console\(|TextColumn\(|from_markup|rich\.print")
     files = [path for room in ("stylegan", "pipelines", "benchmarks") for path in (repository / room).rglob("*.py")]
     assert [path.relative_to(repository).as_posix() for path in files if making.search(path.read_text())] == [
-        "stylegan/commands/console.py"
+        "stylegan/console.py"
     ]

@@ -12,7 +12,7 @@ from pipelines.plan import __main__ as plan
 from pipelines.plan.cost import estimate, memory, published
 from pipelines.plan.cost.memory import Memory
 from pipelines.plan.cost.timing import seconds_per_step
-from stylegan.commands.console import make_console
+from stylegan.console import make_console
 from tests.command_lines import run_or_exit
 
 PAPER256 = ["--preset", "paper256", "--gpus", "8"]

@@ -17,8 +17,8 @@ from pipelines.plan.cost.memory import Memory
 from pipelines.plan.origins import Choice, transfer_choices
 from pipelines.plan.yaml_edit import rewritten
 from pipelines.render.pictures import sheet_columns
-from stylegan.commands.console import make_console
 from stylegan.config import ConfigError
+from stylegan.console import make_console
 from tests.command_lines import run_or_exit
 
 Make = Callable[..., Params]
