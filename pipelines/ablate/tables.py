@@ -20,7 +20,7 @@ from typing import Any
 
 from pipelines.ablate import figures, ladder_page
 from pipelines.artifacts.metric_names import DISTANCES, distance_of, kind_of, short
-from pipelines.artifacts.ticks import Row
+from pipelines.artifacts.ticks import TickRow
 from pipelines.ladders.ladder import FIGURES, Figures, Ladder, Rung
 from stylegan.files import write_bytes, write_csv
 
@@ -34,7 +34,7 @@ class Standing:
     rung: Rung
     run: str = ""  # its fingerprint
     content: Mapping[str, Any] | None = None  # of metrics.json, where it was measured
-    ticks: Sequence[Row] = ()
+    ticks: Sequence[TickRow] = ()
     counts: tuple[int, int] | None = None  # parameters of G and D
     num_images: int | None = None  # trained on
     mode: str = ""  # of augmentation
@@ -83,12 +83,13 @@ def _costs(each: Standing) -> Cells:
     G, D = each.counts or (None, None)
     cells: Cells = {"num_images": each.num_images, "G_parameters": G, "D_parameters": D}
     if each.ticks:
-        cells["kimg"] = each.ticks[-1]["kimg"]
-        cells["workers"] = int(max(row.get("ranks/count", 1) for row in each.ticks))
+        cells["kimg"] = each.ticks[-1].kimg
+        cells["workers"] = max(row.ranks.count or 1 for row in each.ticks)
         # A resumed run has slow ticks at each beginning.
-        cells["sec_per_kimg"] = float(f"{statistics.median(row['sec_per_kimg'] for row in each.ticks):.4g}")
-        memory = max(row.get("ranks/memory_gb_max", row["memory_gb"]) for row in each.ticks)
-        cells["memory_gb"] = float(f"{memory:.4g}")
+        speeds = [row.sec_per_kimg for row in each.ticks if row.sec_per_kimg is not None]
+        memory = [row.ranks.memory_gb_max or row.memory_gb or 0.0 for row in each.ticks]
+        cells["sec_per_kimg"] = float(f"{statistics.median(speeds):.4g}")
+        cells["memory_gb"] = float(f"{max(memory):.4g}")
     return cells
 
 

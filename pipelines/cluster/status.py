@@ -108,8 +108,8 @@ def run_table(runs: Path, now: float) -> Table:
         trainer, rows = trainer_of(folder), ticks.read(folder)
         cells = [folder.name, "" if trainer is None else f"process {trainer.pid}"]
         if rows:
-            age = now - (folder / "ticks.jsonl").stat().st_mtime
-            cells += [f"{rows[-1]['kimg']:.1f}", f"{rows[-1]['sec_per_kimg']:.2f}", f"{spoken(age)} ago"]
+            age = now - (folder / ticks.LOG).stat().st_mtime
+            cells += [f"{rows[-1].kimg:.1f}", f"{rows[-1].sec_per_kimg or 0:.2f}", f"{spoken(age)} ago"]
         result.add_row(*cells)
     return result
 

@@ -4,9 +4,10 @@ Pure rules over the rows of the tick log. An alarm names the first row that gave
 however the run goes on.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis.shared_rules import is_at_cap, stronger_regularizer
 from pipelines.diagnosis.thresholds import (
     EARLY,
@@ -22,9 +23,6 @@ from pipelines.diagnosis.thresholds import (
     SOME_SPREAD,
 )
 from stylegan.config import Config
-from stylegan.metrics.evaluation.names import KID, RECALL, SPREAD
-
-Row = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -45,28 +43,29 @@ class Alarm:
         return f"{self.name}: {self.seen} {self.cause} {self.remedy}{kept}"
 
 
-def alarms(rows: Sequence[Row], config: Config) -> list[Alarm]:
+def alarms(rows: Sequence[TickRow], config: Config) -> list[Alarm]:
     """Every alarm of a tick log, each at the first row that gives rise to it, oldest first"""
     found = [alarm for rule in RULES for alarm in [rule(rows, config)] if alarm is not None]
     return sorted(found, key=lambda alarm: alarm.kimg)
 
 
-def kid_rises(rows: Sequence[Row], config: Config) -> Alarm | None:
+def kid_rises(rows: Sequence[TickRow], config: Config) -> Alarm | None:
     """KID stays well above its best."""
-    snapshots = [row for row in rows if KID in row]
+    snapshots = _with_kid(rows)
     for last in range(SNAPSHOTS, len(snapshots)):
         before, recent = snapshots[: last + 1 - SNAPSHOTS], snapshots[last + 1 - SNAPSHOTS : last + 1]
-        best = best_of(before)
-        limit = KID_RISE * max(best[KID], 0) + KID_NOISE * abs(snapshots[0][KID])
-        if all(row[KID] > limit for row in recent):
-            seen = f"KID is {recent[-1][KID]:.3g}; it was {best[KID]:.3g} at kimg {best['kimg']:.4g}."
-            return _alarm("kid-rising", rows, recent[-1], seen, *_imbalance(recent[-1], config))
+        lowest, best = _lowest(before)
+        limit = KID_RISE * max(lowest, 0) + KID_NOISE * abs(snapshots[0][0])
+        if all(kid > limit for kid, _ in recent):
+            kid, row = recent[-1]
+            seen = f"KID is {kid:.3g}; it was {lowest:.3g} at kimg {best.kimg:.4g}."
+            return _alarm("kid-rising", rows, row, seen, *_imbalance(row, config))
     return None
 
 
-def _imbalance(row: Row, config: Config) -> tuple[str, str]:
+def _imbalance(row: TickRow, config: Config) -> tuple[str, str]:
     """Cause and remedy of images that get worse"""
-    if row.get(heuristic(config) or "", 0) <= config.augment.ada_target + R_T_SLACK:
+    if (overfitting(row, config) or 0.0) <= config.augment.ada_target + R_T_SLACK:
         remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr and train.d_lr."
         return "G and D have lost their balance: D is too steep.", remedy
     cause = "D learns the training images by heart."
@@ -75,19 +74,24 @@ def _imbalance(row: Row, config: Config) -> tuple[str, str]:
     return cause, f"Add images, or raise {stronger_regularizer(config)}."
 
 
-def heuristic(config: Config) -> str | None:
-    """The column of the training log that tells overfitting; None where nothing does"""
-    if config.augment.mode == "ada_rv":
-        return "augment/r_v"
+def tells_overfitting(config: Config) -> bool:
+    """Whether r_v or r_t can show that D learns the training images by heart"""
     # The scores of WGAN-GP have no zero between real and generated images, so their signs say nothing.
-    return "augment/r_t" if config.loss.adversarial == "non_saturating" else None
+    return config.augment.mode == "ada_rv" or config.loss.adversarial == "non_saturating"
 
 
-def recall_is_lost(rows: Sequence[Row], config: Config) -> Alarm | None:
+def overfitting(row: TickRow, config: Config) -> float | None:
+    """How far D has learned the training images by heart: r_v or r_t; None where nothing tells"""
+    if not tells_overfitting(config):
+        return None
+    return row.augment.r_v if config.augment.mode == "ada_rv" else row.augment.r_t
+
+
+def recall_is_lost(rows: Sequence[TickRow], config: Config) -> Alarm | None:
     """No real image lies among the generated ones any more, or still."""
     zeros = 0
-    for row, highest in _late(rows, RECALL, SOME_RECALL, config):
-        zeros = zeros + 1 if row[RECALL] == 0 else 0
+    for row, recall, highest in _late(rows, lambda row: row.monitor.recall, SOME_RECALL, config):
+        zeros = zeros + 1 if recall == 0 else 0
         if zeros == SNAPSHOTS:
             seen = f"recall is 0; it was {highest:.2g}." if highest > 0 else "recall is still 0."
             cause = "G draws a few kinds of images, or none like the real ones."
@@ -96,33 +100,38 @@ def recall_is_lost(rows: Sequence[Row], config: Config) -> Alarm | None:
     return None
 
 
-def images_are_alike(rows: Sequence[Row], config: Config) -> Alarm | None:
+def images_are_alike(rows: Sequence[TickRow], config: Config) -> Alarm | None:
     """Generated images differ much less from each other than real ones do."""
-    for row, highest in _late(rows, SPREAD, SOME_SPREAD, config):
-        if row[SPREAD] < LOW_SPREAD:
+    for row, spread, highest in _late(rows, lambda row: row.monitor.spread, SOME_SPREAD, config):
+        if spread < LOW_SPREAD:
             was = f"; it was {highest:.2g}" if highest > SOME_SPREAD else ""
-            seen = f"the spread of generated images is {row[SPREAD]:.2g} of the real images'{was}."
+            seen = f"the spread of generated images is {spread:.2g} of the real images'{was}."
             cause = "The modes of G have collapsed: images of all latents look alike."
             remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise {stronger_regularizer(config)}."
             return _alarm("images-alike", rows, row, seen, cause, remedy)
     return None
 
 
-def _late(rows: Sequence[Row], column: str, enough: float, config: Config) -> Iterator[tuple[Row, float]]:
-    """Snapshots that should show variety: the run once had enough, or is past its beginning; and the highest before"""
+def _late(
+    rows: Sequence[TickRow], measure: Callable[[TickRow], float | None], enough: float, config: Config
+) -> Iterator[tuple[TickRow, float, float]]:
+    """Snapshots that should show variety, as the run once had enough, or is past its beginning
+
+    Each with what was measured, and the highest before.
+    """
     highest, late = 0.0, max(EARLY * config.train.total_kimg, EARLY_KIMG)
     for row in rows:
-        if column in row:
-            if highest > enough or row["kimg"] >= late:
-                yield row, highest
-            highest = max(highest, row[column])
+        if (value := measure(row)) is not None:
+            if highest > enough or row.kimg >= late:
+                yield row, value, highest
+            highest = max(highest, value)
 
 
-def logits_run_apart(rows: Sequence[Row], config: Config) -> Alarm | None:
+def logits_run_apart(rows: Sequence[TickRow], config: Config) -> Alarm | None:
     """D is sure of everything; not with WGAN-GP, where the gap is the distance that G shortens."""
     if config.loss.adversarial == "wgan_gp":
         return None
-    gaps = [row["logits/real"] - row["logits/gen"] if "logits/real" in row else 0.0 for row in rows]
+    gaps = [row.logits.gap or 0.0 for row in rows]
     for last in range(GAP_TICKS - 1, len(rows)):
         if all(gap > LOGIT_GAP for gap in gaps[last + 1 - GAP_TICKS : last + 1]):
             seen = f"D scores real images {gaps[last]:.3g} above generated ones."
@@ -132,7 +141,7 @@ def logits_run_apart(rows: Sequence[Row], config: Config) -> Alarm | None:
     return None
 
 
-def p_is_at_its_cap(rows: Sequence[Row], config: Config) -> Alarm | None:
+def p_is_at_its_cap(rows: Sequence[TickRow], config: Config) -> Alarm | None:
     """Augmentation can do no more against overfitting."""
     for row in rows:
         if is_at_cap(row, config):
@@ -143,16 +152,25 @@ def p_is_at_its_cap(rows: Sequence[Row], config: Config) -> Alarm | None:
     return None
 
 
-Rule = Callable[[Sequence[Row], Config], Alarm | None]
+Rule = Callable[[Sequence[TickRow], Config], Alarm | None]
 RULES: tuple[Rule, ...] = (kid_rises, recall_is_lost, images_are_alike, logits_run_apart, p_is_at_its_cap)
 
 
-def best_of(rows: Sequence[Row]) -> Row:
+def best_of(rows: Sequence[TickRow]) -> TickRow:
     """The row of the lowest KID, the last of equals, as Ray keeps it"""
-    return min(reversed([row for row in rows if KID in row]), key=lambda row: row[KID])
+    return _lowest(_with_kid(rows))[1]
 
 
-def _alarm(name: str, rows: Sequence[Row], row: Row, seen: str, cause: str, remedy: str) -> Alarm:
-    until = [earlier for earlier in rows if KID in earlier and earlier["kimg"] <= row["kimg"]]
-    seen = f"At kimg {row['kimg']:.4g} {seen}"
-    return Alarm(name, row["kimg"], seen, cause, remedy, best_of(until)["kimg"] if until else None)
+def _with_kid(rows: Sequence[TickRow]) -> list[tuple[float, TickRow]]:
+    """Snapshots with their KID"""
+    return [(row.monitor.kid, row) for row in rows if row.monitor.kid is not None]
+
+
+def _lowest(snapshots: Sequence[tuple[float, TickRow]]) -> tuple[float, TickRow]:
+    return min(reversed(snapshots), key=lambda found: found[0])
+
+
+def _alarm(name: str, rows: Sequence[TickRow], row: TickRow, seen: str, cause: str, remedy: str) -> Alarm:
+    until = _with_kid([earlier for earlier in rows if earlier.kimg <= row.kimg])
+    seen = f"At kimg {row.kimg:.4g} {seen}"
+    return Alarm(name, row.kimg, seen, cause, remedy, _lowest(until)[1].kimg if until else None)

@@ -1,15 +1,14 @@
 """What alarms, verdicts and the report have to agree on, and the remedy that they share."""
 
-from collections.abc import Mapping
-
+from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis.thresholds import AT_CAP, STRONGER
 from stylegan.config import Config
 
 
-def is_at_cap(row: Mapping[str, float], config: Config) -> bool:
+def is_at_cap(row: TickRow, config: Config) -> bool:
     """Whether adaptive augmentation is at its highest probability, and can do no more against overfitting"""
     augment = config.augment
-    return augment.adapts and augment.p_max > 0 and row.get("augment/p", 0.0) >= AT_CAP * augment.p_max
+    return augment.adapts and augment.p_max > 0 and (row.augment.p or 0.0) >= AT_CAP * augment.p_max
 
 
 def stronger_regularizer(config: Config) -> str:

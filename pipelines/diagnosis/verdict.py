@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pipelines.artifacts.metric_names import DISTANCES, kind_of, label_of, short
-from pipelines.diagnosis.alarms import heuristic
+from pipelines.diagnosis.alarms import tells_overfitting
 from pipelines.diagnosis.shared_rules import stronger_regularizer
 from pipelines.diagnosis.thresholds import (
     FEW_IMAGES,
@@ -23,7 +23,7 @@ from pipelines.diagnosis.thresholds import (
     OK_SHARE_OF_REAL,
     R_T_SLACK,
 )
-from pipelines.diagnosis.training_curves import Ticks, ended_at_cap, has
+from pipelines.diagnosis.training_curves import Ticks, ended_at_cap
 from stylegan.config import Config
 
 Grade = Literal["good", "ok", "poor"]
@@ -164,13 +164,12 @@ def _overfitting(ticks: Ticks, config: Config) -> Advice | None:
             f"Augmentation reached its cap (augment.p_max = {config.augment.p_max:g}) and D still tells the training "
             "images apart: it is learning them by heart.",
         )
-    if config.augment.mode in ("none", "diffaugment") and heuristic(config) and has(ticks, "augment/r_t"):
-        r_t = ticks[-1]["augment/r_t"]
-        if r_t > config.augment.ada_target + R_T_SLACK:
-            return Advice(
-                "Set augment.mode to ada.", f"D is sure of {r_t:.0%} more training images than it doubts (r_t)."
-            )
-    return None
+    r_t = ticks[-1].augment.r_t if ticks else None
+    if r_t is None or config.augment.mode not in ("none", "diffaugment") or not tells_overfitting(config):
+        return None
+    if r_t <= config.augment.ada_target + R_T_SLACK:
+        return None
+    return Advice("Set augment.mode to ada.", f"D is sure of {r_t:.0%} more training images than it doubts (r_t).")
 
 
 def _memorized(judged: Sequence[Verdict], config: Config) -> Advice | None:
@@ -196,7 +195,7 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
     found = _find(judged, *DISTANCES)
     if found is None or found.floor is None or found.grade == "good" or ended_at_cap(ticks, config):
         return None
-    calm = ", and D is not overfitting" if heuristic(config) else ""
+    calm = ", and D is not overfitting" if tells_overfitting(config) else ""
     return Advice(
         f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}.",
         f"{label_of(found.metric)} {short(found.value, 3)} is still far above the floor of {short(found.floor, 2)}"

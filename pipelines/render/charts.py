@@ -1,7 +1,8 @@
 """Charts of the report, each for a light and a dark page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -9,22 +10,53 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipelines.artifacts.metric_names import Row, metric_names, name_of
-from pipelines.artifacts.ticks import CONTRIBUTION, MONITOR
+from pipelines.artifacts.ticks import TickRow
 from pipelines.drawing.style import COLOURS, png
 
-Ticks = Sequence[Mapping[str, float]]
+Ticks = Sequence[TickRow]
 
-# Panels of training.png: title, columns of the training log, unit.
-PANELS = (
-    ("Losses", ("loss/G", "loss/D"), ""),
-    ("Scores of D", ("logits/real", "logits/gen", "logits/holdout"), "logits"),
-    ("Augmentation", ("augment/p", "augment/r_t", "augment/r_v"), ""),
-    ("R1 penalty", ("loss/r1_penalty",), ""),
-    ("Gradient penalty", ("loss/gp_penalty",), ""),
-    ("Path length penalty", ("loss/pl_penalty",), ""),
-    ("KID while training", ("monitor/kid",), ""),
-    ("Precision and recall while training", ("monitor/precision", "monitor/recall"), ""),
-    ("Speed", ("sec_per_kimg",), "s per 1000 images"),
+
+@dataclass(frozen=True)
+class Curve:
+    """One column of the training log."""
+
+    name: str
+    of: Callable[[TickRow], float | None]
+    of_snapshots: bool = False  # alone: few points, or one
+
+    def points(self, ticks: Ticks) -> list[tuple[float, float]]:
+        """(kimg, value) of the ticks that have it"""
+        return [(tick.kimg, value) for tick in ticks if (value := self.of(tick)) is not None]
+
+
+R_T = Curve("augment/r_t", lambda row: row.augment.r_t)
+R_V = Curve("augment/r_v", lambda row: row.augment.r_v)
+# Panels of training.png: title, curves, unit.
+PANELS: tuple[tuple[str, tuple[Curve, ...], str], ...] = (
+    ("Losses", (Curve("loss/G", lambda row: row.loss.G), Curve("loss/D", lambda row: row.loss.D)), ""),
+    (
+        "Scores of D",
+        (
+            Curve("logits/real", lambda row: row.logits.real),
+            Curve("logits/gen", lambda row: row.logits.gen),
+            Curve("logits/holdout", lambda row: row.logits.holdout),
+        ),
+        "logits",
+    ),
+    ("Augmentation", (Curve("augment/p", lambda row: row.augment.p), R_T, R_V), ""),
+    ("R1 penalty", (Curve("loss/r1_penalty", lambda row: row.loss.r1_penalty),), ""),
+    ("Gradient penalty", (Curve("loss/gp_penalty", lambda row: row.loss.gp_penalty),), ""),
+    ("Path length penalty", (Curve("loss/pl_penalty", lambda row: row.loss.pl_penalty),), ""),
+    ("KID while training", (Curve("monitor/kid", lambda row: row.monitor.kid, of_snapshots=True),), ""),
+    (
+        "Precision and recall while training",
+        (
+            Curve("monitor/precision", lambda row: row.monitor.precision, of_snapshots=True),
+            Curve("monitor/recall", lambda row: row.monitor.recall, of_snapshots=True),
+        ),
+        "",
+    ),
+    ("Speed", (Curve("sec_per_kimg", lambda row: row.sec_per_kimg),), "s per 1000 images"),
 )
 FAR = 3.0  # real images so many times beyond the best of the sweep are drawn in an inset, lest they flatten the curve
 
@@ -34,19 +66,18 @@ def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> by
 
     Raises ValueError when it has none of them.
     """
-    logged = {name for tick in ticks for name in tick}
-    panels = [(title, [name for name in names if name in logged], unit) for title, names, unit in PANELS]
-    panels = [panel for panel in panels if panel[1]]
+    logged = [(title, [curve for curve in curves if curve.points(ticks)], unit) for title, curves, unit in PANELS]
+    panels = [panel for panel in logged if panel[1]]
     if not panels:
-        known = ", ".join(name for _, names, _ in PANELS for name in names)
+        known = ", ".join(curve.name for _, curves, _ in PANELS for curve in curves)
         raise ValueError(f"the training log has none of the columns {known}. Run `dvc repro train` again.")
 
     def draw(figure: Figure) -> None:
         axes = list(figure.subplots(-(-len(panels) // 3), min(len(panels), 3), squeeze=False).flat)
-        for axis, (title, names, unit) in zip(axes, panels, strict=False):
-            _curves(axis, ticks, names)
-            if "augment/r_t" in names and ada_target is not None:
-                label = "target of r_v" if "augment/r_v" in names else "target of r_t"
+        for axis, (title, curves, unit) in zip(axes, panels, strict=False):
+            _curves(axis, ticks, curves)
+            if R_T in curves and ada_target is not None:
+                label = "target of r_v" if R_V in curves else "target of r_t"
                 axis.axhline(ada_target, color=COLOURS[4], linestyle="--", linewidth=1, label=label)
             axis.set_title(title)
             axis.set(xlabel="kimg", ylabel=unit)
@@ -60,11 +91,9 @@ def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> by
 
 def contributions(ticks: Ticks) -> tuple[list[float], dict[int, list[float]]]:
     """Layer contributions of the snapshots  ->  (kimg of each, {resolution: per cent at each}); empty without any"""
-    found = [{name: tick[name] for name in tick if name.startswith(CONTRIBUTION)} for tick in ticks]
-    logged = [(tick["kimg"], values) for tick, values in zip(ticks, found, strict=True) if values]
-    resolutions = sorted(int(name.removeprefix(CONTRIBUTION)) for name in (logged[-1][1] if logged else ()))
-    columns = {res: [values[f"{CONTRIBUTION}{res}"] for _, values in logged] for res in resolutions}
-    return [kimg for kimg, _ in logged], columns
+    logged = [(tick.kimg, tick.contributions) for tick in ticks if tick.contribution]
+    resolutions = logged[-1][1] if logged else {}
+    return [kimg for kimg, _ in logged], {res: [shares[res] for _, shares in logged] for res in resolutions}
 
 
 def layer_chart(ticks: Ticks, bands: Mapping[str, Mapping[int, float]], *, dark: bool) -> bytes:
@@ -183,8 +212,8 @@ def _stack(axis: Axes, position: int, values: Sequence[float], names: Sequence[i
         axis.bar(position, value, 0.8, bottom, color=colour, label=f"b{name}" if position == 0 else None)
 
 
-def _curves(axis: Axes, ticks: Ticks, names: Sequence[str]) -> None:
-    for name, colour in zip(names, COLOURS, strict=False):
-        points = [(tick["kimg"], tick[name]) for tick in ticks if name in tick]
-        marker = "o" if name.startswith(MONITOR) else ""  # of snapshots only: few points, or one
-        axis.plot(*zip(*points, strict=True), color=colour, linewidth=1.4, marker=marker, markersize=4, label=name)
+def _curves(axis: Axes, ticks: Ticks, curves: Sequence[Curve]) -> None:
+    for curve, colour in zip(curves, COLOURS, strict=False):
+        x, y = zip(*curve.points(ticks), strict=True)
+        marker = "o" if curve.of_snapshots else ""
+        axis.plot(x, y, color=colour, linewidth=1.4, marker=marker, markersize=4, label=curve.name)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts.metric_names import name_of, short
+from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis import frontier, thresholds, verdict
 from pipelines.diagnosis.alarms import Alarm
 from pipelines.diagnosis.training_curves import readings
@@ -22,7 +23,7 @@ class Facts:
     """All the page is made of besides its pictures."""
 
     results: Mapping[str, Any]  # reports/metrics.json
-    ticks: Sequence[Mapping[str, float]]  # reports/ticks.csv
+    ticks: Sequence[TickRow]  # reports/ticks.csv
     alarms: Sequence[Alarm]
     bands: Mapping[str, Mapping[int, float]]  # of "generated" and of "real" images: {resolution: per cent}
     config: Config
@@ -148,16 +149,16 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def trained_on(cur_nimg: int, ticks: Sequence[Mapping[str, float]], config: Config) -> str:
+def trained_on(cur_nimg: int, ticks: Sequence[TickRow], config: Config) -> str:
     """How many images D was shown, and in which snapshot the generator is"""
-    kimg = ticks[-1]["kimg"]
+    kimg = ticks[-1].kimg
     chosen = f"; the generator is its {config.monitor.export} snapshot, of kimg {cur_nimg / 1000:g}"
     return f"{kimg:g} kimg (thousand images shown), seed {config.train.seed}{chosen}"
 
 
-def training_seconds(ticks: Sequence[Mapping[str, float]]) -> float:
+def training_seconds(ticks: Sequence[TickRow]) -> float:
     """Time spent on training over all ticks, across interruptions"""
-    return sum(tick.get("sec", 0.0) for tick in ticks)
+    return sum(tick.sec or 0.0 for tick in ticks)
 
 
 def duration(seconds: float) -> str:

@@ -23,7 +23,6 @@ from pipelines.sweep.space import Drawn, described, of_trial
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.train import inputs_of, run
-from stylegan.metrics.evaluation.names import KID
 
 
 def train_trial(config: Mapping[str, Any], job: Job) -> None:
@@ -63,7 +62,7 @@ def _tell_rungs(folder: Path, params: Params, more: Mapping[str, str]) -> None:
     if params.sweep.scheduler != "asha":
         return
     for row in ticks.read(folder):
-        if KID in row and row["nimg"] < params.train.total_kimg * 1000:
+        if row.monitor.kid is not None and row.nimg < params.train.total_kimg * 1000:
             tune.report({**rung(folder.name, row), **more})
 
 

@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from pipelines.artifacts import train_json
 from pipelines.artifacts.metric_names import metric_names
-from pipelines.artifacts.ticks import read_csv
+from pipelines.artifacts.ticks import TickRow, read_csv
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
@@ -37,9 +37,9 @@ def record_training(journal: Journal, config: Config, archive_sha256: str, root:
     journal.status("RUNNING")
 
 
-def record_tick(journal: Journal, nimg: int, values: Mapping[str, float], tracking: TrackingConfig) -> None:
+def record_tick(journal: Journal, row: TickRow, tracking: TrackingConfig) -> None:
     """Record one row of the training log, and the load of the machine if asked for."""
-    journal.metrics(nimg, {**values, **(system_metrics() if tracking.system_metrics else {})})
+    journal.metrics(round(row.nimg), row.series | (system_metrics() if tracking.system_metrics else {}))
 
 
 def record_export(journal: Journal, trained: TrainRecord) -> None:
@@ -102,7 +102,7 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     journal.tags({"archive_sha256": trained.archive_sha256})
     record_export(journal, trained)
     for row in read_csv(root / TICKS):
-        journal.metrics(int(row["nimg"]), {name: value for name, value in row.items() if name not in ("nimg", "kimg")})
+        journal.metrics(int(row.nimg), row.series)
     journal.artifact(generator)
     metrics = root / METRICS
     if metrics.exists():

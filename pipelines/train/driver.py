@@ -86,8 +86,8 @@ def run(
             archive_sha256=dataset.digest,
             resume_from=transferred,
             snapshot=params.monitor.export,
-            cur_nimg=round(row["nimg"]),
-            trained_nimg=round(rows[-1]["nimg"]),
+            cur_nimg=round(row.nimg),
+            trained_nimg=round(rows[-1].nimg),
             seed=params.train.seed,
         )
         train_json.write(out, trained)

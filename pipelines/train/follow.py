@@ -1,22 +1,22 @@
 """Shows and records every tick of a run while it trains, where the stage runs."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from pipelines.artifacts import json_lines
-from pipelines.artifacts.ticks import LOG, Row
+from pipelines.artifacts import ticks
+from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis.alarms import alarms
 from pipelines.diagnosis.stragglers import slow_rank
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
-from pipelines.train.ticklog import FAILURES, KERNELS, read_kernels, read_nodes
+from pipelines.train.ticklog import KERNELS, read_failures_from, read_kernels, read_nodes
 
 POLL_SEC = 0.5
 
@@ -54,9 +54,9 @@ class Follower:
 
     def __init__(self, folder: Path, journal: Journal, params: Params, console: Console, view: Live | None) -> None:
         self.folder, self.journal, self.params, self.console, self.view = folder, journal, params, console, view
-        self.rows: list[Row] = []
+        self.rows: list[TickRow] = []
         self._told: set[str] = set()
-        self._offsets = {LOG: 0, FAILURES: 0}  # bytes of each file that have been read
+        self._log_offset = self._failures_offset = 0  # bytes of each file that have been read
 
     def catch_up(self, *, fresh: bool) -> None:
         """Show and record what is new."""
@@ -64,11 +64,12 @@ class Follower:
             self._told.add(KERNELS)
             self.journal.tags({"kernels": line})
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
-        for failure in self._news(FAILURES):
+        failures, self._failures_offset = read_failures_from(self.folder, self._failures_offset)
+        for failure in failures:
             if fresh:
-                text = f"{failure['error']}\nTraining goes on from the last snapshot."
+                text = f"{failure}\nTraining goes on from the last snapshot."
                 self.console.print(text, markup=False, soft_wrap=True)
-        rows: list[Row] = self._news(LOG)
+        rows, self._log_offset = ticks.read_from(self.folder, self._log_offset)
         for row in rows:
             _record(row, self.folder, self.journal, self.params, fresh)
             if fresh:
@@ -76,12 +77,6 @@ class Follower:
         self.rows += rows
         if rows:
             self._warn(fresh)
-
-    def _news(self, name: str) -> list[dict[str, Any]]:
-        found = list(json_lines.read(self.folder / name, self._offsets[name]))
-        if found:
-            self._offsets[name] = found[-1][1]
-        return [record for record, _ in found]
 
     def _warn(self, fresh: bool) -> None:
         """Record each alarm once, and show it if it is not from before this process."""
@@ -95,28 +90,32 @@ class Follower:
                 self.console.print(f"alarm {alarm.text}", highlight=False, soft_wrap=True)
 
 
-def _record(row: Row, folder: Path, journal: Journal, params: Params, fresh: bool) -> None:
-    nimg = round(row["nimg"])
-    values = {name: value for name, value in row.items() if name not in ("nimg", "kimg")}
+def _record(row: TickRow, folder: Path, journal: Journal, params: Params, fresh: bool) -> None:
+    nimg = round(row.nimg)
     if fresh:
-        record_tick(journal, nimg, values, params.tracking)
+        record_tick(journal, row, params.tracking)
     else:  # the load of the machine belongs to the time when the tick happened
-        journal.metrics(nimg, values)
+        journal.metrics(nimg, row.series)
     samples = folder / "samples" / f"{nimg:09d}.png"
     if samples.exists():
         journal.image("samples", nimg, samples.read_bytes())
 
 
-def _show(row: Row, params: Params, view: Live | None) -> None:
-    minutes, seconds = divmod(max(round((params.train.total_kimg - row["kimg"]) * row["sec_per_kimg"]), 0), 60)
-    r = "r_v" if "augment/r_v" in row else "r_t"
+def _show(row: TickRow, params: Params, view: Live | None) -> None:
+    sec_per_kimg = row.sec_per_kimg or 0.0
+    minutes, seconds = divmod(max(round((params.train.total_kimg - row.kimg) * sec_per_kimg), 0), 60)
+    r_t, r_v, loss = row.augment.r_t, row.augment.r_v, row.loss
     text = (
-        f"kimg {row['kimg']:.1f}/{params.train.total_kimg:g}  {minutes}m{seconds:02d}s left  "
-        f"{row['sec_per_kimg']:.2f} s/kimg  p {row['augment/p']:.3f}  {r} {row.get(f'augment/{r}', float('nan')):.2f}  "
-        f"loss G {row.get('loss/G', float('nan')):.2f} D {row.get('loss/D', float('nan')):.2f}  "
-        f"{row['memory_gb']:.2f} GB"
+        f"kimg {row.kimg:.1f}/{params.train.total_kimg:g}  {minutes}m{seconds:02d}s left  "
+        f"{sec_per_kimg:.2f} s/kimg  p {_or_nan(row.augment.p):.3f}  "
+        f"{'r_t' if r_v is None else 'r_v'} {_or_nan(r_t if r_v is None else r_v):.2f}  "
+        f"loss G {_or_nan(loss.G):.2f} D {_or_nan(loss.D):.2f}  {_or_nan(row.memory_gb):.2f} GB"
     )
     if view:
         view.update(text, refresh=True)
     else:
         print(text, flush=True)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import ray.train
 import torch
@@ -18,10 +17,11 @@ from pyarrow.fs import FileSelector, FileSystem
 from ray.train import Checkpoint, Result
 
 from pipelines.artifacts import ticks
+from pipelines.artifacts.ticks import TickRow
 from pipelines.artifacts.workspace import EXPORTED, GENERATOR
 from pipelines.cluster import store
 from pipelines.train import ticklog
-from pipelines.train.ranks import OWN
+from pipelines.train.ranks import Report
 from stylegan.analysis.contributions import layer_contributions
 from stylegan.backends import exact_float32
 from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
@@ -29,7 +29,6 @@ from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
 from stylegan.drawing.generate import generate_images, styles
-from stylegan.files import write_json
 from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
 from stylegan.state import TrainState
@@ -49,27 +48,27 @@ def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Che
     if registered is not None:
         with registered.as_directory() as folder:
             load_checkpoint(state, Path(folder) / STATE)
-            row = json.loads((Path(folder) / ROW).read_text())
-        report(state, dataset, row, is_snapshot=False)  # registered twice, it would be deleted once
+            row = ticks.read_one(Path(folder) / ROW)
+        report(state, dataset, row.columns, is_snapshot=False)  # registered twice, it would be deleted once
         return
     for spare in reversed(spare_checkpoints):  # the last to be registered is the one to go on from
         try:
             with spare.as_directory() as folder:
-                row = json.loads((Path(folder) / ROW).read_text())
+                row = ticks.read_one(Path(folder) / ROW)
                 load_checkpoint(state, Path(folder) / STATE)
-        except (CheckpointError, FileNotFoundError, json.JSONDecodeError):
+        except (CheckpointError, FileNotFoundError, ValueError):
             continue
-        report(state, dataset, row, is_snapshot=True)
+        report(state, dataset, row.columns, is_snapshot=True)
 
 
-def report(state: TrainState, dataset: ImageDataset, row: ticks.Row, *, is_snapshot: bool) -> None:
+def report(state: TrainState, dataset: ImageDataset, row: Report, *, is_snapshot: bool) -> None:
     """Tell Ray about a tick; every rank has to."""
     with snapshot(state, dataset, row) if is_snapshot else nullcontext() as checkpoint:
         name = f"nimg_{state.cur_nimg:09d}" if is_snapshot else None
         ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
 
 
-def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str, Any]) -> bool:
+def save_if_called_back(state: TrainState, dataset: ImageDataset, row: Report) -> bool:
     """Save a checkpoint beside the run's snapshots if a node will be taken away, and say so; every rank has to ask.
 
     It is never the best: a run that was interrupted exports what an uninterrupted one does.
@@ -84,7 +83,7 @@ def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str,
 
 
 @exact_float32()
-def contributions(state: TrainState, dataset: ImageDataset) -> ticks.Row:
+def contributions(state: TrainState, dataset: ImageDataset) -> dict[str, float]:
     """Share of each resolution in the sample pictures, in per cent, for the row that is logged, which is rank 0's.
 
     Nothing for an architecture that has no such shares.
@@ -102,7 +101,7 @@ def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
 
 
 @contextmanager
-def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterator[Checkpoint | None]:
+def snapshot(state: TrainState, dataset: ImageDataset, row: Report) -> Iterator[Checkpoint | None]:
     """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
     if rank() != 0:
         yield None
@@ -111,7 +110,7 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: ticks.Row) -> Iterat
         folder = Path(name)
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
-        write_json(folder / ROW, {name: value for name, value in row.items() if name != OWN})
+        ticks.write_one(folder / ROW, TickRow.of(row))
         with exact_float32():
             pictures = generate_images(
                 state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
@@ -151,14 +150,14 @@ def _is_json(fs: FileSystem, path: str) -> bool:
     return True
 
 
-def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, ticks.Row]:
+def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, TickRow]:
     """The snapshot that becomes the generator, and its row of the log"""
     if config.export == "best":
         snapshot, row = result.best_checkpoints[-1]  # ascending
     else:
-        snapshot, row = result.checkpoint, result.metrics
+        snapshot, row = result.checkpoint, result.metrics or {}
     assert snapshot is not None, "train() ends with a snapshot"
-    return snapshot, row
+    return snapshot, TickRow.of(row)
 
 
 def export(checkpoint: Checkpoint, root: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from pipelines.artifacts.ticks import read, read_csv
+from pipelines.artifacts.ticks import Monitored, read, read_csv
 from pipelines.params import Params
 from pipelines.plan.yaml_edit import rewrite
 
@@ -127,13 +127,13 @@ def test_killed_and_resumed_run_ends_with_the_weights_and_measurements_of_an_uni
     assert len(first_log) == NUM_TICKS
 
 
-def measured(path: Path) -> list[dict[str, float]]:
+def measured(path: Path) -> list[Monitored]:
     """What the log says of its snapshots"""
-    return [{name: row[name] for name in row if name.startswith("monitor/")} for row in read_csv(path)]
+    return [row.monitor for row in read_csv(path)]
 
 
 def test_every_tick_is_recorded_once(project: Project, killed_and_resumed: str) -> None:
-    nimg = [row["nimg"] for row in read(project.run_folder())]
+    nimg = [row.nimg for row in read(project.run_folder())]
     assert nimg == [8.0 * (index + 1) for index in range(NUM_TICKS)]
 
 

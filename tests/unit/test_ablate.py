@@ -28,6 +28,7 @@ from stylegan.config import ConfigError
 from stylegan.config.strict import parse
 from stylegan.files import write_json
 from tests.evaluation_results import evaluation_results
+from tests.tick_rows import ticks
 
 Make = Callable[..., Params]
 
@@ -43,10 +44,10 @@ FILE: dict[str, Any] = {
     "published": [{"label": "of no row", "data": "LSUN", "figures": {"fid": 9.99}}],
 }  # fmt: skip
 LADDER = parse(Ladder, FILE, "x.yaml")
-TICKS = [
+TICKS = ticks(
     {"kimg": kimg, "nimg": 1000 * kimg, "sec_per_kimg": sec, "memory_gb": memory}
     for kimg, sec, memory in ((4.0, 50.0, 1.0), (8.0, 4.0, 1.25), (12.0, 4.5, 1.25))
-]
+)
 PEAKS = {
     res: {"num_maps": 8.0, "p1": 1.5, "p25": 2.0, "median": 2.5 + res / 100, "p75": 3.0, "p99": 4.0, "p99_9": 5.0,
           "max": 6.0}
@@ -227,7 +228,7 @@ class Bench:
         if params.generator.architecture in self.spoilt:
             raise RuntimeError("the gradients\nare not finite")
         write_json(out / "models" / "train.json", {})
-        (out / "ticks.jsonl").write_text(json.dumps(TICKS[0]) + "\n")
+        (out / "ticks.jsonl").write_text(json.dumps(TICKS[0].columns) + "\n")
         return out
 
     def evaluated(self, params: Params, folder: Path, root: Path, state: Path) -> Path:

@@ -22,6 +22,7 @@ from pipelines.render.report_page import (
     worst_classes,
 )
 from tests.evaluation_results import evaluation_results
+from tests.tick_rows import ticks
 
 NAMES = ("kid_x", "fid_x", "precision_x", "recall_x")
 NEIGHBORS = {"k": 1, "rows": [7], "distance": [[0.1]], "spacing": [0.2]}
@@ -65,11 +66,11 @@ def charts_drawn_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def facts(tiny_params: Params) -> Facts:
-    ticks = [{"kimg": k, "sec": 30.0, "sec_per_kimg": 1.5, "loss/G": 1.0, "loss/D": 1.0} for k in (20.0, 40.0, 60.0)]
-    ticks[1] |= {"contribution/b4": 75.04, "contribution/b8": 24.96}
-    ticks[2] |= {"contribution/b4": 60.04, "contribution/b8": 39.96}
+    rows = [{"kimg": k, "sec": 30.0, "sec_per_kimg": 1.5, "loss/G": 1.0, "loss/D": 1.0} for k in (20.0, 40.0, 60.0)]
+    rows[1] |= {"contribution/b4": 75.04, "contribution/b8": 24.96}
+    rows[2] |= {"contribution/b4": 60.04, "contribution/b8": 39.96}
     bands = {"generated": {4: 52.04, 8: 47.96}, "real": {4: 51.06, 8: 48.94}}
-    return Facts(results(), ticks, (), bands, tiny_params, 2338, (3, 32, 32), "abc123", "c" * 40)
+    return Facts(results(), ticks(rows), (), bands, tiny_params, 2338, (3, 32, 32), "abc123", "c" * 40)
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,8 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
 
 
 def test_a_run_whose_log_has_no_contributions_shows_the_bands_alone(facts: Facts) -> None:
-    ticks = [{name: value for name, value in tick.items() if "contribution" not in name} for tick in facts.ticks]
-    text = Outline(build_page(replace(facts, ticks=ticks), PICTURES)).text
+    rows = [row.model_copy(update={"contribution": {}}) for row in facts.ticks]
+    text = Outline(build_page(replace(facts, ticks=rows), PICTURES)).text
     assert "Block bands of generated images, % bands of real images, % b4 52.0 51.1 b8 48.0 48.9" in text
     assert "it is recorded where generator.architecture is skip" in text
 
@@ -272,8 +273,8 @@ def test_of_many_classes_the_worst_are_shown() -> None:
 
 
 def test_the_page_says_how_long_was_trained_and_which_snapshot_it_is(make_params: Callable[..., Params]) -> None:
-    ticks = [{"kimg": 1.0}, {"kimg": 2.0}]
-    found = [trained_on(1500, ticks, make_params(f"monitor.export={export}")) for export in ("best", "last")]
+    rows = ticks([{"kimg": 1.0}, {"kimg": 2.0}])
+    found = [trained_on(1500, rows, make_params(f"monitor.export={export}")) for export in ("best", "last")]
     assert found == [
         f"2 kimg (thousand images shown), seed 0; the generator is its {export} snapshot, of kimg 1.5"
         for export in ("best", "last")
@@ -306,7 +307,7 @@ def test_a_run_with_nothing_to_improve_says_so(facts: Facts) -> None:
 
 
 def test_training_time_adds_up_over_ticks() -> None:
-    assert training_seconds([{"kimg": 1.0, "sec": 2.0}, {"kimg": 2.0, "sec": 3.5}]) == 5.5
+    assert training_seconds(ticks([{"kimg": 1.0, "sec": 2.0}, {"kimg": 2.0, "sec": 3.5}])) == 5.5
 
 
 @pytest.mark.parametrize(

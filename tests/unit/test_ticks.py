@@ -20,6 +20,7 @@ from pipelines.train import ticklog
 from pipelines.train.follow import Follower, following
 from pipelines.train.ticklog import TickLog
 from stylegan.images import save_png
+from tests.tick_rows import ticks
 
 Make = Callable[..., Params]
 
@@ -37,22 +38,22 @@ def test_ticks_are_kept_in_order(tmp_path: Path) -> None:
     assert read(tmp_path) == []
     report(tmp_path, 8.0)
     report(tmp_path, 16.0)
-    assert read(tmp_path) == [row(8.0), row(16.0)]
+    assert read(tmp_path) == ticks([row(8.0), row(16.0)])
 
 
 def test_a_replayed_tick_is_not_written_twice(tmp_path: Path) -> None:
     for nimg in (8.0, 16.0, 8.0, 16.0, 24.0):
         report(tmp_path, nimg)
-    assert [line["nimg"] for line in read(tmp_path)] == [8, 16, 24]
+    assert [line.nimg for line in read(tmp_path)] == [8, 16, 24]
 
 
 def test_half_a_line_that_a_kill_left_is_neither_read_nor_written_behind(tmp_path: Path) -> None:
     report(tmp_path, 8.0)
     with (tmp_path / LOG).open("a") as file:
         file.write('{"nimg": 16.0, "ki')
-    assert read(tmp_path) == [row(8.0)]
+    assert read(tmp_path) == ticks([row(8.0)])
     report(tmp_path, 16.0)
-    assert read(tmp_path) == [row(8.0), row(16.0)]
+    assert read(tmp_path) == ticks([row(8.0), row(16.0)])
 
 
 def test_a_tick_costs_the_same_however_long_the_log_is(
@@ -72,7 +73,7 @@ def test_a_tick_costs_the_same_however_long_the_log_is(
         log.after_report(None, [row(nimg)], None)
     follower.catch_up(fresh=True)
     assert [at for name, at in asked if name == LOG] == sizes
-    assert [line["nimg"] for line in follower.rows] == [8, 16, 24]
+    assert [line.nimg for line in follower.rows] == [8, 16, 24]
 
 
 @pytest.fixture
@@ -87,11 +88,11 @@ def test_pictures_of_a_snapshot_are_kept_by_their_position(tmp_path: Path, check
 
 
 def test_table_has_the_position_first_and_empty_cells_for_what_a_tick_lacks(tmp_path: Path) -> None:
-    write_csv([row(8.0, b=1.0), row(16.0, a=0.5)], tmp_path / "ticks.csv")
+    write_csv(ticks([row(8.0, **{"loss/G": 1.0}), row(16.0, **{"augment/r_t": 0.5})]), tmp_path / "ticks.csv")
     assert (tmp_path / "ticks.csv").read_bytes() == (
-        b"nimg,kimg,sec,sec_per_kimg,memory_gb,a,augment/p,b\n"
-        b"8.0,0.008,2.0,250.0,0.5,,0.25,1.0\n"
-        b"16.0,0.016,2.0,250.0,0.5,0.5,0.25,\n"
+        b"nimg,kimg,sec,sec_per_kimg,memory_gb,augment/p,augment/r_t,loss/G\n"
+        b"8.0,0.008,2.0,250.0,0.5,0.25,,1.0\n"
+        b"16.0,0.016,2.0,250.0,0.5,0.25,0.5,\n"
     )
 
 
@@ -139,7 +140,7 @@ def test_an_alarm_is_recorded_and_shown_once_and_not_again_after_a_resume(
         (tmp_path / "ticks.jsonl").write_text("".join(lines))
     with following(tmp_path, journal, params):
         (tmp_path / "ticks.jsonl").write_text("".join([*lines, json.dumps(row(24.0)) + "\n"]))
-    (alarm,) = alarms([row(8.0, **{"augment/p": 0.8})], params)
+    (alarm,) = alarms(ticks([row(8.0, **{"augment/p": 0.8})]), params)
     assert [record["values"] for record in records(journal, "tags")] == [{"alarm/p-at-cap": alarm.text}]
     assert capsys.readouterr().out.count(f"alarm {alarm.text}\n") == (0 if resumed else 1)
 

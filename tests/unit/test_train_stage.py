@@ -189,14 +189,14 @@ def create(params: Params) -> TrainState:
 
 
 def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, dataset: ImageDataset) -> None:
-    with snapshot(create(tiny_params), dataset, {"nimg": 8.0, "loss/G": 0.1}) as checkpoint:
+    with snapshot(create(tiny_params), dataset, {"nimg": 8.0, "kimg": 0.008, "loss/G": 0.1}) as checkpoint:
         assert checkpoint is not None
         folder = Path(checkpoint.path)
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         assert names == {"state.safetensors", "generator.safetensors", "samples.png", "tick.json"}
         assert load_generator(folder / GENERATOR).c_dim == 2
         assert read_class_names(folder / GENERATOR) == ["circle", "square"]
-        assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "loss/G": 0.1}
+        assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "kimg": 0.008, "loss/G": 0.1}
     assert not folder.exists()
 
 
@@ -281,12 +281,12 @@ def test_the_parameters_choose_the_snapshot_that_becomes_the_generator(
     export: str, nimg: int, make_params: Make, tmp_path: Path
 ) -> None:
     best, last = (Checkpoint.from_directory(tmp_path / name) for name in ("best", "last"))
-    rows = [{"nimg": 24.0, "monitor/kid": 0.3}, {"nimg": 16.0, "monitor/kid": 0.2}]
+    rows = [{"nimg": nimg, "kimg": nimg / 1000, "monitor/kid": kid} for nimg, kid in ((24.0, 0.3), (16.0, 0.2))]
     result = Result(
         metrics=rows[0], checkpoint=last, error=None, path="", best_checkpoints=[(last, rows[0]), (best, rows[1])]
     )
     checkpoint, row = chosen(result, make_params(f"monitor.export={export}").monitor)
-    assert (checkpoint, row["nimg"]) == ({"best": best, "last": last}[export], nimg)
+    assert (checkpoint, row.nimg) == ({"best": best, "last": last}[export], nimg)
 
 
 def test_too_few_images_or_no_weights_to_measure_with_are_refused_before_anything_starts(

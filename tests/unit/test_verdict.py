@@ -9,6 +9,7 @@ from pipelines.diagnosis import verdict
 from pipelines.diagnosis.verdict import Advice, Verdict
 from pipelines.params import Params
 from tests.evaluation_results import evaluation_results
+from tests.tick_rows import ticks
 
 
 def results(kid: float = 0.1, floor: float = 0.001, untrained: float = 0.4, **others: Any) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def test_numbers_without_a_distance_are_refused(lost: str) -> None:
     assert str(error.value) == expected
 
 
-TICKS = [{"kimg": 3.0, "augment/p": 0.3, "augment/r_t": 0.8}]
+TICKS = ticks([{"kimg": 3.0, "augment/p": 0.3, "augment/r_t": 0.8}])
 
 
 def advise(params: Params, numbers: dict[str, Any], count: int = 5000) -> list[Advice]:
