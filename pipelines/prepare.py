@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from pipelines.artifacts import manifest_json
 from pipelines.artifacts.workspace import ARCHIVE, MANIFEST
 from pipelines.assets import ASSETS
 from pipelines.cluster.progress import track
@@ -18,12 +19,10 @@ from stylegan.data.archive import (
     convert_all,
     label_vectors,
     list_bad,
-    manifest,
     plan_archive,
     write_archive,
 )
 from stylegan.data.sources import open_source
-from stylegan.files import write_json
 
 EARTH = ASSETS / "earth" / "bmng.jpg"
 
@@ -41,9 +40,9 @@ def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Pa
         print(list_bad(plan.bad, total + len(source.bad)), "Left out, as prepare.bad_files is skip.", sep="\n")
     pngs = convert_all(source, plan, config, workers)
     digest = write_archive(archive, plan, track(pngs, len(plan.entries), "converting"))
-    facts = manifest(source, plan, config, digest)
-    write_json(manifest_path, facts)
-    print(summary(plan, archive, facts["num_enlarged"], len(source.ignored)))
+    manifest = manifest_json.describe(source, plan, config, digest)
+    manifest_json.write(manifest_path, manifest)
+    print(summary(plan, archive, manifest.num_enlarged, len(source.ignored)))
     return plan
 
 
@@ -59,8 +58,8 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, num_ignored: int) -> s
         lines.append("classes: " + ", ".join(f"{name} {classes[label]}" for label, name in enumerate(names)))
     vectors = label_vectors(plan.entries)
     if vectors:
-        counts = ", ".join(map(str, vectors["num_images"]))
-        lines.append(f"labels: vectors of {len(vectors['max'])} numbers, which are not 0 in {counts} images")
+        counts = ", ".join(map(str, vectors.num_images))
+        lines.append(f"labels: vectors of {len(vectors.max)} numbers, which are not 0 in {counts} images")
     if num_enlarged:
         lines.append(f"{num_enlarged} images are smaller than prepare.resolution and were enlarged")
     if num_ignored:

@@ -1,8 +1,9 @@
 """What every artifact is: strict typed values with a version, written whole, read back or refused in one line."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
@@ -30,6 +31,15 @@ class Artifact(Values):
 
     version: int
 
+    @classmethod
+    def unfolded(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The fields from what the file holds. May raise ValueError, KeyError, TypeError or AttributeError."""
+        return values
+
+    def folded(self) -> Mapping[str, Any]:
+        """What the file holds, as plain values"""
+        return self.model_dump(mode="json")
+
 
 A = TypeVar("A", bound=Artifact)
 
@@ -49,22 +59,24 @@ def parse(model: type[A], content: str | bytes, path: Path, remedy: str | None =
     remedy = remedy or f"Run `{model.command.replace('repro', 'repro --force')}`, which writes it again"
     try:
         values = json.loads(content)
-        version = values.get("version") if isinstance(values, dict) else None
-        if isinstance(values, dict) and version != (expected := version_of(model)):
-            raise ArtifactError(f"{path}: version {version}, expected {expected}. {remedy}.")
-        return model.model_validate_json(content)
+        found = values.get("version") if isinstance(values, dict) else None
+        if isinstance(values, dict) and found != version_of(model):
+            raise ArtifactError(f"{path}: version {found or 'unknown'}, expected {version_of(model)}. {remedy}.")
+        return model.model_validate_json(json.dumps(model.unfolded(values)))
+    except ArtifactError:
+        raise
     except ValidationError as error:
         problem = explain(error)
-    except ValueError as error:
-        if isinstance(error, ArtifactError):
-            raise
+    except (ValueError, TypeError, AttributeError) as error:
         problem = str(error)
+    except KeyError as error:
+        problem = f"{error.args[0]} is missing"
     raise ArtifactError(f"{path}: not {model.noun}: {problem}. {remedy}.")
 
 
 def write(path: Path, record: Artifact) -> None:
     """Write an artifact as indented JSON, whole; equal values give equal bytes."""
-    write_json(path, record.model_dump(mode="json"))
+    write_json(path, record.folded())
 
 
 def version_of(model: type[Artifact]) -> int:

@@ -31,18 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.network is not None:
         from pipelines.evaluate.external import evaluate_file  # the stage itself needs no reader of foreign files
 
-        content = evaluate_file(params, options.network, options.data, options.out)
+        report = evaluate_file(params, options.network, options.data, options.out)
     elif options.data is not None or options.out is not None:
         parser.error("--data and --out go with --network; the stage evaluates models/generator.safetensors")
     else:
         root = Path.cwd()
         journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
         with publishing(journal, params.tracking):
-            content = evaluate(params, root, ROOT / "runs" / "features")
-            record_evaluation(journal, content, params)
-    print(
-        metrics_json.table(content), frontier.table(content["truncation"]), content["recommended"]["sentence"], sep="\n"
-    )
+            report = evaluate(params, root, ROOT / "runs" / "features")
+            record_evaluation(journal, report, params)
+    print(metrics_json.table(report), frontier.table(report.truncation), report.recommended.sentence, sep="\n")
 
 
 if __name__ == "__main__":

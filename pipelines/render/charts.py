@@ -9,9 +9,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.artifacts.metric_names import Row, metric_names, name_of
+from pipelines.artifacts.metrics_json import Truncation
 from pipelines.artifacts.ticks import TickRow
 from pipelines.drawing.style import COLOURS, png
+from stylegan.metrics.evaluation.metric import Metric, by_name, find
 
 Ticks = Sequence[TickRow]
 
@@ -125,23 +126,24 @@ def layer_chart(ticks: Ticks, bands: Mapping[str, Mapping[int, float]], *, dark:
     return png(draw, (8.5, 3.4) if len(kimg) > 1 else (4.5, 3.4), dark=dark)
 
 
-def frontier_chart(rows: Sequence[Row], floor: Row, recommended_psi: float, *, dark: bool) -> bytes:
+def frontier_chart(rows: Sequence[Truncation], floor: Sequence[Metric], recommended_psi: float, *, dark: bool) -> bytes:
     """PNG of the truncation sweep: precision against recall, and every metric against psi with its interval as a band.
 
     floor: what real images score; a star beside the curve. Without precision or recall there are only the metrics.
     """
-    rows = sorted(rows, key=lambda row: float(row["psi"]))
-    names = metric_names(rows[0])
-    precision, recall = name_of(rows[0], "precision"), name_of(rows[0], "recall")
+    rows = sorted(rows, key=lambda row: row.psi)
+    names = [metric.name for metric in rows[0].metrics]
+    trade = [_place(row) for row in rows]
+    has_trade = all(place is not None for place in trade)
     num_columns = min(3, len(names))
     num_rows = -(-len(names) // num_columns)
     height = max(4.4, 1.75 * num_rows)
 
     def draw(figure: Figure) -> None:
         panels: Any = figure
-        if precision and recall:
+        if has_trade:
             left, panels = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.35])[0]
-            _trade(left.subplots(), rows, floor, (recall, precision), recommended_psi)
+            _trade(left.subplots(), [place for place in trade if place is not None], floor, recommended_psi)
         axes = list(panels.subplots(num_rows, num_columns, squeeze=False, sharex=True).flat)
         for axis in axes[len(names) :]:
             axis.set_visible(False)
@@ -151,34 +153,46 @@ def frontier_chart(rows: Sequence[Row], floor: Row, recommended_psi: float, *, d
                 axis.tick_params(labelbottom=True)  # also above an empty place of the last row
                 axis.set_xlabel("psi")
 
-    return png(draw, (11 if precision and recall else 6.5, height), dark=dark)
+    return png(draw, (11 if has_trade else 6.5, height), dark=dark)
 
 
-def _trade(axis: Axes, rows: Sequence[Row], floor: Row, names: tuple[str, str], recommended_psi: float) -> None:
+@dataclass(frozen=True)
+class _Place:
+    """Where a psi is between variety and fidelity."""
+
+    psi: float
+    recall: Metric
+    precision: Metric
+
+
+def _place(row: Truncation) -> _Place | None:
+    recall, precision = find(row.metrics, "recall"), find(row.metrics, "precision")
+    return None if recall is None or precision is None else _Place(row.psi, recall, precision)
+
+
+def _trade(axis: Axes, places: Sequence[_Place], floor: Sequence[Metric], recommended_psi: float) -> None:
     """Recall (x) against precision (y), one labelled point a psi, the recommended ringed, real images as a star"""
-    x_name, y_name = names
-    x, y = [row[x_name] for row in rows], [row[y_name] for row in rows]
-    real = (floor.get(x_name), floor.get(y_name))
-    for row in rows:
-        found = row.get("intervals", {})
-        if x_name in found and y_name in found:
-            axis.plot(found[x_name], [row[y_name]] * 2, color=COLOURS[0], alpha=0.3)
-            axis.plot([row[x_name]] * 2, found[y_name], color=COLOURS[0], alpha=0.3)
+    x, y = [place.recall.value for place in places], [place.precision.value for place in places]
+    for place in places:
+        across, up = place.recall.interval, place.precision.interval
+        if across is not None and up is not None:
+            axis.plot(across, [place.precision.value] * 2, color=COLOURS[0], alpha=0.3)
+            axis.plot([place.recall.value] * 2, up, color=COLOURS[0], alpha=0.3)
     axis.plot(x, y, "o-", color=COLOURS[0], markersize=5)
-    for row in rows:
-        point = (row[x_name], row[y_name])
-        if row["psi"] != recommended_psi:
-            axis.annotate(f"psi {row['psi']:g}", point, (9, 7), textcoords="offset points")
+    for place, point in zip(places, zip(x, y, strict=True), strict=True):
+        if place.psi != recommended_psi:
+            axis.annotate(f"psi {place.psi:g}", point, (9, 7), textcoords="offset points")
             continue
         axis.plot(*point, "o", color=COLOURS[1], markersize=13, markerfacecolor="none", markeredgewidth=2)
         last = point[0] == max(x)  # whose long label needs the room at its left, below the curve
-        axis.annotate(f"psi {row['psi']:g}, recommended", point, (-10, -17) if last else (9, 7), weight="bold",
+        axis.annotate(f"psi {place.psi:g}, recommended", point, (-10, -17) if last else (9, 7), weight="bold",
                       textcoords="offset points", ha="right" if last else "left")  # fmt: skip
-    axis.set(title="Fidelity against variety", xlabel=x_name, ylabel=y_name)
+    axis.set(title="Fidelity against variety", xlabel=places[0].recall.name, ylabel=places[0].precision.name)
     axis.margins(0.18)
-    if real[0] is not None and real[1] is not None:
-        far = real[0] > FAR * max(x) or real[1] > FAR * max(y)
-        _real_images(axis, (x, y), (real[0], real[1]), far=far)
+    recall, precision = find(floor, "recall"), find(floor, "precision")
+    if recall is not None and precision is not None:
+        far = recall.value > FAR * max(x) or precision.value > FAR * max(y)
+        _real_images(axis, (x, y), (recall.value, precision.value), far=far)
 
 
 def _real_images(
@@ -196,13 +210,14 @@ def _real_images(
     where.annotate("real images", real, (-9, -4), textcoords="offset points", ha="right", fontsize=8)
 
 
-def _band(axis: Axes, rows: Sequence[Row], name: str, colour: str) -> None:
+def _band(axis: Axes, rows: Sequence[Truncation], name: str, colour: str) -> None:
     """One metric against psi, its interval shaded where it has one"""
-    bounds = [(row["psi"], *row["intervals"][name]) for row in rows if name in row.get("intervals", {})]
+    points = [(row.psi, by_name(row.metrics)[name]) for row in rows]
+    bounds = [(psi, *metric.interval) for psi, metric in points if metric.interval is not None]
     if bounds:
         psi, low, high = zip(*bounds, strict=True)
         axis.fill_between(psi, low, high, color=colour, alpha=0.22, linewidth=0)
-    axis.plot([row["psi"] for row in rows], [row[name] for row in rows], "o-", color=colour, markersize=4)
+    axis.plot([psi for psi, _ in points], [metric.value for _, metric in points], "o-", color=colour, markersize=4)
     axis.set_title(name, fontsize=8)
 
 

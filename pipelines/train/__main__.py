@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from pipelines.artifacts.artifact import ArtifactError
 from pipelines.cluster.store import StoreError
 from pipelines.params import ROOT, load
 from pipelines.train.driver import TrainError, run
@@ -21,6 +22,7 @@ if __name__ == "__main__":
     try:
         main()
     except (
-        ArchiveError, CheckpointError, ConfigError, FileNotFoundError, MetricError, StoreError, TrainError,
+        ArchiveError, ArtifactError, CheckpointError, ConfigError, FileNotFoundError, MetricError, StoreError,
+        TrainError,
     ) as error:  # fmt: skip
         sys.exit(f"train: {error}")

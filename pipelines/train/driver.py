@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines.artifacts import ticks, train_json
+from pipelines.artifacts import ticks, train_json, transfer_json
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, TICKS
 from pipelines.cluster import connection, errors, files, store, workers
@@ -29,7 +29,7 @@ from pipelines.train.snapshots import chosen, export, spare_checkpoints
 from pipelines.train.start import rehearse
 from pipelines.train.worker import train_worker
 from stylegan.data import ImageDataset
-from stylegan.files import sha256_of, write_json
+from stylegan.files import sha256_of
 from stylegan.metrics.evaluation.names import KID
 from stylegan.metrics.extractors import EFFICIENTNET_FILE
 
@@ -71,8 +71,7 @@ def run(
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
         if transferred is not None:
-            write_json(folder / "transfer.json", transferred.model_dump(mode="json"))
-            journal.artifact(folder / "transfer.json")
+            journal.artifact(transfer_json.write(folder, transferred))
         try:
             result = fit(params, dataset, found.pretrained, found.assets, journal, callbacks)
             snapshot, row = chosen(result, params.monitor)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from pipelines.artifacts.train_json import Transfer
+from pipelines.artifacts.transfer_json import Transfer, TransferReport
 from pipelines.params import Params
 from stylegan.checkpoint import load_networks
 from stylegan.config import ConfigError
@@ -66,4 +66,6 @@ def rehearse(params: Params, dataset: ImageDataset, pretrained: Path | None) -> 
     if report is None or pretrained is None:
         return None
     print("\n".join(report.lines()))
-    return Transfer(file=str(params.train.resume_from), sha256=sha256_of(pretrained), report=report.as_json())
+    return Transfer(
+        file=str(params.train.resume_from), sha256=sha256_of(pretrained), report=TransferReport(**report.as_json())
+    )

@@ -107,6 +107,7 @@ def folder_of(root: Path) -> Path:
 def test_stage_writes_generator_record_and_log(finished: Path) -> None:
     folder = folder_of(finished)
     assert json.loads((finished / "models" / "train.json").read_text()) == {
+        "version": 1,
         "fingerprint": folder.name,
         "archive_sha256": sha256_of(finished / "data" / "archive.zip"),
         "resume_from": None,

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.artifacts.metric_names import Row
+from pipelines.artifacts.metrics_json import Truncation
 from pipelines.render.charts import contributions, frontier_chart, layer_chart, training_curves
+from tests.evaluation_results import metrics_of, truncation
 from tests.tick_rows import tick, ticks
 
 COLUMNS: list[dict[str, float]] = [
@@ -22,11 +23,11 @@ SHARES: list[dict[str, float]] = [
 ]
 LAYERS = ticks(SHARES)
 BANDS = {"generated": {4: 40.0, 8: 35.0, 16: 25.0}, "real": {4: 42.0, 8: 35.0, 16: 23.0}}
-REAL = {"precision_x": 0.9, "recall_x": 0.9}
+REAL = metrics_of({"precision_x": 0.9, "recall_x": 0.9})
 
 
-def sweep_row(psi: float, precision: float, recall: float, **bounds: list[float]) -> Row:
-    return {"psi": psi, "kid_x": 0.1, "precision_x": precision, "recall_x": recall, "intervals": bounds}
+def sweep_row(psi: float, precision: float, recall: float, **bounds: list[float]) -> Truncation:
+    return truncation(psi, {"kid_x": 0.1, "precision_x": precision, "recall_x": recall}, bounds)
 
 
 SWEEP = [sweep_row(1.0, 0.5, 0.6), sweep_row(0.5, 0.8, 0.2)]
@@ -60,8 +61,8 @@ def test_the_frontier_depends_on_its_numbers_and_not_on_their_order() -> None:
     changes = (
         ([SWEEP[0], sweep_row(0.5, 0.8, 0.3)], REAL, 1.0),
         (SWEEP, REAL, 0.5),  # the mark of the recommended one
-        (SWEEP, REAL | {"recall_x": 0.8}, 1.0),  # the star
-        (SWEEP, {}, 1.0),
+        (SWEEP, metrics_of({"precision_x": 0.9, "recall_x": 0.8}), 1.0),  # the star
+        (SWEEP, (), 1.0),
     )
     assert all(frontier_chart(rows, real, psi, dark=False) != first for rows, real, psi in changes)
 
@@ -88,7 +89,9 @@ def test_real_images_far_from_a_weak_generator_leave_its_curve_readable() -> Non
 
 @pytest.mark.parametrize("kept", [("kid_x",), ("kid_x", "recall_x"), ("kid_x", "precision_x", "recall_x")])
 def test_what_was_not_measured_is_left_out(kept: tuple[str, ...]) -> None:
-    rows = [{"psi": row["psi"]} | {name: row[name] for name in kept} for row in SWEEP]
+    rows = [
+        Truncation(psi=row.psi, metrics=tuple(metric for metric in row.metrics if metric.name in kept)) for row in SWEEP
+    ]
     size = opened(frontier_chart(rows, REAL, 1.0, dark=False)).size
     assert (size == (1320, 528)) == (len(kept) == 3)  # precision against recall has the left part
 

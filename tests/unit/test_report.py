@@ -1,13 +1,14 @@
 """The page: complete, self-contained, readable without sight, and safe from what names contain."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from pipelines.artifacts.metrics_json import ClassResult, MetricsReport, Neighbors
 from pipelines.params import Params
 from pipelines.render import report_page as page_module
 from pipelines.render.report_page import (
@@ -21,27 +22,26 @@ from pipelines.render.report_page import (
     training_seconds,
     worst_classes,
 )
-from tests.evaluation_results import evaluation_results
+from tests.evaluation_results import evaluation_results, metrics_of, truncation
 from tests.tick_rows import ticks
 
 NAMES = ("kid_x", "fid_x", "precision_x", "recall_x")
-NEIGHBORS = {"k": 1, "rows": [7], "distance": [[0.1]], "spacing": [0.2]}
+NEIGHBORS = Neighbors(k=1, rows=(7,), distance=((0.1,),), spacing=(0.2,))
 PICTURES = Pictures(
     samples=b"samples", reals=b"reals", truncation=b"strip", mixing=b"mixing", film=b"film", neighbors=None
 )
 
 
-def results(**others: Any) -> dict[str, Any]:
+def results(more: Mapping[str, float] = {}, bounds: Mapping[str, Sequence[float]] = {}, **others: Any) -> MetricsReport:
+    """More metrics of the generator, and intervals of each psi."""
     measured = dict(zip(NAMES, (0.05, 40.0, 0.6, 0.3), strict=True))
-    content = evaluation_results(
-        measured,
+    return evaluation_results(
+        measured | {"ppl_y": 30.0} | more,
         floor=dict(zip(NAMES, (0.001, 5.0, 0.8, 0.8), strict=True)),
         untrained=dict(zip(NAMES, (0.4, 300.0, 0.0, 0.0), strict=True)) | {"ppl_y": 3.0},
-        truncation=[{"psi": 1.0} | measured, {"psi": 0.5} | dict.fromkeys(NAMES, 0.04)],
+        sweep=[truncation(1.0, measured, bounds), truncation(0.5, dict.fromkeys(NAMES, 0.04), bounds)],
         **others,
     )
-    content["metrics"]["ppl_y"] = 30.0
-    return content
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,18 +85,18 @@ class Alarm:
 def full(facts: Facts) -> str:
     """The page of a run that has everything a page may show."""
     measured = results(
+        {"memorized_x": 0.58},
+        {"recall_x": [0.21, 0.37]},
         intervals={"kid_x": [0.041, 0.0597]},
         neighbors=NEIGHBORS,
-        per_class=[
-            {"label": 0, "name": "cat", "num_real": 50, "num_gen": 40, "distance": 20.0},
-            {"label": 1, "name": None, "num_real": 51, "num_gen": 1, "distance": None},
-            {"label": 2, "name": "dog", "num_real": 52, "num_gen": 42, "distance": 30.0},
-        ],
-        notes=["The covariance is <singular>."],
+        per_class=(
+            ClassResult(label=0, name="cat", num_real=50, num_gen=40, distance=20.0),
+            ClassResult(label=1, name=None, num_real=51, num_gen=1, distance=None),
+            ClassResult(label=2, name="dog", num_real=52, num_gen=42, distance=30.0),
+        ),
+        notes=("The covariance is <singular>.",),
     )
-    for row in measured["truncation"]:
-        row["intervals"] = {"recall_x": [0.21, 0.37]}
-    measured["metrics"]["memorized_x"], measured["floor"]["memorized_x"] = 0.58, 0.55
+    measured = measured.model_copy(update={"floor": (*measured.floor, *metrics_of({"memorized_x": 0.55}))})
     alarms = [Alarm("recall is 0", "kimg 20 to 60", "a collapse", "raise loss.r1_gamma")]
     return build_page(replace(facts, results=measured, alarms=alarms), replace(PICTURES, neighbors=b"neighbors"))
 
@@ -247,8 +247,7 @@ def test_everything_that_was_measured_is_shown(full: str) -> None:
 
 
 def test_neighbours_are_read_without_held_out_images(facts: Facts) -> None:
-    measured = results(neighbors=NEIGHBORS)
-    measured["metrics"]["memorized_x"] = 0.6
+    measured = results({"memorized_x": 0.6}, neighbors=NEIGHBORS)
     page = build_page(replace(facts, results=measured), replace(PICTURES, neighbors=b"neighbors"))
     sentence = "without held-out real images (prepare.holdout_fraction) up to 67 % are no sign of copying."
     assert sentence in Outline(page).text
@@ -266,9 +265,12 @@ def test_a_page_with_fid_alone_is_judged_by_it(facts: Facts) -> None:
 
 
 def test_of_many_classes_the_worst_are_shown() -> None:
-    rows = [{"label": label, "distance": None if label == 3 else float(label)} for label in range(30)]
-    assert [row["label"] for row in worst_classes(rows)] == list(range(29, 9, -1))
-    assert [row["label"] for row in worst_classes(rows[:5])] == [4, 2, 1, 0, 3]
+    rows = [
+        ClassResult(label=label, name=None, num_real=5, num_gen=5, distance=None if label == 3 else float(label))
+        for label in range(30)
+    ]
+    assert [row.label for row in worst_classes(rows)] == list(range(29, 9, -1))
+    assert [row.label for row in worst_classes(rows[:5])] == [4, 2, 1, 0, 3]
     assert worst_classes(None) == []
 
 
@@ -300,8 +302,9 @@ def test_a_page_without_a_repository_says_so(facts: Facts) -> None:
 
 
 def test_a_run_with_nothing_to_improve_says_so(facts: Facts) -> None:
-    real = results()["floor"]
-    best = evaluation_results(real, floor=real, untrained=results()["untrained"], num_images=50000)
+    real = results().floor
+    best = results(num_images=50000).model_copy(update={"metrics": real})
+    best = best.model_copy(update={"truncation": best.truncation[:1]})
     text = Outline(build_page(replace(facts, results=best), PICTURES)).text
     assert "No rule found anything to improve" in text
 

@@ -343,7 +343,7 @@ def reports(monkeypatch: pytest.MonkeyPatch, states: list[dict[str, torch.Tensor
 def keep(folder: Path, state: TrainState, dataset: ImageDataset, nimg: int) -> Path:
     """Write the snapshot of a position as Ray keeps it."""
     state.cur_nimg = nimg
-    with snapshot(state, dataset, {"nimg": nimg}) as checkpoint:
+    with snapshot(state, dataset, {"nimg": nimg, "kimg": nimg / 1000}) as checkpoint:
         assert checkpoint is not None
         shutil.copytree(checkpoint.path, folder / f"nimg_{nimg:09d}")
     return folder / f"nimg_{nimg:09d}"
@@ -364,7 +364,7 @@ def test_without_a_register_the_newest_checkpoint_that_can_be_read_is_resumed_an
     fresh = create(tiny_params)
     resume(fresh, dataset, spare_checkpoints(str(tmp_path)))
     assert fresh.cur_nimg == 8
-    assert reports == [{"row": {"nimg": 8}, "name": "nimg_000000008", "has_state": True}]
+    assert reports == [{"row": {"nimg": 8, "kimg": 0.008}, "name": "nimg_000000008", "has_state": True}]
 
 
 def test_without_a_register_every_checkpoint_is_registered_again_and_the_newest_goes_on(
@@ -398,7 +398,7 @@ def test_a_registered_checkpoint_is_resumed_and_its_tick_said_again_but_not_regi
     state = create(tiny_params)
     resume(state, dataset, [])
     assert state.cur_nimg == 16
-    assert reports == [{"row": {"nimg": 16}, "name": None, "has_state": False}]
+    assert reports == [{"row": {"nimg": 16, "kimg": 0.016}, "name": None, "has_state": False}]
 
 
 def test_channels_that_the_augmentations_do_not_take_are_refused_before_anything_starts(
