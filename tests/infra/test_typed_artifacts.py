@@ -20,13 +20,17 @@ from pipelines.artifacts import (
 
 UNTYPED = 15  # places in pipelines/ where a dict[str, Any] is meant: sections of params.yaml, records of other tools
 MODULES = (ladder_json, manifest_json, metrics_json, segments, sweep_json, ticks, train_json, transfer_json)
-# Also fields of what is no artifact: reports to Ray Tune, records of the journal, of packages and of assets.
+# Keys of what is no artifact and shares a field's name: a report to Ray Tune, a record of the journal, a source of
+# images, a package.
 OTHERS = {
-    "sweep/tuner.py": {"run", "nimg", "kid"},
-    "tracking/journal.py": {"status", "name"},
-    "tracking/publisher.py": {"status", "name", "file"},
-    "assets.py": {"sha256", "name", "file"},
-    "weights_standard.py": {"sha256"},
+    "assets.py": {"sha256"},
+    "plan/resolve.py": {"resolution"},
+    "prepare.py": {"holdout"},
+    "sweep/scheduler.py": {"drawn"},
+    "sweep/trial.py": {"drawn"},
+    "sweep/tuner.py": {"drawn", "run", "nimg", "kid", "psi"},
+    "tracking/journal.py": {"kind", "status", "name"},
+    "tracking/publisher.py": {"file", "kind", "status", "name"},
 }
 
 
