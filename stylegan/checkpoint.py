@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from stylegan.config import parse
-from stylegan.config.sections import GeneratorConfig
 from stylegan.distributed import rank
-from stylegan.files import replacing
+from stylegan.headers import (
+    Described,
+    GeneratorHeader,
+    NetworksHeader,
+    StateHeader,
+    first_difference,
+    plan_generator,
+    read_header,
+)
 from stylegan.networks import Discriminator, Generator
 from stylegan.state import TrainState
+from stylegan.tensor_files import CHECKSUM, CheckpointError, Kind, TensorFile, open_tensors, write_tensors
 
 VERSION = 1
-BEFORE_STYLE_BLOCKS = {"style_block": "demodulation"}  # what files mean that are older than this key
 Moments: TypeAlias = Mapping[Tensor, dict[str, Tensor]]  # what Adam remembers of each parameter
-
-
-class CheckpointError(ValueError):
-    """A file is not a checkpoint, or not one of this model; the message names the tensor and both sides."""
 
 
 def save_checkpoint(state: TrainState, path: Path) -> None:
@@ -44,26 +44,27 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
 
     Raises CheckpointError that names the first tensor that does not fit; the state is then as it was.
     """
-    tensors, meta = _read(path, "state")
-    moments = {"opt_g": _room(state.G, tensors, "opt_g"), "opt_d": _room(state.D, tensors, "opt_d")}
+    file = _open(path, "state")
+    header = read_header(file, StateHeader)
+    moments = {"opt_g": _room(state.G, file.kinds, "opt_g"), "opt_d": _room(state.D, file.kinds, "opt_d")}
     wanted = dict(_tensors(state, moments))
-    for name in sorted(wanted.keys() | tensors.keys()):
-        got, want = tensors.get(name), wanted.get(name)
-        if got is None or want is None or got.shape != want.shape:
-            sides = [("not there" if t is None else str(list(t.shape))) for t in (got, want)]
-            raise CheckpointError(
-                f"{path}: {name} is {sides[0]} on disk but {sides[1]} in this model; "
-                f"{_difference(meta['config'], state.config.model_dump(mode='json'))}"
-            )
-    for name, want in wanted.items():
-        want.copy_(tensors[name])
+    kinds = {name: Kind(tensor.dtype, tuple(tensor.shape)) for name, tensor in wanted.items()}
+    if (differing := first_difference(file.kinds, kinds)) is not None:
+        name, got, want = differing
+        raise CheckpointError(
+            f"{path}: {name} is {got} on disk but {want} in this model; "
+            f"{_difference(header.config, state.config.model_dump(mode='json'))}"
+        )
+    tensors = file.read()
+    for name, tensor in wanted.items():
+        tensor.copy_(tensors[name])
     for prefix, optimizer in (("opt_g", state.opt_g), ("opt_d", state.opt_d)):
         optimizer.state.clear()
         optimizer.state.update(moments[prefix])
     if rank() != 0:  # the file holds those of all ranks
         state.sums.zero_()
-    state.p = meta["state"]["p"]
-    state.move_to(meta["state"]["cur_nimg"])
+    state.p = header.state.p
+    state.move_to(header.state.cur_nimg)
 
 
 def save_generator(G: Generator, path: Path, class_names: Sequence[str] | None = None) -> None:
@@ -78,26 +79,40 @@ def load_generator(path: Path) -> Generator:
 
     Raises CheckpointError, FileNotFoundError.
     """
-    tensors, meta = _read(path, "generator", "networks", "state")
-    if "state" in meta:
-        meta = {"generator": meta["state"]["shape"], "config": meta["config"]["generator"]}
-        tensors = _of(tensors, "G_ema")
-    elif "networks" in meta:
-        described = meta["networks"].get("G_ema")
-        if described is None:
-            raise CheckpointError(f"{path}: holds no G_ema, the network that draws pictures. Import another file.")
-        meta = {"generator": described["shape"], "config": described["config"]}
-        tensors = _of(tensors, "G_ema")
-    config = parse(GeneratorConfig, BEFORE_STYLE_BLOCKS | meta["config"], str(path))
-    G = Generator(config, **meta["generator"])
-    G.load_state_dict(tensors)
+    file = _open(path, "generator", "networks", "state")
+    prefix, described = _describe_generator(file)
+    planned = plan_generator(file, prefix, described)
+    G = Generator(planned.config, **_shape(planned))
+    G.load_state_dict(_finite(file, prefix))
     return G.eval().requires_grad_(False)
+
+
+def _describe_generator(file: TensorFile) -> tuple[str, Described]:
+    """(prefix of the names of its tensors, shape and configuration)"""
+    if "generator" in file.metadata:
+        header = read_header(file, GeneratorHeader)
+        return "", Described(shape=header.generator, config=header.config)
+    if "state" in file.metadata:
+        checkpoint = read_header(file, StateHeader)
+        return "G_ema.", Described(shape=checkpoint.state.shape, config=checkpoint.config.get("generator", {}))
+    described = read_header(file, NetworksHeader).networks.G_ema
+    if described is None:
+        raise CheckpointError(f"{file.path}: holds no G_ema, the network that draws images. Import another file.")
+    return "G_ema.", described
 
 
 def read_class_names(path: Path) -> list[str] | None:
     """Names of the classes of a generator file, None when it has none. Raises as `load_generator`."""
-    names: list[str] | None = _read(path, "generator", "networks", "state")[1].get("class_names")
-    return names
+    file = _open(path, "generator", "networks", "state")
+    if "generator" not in file.metadata:
+        return None
+    header = read_header(file, GeneratorHeader)
+    if header.class_names is not None and header.generator.c_dim not in (0, len(header.class_names)):
+        raise CheckpointError(
+            f"{path}: names {len(header.class_names)} classes, but its generator has {header.generator.c_dim}. "
+            "The file is damaged or made by hand; use the original."
+        )
+    return header.class_names
 
 
 @dataclass(frozen=True)
@@ -138,26 +153,27 @@ def load_networks(path: Path) -> Networks:
 
     Raises CheckpointError, FileNotFoundError.
     """
-    tensors, meta = _read(path, "state", "generator", "networks")
-    if "generator" in meta:
-        return Networks(G={}, D={}, G_ema=tensors, augment_p=None, source=f"generator file {path.name}")
-    nets = {prefix: _of(tensors, prefix) for prefix in ("G", "D", "G_ema")}
-    if "state" in meta:
-        position = meta["state"]
-        source = f"training checkpoint {path.name} at {position['cur_nimg'] / 1000:g} kimg"
-        return Networks(**nets, augment_p=position["p"], source=source)
-    return Networks(**nets, augment_p=meta["networks"]["augment_p"], source=meta["networks"]["source"])
+    file = _open(path, "state", "generator", "networks")
+    if "generator" in file.metadata:
+        read_header(file, GeneratorHeader)
+        source = f"generator file {path.name}"
+        return Networks(G={}, D={}, G_ema=_finite(file), augment_p=None, source=source)
+    if "state" in file.metadata:
+        position = read_header(file, StateHeader).state
+        source = f"training checkpoint {path.name} at {position.cur_nimg / 1000:g} kimg"
+        return Networks(**_networks(file), augment_p=position.p, source=source)
+    networks = read_header(file, NetworksHeader).networks
+    return Networks(**_networks(file), augment_p=networks.augment_p, source=networks.source)
+
+
+def _networks(file: TensorFile) -> dict[str, dict[str, Tensor]]:
+    return {net: _finite(file, f"{net}.") for net in ("G", "D", "G_ema")}
 
 
 def _shape(net: Generator | Discriminator) -> dict[str, Any]:
     """The arguments beside its section of the configuration that build a network"""
     level = {} if net.level is None else {"level": net.level}
     return {"img_resolution": net.img_resolution, "img_channels": net.img_channels, "c_dim": net.c_dim} | level
-
-
-def _of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors below a prefix, without it"""
-    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def _tensors(state: TrainState, moments: Mapping[str, Moments]) -> Iterator[tuple[str, Tensor]]:
@@ -173,7 +189,7 @@ def _tensors(state: TrainState, moments: Mapping[str, Moments]) -> Iterator[tupl
     yield "pl_mean", state.pl_mean
 
 
-def _room(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> Moments:
+def _room(net: nn.Module, saved: Mapping[str, Kind], prefix: str) -> Moments:
     """Empty moments for Adam where the file holds some; it makes its own only at its first step."""
     return {
         param: {
@@ -182,42 +198,39 @@ def _room(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> Moments
             "exp_avg_sq": torch.zeros_like(param, memory_format=torch.preserve_format),
         }
         for name, param in net.named_parameters()
-        if f"{prefix}.{name}.step" in tensors
+        if f"{prefix}.{name}.step" in saved
     }
 
 
 def _write(tensors: dict[str, Tensor], path: Path, meta: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = {"version": str(VERSION)} | {key: json.dumps(value, sort_keys=True) for key, value in meta.items()}
-    with replacing(path) as temporary:
-        temporary.write_bytes(_with_sorted_header(save(tensors, metadata=header)))
+    write_tensors(path, tensors, header)
 
 
-def _with_sorted_header(content: bytes) -> bytes:
-    """safetensors orders its metadata at random; sorted, equal states give equal files, which DVC compares."""
-    size = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of 8
-    return len(header).to_bytes(8, "little") + header + content[8 + size :]
-
-
-def _read(path: Path, *kinds: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file. `dvc repro train` makes models/generator.safetensors.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a safetensors file, or damaged ({error}). Use an earlier one.") from None
+def _open(path: Path, *kinds: str) -> TensorFile:
+    """The header of a file of one of these kinds"""
+    file = open_tensors(path)
+    header = file.metadata
     if not header.keys() & set(kinds) or header.get("version") != str(VERSION):
         expected = " or ".join(repr(kind) for kind in kinds)
+        held = sorted(header.keys() - {CHECKSUM}) or "no metadata"
         raise CheckpointError(
-            f"{path}: holds {sorted(header) or 'no metadata'} of version {header.get('version')}, expected "
-            f"{expected} of version {VERSION}. "
+            f"{path}: holds {held} of version {header.get('version')}, expected {expected} of version {VERSION}. "
             "A generator can be drawn from a training checkpoint, but training cannot go on from a generator."
         )
-    return tensors, {key: json.loads(value) for key, value in header.items() if key != "version"}
+    return file
+
+
+def _finite(file: TensorFile, prefix: str = "") -> dict[str, Tensor]:
+    """Tensors of networks that are used beyond this run"""
+    tensors = file.read(prefix)
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{file.path}: {prefix}{name} holds values that are not finite; the training had diverged or the file "
+                "is damaged. Use an earlier snapshot."
+            )
+    return tensors
 
 
 def _difference(saved: dict[str, Any], now: dict[str, Any]) -> str:

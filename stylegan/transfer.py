@@ -13,10 +13,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from stylegan.checkpoint import CheckpointError, Networks
+from stylegan.checkpoint import Networks
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.layers import MappingNetwork, normalize_2nd_moment
 from stylegan.state import TrainState
+from stylegan.tensor_files import CheckpointError
 
 Action = Literal["loaded", "adapted", "initialised", "skipped"]
 Policy = Literal["reinit", "average", "tile"]

@@ -7,10 +7,10 @@ from pipelines.artifacts.artifact import ArtifactError
 from pipelines.cluster.store import StoreError
 from pipelines.params import ROOT, load
 from pipelines.train.driver import TrainError, run
-from stylegan.checkpoint import CheckpointError
 from stylegan.config import ConfigError
 from stylegan.data import ArchiveError
 from stylegan.metrics.arrays import MetricError
+from stylegan.tensor_files import CheckpointError
 
 
 def main() -> None:

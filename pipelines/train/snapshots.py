@@ -24,7 +24,7 @@ from pipelines.train import ticklog
 from pipelines.train.ranks import Report
 from stylegan.analysis.contributions import layer_contributions
 from stylegan.backends import exact_float32
-from stylegan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_generator
+from stylegan.checkpoint import load_checkpoint, save_checkpoint, save_generator
 from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
@@ -32,6 +32,7 @@ from stylegan.drawing.generate import generate_images, styles
 from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
 from stylegan.state import TrainState
+from stylegan.tensor_files import CheckpointError
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator

@@ -16,6 +16,7 @@ MIN_BASE = 4
 # The base is learnt as constants and read by one dense layer of base area x channels^2 weights: 4 million for 4 x 4,
 # 67 million for 16 x 16, more than all the rest. It also bounds the shape: no image is longer than 4 : 1.
 MAX_BASE = 16
+MAX_SIDE = 4096  # pixels, four times the published networks
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ def pyramid(resolution: Resolution | Sequence[int]) -> Pyramid:
     Raises ValueError that names the nearest usable sizes when the base is too large, too small or never doubled.
     """
     height, width = sides(resolution)
+    if max(height, width) > MAX_SIDE:
+        raise ValueError(
+            f"resolution is {spelt(resolution)}; images have at most {MAX_SIDE} pixels a side. "
+            "Set prepare.resolution to a smaller size."
+        )
     num_doublings = 0
     while height % 2 == width % 2 == 0 and min(height, width) >= 2 * MIN_BASE:
         height, width, num_doublings = height // 2, width // 2, num_doublings + 1

@@ -18,6 +18,11 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+# Larger than any network of the papers, small enough that a mistaken value is refused and not built.
+MAX_WIDTH = 2**20  # channels, features, classes
+MAX_LAYERS = 64  # of a mapping network
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+Layers = Annotated[int, Field(ge=0, le=MAX_LAYERS)]
 Kernels: TypeAlias = Literal["auto", "stock"]
 InputSize = Annotated[int, Field(ge=8)]  # side of the square that an extractor sees, pixels; part of the metric
 # YAML knows lists only, so a tuple of numbers is the one coercion.
@@ -45,7 +50,7 @@ def _extractor(value: str) -> str:
     return value
 
 
-def _resolution(value: object) -> Resolution:
+def read_resolution(value: object) -> Resolution:
     """One number, or [height, width], that the networks can make"""
     sizes = value if isinstance(value, list | tuple) else (value, value)
     if len(sizes) != 2 or not all(type(side) is int and side > 0 for side in sizes):
@@ -63,7 +68,7 @@ class PrepareConfig(Section):
     source: (
         str  # path: "assets/earth" (built in), a folder, zip, official dataset, cifar-10-python.tar.gz, *-idx3-ubyte.gz
     )
-    resolution: Annotated[Resolution, BeforeValidator(_resolution)]  # side of a square or [height, width], pixels
+    resolution: Annotated[Resolution, BeforeValidator(read_resolution)]  # side of a square or [height, width], pixels
     transform: Literal["none", "center-crop", "center-crop-wide"]
     resize_filter: Literal["box", "lanczos"]
     mode: Literal["keep", "L", "LA", "RGB", "RGBA"]  # keep: as the files are, also arrays of more channels
@@ -96,12 +101,12 @@ class GeneratorConfig(Section):
 
     style_block: Literal["demodulation", "adain"]  # of StyleGAN2 or of StyleGAN
     architecture: Literal["orig", "skip", "resnet", "msg"]  # msg: of the discriminator too
-    z_dim: Count
-    w_dim: Count
-    mapping_layers: Annotated[int, Field(ge=0)]
+    z_dim: Width
+    w_dim: Width
+    mapping_layers: Layers
     mapping_lr_multiplier: Positive
-    channel_base: Count  # channels(res) = min(channel_base / res, channel_max)
-    channel_max: Count
+    channel_base: Annotated[int, Field(ge=1, le=2**29)]  # channels(res) = min(channel_base / res, channel_max)
+    channel_max: Width
     conv_clamp: Positive | None
     w_avg_beta: Probability
     use_noise: bool  # per-pixel noise in every layer
@@ -111,13 +116,13 @@ class DiscriminatorConfig(Section):
     """Discriminator with minibatch standard deviation."""
 
     architecture: Literal["orig", "skip", "resnet", "msg"]  # msg: of the generator too
-    mapping_layers: Annotated[int, Field(ge=0)]
+    mapping_layers: Layers
     mapping_lr_multiplier: Positive
-    channel_base: Count
-    channel_max: Count
+    channel_base: Annotated[int, Field(ge=1, le=2**29)]
+    channel_max: Width
     conv_clamp: Positive | None
-    mbstd_group_size: Count
-    mbstd_num_channels: Annotated[int, Field(ge=0)]
+    mbstd_group_size: Width
+    mbstd_num_channels: Annotated[int, Field(ge=0, le=MAX_WIDTH)]
 
 
 class MultipliersConfig(Section):

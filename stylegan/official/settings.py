@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stylegan.config.sections import DiscriminatorConfig, GeneratorConfig
+from stylegan.config.pyramid import MAX_SIDE
+from stylegan.config.sections import MAX_LAYERS, MAX_WIDTH, DiscriminatorConfig, GeneratorConfig
 from stylegan.official.errors import OfficialFileError, printable
 from stylegan.official.records import Module, as_dict
 
-MAX_RESOLUTION = 4096  # pixels
-MAX_LAYERS = 64
-MAX_WIDTH = 2**20  # channels, features, classes
 WHOLE_BATCH = 2**20  # images in a group of the minibatch standard deviation that is bounded by the batch alone
 ARCHITECTURES = ("orig", "skip", "resnet")
 
@@ -87,7 +85,7 @@ def clamp_of(settings: Settings, default: object) -> float | None:
 
 
 def shape_of(settings: Settings) -> Shape:
-    resolution = settings.whole("img_resolution", 8, MAX_RESOLUTION)
+    resolution = settings.whole("img_resolution", 8, MAX_SIDE)
     if resolution & (resolution - 1):
         raise OfficialFileError(f"{settings.where}.img_resolution is {resolution}, which is no power of two")
     return Shape(

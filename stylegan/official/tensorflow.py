@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from stylegan.config.sections import DiscriminatorConfig, GeneratorConfig
+from stylegan.config.sections import MAX_LAYERS, MAX_WIDTH, DiscriminatorConfig, GeneratorConfig
 from stylegan.official.errors import OfficialFileError, printable
 from stylegan.official.records import ArrayRecord, Converted, Numbers, TensorFlowNetwork, Weights, as_dict
-from stylegan.official.settings import ARCHITECTURES, MAX_LAYERS, MAX_WIDTH, Settings, Shape, clamp_of, shape_of
+from stylegan.official.settings import ARCHITECTURES, Settings, Shape, clamp_of, shape_of
 
 MIN_VERSION = 4
 COMPONENTS = ("mapping", "synthesis")

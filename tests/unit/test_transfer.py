@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.checkpoint import CheckpointError, Networks, load_networks, save_checkpoint, save_generator, save_networks
+from stylegan.checkpoint import Networks, load_networks, save_checkpoint, save_generator, save_networks
 from stylegan.state import TrainState
 from stylegan.step import Trainer
+from stylegan.tensor_files import CheckpointError
 from stylegan.transfer import Policy, Report, transfer
 
 Make = Callable[..., Params]
