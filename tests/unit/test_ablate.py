@@ -56,9 +56,8 @@ PEAKS = {
 
 
 def standing(name: str, kid: float, **changes: Any) -> Standing:
-    value = 0.7 if math.isnan(kid) else kid
     metrics = {"kid_x": kid, "fid_x": 40 * kid, "density_x": 0.123, "precision_x": 0.5, "ppl_lpips_vgg16": 1400.0}
-    report = evaluation_results(metrics, floor={}, untrained={}, intervals={"kid_x": [value - 0.1, value + 0.1]})
+    report = evaluation_results(metrics, floor={}, untrained={}, intervals={"kid_x": [kid - 0.1, kid + 0.1]})
     return replace(
         Standing(LADDER.rung(name), f"run{name}", report, TICKS, (1234567, 890), 100, "ada", PEAKS), **changes
     )  # fmt: skip
@@ -120,7 +119,11 @@ def test_rows_that_were_not_run_are_named_and_what_an_earlier_table_left_is_remo
 
 
 def test_a_distance_that_is_no_number_is_not_the_best_and_makes_no_delta() -> None:
-    rows = tables.measured_rows([standing("A", math.nan), standing("C", 0.5)], LADDER)
+    sound = standing("A", 0.7)
+    assert sound.report is not None
+    kid, *others = sound.report.metrics
+    broken = sound.report.model_copy(update={"metrics": (kid.model_copy(update={"value": math.nan}), *others)})
+    rows = tables.measured_rows([replace(sound, report=broken), standing("C", 0.5)], LADDER)
     assert tables.best_of(rows) == "C"
     assert rows[1].delta is None
     assert tables.best_of(rows[:1]) is None
