@@ -7,9 +7,18 @@ LADDER ?= demo
 CLUSTER ?= infra/ray/on-prem.yaml
 SHARED := /mnt/stylegan
 
+# In two steps: what running needs, and beside it what tests need, which a user may never want.
 INSTALLED := .venv/installed
+INSTALLED_DEV := .venv/installed-dev
+PIP := .venv/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+# The environment is the only place to install to, whatever a user has told pip to do elsewhere.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX
 # Stages start `python`: it has to be the environment's. Not exported to all rules, because $(PYTHON) must stay outside it.
 ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLOW_DISABLE_TELEMETRY=true &&
+# DVC wants a Git repository unless it is told otherwise, and a downloaded archive is none.
+WITH_GIT := $(shell git rev-parse --git-dir 2>/dev/null)
+DVC := $(if $(WITH_GIT),,dvc config --quiet --local core.no_scm true &&) dvc
 
 .PHONY: help repro sweep ablate stop test lint ui bench weights-standard fetch-report clean
 .DELETE_ON_ERROR:
@@ -18,28 +27,30 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 repro: $(INSTALLED) ## assets, prepare, train, evaluate, render, and the run in MLflow; done work is not done again
-	@$(ACTIVATE) dvc repro $(ARGS)
+	@$(ACTIVATE) $(DVC) repro $(ARGS)
 	@$(ACTIVATE) python -m pipelines.tracking publish || \
 		echo "Not everything reached the tracking server; nothing is lost, the next 'make repro' sends it." >&2
 	@echo "Report: $(CURDIR)/reports/index.html (open it in a browser). Compare runs: make ui"
 
 # Arguments are for one sweep; what `make sweep` alone runs stands in params.yaml, so DVC knows when it is done.
 sweep: $(INSTALLED) ## try parameters of training and truncation, compare them in MLflow; ARGS="--kimg 200 --gpus 8"
-	@$(ACTIVATE) $(if $(ARGS),dvc repro prepare assets && python -m pipelines.sweep $(ARGS),dvc repro sweep/dvc.yaml)
+	@$(ACTIVATE) $(DVC) repro $(if $(ARGS),prepare assets && python -m pipelines.sweep $(ARGS),sweep/dvc.yaml)
 	@echo "Results: $(CURDIR)/reports/sweep/table.md. Compare trials: make ui"
 
 # As with sweeps: without arguments DVC knows when a ladder is done.
 ablate: $(INSTALLED) ## compare the rows of a ladder in pipelines/ladders/; LADDER=stylegan2 ARGS="--kimg 200 --gpus 8"
-	@$(ACTIVATE) $(if $(ARGS),dvc repro prepare assets && python -m pipelines.ablate --ladder $(LADDER) $(ARGS),dvc repro ablate/dvc.yaml:ablate@$(LADDER))
+	@$(ACTIVATE) $(DVC) repro $(if $(ARGS),prepare assets && python -m pipelines.ablate --ladder $(LADDER) $(ARGS),ablate/dvc.yaml:ablate@$(LADDER))
 	@echo "Results: $(CURDIR)/reports/ablate/$(LADDER)/index.html (open it in a browser). Compare rows: make ui"
 
-stop: $(INSTALLED) ## end what trains here, and Ray's processes that a killed trainer left; ARGS="--list" only shows them
-	@$(ACTIVATE) python -m pipelines.stop $(ARGS)
+# What is not installed trains nothing, so nothing is installed to say so.
+stop: ## end what trains here, and Ray's processes that a killed trainer left; ARGS="--list" only shows them
+	@if [ -e $(INSTALLED) ]; then $(ACTIVATE) python -m pipelines.stop $(ARGS); \
+		else echo "Nothing trains here: .venv is not installed yet."; fi
 
-test: $(INSTALLED) assets/manifest.json ## run every test; ARGS="-m 'not e2e'" leaves some out
+test: $(INSTALLED_DEV) assets/manifest.json ## run every test; ARGS="-m 'not e2e'" leaves some out
 	@$(ACTIVATE) pytest $(ARGS)
 
-lint: $(INSTALLED) ## style, format, types and direction of imports
+lint: $(INSTALLED_DEV) ## style, format, types and direction of imports
 	@$(ACTIVATE) ruff check . && ruff format --check . && mypy && lint-imports
 
 ui: $(INSTALLED) ## open the comparison of runs in MLflow
@@ -64,12 +75,16 @@ clean: ## remove what `make repro` restores from DVC's cache; run state, recorde
 
 # Weights and pictures that some tests read.
 assets/manifest.json: | $(INSTALLED)
-	@$(ACTIVATE) dvc repro assets
+	@$(ACTIVATE) $(DVC) repro assets
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there); Python 3.11 or newer is needed." \
 		     "Name one that you have: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	$(PIP) -e .
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(PIP) -e '.[dev]'
 	@touch $@

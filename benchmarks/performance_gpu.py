@@ -12,7 +12,7 @@ def gpu_section(report: Report | None, before: Report) -> Iterator[str]:
     if report is None:
         yield (
             "**No GPU has run this version.** Speed, memory, and agreement of the kernels with stock torch on a real "
-            "card are unknown until somebody calls `python -m benchmarks.gpu` there."
+            "card are unknown until somebody calls `.venv/bin/python -m benchmarks.gpu` there."
         )
     else:
         yield from _this_version(report)
@@ -44,7 +44,7 @@ def _before(before: Report) -> Iterator[str]:
 def _this_version(report: Report) -> Iterator[str]:
     machine = report["machine"]
     facts = ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
-    yield f"`python -m benchmarks.gpu --seconds {report['seconds']:g}` on: {facts}."
+    yield f"`.venv/bin/python -m benchmarks.gpu --seconds {report['seconds']:g}` on: {facts}."
     yield ""
     for name, section in report["sections"].items():
         if section["status"] != "done":

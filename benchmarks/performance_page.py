@@ -65,8 +65,9 @@ def head() -> Iterator[str]:
     yield "# Performance on a GPU"
     yield ""
     yield (
-        "Written by `python -m benchmarks.performance_page` from `benchmarks/results/`. What is counted needs no GPU "
-        "and is exact. What is predicted is arithmetic on it. What is measured names the card and the commit."
+        "Written by `.venv/bin/python -m benchmarks.performance_page` from `benchmarks/results/`. What is counted "
+        "needs no GPU and is exact. What is predicted is arithmetic on it. What is measured names the card "
+        "and the commit."
     )
     yield ""
     yield (
@@ -87,10 +88,11 @@ def counted(before: Counts, now: Counts) -> Iterator[str]:
     """Work of each phase at the commit that was measured, and of this version"""
     yield "## Work of a step, counted"
     yield (
-        "`python -m benchmarks.work` runs each phase on meta tensors. It counts every operation but views, all tensors "
-        "that the operation takes or makes, once, and the products of convolutions and matrices. Half precision (bf16) "
-        "in the four highest resolutions, p 0.6, all images in one forward pass, without the optimiser's step. Preset "
-        "`paper256` at 256 pixels, `auto` for one GPU elsewhere. The last column is the time on a device that moves "
+        "`.venv/bin/python -m benchmarks.work` runs each phase on meta tensors. It counts every operation but views, "
+        "all tensors that the operation takes or makes, once, and the products of convolutions and matrices. "
+        "Half precision (bf16) in the four highest resolutions, p 0.6, all images in one forward pass, without the "
+        "optimiser's step. Preset `paper256` at 256 pixels, `auto` for one GPU elsewhere. The last column is "
+        "the time on a device that moves "
         "3 TB/s and computes 700 TFLOP/s, the longer of both for each operation; launching is not in it. "
         f"Each cell: commit {BEFORE} -> this version, or one number if they agree."
     )
@@ -159,9 +161,11 @@ def compiled(found: dict[str, Any]) -> Iterator[str]:
     """Machine code of the kernels that move most bytes"""
     yield f"## Kernels compiled for sm_{found['arch']}"
     yield (
-        f"`python -m benchmarks.compile_kernels`, Triton {found['triton']}: the variants of a step at 256 pixels and "
-        "64 images that move most bytes. GB: over the four phases. Warps: of 64 that an H100's multiprocessor holds. "
-        "Bits: of the widest load and store. The last column compares the time to issue the instructions with the time "
+        f"`.venv/bin/python -m benchmarks.compile_kernels`, Triton {found['triton']}: the variants of a step at 256 "
+        "pixels and 64 images that move most bytes. GB: over the four phases. Warps: of 64 that an H100's "
+        "multiprocessor "
+        "holds. Bits: of the widest load and store. The last column compares the time to issue the "
+        "instructions with the time "
         "that memory takes at 3 TB/s. Above 1 the kernel would compute, below it waits for memory."
     )
     yield ""

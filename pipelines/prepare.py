@@ -3,12 +3,14 @@
 import os
 import sys
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 from pipelines.artifacts import manifest_json
 from pipelines.artifacts.workspace import ARCHIVE, MANIFEST
 from pipelines.assets import ASSETS
 from pipelines.cluster.progress import track
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.params import load
 from stylegan.config import ConfigError
 from stylegan.config.sections import PrepareConfig
@@ -18,53 +20,86 @@ from stylegan.data.archive import (
     check_all,
     convert_all,
     label_vectors,
-    list_bad,
     plan_archive,
+    refuse_losses,
     write_archive,
 )
+from stylegan.data.problems import describe
 from stylegan.data.sources import open_source
+from stylegan.files import write_json
 
+NUM_SHOWN = 12  # classes, or kinds of files, that one line names
 EARTH = ASSETS / "earth" / "bmng.jpg"
 
 
 def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Path, workers: int) -> Plan:
     """Check every file, then convert the good ones; nothing is written before all are checked.
 
-    Raises ArchiveError that names the files which cannot be used and the remedy.
+    Raises ArchiveError when there is nothing to prepare, or more files than prepare.max_bad_share cannot be used; these
+    are then listed in bad_files.json beside the manifest.
     """
     source = open_source(config, earth)
-    total = len(source.names)
+    total, refused = len(source.names), manifest_path.with_name("bad_files.json")
     checks = list(track(check_all(source, config, workers), total, "checking"))
     plan = plan_archive(source, checks, config)
     if plan.bad:
-        print(list_bad(plan.bad, total + len(source.bad)), "Left out, as prepare.bad_files is skip.", sep="\n")
+        print(
+            f"{len(plan.bad):,} of {plan.num_good + len(plan.bad):,} images cannot be used:",
+            *describe(plan.bad),
+            sep="\n",
+        )
+    try:
+        refuse_losses(source, plan, config)
+    except ArchiveError:
+        write_json(refused, [file.as_json() for file in plan.bad])
+        print(f"All of them: {refused}")
+        raise
+    if plan.bad:
+        print(f"They are left out. All of them: {manifest_path}")
     pngs = convert_all(source, plan, config, workers)
     digest = write_archive(archive, plan, track(pngs, len(plan.entries), "converting"))
     manifest = manifest_json.describe(source, plan, config, digest)
     manifest_json.write(manifest_path, manifest)
-    print(summary(plan, archive, manifest.num_enlarged, len(source.ignored)))
+    refused.unlink(missing_ok=True)
+    print(summary(plan, archive, manifest.num_enlarged, source.ignored))
     return plan
 
 
-def summary(plan: Plan, archive: Path, num_enlarged: int, num_ignored: int) -> str:
+def summary(plan: Plan, archive: Path, num_enlarged: int, ignored: Sequence[str]) -> str:
     """What the archive holds, in a few lines."""
     split = Counter(entry.split for entry in plan.entries)
-    classes = Counter(entry.label for entry in plan.entries if isinstance(entry.label, int))
-    names = plan.class_names or [str(label) for label in range(max(classes, default=-1) + 1)]
     lines = [
-        f"{archive}: {len(plan.entries)} images {plan.mode}, {split['train']} to train, {split['holdout']} held out"
+        f"{archive}: {len(plan.entries)} images {plan.mode}, {split['train']} to train, {split['holdout']} held out",
+        *describe_labels(plan),
     ]
-    if classes:
-        lines.append("classes: " + ", ".join(f"{name} {classes[label]}" for label, name in enumerate(names)))
-    vectors = label_vectors(plan.entries)
-    if vectors:
-        counts = ", ".join(map(str, vectors.num_images))
-        lines.append(f"labels: vectors of {len(vectors.max)} numbers, which are not 0 in {counts} images")
+    if plan.num_good > len(plan.entries):
+        lines.append(f"{plan.num_good - len(plan.entries)} images were not drawn (prepare.max_images)")
     if num_enlarged:
         lines.append(f"{num_enlarged} images are smaller than prepare.resolution and were enlarged")
-    if num_ignored:
-        lines.append(f"{num_ignored} files are not images by their names and were ignored; the manifest lists them")
+    if ignored:
+        kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in ignored).most_common(NUM_SHOWN)
+        named = ", ".join(f"{kind} {count}" for kind, count in kinds)
+        lines.append(f"{len(ignored)} files are not images by their names and were ignored ({named})")
     return "\n".join(lines)
+
+
+def describe_labels(plan: Plan) -> list[str]:
+    """Images of each class, or numbers of the label vectors; and classes without an image to train on"""
+    classes = Counter(entry.label for entry in plan.entries if isinstance(entry.label, int))
+    names = plan.class_names or [str(label) for label in range(max(classes, default=-1) + 1)]
+    lines = []
+    if classes:
+        counts = [f"{name} {classes[label]}" for label, name in enumerate(names)]
+        others = f", and {len(counts) - NUM_SHOWN} others" if len(counts) > NUM_SHOWN else ""
+        lines.append("classes: " + ", ".join(counts[:NUM_SHOWN]) + others)
+        trained = {entry.label for entry in plan.entries if entry.split == "train"}
+        empty = [name for label, name in enumerate(names) if label not in trained]
+        if empty:
+            lines.append(f"classes without an image to train on: {', '.join(empty[:NUM_SHOWN])}")
+    if vectors := label_vectors(plan.entries):
+        counts = [str(count) for count in vectors.num_images]
+        lines.append(f"labels: vectors of {len(vectors.max)} numbers, which are not 0 in {', '.join(counts)} images")
+    return lines
 
 
 def main() -> None:
@@ -75,6 +110,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with stop_on_signals():
+            main()
     except (ArchiveError, ConfigError, FileNotFoundError) as error:
         sys.exit(f"prepare: {error}")

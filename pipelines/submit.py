@@ -9,9 +9,13 @@ so it imports nothing of the project. Given again after a failure, the same comm
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
+
+import psutil
 
 
 def project() -> Path:
@@ -34,7 +38,27 @@ def environment() -> dict[str, str]:
 
 def run(folder: Path, *module: str) -> int:
     """`python -m MODULE...` in the project, its output streamed  ->  exit status"""
-    return subprocess.run([sys.executable, "-m", *module], cwd=folder, env=environment(), check=False).returncode
+    with subprocess.Popen([sys.executable, "-m", *module], cwd=folder, env=environment()) as process:
+        return process.wait()
+
+
+class Signals:
+    """Leaves the end to what runs below, which saves its state: Ctrl-C reaches it by itself, SIGTERM is passed on."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        if number == signal.SIGTERM:
+            for child in psutil.Process().children(recursive=True):
+                try:
+                    child.terminate()
+                except psutil.NoSuchProcess:
+                    continue
 
 
 def has_git(folder: Path) -> bool:
@@ -46,13 +70,16 @@ def has_git(folder: Path) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: that of the check, else of `dvc repro`."""
-    folder = project()
+    """Returns the exit status: that of the check, else of `dvc repro`; 130 or 143 after a signal."""
+    folder, signals = project(), Signals()
     if not has_git(folder):
         run(folder, "dvc", "config", "--quiet", "--local", "core.no_scm", "true")
     if status := run(folder, "pipelines.cluster", "check"):
         return status
     status = run(folder, "dvc", "repro", *arguments)
+    if signals.received is not None:
+        print("Stopped. To continue, submit the same job again.", file=sys.stderr)
+        return 128 + signals.received
     if run(folder, "pipelines.tracking", "publish"):  # what a failed run measured is published too
         print("Not everything reached the tracking server; nothing is lost, the next run sends it.", file=sys.stderr)
     if status == 0:

@@ -6,16 +6,16 @@ from pathlib import Path
 from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.drawing.generate import class_number
 from stylegan.networks import Generator
-from stylegan.official import load_official
+from stylegan.official import is_official, load_official
 
 
 def load_any_generator(path: Path) -> tuple[Generator, list[str] | None]:
     """-> (generator for inference, names of its classes if the file has them); of networks, the averaged one.
 
-    A file called .pkl is read as an official one, all others as this project's. Raises FileNotFoundError, and
-    CheckpointError or OfficialFileError (both ValueError).
+    What a file is, its content says, not its name. Raises FileNotFoundError, and CheckpointError or OfficialFileError
+    (both ValueError).
     """
-    if path.suffix != ".pkl":
+    if not is_official(path):
         return load_generator(path), read_class_names(path)
     G_ema = load_official(path).G_ema
     assert G_ema is not None, "official files without it are refused"

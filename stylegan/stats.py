@@ -1,9 +1,11 @@
 """Named sums and counts of training statistics, reduced over ranks once a tick."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from stylegan.distributed import all_reduce_sum_
+from stylegan.distributed import all_reduce_sum_, rank
 
 
 class Stats:
@@ -24,9 +26,19 @@ class Stats:
 
     def pop_means(self) -> dict[str, float]:
         """Means over all ranks, and start again. Reads the device once."""
+        return {name: total / count for name, (total, count) in self.pop_sums().items()}
+
+    def pop_sums(self) -> dict[str, list[float]]:
+        """Sum and count of each name over all ranks, and start again. Reads the device once."""
         if not self._sums:
             return {}
         names = sorted(self._sums)
         table = all_reduce_sum_(torch.stack([self._sums[name] for name in names])).cpu()
         self._sums.clear()
-        return dict(zip(names, (table[:, 0] / table[:, 1]).tolist(), strict=True))
+        return dict(zip(names, table.tolist(), strict=True))
+
+    def include(self, sums: Mapping[str, Sequence[float]]) -> None:
+        """Continue from what pop_sums returned; every rank has to, and rank 0 counts it."""
+        for name, total in sums.items():
+            mine = total if rank() == 0 else [0.0] * len(total)
+            self._sums[name] = torch.tensor(mine, dtype=torch.float64, device=self.device)

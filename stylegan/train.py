@@ -3,9 +3,9 @@
 No file, no print, no logger here: the caller reports, saves and stops.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -26,16 +26,26 @@ class Tick:
     stats: dict[str, float]  # means since the last tick, equal on every rank
     is_snapshot: bool
     is_last: bool
+    is_cut: bool = False  # training was asked to end before the tick did
+    sums: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of a tick that was cut, in place of stats
 
 
-def train(state: TrainState, dataset: ImageDataset) -> Iterator[Tick]:
+def train(
+    state: TrainState,
+    dataset: ImageDataset,
+    asked_to_end: Callable[[], bool] = lambda: False,
+    sums: Mapping[str, Sequence[float]] | None = None,
+) -> Iterator[Tick]:
     """Train from state.cur_nimg to total_kimg, yielding after every tick_kimg and at the end.
 
+    asked_to_end is called after every step; once it is true, on every rank, a tick that is cut is the last one. Its
+    `sums` continue the statistics of that tick in a later call.
     Raises NonFiniteError before it yields a tick whose state is spoilt.
     """
     config = state.config.train
     total_nimg, tick_nimg = round(config.total_kimg * 1000), round(config.tick_kimg * 1000)
     trainer = Trainer(state, _label_source(dataset, state.device))
+    trainer.stats.include(sums or {})
     with ExitStack() as threads:
         real = threads.enter_context(closing(_own_batches(dataset, trainer, total_nimg)))
         held_out = None
@@ -53,6 +63,11 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[Tick]:
                 if is_snapshot:
                     state.gather_sums()
                 yield Tick(index, state.cur_nimg, stats, is_snapshot, is_last)
+            if asked_to_end() and not is_last:
+                trainer.check_finite()
+                state.gather_sums()
+                yield Tick(index, state.cur_nimg, {}, False, False, is_cut=True, sums=trainer.stats.pop_sums())
+                return
 
 
 def _with_r_v(stats: dict[str, float]) -> dict[str, float]:

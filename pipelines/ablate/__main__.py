@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.ablate.runner import ablate
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.cluster.store import StoreError
 from pipelines.ladders import ladder
 from pipelines.params import ROOT, load
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        with stop_on_signals():
+            sys.exit(main())
     except (FileNotFoundError, StoreError, TrainError, ValueError) as error:
         sys.exit(f"ablate: {error}")

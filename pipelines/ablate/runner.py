@@ -23,7 +23,7 @@ from pipelines.ladders.ladder import Ladder, Rung
 from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
-from pipelines.train import exclusive, inputs_of, run
+from pipelines.train import Place, exclusive, inputs_of, run
 from stylegan.analysis.peaks import feature_peaks, summary
 from stylegan.backends import prepare_device
 from stylegan.checkpoint import load_generator
@@ -64,9 +64,9 @@ def ablate(
     announce(params, job, rungs)
     found: list[Standing] = []
     with exclusive(state / "ladders" / job.name), connection.connect(params.cluster):
-        for rung in rungs:
-            print(f"row {rung.name} ({rung.label}): begins or goes on", flush=True)
-            found.append(standing(params, rung, job, lambda: len(dataset)))
+        for number, rung in enumerate(rungs, 1):
+            print(f"row {number} of {len(rungs)}: {rung.name} ({rung.label})", flush=True)
+            found.append(standing(params, rung, job, lambda: len(dataset), Place(number, len(rungs))))
             print(f"row {rung.name}: {found[-1].problem or 'measured'}", flush=True)
             tables.write(found, chosen, reports)
         record(found, job, params, reports)
@@ -85,23 +85,23 @@ def refuse_what_none_can(params: Params, chosen: Ladder, rungs: Sequence[Rung], 
     raise problems[0]
 
 
-def standing(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]) -> Standing:
+def standing(params: Params, rung: Rung, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
     """Train and measure a row, or find that done; whatever goes wrong is what became of it"""
     try:
         row_params = ladder.of_row(params, job.ladder, rung.name, num_images)
-        return measured(row_params, rung, job, num_images)
+        return measured(row_params, rung, job, num_images, place)
     except Exception as error:  # a row is an experiment, and the others are worth having without it
         return Standing(rung, problem=reason(error))
 
 
-def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]) -> Standing:
+def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
     """Train and measure a row, or find that done."""
     folder = inputs_of(params, job.root, job.state).folder
     await_predecessor(folder)
     journal = Journal(folder)
     journal.tags({"ladder": job.ladder.name, "ladder_record": "row", "ladder_row": rung.name, "ladder_run": job.name})
     if not is_finished(folder):
-        run(params, job.root, job.state, out=folder)
+        run(params, job.root, job.state, out=folder, place=place)
     dataset = open_split(params, job.root)
     where = evaluated(params, folder, job.root, job.state)
     report = metrics_json.read(where / "metrics.json", IN_RUNS)

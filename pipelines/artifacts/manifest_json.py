@@ -52,6 +52,9 @@ class Manifest(Artifact):
     archive_sha256: str
     prepare: PrepareConfig
     mode: str
+    num_found: int
+    num_bad: int
+    num_not_drawn: int
     num_images: int
     split: Mapping[str, int]
     num_enlarged: int
@@ -59,6 +62,7 @@ class Manifest(Artifact):
     class_counts: Mapping[str, int]  # by label
     label_vectors: LabelVectorEntry | None
     images: tuple[ImageEntry, ...]
+    bad_kinds: Mapping[str, int]  # files by kind of problem and its remedy
     bad_files: tuple[BadFileEntry, ...]
     ignored_files: tuple[str, ...]
 

@@ -160,14 +160,15 @@ def read(folder: Path) -> list[TickRow]:
     return read_from(folder, 0)[0]
 
 
-def write_one(path: Path, row: TickRow) -> None:
-    """Write the tick of a checkpoint."""
-    write_json(path, row.columns)
+def write_one(path: Path, row: TickRow | None) -> None:
+    """Write the last tick of a checkpoint, if there was one."""
+    write_json(path, {} if row is None else row.columns)
 
 
-def read_one(path: Path) -> TickRow:
-    """The tick of a checkpoint. Raises FileNotFoundError, or ValueError for a file that is none."""
-    return TickRow.of(json.loads(path.read_text()))
+def read_one(path: Path) -> TickRow | None:
+    """The last tick of a checkpoint, if there was one. Raises FileNotFoundError, or ValueError for a file of none."""
+    columns = json.loads(path.read_text())
+    return None if columns == {} else TickRow.of(columns)
 
 
 def write_csv(rows: Iterable[TickRow], path: Path) -> None:

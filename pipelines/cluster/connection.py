@@ -2,17 +2,22 @@
 
 import logging
 import os
+import shlex
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
 
 import ray
 
-from pipelines.cluster import store, versions
+from pipelines.cluster import environment, ownership, signals, store, versions
 from pipelines.cluster.versions import ClusterError
 from pipelines.params import ClusterConfig
 
 REACH_SEC = 10.0
+START_ATTEMPTS = 4
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the time that one report takes; 2 s unless told otherwise
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output draws boxes at any verbosity
@@ -26,34 +31,67 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
     cluster.address names the cluster; when that is null, the environment's RAY_ADDRESS; when both are missing, Ray is
     started here. Inside another `connect` it does nothing, so everything in a process shares one cluster.
     Raises ClusterError when no cluster answers at the address, or, with refuse_others, its nodes run other versions or
-    other code.
+    other code; ConfigError where Ray finds no place for its sockets.
     """
     if ray.is_initialized():
         yield
         return
     address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    environment.spare_local_addresses(os.environ)
+    if address == "local":
+        environment.prepare_for_ray(os.environ)
     for name, value in (_ENVIRONMENT | _watch(cluster, address)).items():
         os.environ.setdefault(name, value)
     # A machine with fewer cores than asked for runs the same computation, only slower.
     cores = max(os.cpu_count() or 1, cluster.max_workers * cluster.cpus_per_worker)
     num_cpus = cores if address == "local" else None
-    # Workers of a Ray that starts here inherit the environment; elsewhere they know no credentials but these.
-    abroad = address != "local" and cluster.storage_path is not None
-    runtime_env = {"env_vars": store.credentials()} if abroad else None
+    runtime_env = _runtime_env(cluster, address)
     reach(address)
-    try:
-        ray.init(
-            address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
+    with signals.kept(), ownership.marked() if address == "local" else nullcontext():
+        start = partial(
+            ray.init, address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
             runtime_env=runtime_env,
         )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
-        raise refused(address, error) from error
+        try:
+            _patiently(start) if address == "local" else start()
+        except (ConnectionError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
+            raise refused(address, error) from error
     try:
         if address != "local" and refuse_others:
             versions.check()
         yield
     finally:
         ray.shutdown()
+
+
+def _runtime_env(cluster: ClusterConfig, address: str) -> dict[str, Any] | None:
+    """What workers need beyond the environment that those of a Ray that starts here inherit"""
+    if address != "local":  # there they know no credentials but these
+        return {"env_vars": store.credentials()} if cluster.storage_path is not None else None
+    # Ray hands the interpreter to a shell as it is, so a path with spaces starts no worker, and Ray tries for ever.
+    quoted = shlex.quote(sys.executable)
+    return {"py_executable": quoted} if quoted != sys.executable else None
+
+
+def _patiently(start: Callable[[], object]) -> None:
+    """Start Ray here, again if it gives up: it grants its node 30 s, which a busy machine exceeds.
+
+    Raises ClusterError.
+    """
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            start()
+            return
+        except Exception as error:
+            if type(error) is not Exception:  # which is what Ray raises for that
+                raise
+            ownership.end_own()
+            if attempt == START_ATTEMPTS:
+                raise ClusterError(
+                    f"Ray did not start on this machine in {attempt} attempts: {error} Try again when the machine is "
+                    "less busy, or stop what Ray left here with `make stop`."
+                ) from error
+            print("Ray did not start within 30 s; trying again", flush=True)
 
 
 def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:

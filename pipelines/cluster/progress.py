@@ -1,9 +1,11 @@
 """Progress of long work: a bar with the time left on a terminal, plain lines in a log."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import ray
@@ -12,6 +14,43 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 POLL_SEC = 0.5
+SMOOTH_SEC = 300.0  # after which an observed speed counts a third
+LEAST_SEC = 2.0  # of observation before there is a speed
+UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def duration(sec: float) -> str:
+    """The two largest units: "2 d 3 h", "3 h 20 min", "45 s" """
+    left = max(round(sec), 0)
+    for (unit, size), (below, smaller) in pairwise(UNITS):
+        if left >= size:
+            rest = left % size // smaller
+            return f"{left // size} {unit} {rest} {below}" if rest else f"{left // size} {unit}"
+    return f"{left} s"
+
+
+class Speed:
+    """Seconds per kimg by the clock, pauses for snapshots included; what is long past counts less.
+
+    A position behind the last one, after a restart, begins a new observation and keeps the speed.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+        self._sec = self._nimg = 0.0
+
+    def add(self, now: float, nimg: float) -> None:
+        """At `now`, nimg images were done."""
+        if self._last is not None and nimg >= self._last[1]:
+            sec = now - self._last[0]
+            keep = math.exp(-sec / SMOOTH_SEC)
+            self._sec, self._nimg = self._sec * keep + sec, self._nimg * keep + nimg - self._last[1]
+        self._last = now, nimg
+
+    @property
+    def sec_per_kimg(self) -> float | None:
+        """None until there is something to tell it by"""
+        return self._sec / self._nimg * 1000 if self._nimg > 0 and self._sec >= LEAST_SEC else None
 
 
 def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
@@ -31,14 +70,14 @@ def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = 
         before, done = done, done + size(item)
         if done * 10 // total > before * 10 // total:
             left = (time.monotonic() - start) * (total - done) / done
-            print(f"{what} {done}/{total} images, {left:.0f} s left", flush=True)
+            print(f"{what} {done}/{total} images, {duration(left)} left", flush=True)
 
 
 class Counter:
     """What each worker has done so far, and lines that they say; a worker that begins again counts again from 0."""
 
     def __init__(self) -> None:
-        self._done: dict[int, int] = {}
+        self._done: dict[int | str, int] = {}
         self._lines: list[str] = []
 
     def say(self, line: str) -> None:
@@ -50,9 +89,13 @@ class Counter:
         """Said so far"""
         return self._lines
 
-    def report(self, worker: int, done: int) -> None:
+    def report(self, worker: int | str, done: int) -> None:
         """Set how much a worker has done."""
         self._done[worker] = done
+
+    def done(self) -> dict[int | str, int]:
+        """By each worker"""
+        return self._done
 
     def total(self) -> int:
         """Done by all workers"""

@@ -16,7 +16,8 @@ from pipelines.cluster.processes import orphans, run_folders, trainer_of
 from pipelines.params import ROOT
 
 GRACE_SEC = 30.0  # Ray needs about 4 to end its workers
-NODE_GOES_SEC = 1.0  # until the node of a killed driver is gone, and what outlives it shows
+RAY_GOES_SEC = 10.0  # that the Ray of a trainer may outlive it, before it is ended
+POLL_SEC = 0.1
 
 
 def stop(root: Path, grace_sec: float, say: Callable[[str], None]) -> None:
@@ -28,12 +29,12 @@ def stop(root: Path, grace_sec: float, say: Callable[[str], None]) -> None:
             found = True
             say(f"{folder.relative_to(root)}: {_ended(trainer, grace_sec)}. The same command resumes the run.")
     if found:
-        time.sleep(NODE_GOES_SEC)
-    for session in orphans(root):
+        _await_none(root)
+    for left in orphans(root):
         found = True
-        count, killed = len(session.processes), end(session.processes, grace_sec)
+        count, killed = len(left.processes), end(left.processes, grace_sec)
         how = f", {killed} of them by SIGKILL" if killed else ""
-        say(f"{session.name}: driver {session.driver_pid} is gone; ended {count} process(es) that it left{how}.")
+        say(f"driver {left.driver_pid} is gone; ended {count} process(es) of Ray that it left{how}.")
     if not found:
         say(f"Nothing trains in {root / 'runs'}, and Ray left no process of a killed driver.")
 
@@ -47,11 +48,17 @@ def show(root: Path, say: Callable[[str], None]) -> None:
         if process is not None
     ]
     lines += [
-        f"{session.name}: driver {session.driver_pid} is gone and left {len(session.processes)} process(es)"
-        for session in orphans(root)
+        f"driver {left.driver_pid} is gone and left {len(left.processes)} process(es) of Ray" for left in orphans(root)
     ]
     for line in lines or [f"Nothing trains in {root / 'runs'}, and Ray left no process of a killed driver."]:
         say(line)
+
+
+def _await_none(root: Path) -> None:
+    """Let what a trainer left end by itself, as most of it does."""
+    deadline = time.monotonic() + RAY_GOES_SEC
+    while orphans(root) and time.monotonic() < deadline:
+        time.sleep(POLL_SEC)
 
 
 def _ended(process: psutil.Process, grace_sec: float) -> str:

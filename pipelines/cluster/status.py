@@ -4,6 +4,7 @@ Without an address the table has one row, this machine, and no Ray is started.
 """
 
 import argparse
+import math
 import os
 import platform
 import sys
@@ -20,7 +21,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.artifacts import ticks
+from pipelines.artifacts import json_lines, ticks
+from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster import connection
 from pipelines.cluster.nodes import alive, ask
 from pipelines.cluster.processes import run_folders, trainer_of
@@ -29,6 +31,7 @@ from pipelines.params import ROOT, ClusterConfig, load
 
 ANSWER_SEC = 30.0  # a person waits
 PACKAGES = ("torch", "ray")
+ENDED = {"FINISHED": "finished", "FAILED": "failed"}  # a run that is recorded as running may do so on another machine
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,30 @@ def warning(found: Sequence[Node], here: dict[str, str]) -> str:
 
 
 def run_table(runs: Path, now: float) -> Table:
-    """One row a run: who trains it on this machine, and its last tick"""
-    result = Table("run", "trained by", "kimg", "sec/kimg", "last tick", box=SIMPLE, pad_edge=False)
+    """One row a run: who trains it on this machine or how it ended, its last tick, and the lowest KID of a snapshot"""
+    result = Table("run", "state", "kimg", "sec/kimg", "last tick", "lowest KID", box=SIMPLE, pad_edge=False)
     for folder in run_folders(runs):
         trainer, rows = trainer_of(folder), ticks.read(folder)
-        cells = [folder.name, "" if trainer is None else f"process {trainer.pid}"]
+        cells = [folder.name, ENDED.get(recorded_status(folder), "") if trainer is None else f"process {trainer.pid}"]
         if rows:
             age = now - (folder / ticks.LOG).stat().st_mtime
             cells += [f"{rows[-1].kimg:.1f}", f"{rows[-1].sec_per_kimg or 0:.2f}", f"{spoken(age)} ago"]
+            cells.append(lowest_kid(rows))
         result.add_row(*cells)
     return result
+
+
+def recorded_status(folder: Path) -> str:
+    """What the journal of a run said of it last: RUNNING, FINISHED or FAILED; empty before its first word"""
+    records = (record for record, _ in json_lines.read(folder / "tracking.jsonl"))
+    return next((str(each["status"]) for each in reversed(list(records)) if each.get("kind") == "status"), "")
+
+
+def lowest_kid(rows: Sequence[TickRow]) -> str:
+    """The lowest KID that the monitor measured of a snapshot, and at which kimg; empty when it measured none"""
+    measured = [(row.monitor.kid, row.kimg) for row in rows if row.monitor.kid is not None]
+    kid, kimg = min((each for each in measured if math.isfinite(each[0])), default=(math.nan, 0.0))
+    return "" if math.isnan(kid) else f"{kid:.4g} at {kimg:g}"
 
 
 def spoken(sec: float) -> str:

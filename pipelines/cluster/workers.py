@@ -10,7 +10,7 @@ from typing import TypeVar
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines.cluster import store
+from pipelines.cluster import signals, store
 from pipelines.params import ClusterConfig
 
 J = TypeVar("J")
@@ -63,7 +63,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
     """
     with scratch_storage(cluster) as url:
         storage, filesystem = store.for_ray(url)
-        result = TorchTrainer(
+        trainer = TorchTrainer(
             lambda job: worker(job["job"]),
             train_loop_config={"job": job},
             torch_config=TorchConfig(timeout_s=HOURS_SEC),
@@ -76,7 +76,11 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
                     max_failures=cluster.max_failures, controller_failure_limit=cluster.max_failures
                 ),
             ),
-        ).fit()
+        )
+        result, stopped = signals.interruptible(trainer.fit, lambda: None, grace_sec=0)
+    if stopped is not None:
+        raise stopped
+    assert result is not None
     found: R = result.return_value
     return found
 

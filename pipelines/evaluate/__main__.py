@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.artifacts import metrics_json, train_json
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.cluster.store import StoreError
 from pipelines.diagnosis import frontier
 from pipelines.evaluate.measurement import EvaluationError
@@ -27,15 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where reports go (reports/evaluations/NAME)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)
-    params = load(overrides=options.overrides)
     if options.network is not None:
         from pipelines.evaluate.external import evaluate_file  # the stage itself needs no reader of foreign files
 
+        # Numbers of a part of the images are not those of the images: none is left out unless it is asked for.
+        params = load(overrides=["prepare.max_bad_share=0", *options.overrides])
         report = evaluate_file(params, options.network, options.data, options.out)
     elif options.data is not None or options.out is not None:
         parser.error("--data and --out go with --network; the stage evaluates models/generator.safetensors")
     else:
-        root = Path.cwd()
+        params, root = load(overrides=options.overrides), Path.cwd()
         journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
         with publishing(journal, params.tracking):
             report = evaluate(params, root, ROOT / "runs" / "features")
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with stop_on_signals():
+            main()
     except (EvaluationError, FileNotFoundError, StoreError, ValueError) as error:  # every error of ours is one of these
         sys.exit(f"evaluate: {error}")

@@ -5,6 +5,8 @@ for the network, the images and the section `evaluate`.
 """
 
 import os
+import re
+import zipfile
 from pathlib import Path
 
 from pipelines.artifacts.metrics_json import MetricsReport
@@ -18,10 +20,12 @@ from pipelines.tracking.recording import record_evaluation
 from stylegan.config import parse
 from stylegan.config.sections import PrepareConfig
 from stylegan.data import ArchiveError, ImageDataset
+from stylegan.data.archive import INDEX, is_picture
 from stylegan.files import sha256_of
 from stylegan.generators import load_any_generator
 from stylegan.networks import Generator
 
+ENTRY = re.compile(r"\d{5}/img\d{8}\.(png|npy)")  # of an archive
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of images of so many channels
 
 
@@ -50,26 +54,47 @@ def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | 
 
 
 def archive_of(data: Path, G: Generator, params: Params) -> Path:
-    """The archive itself, or one made from a folder or data set at the size and in the colours of G
+    """The archive itself if it suits G, or one made from a folder, zip or data set at the size and in the colours of G
 
-    What else decides it is the section `prepare`, of which nothing is held out. Raises ArchiveError.
+    What else decides it is the section `prepare`, of which nothing is held out that the data do not hold out. Raises
+    ArchiveError if more images than prepare.max_bad_share cannot be used.
     """
-    if data.suffix == ".zip":
-        try:
-            ImageDataset(data, use_labels=False, xflip=False, split="all", max_images=1)
-        except ArchiveError:
-            if not data.exists():
-                raise
-        else:
-            return data
+    data = data.expanduser()
+    if not data.exists():
+        raise ArchiveError(f"{data}: nothing there. Name an archive, a folder, a .zip or a data set file.")
+    if is_archive(data) and suits(data, G):
+        return data
     values = params.prepare.model_dump(mode="json") | {
         "source": str(data),
         "resolution": G.img_resolution,
         "mode": MODES.get(G.img_channels, "keep"),
-        "labels": "none" if G.c_dim == 0 else params.prepare.labels if params.prepare.labels != "none" else "folders",
+        "labels": "none" if G.c_dim == 0 else choose_labels(data, params),
         "holdout_fraction": 0.0,
     }
     config = parse(PrepareConfig, values, f"--data {data}")
     folder = ROOT / "runs" / "archives" / fingerprint(config, str(data.resolve()))
     prepare(config, folder / "archive.zip", folder / "manifest.json", EARTH, workers=os.cpu_count() or 1)
     return folder / "archive.zip"
+
+
+def is_archive(data: Path) -> bool:
+    """Whether a file is laid out as an archive of `prepare` or of the official tools, whose images are all alike"""
+    if not zipfile.is_zipfile(data):
+        return False
+    with zipfile.ZipFile(data) as file:
+        names = file.namelist()
+    images = [name for name in names if is_picture(name)]
+    return bool(images) and INDEX in names and all(ENTRY.fullmatch(name) for name in images)
+
+
+def suits(data: Path, G: Generator) -> bool:
+    """Whether the images of an archive have the size and the channels of G"""
+    dataset = ImageDataset(data, use_labels=False, xflip=False, split="all", max_images=1)
+    return (dataset.resolution, dataset.channels) == (G.img_resolution, G.img_channels)
+
+
+def choose_labels(data: Path, params: Params) -> str:
+    """prepare.labels, or where that is none the labels that an archive holds, or else sub-folders"""
+    if params.prepare.labels != "none":
+        return params.prepare.labels
+    return "file" if is_archive(data) else "folders"

@@ -2,6 +2,7 @@
 
     python -m pipelines.plan --preset auto --resolution 256 --gpus 2 --source photos train.total_kimg=5000
     python -m pipelines.plan --preset paper256 --gpus 8 --hours 24 --price 2.50 --reference a100
+    python -m pipelines.plan --source photos
     python -m pipelines.plan --from reports/sweep/best.yaml
     python -m pipelines.plan --rung stylegan2/A
 
@@ -13,17 +14,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from pipelines.params import leaves, load, override
 from pipelines.plan.advice import CHANNELS, advice, table
 from pipelines.plan.cost import estimate
-from pipelines.plan.origins import Choice, as_they_are, file_choices, rung_choices, source_of, transfer_choices
+from pipelines.plan.origins import Choice, Choices, as_they_are, file_choices, rung_choices, source_of, transfer_choices
 from pipelines.plan.resolve import NAMES, checked, resolve
 from pipelines.plan.yaml_edit import rewrite
 from stylegan.config import ConfigError
 from stylegan.config.pyramid import Resolution, plain
+
+if TYPE_CHECKING:
+    from pipelines.plan.source import Look
 
 
 def plan(options: argparse.Namespace, console: Console) -> None:
@@ -39,16 +44,16 @@ def plan(options: argparse.Namespace, console: Console) -> None:
         precision = (values | ordered).get("train.precision", Choice(None, "left to the plan")).value
         choices = resolve(options.preset, options.resolution, options.gpus, base, precision)
     choices |= values
-    if options.source is not None:
-        choices["prepare.source"] = Choice(source_of(options.source), "--source")
+    look = None if options.source is None else look_at_source(options.source, choices, asked=values | ordered)
+    choices |= look.choices if look else {}
     if options.resume_from is not None:
         choices |= transfer_choices(options.resume_from)
     if options.rung is not None:
         choices |= rung_choices(options.rung, below=checked(choices | ordered))
     params = checked(choices := choices | ordered)
     console.print(table(choices, base))
-    for line in advice(params):
-        console.print(line)
+    for line in [*(look.lines(params) if look else []), *advice(params)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if options.hours is not None:
         estimate.show(options, params, CHANNELS[params.prepare.mode], console)
         return
@@ -60,6 +65,14 @@ def plan(options: argparse.Namespace, console: Console) -> None:
         raise FileExistsError(f"{out} exists and is not {options.base}, where values are kept from. Remove it first.")
     rewrite(options.base, out, {path: choice.value for path, choice in choices.items()})
     console.print(f"Wrote {out}. `git diff {out}` shows the change, `dvc repro` runs it.")
+
+
+def look_at_source(path: str, choices: Choices, asked: Choices) -> "Look":
+    """As pipelines.plan.source.look_at, which imports torch: that there is nothing to look at is reported before."""
+    path = source_of(path)
+    from pipelines.plan.source import look_at
+
+    return look_at(path, choices, asked)
 
 
 def size(text: str) -> Resolution:
@@ -83,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--resolution", type=size, help="pixels, or height x width as 192x256; without it the preset's, or the base's"
     )
     parser.add_argument("--gpus", type=int, help="0 plans for the processor")
-    parser.add_argument("--source", help="folder, .zip or data set file of images")
+    parser.add_argument("--source", help="folder, .zip or data set file of images, which is looked at")
     parser.add_argument("--resume-from", metavar="FILE", help="networks in pretrained/ to start from")
     parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
     parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
@@ -91,8 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)
-    if options.preset is None and options.values is None and options.rung is None:
-        parser.error("one of the arguments --preset, --from and --rung is required")
+    if not any((options.preset, options.values, options.rung, options.source)):
+        parser.error("one of the arguments --preset, --source, --from and --rung is required")
     if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):
         parser.error("--preset, which --resolution belongs to, and --gpus go together")
     if options.gpus is not None and options.gpus < 0:

@@ -87,7 +87,7 @@ def transfer_choices(path: str) -> Choices:
 
 
 def source_of(path: str) -> str:
-    """Raises ConfigError when the images are not there."""
-    if not Path(path).exists():
+    """The path without `~`, which DVC would not resolve. Raises ConfigError when the images are not there."""
+    if not (expanded := Path(path).expanduser()).exists():
         raise ConfigError(f"--source {path}: nothing there. Name a folder, a .zip or a data set file.")
-    return path
+    return str(expanded)

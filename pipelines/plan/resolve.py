@@ -25,6 +25,8 @@ def preset_choices(name: str) -> tuple[Choices, int | None]:
     own = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
     reference_gpus: int | None = own.pop("reference_gpus", None)
     choices = {path: Choice(value, "every official preset") for path, value in leaves(common)}
+    held_out = choices["prepare.holdout_fraction"].value
+    choices["prepare.holdout_fraction"] = Choice(held_out, "measures memorisation; --source sets it by the images")
     return choices | {path: Choice(value, f"preset {name}") for path, value in leaves(own)}, reference_gpus
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from pipelines.artifacts import train_json
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.params import ROOT, load
 from pipelines.render.report import RenderError, render
 from pipelines.tracking.journal import Journal
@@ -24,6 +25,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with stop_on_signals():
+            main()
     except (FileNotFoundError, RenderError, ValueError) as error:  # every error of ours is one of these
         sys.exit(f"render: {error}")

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.cluster.store import StoreError
 from pipelines.params import ROOT, load
 from pipelines.sweep import findings
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with stop_on_signals():
+            main()
     except (FileNotFoundError, StoreError, SweepError, TrainError, ValueError) as error:
         sys.exit(f"sweep: {error}")

@@ -1,5 +1,6 @@
 """What the trials of a sweep share, and what they tell of themselves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class Job:
     root: Path  # of archive, weights and pretrained networks
     state: Path  # runs/
     name: str  # of the sweep
+    counter: Any = None  # Counter of images by trial, an actor
 
     def stopped(self, run_name: str) -> Path:
         """The mark of a trial that the scheduler has ended before its time"""
@@ -40,6 +42,11 @@ class Rungs(TuneReportCallback):  # type: ignore[misc]
         row = TickRow.of(metrics[0])
         if checkpoint is not None and row.nimg < self.total_nimg and row.monitor.kid is not None:
             super().after_report(run_context, [rung(self.run_name, row)], None)
+
+
+def tell(job: Job, drawn: Drawn) -> Callable[[int], None]:
+    """What tells the sweep how many images a trial has trained on"""
+    return lambda nimg: job.counter.report.remote(described(drawn), nimg)
 
 
 def rung(run_name: str, row: TickRow) -> Rung:

@@ -26,7 +26,7 @@ from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import store, workers
 from pipelines.experiments import await_predecessor
 from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
-from pipelines.sweep.job import Job, rung, tag
+from pipelines.sweep.job import Job, rung, tag, tell
 from pipelines.sweep.space import Drawn
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
@@ -53,7 +53,7 @@ def train_member(params: Params, drawn: Drawn, job: Job) -> Path:
         tag(journal, drawn, job)
         while nimg < total:
             nimg = min((nimg // interval + 1) * interval, total)
-            row, begin = _segment(params, nimg, begin, journal, job)
+            row, begin = _segment(params, drawn, nimg, begin, journal, job)
             numbers = {name: float(value) for name, value in drawn.items() if isinstance(value, int | float)}
             journal.metrics(nimg, {f"pbt/{name}": value for name, value in numbers.items()})
             if nimg < total:
@@ -78,7 +78,9 @@ def _pointed_to() -> tuple[int, str | None]:
     return pointer.nimg, pointer.url
 
 
-def _segment(params: Params, end_nimg: int, begin: str | None, journal: Journal, job: Job) -> tuple[TickRow, str]:
+def _segment(
+    params: Params, drawn: Drawn, end_nimg: int, begin: str | None, journal: Journal, job: Job
+) -> tuple[TickRow, str]:
     """Train until end_nimg, or find that done, and return the last row and the address of the last checkpoint."""
     train = params.train.model_copy(update={"total_kimg": end_nimg / 1000})
     params = params.model_copy(update={"train": train})
@@ -92,7 +94,7 @@ def _segment(params: Params, end_nimg: int, begin: str | None, journal: Journal,
         await_predecessor(folder)
         pretrained, assets = pretrained_file(params, job.root), (job.root / "assets").absolute()
         start_from = [] if begin is None else [_checkpoint(begin)]
-        result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from)
+        result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from, tell=tell(job, drawn))
         assert result.checkpoint is not None, "train() ends with a snapshot"
         state = workers.run_state(params.cluster, folder)
         url = store.join(state, "checkpoints", Path(result.checkpoint.path).name)

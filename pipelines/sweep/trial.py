@@ -17,7 +17,7 @@ from pipelines.artifacts.metrics_json import MetricsReport, Truncation
 from pipelines.artifacts.train_json import is_finished
 from pipelines.experiments import await_predecessor, evaluated, record_measurement
 from pipelines.params import Params
-from pipelines.sweep.job import Job, Rungs, rung, tag
+from pipelines.sweep.job import Job, Rungs, rung, tag, tell
 from pipelines.sweep.population import train_member
 from pipelines.sweep.space import Drawn, described, of_trial
 from pipelines.tracking.journal import Journal
@@ -55,7 +55,7 @@ def _ordinary(params: Params, drawn: Drawn, job: Job) -> Path | None:
         return None
     tag(Journal(folder), drawn, job)
     callback = Rungs(folder.name, round(params.train.total_kimg * 1000))
-    return run(params, job.root, job.state, out=folder, callbacks=[callback])
+    return run(params, job.root, job.state, out=folder, callbacks=[callback], tell=tell(job, drawn))
 
 
 def _tell_rungs(folder: Path, params: Params, more: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """A sweep, from where the command was given: Ray Tune is started, and what became of every trial is gathered."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from pipelines.artifacts import metrics_json
 from pipelines.artifacts.artifact import IN_RUNS
 from pipelines.artifacts.sweep_json import Stopped, Trial, read_stopped, write_stopped
 from pipelines.artifacts.workspace import ARCHIVE
-from pipelines.cluster import connection, store, workers
+from pipelines.cluster import connection, signals, store, workers
 from pipelines.experiments import tell_pages
 from pipelines.params import Params
 from pipelines.sweep import findings, scheduler, search, space
 from pipelines.sweep.job import Job
+from pipelines.sweep.standing import Standing, watching
 from pipelines.sweep.trial import train_trial
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
@@ -41,12 +43,13 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]
     job = Job(
         params, root.absolute(), state.absolute(), space.name_of(params, open_training_set(archive, params).digest)
     )
-    announce(params, job.name, len(drawn) if drawn else params.sweep.num_trials)
+    num_trials = len(drawn) if drawn else params.sweep.num_trials
+    announce(params, job.name, num_trials)
     with exclusive(state / "sweeps" / job.name):
-        ledger = Ledger(job)
+        ledger = Ledger(job, Standing(num_trials, params.sweep.total_kimg))
         searcher = None if drawn else search.optuna_searcher(params, ledger.drawn())
-        with connection.connect(trials[0].cluster):
-            found = run_trials(job, drawn, searcher, ledger)
+        with connection.connect(trials[0].cluster), watching(ledger.standing) as counter:
+            found = run_trials(replace(job, counter=counter), drawn, searcher, ledger)
     for trial in found:
         conclude(trial, job)
     if not any(trial.truncation for trial in found):
@@ -60,7 +63,7 @@ def run_trials(job: Job, drawn: list[space.Drawn] | None, searcher: Searcher | N
     params = job.params
     with workers.scratch_storage(params.cluster) as url:
         storage, filesystem = store.for_ray(url)
-        results = tune.Tuner(
+        tuner = tune.Tuner(
             # Empty resources are refused; the workers reserve what they need.
             tune.with_resources(tune.with_parameters(train_trial, job=job), {"CPU": 0, "memory": _MEBIBYTE}),
             param_space={"drawn": tune.grid_search(drawn) if drawn else search.domains(params)},
@@ -78,15 +81,21 @@ def run_trials(job: Job, drawn: list[space.Drawn] | None, searcher: Searcher | N
                 callbacks=[ledger],
                 verbose=0,
             ),
-        ).fit()
+        )
+        results, stopped = signals.interruptible(tuner.fit, lambda: None, grace_sec=0)
+    if stopped is not None:
+        stopped.reached = f"{ledger.standing.line()}; trials that have not ended resume from their last snapshots"
+        raise stopped
+    assert results is not None
     return [found_of(result, job) for result in results]
 
 
 class Ledger(tune.Callback):  # type: ignore[misc]
     """Keeps what has been drawn and which trials were stopped, and tells of each."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, standing: Standing) -> None:
         self.job, self.path = job, job.state / "sweeps" / job.name / "drawn.json"
+        self.standing = standing
 
     def drawn(self) -> list[space.Drawn]:
         """What trials took, in the order in which they began"""
@@ -94,7 +103,8 @@ class Ledger(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         drawn = dict(trial.config["drawn"])
-        print(f"trial {space.described(drawn)}: begins or goes on", flush=True)
+        self.standing.began(space.described(drawn))
+        print(f"trial {space.described(drawn)}: started or resumed", flush=True)
         if drawn not in (before := self.drawn()):
             write_json(self.path, [*before, drawn])
 
@@ -111,11 +121,16 @@ class Ledger(tune.Callback):  # type: ignore[misc]
         mark = self.job.stopped(str(last.get("run")))
         if is_stopped and not mark.exists():
             write_stopped(mark, Stopped(nimg=last["nimg"], kid=last["kid"]))
-        ending = "stopped" if is_stopped else "measured"
-        print(f"trial {space.described(trial.config['drawn'])}: {ending}", flush=True)
+        self._end(trial, "stopped" if is_stopped else "measured")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        print(f"trial {space.described(trial.config['drawn'])}: failed, the others go on", flush=True)
+        self._end(trial, "failed, the others continue")
+
+    def _end(self, trial: Any, how: str) -> None:
+        described = space.described(trial.config["drawn"])
+        self.standing.ended(described)
+        print(f"trial {described}: {how}", flush=True)
+        print(self.standing.line(), flush=True)
 
 
 def found_of(result: Any, job: Job) -> Trial:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.params import ROOT, Params, load
 from pipelines.tracking import ui
 from pipelines.tracking.journal import Journal
@@ -56,4 +57,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with stop_on_signals():
+        sys.exit(main())

@@ -55,7 +55,7 @@ class Journal:
         self._append_news({"kind": "dataset", "name": name, "digest": digest})
 
     def status(self, status: str) -> None:
-        """Record RUNNING, FINISHED or FAILED."""
+        """Record RUNNING, FINISHED, FAILED or KILLED."""
         self._append_news({"kind": "status", "status": status})
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:

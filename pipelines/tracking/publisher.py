@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from pipelines.artifacts.json_lines import Record
+from pipelines.cluster.environment import spare_local_addresses
 from pipelines.params import ROOT, TrackingConfig
 from pipelines.tracking.journal import Journal
 from stylegan.config import ConfigError
@@ -204,6 +205,7 @@ def initialise(uri: str, experiment: str, root: Path = ROOT) -> tuple["MlflowCli
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    spare_local_addresses(os.environ)
     # Imported here: it takes seconds, and whoever only keeps a journal does not need it.
     from mlflow import MlflowClient
 

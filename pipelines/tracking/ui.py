@@ -1,6 +1,8 @@
 """The MLflow user interface on this machine, opened at the comparison of runs."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +14,10 @@ from typing import Literal
 from urllib.error import URLError
 from urllib.parse import quote
 
+from pipelines.cluster.environment import spare_local_addresses
+from pipelines.cluster.signals import Stopped
+
+END_SEC = 5.0
 START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
 Mode = Literal["CHART", "ARTIFACT"]  # curves and parallel coordinates, or tables such as the pictures of seeds
 
@@ -27,9 +33,9 @@ def comparison(server: str, experiment_id: str, mode: Mode = "CHART", wanted: st
 
 
 def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: Path) -> int:
-    """Run the interface over a database until Ctrl-C, and return its exit status.
+    """Run the interface over a database until Ctrl-C, and return its exit status; the server ends with this process.
 
-    Raises RuntimeError when the port is taken or the server does not come up.
+    Raises RuntimeError when the port is taken or the server does not come up, Stopped for a signal but Ctrl-C.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -40,17 +46,30 @@ def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: P
                 f"port {port} is taken, perhaps by an interface that is already open: look at http://127.0.0.1:{port}, "
                 f"or pass another --port."
             ) from None
+    spare_local_addresses(os.environ)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend]
     command += ["--artifacts-destination", str(root / "mlruns"), "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen([*command, "--workers", "1"], env=os.environ) as server:
+    # A group of its own: the processes that serve are children of the server, and end with it.
+    with subprocess.Popen([*command, "--workers", "1"], env=os.environ, start_new_session=True) as server:
         try:
             wait_until_up(f"http://127.0.0.1:{port}", server)
             show(comparison(f"http://127.0.0.1:{port}", experiment_id), browser=browser)
             return server.wait()
-        except KeyboardInterrupt:
+        except Stopped as stop:
+            if stop.number != signal.SIGINT:
+                raise
             return 0
         finally:
-            server.terminate()
+            end_group(server)
+
+
+def end_group(server: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the process group of a server, and SIGKILL to what is left of it after END_SEC."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(END_SEC)
+        os.killpg(server.pid, signal.SIGKILL)
 
 
 def wait_until_up(address: str, server: subprocess.Popen[bytes]) -> None:

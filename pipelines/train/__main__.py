@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from pipelines.artifacts.artifact import ArtifactError
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.cluster.store import StoreError
 from pipelines.params import ROOT, load
 from pipelines.train.driver import TrainError, run
@@ -20,7 +21,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with stop_on_signals():
+            main()
     except (
         ArchiveError, ArtifactError, CheckpointError, ConfigError, FileNotFoundError, MetricError, StoreError,
         TrainError,

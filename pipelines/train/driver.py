@@ -5,9 +5,10 @@ and a changed parameter is another run.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
@@ -16,22 +17,25 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from pipelines.artifacts import ticks, train_json, transfer_json
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, TICKS
-from pipelines.cluster import connection, errors, files, store, workers
+from pipelines.cluster import connection, errors, files, signals, store, workers
 from pipelines.cluster.nodes import here
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
-from pipelines.train import follow, ticklog
+from pipelines.train import follow, pulse, ticklog
 from pipelines.train.identity import inputs_of
 from pipelines.train.slow_precision import describe_slow_precision
-from pipelines.train.snapshots import chosen, export, spare_checkpoints
+from pipelines.train.snapshots import chosen, export, next_start_nimg, spare_checkpoints
 from pipelines.train.start import rehearse
 from pipelines.train.worker import train_worker
+from stylegan.config import describe_unused_labels
 from stylegan.data import ImageDataset
 from stylegan.files import sha256_of
 from stylegan.metrics.evaluation.names import KID
 from stylegan.metrics.extractors import EFFICIENTNET_FILE
+
+SAVE_SEC = 20.0  # that a run which is interrupted has to save its state
 
 
 class TrainError(RuntimeError):
@@ -56,28 +60,31 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def run(
-    params: Params, root: Path, state: Path, out: Path | None = None, callbacks: Sequence[UserCallback] = ()
-) -> Path:
+    params: Params, root: Path, state: Path, out: Path | None = None, callbacks: Sequence[UserCallback] = (),
+    place: follow.Place | None = None, tell: Callable[[int], None] | None = None,
+) -> Path:  # fmt: skip
     """Train on the archive under `root` with the run's state under `state`, and return the run's folder.
 
     What the stage promises goes below `out`, without it below `root`.
-    Raises TrainError, ArchiveError, and whatever ends Ray's workers more often than cluster.max_failures.
+    Raises TrainError, ArchiveError, Stopped for a signal, and whatever ends Ray's workers more often than
+    cluster.max_failures.
     """
     found, out = inputs_of(params, root, state), out or root
     dataset, folder = found.dataset, found.folder
     transferred = rehearse(params, dataset, found.pretrained)
-    if line := describe_slow_precision(params):
-        print(line, flush=True)
+    for line in (describe_unused_labels(params), describe_slow_precision(params)):
+        if line:
+            print(line, flush=True)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
         if transferred is not None:
             journal.artifact(transfer_json.write(folder, transferred))
         try:
-            result = fit(params, dataset, found.pretrained, found.assets, journal, callbacks)
+            result = fit(params, dataset, found.pretrained, found.assets, journal, callbacks, place=place, tell=tell)
             snapshot, row = chosen(result, params.monitor)
             export(snapshot, out)
-        except BaseException:
-            journal.status("FAILED")
+        except BaseException as error:
+            journal.status("KILLED" if isinstance(error, signals.Stopped) else "FAILED")
             raise
         rows = ticks.read(folder)
         trained = TrainRecord(
@@ -112,12 +119,14 @@ def shared_files(
 
 def fit(
     params: Params, dataset: ImageDataset, pretrained: Path | None, assets: Path, journal: Journal,
-    callbacks: Sequence[UserCallback] = (), start_from: Sequence[Checkpoint] = (),
+    callbacks: Sequence[UserCallback] = (), start_from: Sequence[Checkpoint] = (), place: follow.Place | None = None,
+    tell: Callable[[int], None] | None = None,
 ) -> Result:  # fmt: skip
     """Train on Ray's workers until the end of the run, showing and recording its ticks.
 
-    start_from: another run's checkpoint, if any, with which a run that has none begins.
-    Raises TrainError, StoreError.
+    start_from: another run's checkpoint, if any, with which a run that has none begins; place: among the rows of an
+    ablation; tell: is told the number of images, every second or so.
+    Raises TrainError, StoreError, and Stopped for a signal, after the state was saved if SAVE_SEC is enough for it.
     """
     folder, on_store = journal.folder, params.cluster.storage_path is not None
     state = workers.run_state(params.cluster, folder)
@@ -132,15 +141,38 @@ def fit(
     }
     lowest = KID if params.monitor.num_images else None
     log = ticklog.TickLog(folder, state if on_store else None)
-    with connection.connect(params.cluster), follow.following(folder, journal, params), errors.told():
+    print("waiting for Ray", flush=True)
+    with (
+        connection.connect(params.cluster), pulse.board() as board,
+        follow.following(folder, journal, params, board, place, tell), errors.told(),
+    ):  # fmt: skip
         files.refuse_unshared(state)
-        result = TorchTrainer(
+        trainer = TorchTrainer(
             train_worker,
-            train_loop_config=job,
+            train_loop_config=job | {"board": board},
             torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
             scaling_config=workers.scaling(params.cluster),
             run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
-        ).fit()
+        )
+        result, stopped = signals.interruptible(trainer.fit, lambda: _ask_to_end(board), SAVE_SEC)
+    if stopped is not None:
+        is_saved = result is not None and isinstance(result.return_value, int)
+        stopped.reached = describe_stop(store.join(state, "checkpoints"), is_saved=is_saved)
+        raise stopped
+    assert result is not None
     if result.return_value is not None:
         raise TrainError(result.return_value)
     return result
+
+
+def _ask_to_end(board: Any) -> None:
+    print("saving the state before it ends; Ctrl-C once more ends it at once", flush=True)
+    board.ask_to_end.remote()
+
+
+def describe_stop(checkpoints: str, *, is_saved: bool) -> str:
+    """What a run that was interrupted has reached, in half a sentence; checkpoints: their folder or URL"""
+    nimg = next_start_nimg(checkpoints)
+    if nimg is None:
+        return "no checkpoint has been written yet"
+    return f"saved at kimg {nimg / 1000:g}" if is_saved else f"the next start resumes from kimg {nimg / 1000:g}"

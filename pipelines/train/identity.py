@@ -11,7 +11,8 @@ from pipelines.artifacts.dataset import open_dataset
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
 from pipelines.train.start import pretrained_file
-from stylegan.config import ConfigError, colour_problems
+from stylegan.config import ConfigError, colour_problems, count_problems
+from stylegan.config.sections import DataConfig
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of
 from stylegan.metrics.extractors import Extractor, load_extractor
@@ -46,11 +47,12 @@ def inputs_of(params: Params, root: Path, state: Path) -> Inputs:
 def open_training_set(archive: Path, params: Params) -> ImageDataset:
     """The train split as the parameters ask for it
 
-    Raises ConfigError when its channels or its split are not what the augmentations need.
+    Raises ConfigError when its channels or its split are not what the augmentations need, or it has too few images for
+    what will be measured.
     """
     data = params.data
     dataset = open_dataset(archive, use_labels=data.use_labels, xflip=data.xflip, max_images=data.max_images)
-    problems = list(colour_problems(params, dataset.channels))
+    problems = [*colour_problems(params, dataset.channels), *count_problems(params, *count_images(dataset, data))]
     if params.augment.mode == "ada_rv" and not has_holdout(dataset):
         problems.append(
             f"augment.mode is ada_rv, which compares training images with held-out ones, but {archive} holds none out. "
@@ -59,6 +61,12 @@ def open_training_set(archive: Path, params: Params) -> ImageDataset:
     if problems:
         raise ConfigError("\n".join(problems))
     return dataset
+
+
+def count_images(dataset: ImageDataset, config: DataConfig) -> tuple[int, int]:
+    """How many images the archive has to train on, of which the dataset may be a subset, and how many it holds out"""
+    whole = dataset if config.max_images is None else open_dataset(dataset.path, use_labels=False)
+    return whole.num_images, whole.num_in_archive - whole.num_images
 
 
 def has_holdout(dataset: ImageDataset) -> bool:

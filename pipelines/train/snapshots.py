@@ -7,7 +7,7 @@ import json
 import math
 import posixpath
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import rank
 from stylegan.drawing.generate import generate_images, styles
+from stylegan.files import write_json
 from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
 from stylegan.state import TrainState
@@ -36,30 +37,42 @@ from stylegan.tensor_files import CheckpointError
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
+SUMS = "sums.json"  # of the statistics of a tick that was cut
 NUM_SAMPLES = 64  # pictures of each snapshot, of fixed seeds
+Sums = Mapping[str, Sequence[float]]
 
 
-def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint]) -> None:
+def resume(state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint]) -> tuple[Report, Sums]:
     """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
 
     Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register; then
     every checkpoint that can be read is registered again, for one of them may be the best.
+    Returns the row of the last tick, and the sums of one that was cut; both are empty for a fresh state.
     """
     registered = ray.train.get_checkpoint()
+    row: Report = {}
     if registered is not None:
         with registered.as_directory() as folder:
             load_checkpoint(state, Path(folder) / STATE)
-            row = ticks.read_one(Path(folder) / ROW)
-        report(state, dataset, row.columns, is_snapshot=False)  # registered twice, it would be deleted once
-        return
+            row, sums = _row_and_sums(Path(folder))
+        if row:
+            report(state, dataset, row, is_snapshot=False)  # registered twice, it would be deleted once
+        return row, sums
     for spare in reversed(spare_checkpoints):  # the last to be registered is the one to go on from
         try:
             with spare.as_directory() as folder:
-                row = ticks.read_one(Path(folder) / ROW)
+                found, _ = _row_and_sums(Path(folder))
                 load_checkpoint(state, Path(folder) / STATE)
         except (CheckpointError, FileNotFoundError, ValueError):
             continue
-        report(state, dataset, row.columns, is_snapshot=True)
+        row = found
+        report(state, dataset, row, is_snapshot=True)
+    return row, {}
+
+
+def _row_and_sums(folder: Path) -> tuple[Report, Sums]:
+    row, sums = ticks.read_one(folder / ROW), folder / SUMS
+    return {} if row is None else dict(row.columns), json.loads(sums.read_text()) if sums.exists() else {}
 
 
 def report(state: TrainState, dataset: ImageDataset, row: Report, *, is_snapshot: bool) -> None:
@@ -77,10 +90,20 @@ def save_if_called_back(state: TrainState, dataset: ImageDataset, row: Report) -
     if ray.train.get_preemption_info() is None:
         return False
     state.gather_sums()
-    with snapshot(state, dataset, row) as checkpoint:
+    save_beside(state, dataset, row, {})
+    return True
+
+
+def save_beside(state: TrainState, dataset: ImageDataset, row: Report, sums: Sums) -> None:
+    """Save a checkpoint beside the run's snapshots; every rank has to.
+
+    row: of the last tick, empty before the first one; sums: of the tick that is cut.
+    """
+    with snapshot(state, dataset, row, with_samples=False) as checkpoint:
+        if checkpoint is not None:
+            write_json(Path(checkpoint.path) / SUMS, sums)
         name = f"{ticklog.LEAVING}_{state.cur_nimg:09d}"
         ray.train.report(row | {KID: math.inf}, checkpoint=checkpoint, checkpoint_dir_name=name)
-    return True
 
 
 @exact_float32()
@@ -102,7 +125,9 @@ def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
 
 
 @contextmanager
-def snapshot(state: TrainState, dataset: ImageDataset, row: Report) -> Iterator[Checkpoint | None]:
+def snapshot(
+    state: TrainState, dataset: ImageDataset, row: Report, *, with_samples: bool = True
+) -> Iterator[Checkpoint | None]:
     """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
     if rank() != 0:
         yield None
@@ -111,14 +136,34 @@ def snapshot(state: TrainState, dataset: ImageDataset, row: Report) -> Iterator[
         folder = Path(name)
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
-        ticks.write_one(folder / ROW, TickRow.of(row))
-        with exact_float32():
-            pictures = generate_images(
-                state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
-                c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
-            )  # fmt: skip
-        save_png(grid(pictures, columns=8), folder / ticklog.SAMPLES)
+        ticks.write_one(folder / ROW, TickRow.of(row) if row else None)
+        if with_samples:
+            _draw_samples(state, dataset, folder / ticklog.SAMPLES)
         yield Checkpoint.from_directory(folder)
+
+
+@exact_float32()
+def _draw_samples(state: TrainState, dataset: ImageDataset, path: Path) -> None:
+    pictures = generate_images(
+        state.G_ema, range(NUM_SAMPLES), psi=1.0, cutoff=None, noise_mode="const",
+        c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
+    )  # fmt: skip
+    save_png(grid(pictures, columns=8), path)
+
+
+def next_start_nimg(url: str) -> int | None:
+    """Images after which the next start of a run resumes, by Ray's register of checkpoints; None if there is none.
+
+    url: of the folder that holds the checkpoints, here or on a store. Raises StoreError.
+    """
+    with store.explained(url):
+        fs, folder = store.filesystem(url)
+        try:
+            with fs.open_input_file(posixpath.join(folder, REGISTER)) as file:
+                latest = json.loads(file.read())["latest_checkpoint_result"]
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+    return None if latest is None else int(latest["checkpoint_dir_name"].rpartition("_")[2])
 
 
 def spare_checkpoints(url: str) -> list[Checkpoint]:

@@ -37,7 +37,7 @@ def pretrained_file(params: Params, root: Path) -> Path | None:
             f"train.resume_from is {name}, but no such file is there. Put it there (see {FOLDER}/README.md), or set "
             "train.resume_from to null to start fresh."
         )
-    if inside.suffix == ".pkl":
+    if inside.suffix.lower() in (".pkl", ".pickle"):
         raise ConfigError(
             f"train.resume_from is {name}, an official file. Run `python -m stylegan import {name} "
             f"{inside.with_suffix('.safetensors')}`, and set train.resume_from to what that writes."

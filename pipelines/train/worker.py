@@ -16,8 +16,9 @@ from pipelines.artifacts.ticks import OWN
 from pipelines.cluster.errors import named
 from pipelines.params import Params
 from pipelines.train.identity import monitor_extractor, open_training_set
+from pipelines.train.pulse import Pulse
 from pipelines.train.ranks import Report, memory_gb, own
-from pipelines.train.snapshots import contributions, report, resume, save_if_called_back
+from pipelines.train.snapshots import contributions, report, resume, save_beside, save_if_called_back
 from pipelines.train.start import start
 from stylegan.backends import prepare_device
 from stylegan.data import ImageDataset
@@ -28,10 +29,11 @@ from stylegan.step import NonFiniteError
 from stylegan.train import Tick, train
 
 
-def train_worker(job: dict[str, Any]) -> str | None:
+def train_worker(job: dict[str, Any]) -> str | int | None:
     """One worker's whole life: build or resume the state, train, report every tick.
 
-    Returns the message of a NonFiniteError: the same steps would fail again, so Ray must not retry.
+    Returns the message of a NonFiniteError: the same steps would fail again, so Ray must not retry; or the number of
+    images after which the run was asked to end and has saved its state.
     """
     params: Params = job["params"]
     torch.set_num_threads(params.cluster.cpus_per_worker)
@@ -41,10 +43,14 @@ def train_worker(job: dict[str, Any]) -> str | None:
         job["kernels"] = prepare_device(device, params.train.kernels, allow_tf32=params.train.allow_tf32)
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
-        resume(state, dataset, job["spare_checkpoints"])
+        row, sums = resume(state, dataset, job["spare_checkpoints"])
+        pulse = Pulse(job.get("board"), state.cur_nimg, state.device)
         clock, before, saved = time.perf_counter(), state.cur_nimg, False
         try:
-            for tick in train(state, dataset):
+            for tick in train(state, dataset, lambda: pulse.should_end(state.cur_nimg), sums):
+                if tick.is_cut:
+                    save_beside(state, dataset, row, tick.sums)
+                    return state.cur_nimg
                 row = measure(tick, time.perf_counter() - clock, tick.cur_nimg - before, job)
                 if tick.is_snapshot:
                     row |= contributions(state, dataset) | monitored(state.G_ema)

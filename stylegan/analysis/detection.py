@@ -15,12 +15,18 @@ from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluation.sampling import draw_latents, generated_batches
 from stylegan.networks import Generator
 
+# With 20 pictures of each kind an AUC of 1 has an interval of 0.90 to 1.00; with fewer even a perfect one says little.
+FEWEST = 20
+Z = 1.959964  # of a 95% interval
+
 
 @dataclass(frozen=True)
 class Separation:
     """How well one number tells generated from real pictures."""
 
     auc: float  # probability that a real picture is farther from its projection than a generated one
+    interval: tuple[float, float]  # 95% confidence interval of auc
+    num: int  # pictures of the kind that has fewer
     threshold: float  # nearer than this is called generated
     accuracy: float  # mean of the shares of real and of generated pictures that this gets right
 
@@ -52,20 +58,41 @@ def separate(real: Tensor, generated: Tensor) -> Separation:
     right = ((x[:, None] >= cuts).double().mean(dim=0) + (y[:, None] < cuts).double().mean(dim=0)) / 2
     best = int(right.argmax())
     auc = float((above > 0).double().mean() + (above == 0).double().mean() / 2)
-    return Separation(auc, float(cuts[best]), float(right[best]))
+    interval = auc_interval(auc, len(real), len(generated))
+    return Separation(auc, interval, min(len(real), len(generated)), float(cuts[best]), float(right[best]))
+
+
+def auc_interval(auc: float, num_real: int, num_generated: int) -> tuple[float, float]:
+    """Every value a whose distance to auc is within Z standard errors of Hanley and McNeil (1982, Eq. 1) at a.
+
+    Their error at the value measured vanishes for an AUC of 1, however few pictures gave it; at the value in question
+    it does not (the score method).
+    """
+    a = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    spread = a * (1 - a) + (num_real - 1) * (q1 - a * a) + (num_generated - 1) * (q2 - a * a)
+    # A step of the grid as slack, so that the value measured lies in its interval.
+    near = a[(a - auc).abs() <= Z * (spread.clamp(min=0) / (num_real * num_generated)).sqrt() + 1e-4]
+    return float(near[0]), float(near[-1])
 
 
 def verdict(result: Separation) -> str:
-    """What the numbers mean, in a sentence"""
-    if result.auc >= 0.9:
+    """What the numbers mean, in a sentence: with few pictures, or an interval that holds chance, nothing"""
+    low, high = result.interval
+    if result.num < FEWEST:
+        meaning = f"{result.num} pictures of a kind are too few to say anything; give --num {FEWEST} or more"
+    elif low <= 0.5 <= high:
+        meaning = "by these pictures projection does not tell generated from real ones better than chance"
+    elif result.auc >= 0.9:
         meaning = "generated pictures can be told from real ones by projecting them"
     elif result.auc >= 0.7:
         meaning = "generated pictures can often be told from real ones by projecting them"
-    elif result.auc > 0.3:
+    elif result.auc > 0.5:
         meaning = "projection hardly tells generated pictures from real ones"
     else:
         meaning = "real pictures are drawn better than the generator's own, so the search fell short: try more steps"
     return (
-        f"AUC {result.auc:.2f}, {result.accuracy:.0%} right at the distance {result.threshold:.4g}: {meaning}. "
+        f"AUC {result.auc:.2f} (95% interval {low:.2f} to {high:.2f}), "
+        f"{result.accuracy:.0%} right at the distance {result.threshold:.4g}: {meaning}. "
         "AUC is how often a real picture ends farther from its projection than a generated one (0.5 by chance)."
     )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 Run: TypeAlias = Callable[[argparse.Namespace], str]
 
+MAX_NUMBERS = 1_000_000  # of a list, such as --seeds; a slip of the finger would fill the memory
+
 
 def number_list(text: str) -> list[int]:
     """ "0-3,20" -> [0, 1, 2, 3, 20]
@@ -24,10 +26,13 @@ def number_list(text: str) -> list[int]:
     """
     numbers: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part.strip())
         if not match or int(match[2] or match[1]) < int(match[1]):
             raise argparse.ArgumentTypeError(f"{part!r} is neither a number nor a range; write numbers like 0-9,20")
-        numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
+        found = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if len(numbers) + len(found) > MAX_NUMBERS:
+            raise argparse.ArgumentTypeError(f"{text!r} has more than {MAX_NUMBERS} numbers; ask for fewer at a time")
+        numbers += found
     return numbers
 
 
@@ -36,22 +41,51 @@ def float_list(text: str) -> list[float]:
 
     Raises argparse.ArgumentTypeError that shows the form expected.
     """
-    numbers: list[float] = []
-    for part in text.split(","):
-        try:
-            numbers.append(float(part))
-        except ValueError:
-            numbers.append(math.nan)
-        if not math.isfinite(numbers[-1]):
+    numbers = [_number(part) for part in text.split(",")]
+    for part, number in zip(text.split(","), numbers, strict=True):
+        if not math.isfinite(number):
             raise argparse.ArgumentTypeError(f"{part!r} is not a finite number; write numbers like 0,0.5,1")
     return numbers
 
 
+def finite(text: str) -> float:
+    """A number that is neither infinite nor NaN. Raises argparse.ArgumentTypeError otherwise."""
+    if not math.isfinite(number := _number(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number; write one like 0.7")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A finite number greater than 0. Raises argparse.ArgumentTypeError otherwise."""
+    if not 0 < (number := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0; write one like 0.1")
+    return number
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1. Raises argparse.ArgumentTypeError otherwise."""
-    if not text.isdecimal() or int(text) < 1:
+    if not _is_whole(text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 4294967295. Raises argparse.ArgumentTypeError otherwise."""
+    if not _is_whole(text) or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    """What Python reads, NaN for what it cannot"""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _is_whole(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20  # longer ones are slow to read, and no option means them
 
 
 def usable_device(text: str) -> torch.device:
@@ -76,7 +110,7 @@ def add_command(commands: "Commands", name: str, run: Run, help_: str, *, out: s
 
 def add_generator(parser: argparse.ArgumentParser) -> None:
     """GENERATOR, which `load_any_generator` reads"""
-    parser.add_argument("generator", type=Path, help="weights: models/generator.safetensors, or an official .pkl")
+    parser.add_argument("generator", type=Path, help="weights: models/generator.safetensors, or an official file")
 
 
 def add_class(parser: argparse._ActionsContainer) -> None:

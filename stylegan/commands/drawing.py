@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from stylegan.commands.arguments import Run, add_class, add_command, add_computing, float_list, positive
+from stylegan.commands.arguments import Run, add_class, add_command, add_computing, finite, float_list, positive, seed
 from stylegan.drawing.centers import class_centers, cluster_centers, mean_styles, truncate_towards
 from stylegan.drawing.generate import class_labels, label_vector, styles
 from stylegan.drawing.style_files import load_styles
@@ -28,14 +28,14 @@ def add_drawing(commands: "Commands", name: str, run: Run, help_: str, *, out: s
     label = parser.add_mutually_exclusive_group()
     add_class(label)
     label.add_argument("--label", type=float_list, metavar="0,0.5,0.5", help="label number by number")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation: 1 is none, 0 the average picture (1)")
+    parser.add_argument("--psi", type=finite, default=1.0, help="truncation: 1 is none, 0 the average picture (1)")
     parser.add_argument("--cutoff", type=positive, help="truncate only so many layers (all)")
     parser.add_argument(
         "--truncate-towards", type=centers, default="mean", metavar="mean|class|clusters:K",
         help="the mean style, the mean of the class, or the nearest of K cluster centres (mean)",
     )  # fmt: skip
     parser.add_argument("--center-samples", type=positive, default=10000, help="latents behind a centre (10000)")
-    parser.add_argument("--center-seed", type=int, default=0, help="seed of those latents (0)")
+    parser.add_argument("--center-seed", type=seed, default=0, help="seed of those latents (0)")
     add_computing(parser)
     return parser
 

@@ -11,25 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
 from stylegan.analysis.projection import ProjectionConfig, Step, project_batches, synthesize
-from stylegan.commands.arguments import add_class, add_command, add_computing, positive
-from stylegan.config.pyramid import sides
+from stylegan.analysis.targets import Target, list_files, load_targets
+from stylegan.commands.arguments import above_zero, add_class, add_command, add_computing, finite, positive, seed
 from stylegan.config.strict import parse
 from stylegan.data import ImageDataset
 from stylegan.data.archive import is_picture
-from stylegan.data.transforms import crop_to_shape, to_mode
 from stylegan.drawing.generate import class_labels
 from stylegan.drawing.style_files import save_styles
 from stylegan.drawing.video import save_mp4
 from stylegan.files import replacing, write_json
 from stylegan.generators import class_of, load_any_generator
-from stylegan.images import MODES, save_png, to_uint8
+from stylegan.images import save_png, to_uint8
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
 
@@ -44,7 +42,7 @@ BINS = 30
 def add_commands(commands: "Commands") -> None:
     """project, detect"""
     one = add_command(commands, "project", project, "search the styles of given pictures", out="folder of the results")
-    one.add_argument("targets", type=Path, nargs="+", metavar="TARGET", help="picture files")
+    one.add_argument("targets", type=Path, nargs="+", metavar="TARGET", help="picture files, or folders of them")
     one.add_argument("--video", action="store_true", help="films of the search, target | projection")
     two = add_command(
         commands, "detect", detect, "tell generated pictures from real ones by projecting both", out="folder of results"
@@ -54,7 +52,7 @@ def add_commands(commands: "Commands") -> None:
     )
     two.add_argument("--split", choices=["train", "holdout", "all"], default="all", help="part of the archive (all)")
     two.add_argument("--num", type=positive, required=True, help="pictures of each kind")
-    two.add_argument("--psi", type=float, default=1.0, help="truncation of the generated pictures: 1 is none (1)")
+    two.add_argument("--psi", type=finite, default=1.0, help="truncation of the generated pictures: 1 is none (1)")
     for parser in (one, two):
         _add_search(parser)
         add_computing(parser)
@@ -66,8 +64,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--noise", action=argparse.BooleanOptionalAction, default=True, help="search noise maps too (yes)"
     )
     parser.add_argument("--steps", type=positive, default=1000, help="length of the search (1000)")
-    parser.add_argument("--learning-rate", type=float, default=0.1, help="the highest (0.1)")
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (0)")
+    parser.add_argument("--learning-rate", type=above_zero, default=0.1, help="the highest (0.1)")
+    parser.add_argument("--seed", type=seed, default=0, help="of all random numbers (0)")
     add_class(parser)
     parser.add_argument("--weights", type=Path, default=Path("assets"), help="folder of lpips_vgg16 (assets)")
     parser.add_argument(
@@ -100,8 +98,10 @@ def published(options: argparse.Namespace) -> ProjectionConfig:
 def project(options: argparse.Namespace) -> str:
     """A folder for each target with what the search found, and tables of the distances."""
     G, class_index, lpips, config = _open(options)
-    names = folder_names(options.targets)
-    targets = torch.stack([load_target(path, G) for path in options.targets])
+    loaded, reasons = load_targets(list_files(options.targets), G)
+    _tell(loaded, reasons)
+    names = folder_names([target.path for target in loaded])
+    targets = torch.stack([target.img for target in loaded])
     c = class_labels(len(targets), G.c_dim, class_index)
     steps = project_batches(G, targets, c, lpips, config, options.batch_size)
     shown = _shown(steps, -(-len(targets) // options.batch_size), config.num_steps)
@@ -114,12 +114,19 @@ def project(options: argparse.Namespace) -> str:
     table = torch.cat(columns, dim=1)  # [num_steps + 1, N]
     _write_csv(options.out / "distances.csv", ["step", *names], ([i, *row] for i, row in enumerate(table.tolist())))
     results = [
-        {"target": str(path), "folder": name, "start": start, "end": end}
-        for path, name, start, end in zip(options.targets, names, table[0].tolist(), table[-1].tolist(), strict=True)
+        {"target": str(target.path), "folder": name, "start": start, "end": end}
+        for target, name, start, end in zip(loaded, names, table[0].tolist(), table[-1].tolist(), strict=True)
     ]
     write_json(options.out / "summary.json", _facts(options, lpips, config) | {"results": results})
     lines = [f"{entry['folder']}: distance {entry['start']:.4f} -> {entry['end']:.4f}" for entry in results]
-    return "\n".join([*lines, f"{len(names)} projections in {options.out}"])
+    left_out = [f"{len(reasons)} left out:", *reasons] if reasons else []
+    return "\n".join([*lines, f"{len(names)} projections in {options.out}", *left_out])
+
+
+def _tell(targets: Sequence[Target], reasons: Sequence[str]) -> None:
+    """Say on stderr what was done to pictures, and at once which are left out: the search may take hours."""
+    for line in (*(target.note for target in targets if target.note), *(f"left out: {each}" for each in reasons)):
+        print(line, file=sys.stderr)
 
 
 def _follow(
@@ -160,7 +167,14 @@ def detect(options: argparse.Namespace) -> str:
     rows = ([kind, name, end] for (kind, name), end in zip(kinds, ends.tolist(), strict=True))
     _write_csv(options.out / "distances.csv", ["kind", "picture", "distance"], rows)
     draw_histogram(ends[: len(real)], ends[len(real) :], result, options.out / "histogram.png")
-    numbers = {"auc": result.auc, "threshold": result.threshold, "accuracy": result.accuracy}
+    low, high = result.interval
+    numbers = {
+        "auc": result.auc,
+        "auc_low": low,
+        "auc_high": high,
+        "threshold": result.threshold,
+        "accuracy": result.accuracy,
+    }
     facts = {"real": str(options.real), "num": len(real), "psi": options.psi}
     write_json(options.out / "summary.json", _facts(options, lpips, config) | facts | numbers)
     return f"{verdict(result)}\nhistogram.png, distances.csv and summary.json in {options.out}"
@@ -177,8 +191,15 @@ def real_pictures(
         files = sorted(path for path in options.real.rglob("*") if is_picture(path.name))
         chosen = [files[row] for row in _choose(options, len(files))]
         c = class_labels(len(chosen), G.c_dim, class_index)
-        pictures = torch.stack([load_target(path, G) for path in chosen])
-        return pictures, c, [path.relative_to(options.real).as_posix() for path in chosen]
+        loaded, reasons = load_targets(chosen, G)
+        if reasons:
+            raise ValueError(f"{reasons[0]} Or remove it from {options.real}.")
+        _tell(loaded, ())
+        return (
+            torch.stack([target.img for target in loaded]),
+            c,
+            [path.relative_to(options.real).as_posix() for path in chosen],
+        )
     own_labels = G.c_dim > 0 and class_index is None
     dataset = ImageDataset(options.real, use_labels=own_labels, xflip=False, split=options.split, max_images=None)
     if own_labels and dataset.c_dim != G.c_dim:
@@ -193,30 +214,6 @@ def _choose(options: argparse.Namespace, count: int) -> list[int]:
         raise ValueError(f"{options.real}: holds {count} pictures, fewer than --num {options.num}. Ask for fewer.")
     rows: list[int] = np.random.default_rng(options.seed).choice(count, options.num, replace=False).tolist()
     return sorted(rows)
-
-
-def load_target(path: Path, G: Generator) -> Tensor:
-    """Picture file -> uint8 [C, H, W] of the generator's size and channels; says so when it had to be cut or resized.
-
-    Raises ValueError for what is no picture, and for a generator whose pictures have no PNG mode.
-    """
-    height, width = sides(G.img_resolution)
-    if (mode := MODES.get(G.img_channels)) is None:
-        raise ValueError(
-            f"this generator makes pictures of {G.img_channels} channels. Projection needs one of 1 to 4, as picture "
-            "files have."
-        )
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a picture that can be read. Give PNG, JPEG or another image file.") from None
-    image = to_mode(image, mode)
-    if image.size != (width, height):
-        print(f"{path}: {image.width} x {image.height} cut to the centre, now {width} x {height}", file=sys.stderr)
-        # Cropped first: a resize of part of a picture would let in pixels around it.
-        image = crop_to_shape(image, width, height).resize((width, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1).contiguous()
 
 
 def folder_names(targets: Sequence[Path]) -> list[str]:
@@ -235,8 +232,9 @@ def draw_histogram(real: Tensor, generated: Tensor, result: Separation, path: Pa
     bins = np.linspace(0, float(torch.cat([real, generated]).max()) * 1.05, BINS + 1).tolist()
     for values, name, colour in ((generated, "generated", "#0072B2"), (real, "real", "#D55E00")):
         axes.hist(values.tolist(), bins=bins, alpha=0.6, color=colour, label=f"{len(values)} {name}")
+    title = "AUC {:.3f} (95% interval {:.3f} to {:.3f})".format(result.auc, *result.interval)
     axes.axvline(result.threshold, color="#1f2328", linestyle="--", label=f"threshold {result.threshold:.3g}")
-    axes.set(xlabel="LPIPS between picture and projection", ylabel="pictures", title=f"AUC {result.auc:.3f}")
+    axes.set(xlabel="LPIPS between picture and projection", ylabel="pictures", title=title)
     axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

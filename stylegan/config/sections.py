@@ -73,8 +73,8 @@ class PrepareConfig(Section):
     resize_filter: Literal["box", "lanczos"]
     mode: Literal["keep", "L", "LA", "RGB", "RGBA"]  # keep: as the files are, also arrays of more channels
     labels: Literal["none", "folders", "file"]  # sub-folders as classes, or the source's own dataset.json / label files
-    bad_files: Literal["skip", "fail"]
-    holdout_fraction: Annotated[float, Field(ge=0, lt=1)]
+    max_bad_share: Probability  # of the images; if more cannot be used, nothing is prepared
+    holdout_fraction: Annotated[float, Field(ge=0, lt=1)]  # of each class
     max_images: Count | None
     seed: Seed  # of the subset and of the split
 

@@ -5,7 +5,6 @@ dataset.json has two keys beside the official "labels", which official readers i
 "holdout" (entries never used in training), so that the zip alone is enough on another machine.
 """
 
-import hashlib
 import json
 import zipfile
 from collections import Counter
@@ -14,35 +13,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias, TypeVar
+from typing import IO, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
 from stylegan.data.arrays import ARRAY_SUFFIX, CHANNELS, Pixels, suffix_of
+from stylegan.data.holdout import choose_holdout
+from stylegan.data.problems import BadFile, Problem, group
 from stylegan.data.transforms import Check, check_image, convert_image
 from stylegan.files import replacing, sha256_of
 
 Label: TypeAlias = int | list[float] | None
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".avif"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".heic", ".heif", ".hif"),
     ARRAY_SUFFIX,
 )
 INDEX = "dataset.json"
+UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile)  # RuntimeError: an encrypted entry of a zip
 
 
 class ArchiveError(ValueError):
     """A source or an archive of images cannot be used; the message names the file and the remedy."""
-
-
-@dataclass(frozen=True)
-class BadFile:
-    """A file that cannot be used, by its path in the source."""
-
-    source: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,7 @@ class Source:
     name: str
     names: Sequence[str]  # path of every picture, as the user knows it
     read: Callable[[int], bytes | Pixels]
+    open: Callable[[int], IO[bytes]] | None = None  # to look at the first bytes; None for raw pixels
     labels: Sequence[Label] | None = None  # beside names; None where a picture has no label
     class_names: Sequence[str] | None = None
     groups: Sequence[str] | None = None  # beside names: pictures that share content; None when each stands alone
@@ -84,6 +79,7 @@ class Plan:
     entries: Sequence[Entry]
     class_names: Sequence[str] | None
     bad: Sequence[BadFile]
+    num_good: int  # files that could be used; entries are fewer if config.max_images draws from them
 
 
 A = TypeVar("A")
@@ -103,14 +99,19 @@ def ordered_map(function: Callable[[A], B], items: Iterable[A], workers: int) ->
             pending += [pool.submit(function, item) for item in islice(iterator, 1)]
 
 
+def unreadable(error: Exception) -> Check:
+    """Report on a picture whose file cannot be read."""
+    return Check(problem=Problem("cannot be read", "replace or remove it", str(error)))
+
+
 def check_all(source: Source, config: PrepareConfig, workers: int) -> Iterator[Check]:
     """Open every picture of the source and report on each, in order."""
 
     def check(index: int) -> Check:
         try:
             return check_image(source.read(index), config)
-        except (OSError, zipfile.BadZipFile) as error:
-            return Check(reason=f"cannot be read ({error}); replace or remove it")
+        except UNREADABLE as error:
+            return unreadable(error)
 
     return ordered_map(check, range(len(source.names)), workers)
 
@@ -132,45 +133,36 @@ def convert_all(source: Source, plan: Plan, config: PrepareConfig, workers: int)
 
 
 def plan_archive(source: Source, checks: Sequence[Check], config: PrepareConfig) -> Plan:
-    """Leave out bad files, draw the subset, and split by group.
-
-    Raises ArchiveError that lists every bad file when config.bad_files is "fail", or when no picture is left.
-    """
+    """Leave out bad files, draw the subset, and split by group and class. `refuse_losses` judges what is left."""
     mode = _common_mode(checks) if config.mode == "keep" else config.mode
-    reasons = [_problem(source, index, check, config, mode) for index, check in enumerate(checks)]
-    found = [BadFile(name, reason) for name, reason in zip(source.names, reasons, strict=True) if reason]
+    problems = [_problem(source, index, check, config, mode) for index, check in enumerate(checks)]
+    found = [BadFile(name, problem) for name, problem in zip(source.names, problems, strict=True) if problem]
     bad = sorted([*source.bad, *found], key=lambda file: file.source)
-    good = [index for index, reason in enumerate(reasons) if not reason]
-    total = len(source.names) + len(source.bad)
-    if bad and (config.bad_files == "fail" or not good):
-        advice = "Repair or remove them, or set prepare.bad_files to skip." if good else "No picture is left."
-        raise ArchiveError(f"{source.name}: {list_bad(bad, total)}\n{advice}")
+    good = [index for index, problem in enumerate(problems) if not problem]
+    num_good = len(good)
     if config.max_images is not None and config.max_images < len(good):
         drawn = np.random.default_rng(config.seed).permutation(len(good))[: config.max_images]
         good = [good[position] for position in sorted(drawn)]
-    return Plan(mode, good, _entries(source, checks, good, config, suffix_of(mode)), source.class_names, bad)
+    entries = _entries(source, checks, good, config, suffix_of(mode))
+    return Plan(mode, good, entries, source.class_names, bad, num_good)
 
 
-def list_bad(bad: Sequence[BadFile], total: int) -> str:
-    """Table of every bad file and its reason, for people."""
-    width = max(len(file.source) for file in bad)
-    rows = [f"  {file.source:<{width}}  {file.reason}" for file in bad]
-    return "\n".join([f"{len(bad)} of {total} files cannot be used:", *rows])
-
-
-def choose_holdout(groups: Sequence[str], fraction: float, seed: int) -> set[str]:
-    """Groups whose pictures together come nearest to a fraction of all, taken in the order of a hash of seed and name.
-
-    The order of two groups does not depend on the others, so a set that grows keeps nearly all of its split.
-    """
-    sizes = Counter(groups)
-    chosen: set[str] = set()
-    missing = fraction * len(groups)
-    for group in sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
-        if abs(missing - sizes[group]) < missing:
-            chosen.add(group)
-            missing -= sizes[group]
-    return chosen
+def refuse_losses(source: Source, plan: Plan, config: PrepareConfig) -> None:
+    """Raises ArchiveError if no image is left to train on, or more than config.max_bad_share cannot be used."""
+    num_bad, total = len(plan.bad), plan.num_good + len(plan.bad)
+    if plan.bad and (not plan.num_good or num_bad / total > config.max_bad_share):
+        kind, remedy, files = group(plan.bad)[0]
+        most = f"Most often ({len(files):,}) an image {kind}: {remedy}"
+        if not plan.num_good:
+            raise ArchiveError(f"{source.name}: none of {total:,} images can be used. {most}.")
+        enough = -(-1000 * num_bad // total) / 1000  # rounded up, so that it lets these files pass
+        raise ArchiveError(
+            f"{source.name}: {num_bad:,} of {total:,} images ({num_bad / total:.1%}) cannot be used, above "
+            f"prepare.max_bad_share = {config.max_bad_share:g}. {most}. To do without, set prepare.max_bad_share to "
+            f"{enough:g}."
+        )
+    if all(entry.split == "holdout" for entry in plan.entries):
+        raise ArchiveError(f"{source.name}: no image is left to train on. Lower prepare.holdout_fraction.")
 
 
 def write_archive(target: Path, plan: Plan, files: Iterable[bytes]) -> str:
@@ -196,6 +188,9 @@ def manifest(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: 
         "archive_sha256": archive_sha256,
         "prepare": config.model_dump(mode="json"),
         "mode": plan.mode,
+        "num_found": plan.num_good + len(plan.bad),
+        "num_bad": len(plan.bad),
+        "num_not_drawn": plan.num_good - len(plan.entries),
         "num_images": len(plan.entries),
         "split": dict(sorted(Counter(entry.split for entry in plan.entries).items())),
         "num_enlarged": sum(entry.width < wide or entry.height < high for entry in plan.entries),
@@ -203,7 +198,8 @@ def manifest(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: 
         "class_counts": {str(label): classes[label] for label in sorted(classes)},
         "label_vectors": None if (vectors := label_vectors(plan.entries)) is None else asdict(vectors),
         "images": [asdict(entry) for entry in plan.entries],
-        "bad_files": [asdict(file) for file in plan.bad],
+        "bad_kinds": {f"{kind}; {remedy}": len(files) for kind, remedy, files in group(plan.bad)},
+        "bad_files": [file.as_json() for file in plan.bad],
         "ignored_files": list(source.ignored),
     }
 
@@ -236,20 +232,20 @@ def is_picture(path: str) -> bool:
 
 
 def _common_mode(checks: Sequence[Check]) -> str:
-    modes = Counter(check.mode for check in checks if not check.reason)
+    modes = Counter(check.mode for check in checks if not check.problem)
     return max(modes, key=lambda mode: modes[mode], default="RGB")
 
 
-def _problem(source: Source, index: int, check: Check, config: PrepareConfig, mode: str) -> str | None:
-    if check.reason:
-        return check.reason
+def _problem(source: Source, index: int, check: Check, config: PrepareConfig, mode: str) -> Problem | None:
+    if check.problem:
+        return check.problem
     if config.mode == "keep" and check.mode != mode:
         is_convertible = {mode, check.mode} <= CHANNELS.keys()
         remedy = f"set prepare.mode to {mode}" if is_convertible else "leave it out"
-        return f"is {check.mode}, most are {mode}, and prepare.mode keep needs one; {remedy}"
+        return Problem(f"is {check.mode}, most are {mode}, and prepare.mode keep needs one", remedy)
     if source.labels is not None and source.labels[index] is None:
         where = f"lies in no sub-folder of {source.name}" if config.labels == "folders" else f"has no label in {INDEX}"
-        return f"{where}; give it a class, or set prepare.labels to none"
+        return Problem(where, "give it a class, or set prepare.labels to none")
     return None
 
 
@@ -259,7 +255,7 @@ def _entries(
     # Without groups the content is the group, so that copies of a picture never straddle the split.
     groups = [source.groups[index] if source.groups else checks[index].sha256 for index in good]
     if source.holdout is None:
-        chosen = choose_holdout(groups, config.holdout_fraction, config.seed)
+        chosen = choose_holdout(groups, config.holdout_fraction, config.seed, _classes(source, good))
         held = [group in chosen for group in groups]
     else:
         held = [source.names[index] in source.holdout for index in good]
@@ -277,6 +273,13 @@ def _entries(
         )
         for number, index in enumerate(good)
     ]
+
+
+def _classes(source: Source, good: Sequence[int]) -> list[int] | None:
+    """Class of every image that is used; None if images have no labels, or vectors"""
+    labels = [source.labels[index] for index in good] if source.labels is not None else []
+    classes = [label for label in labels if isinstance(label, int)]
+    return classes if classes and len(classes) == len(labels) else None
 
 
 def _zip_info(name: str) -> zipfile.ZipInfo:

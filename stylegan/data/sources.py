@@ -9,20 +9,22 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image
 
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.archive import INDEX, ArchiveError, BadFile, Label, Source, is_picture
+from stylegan.data.archive import INDEX, ArchiveError, Label, Source, is_picture
 from stylegan.data.arrays import Pixels
 from stylegan.data.pickles import load_arrays
+from stylegan.data.problems import BadFile, Problem
 from stylegan.data.transforms import largest_window
 
 CIFAR = "cifar-10-python.tar.gz"
 MNIST_IMAGES, MNIST_LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
+OpenFile: TypeAlias = Callable[[str], IO[bytes]]
 KINDS = f"assets/earth (built in), a folder of images, a .zip, {CIFAR} or train{MNIST_IMAGES}"
 
 
@@ -31,15 +33,15 @@ def open_source(config: PrepareConfig, earth: Path) -> Source:
 
     Raises ArchiveError when nothing is there, it is of no known kind, or it has no labels of the kind asked for.
     """
-    path = Path(config.source)
+    path = Path(config.source).expanduser()
     if path.resolve() == earth.parent.resolve():
         return earth_tiles(earth, config)
     if not path.exists():
         raise ArchiveError(f"{path}: nothing there. Set prepare.source to {KINDS}.")
     if path.is_dir():
         names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-        return image_files(f"{path}/", names, lambda name: (path / name).read_bytes(), config)
-    if path.suffix == ".zip":
+        return image_files(f"{path}/", names, lambda name: (path / name).open("rb"), config)
+    if path.suffix.lower() == ".zip":
         return _zip_files(path, config)
     if path.name.endswith(CIFAR):
         return cifar10(path, config)
@@ -48,7 +50,7 @@ def open_source(config: PrepareConfig, earth: Path) -> Source:
     raise ArchiveError(f"{path}: not a kind of source that is known. Set prepare.source to {KINDS}.")
 
 
-def image_files(root: str, names: Sequence[str], read: Callable[[str], bytes], config: PrepareConfig) -> Source:
+def image_files(root: str, names: Sequence[str], open_file: OpenFile, config: PrepareConfig) -> Source:
     """Image files below one root, with classes from sub-folders or labels from dataset.json when asked for.
 
     Raises ArchiveError when there are no image files, or no labels where labels are asked for.
@@ -59,6 +61,11 @@ def image_files(root: str, names: Sequence[str], read: Callable[[str], bytes], c
     indices = [name for name in names if PurePosixPath(name).name == INDEX]
     index = min(indices, key=lambda name: name.count("/"), default=None)
     base = str(PurePosixPath(index).parent / "_")[:-1] if index else ""
+
+    def read(name: str) -> bytes:
+        with open_file(name) as file:
+            return file.read()
+
     facts = _read_index(root, index, read(index)) if index else {}
     held = facts.get("holdout")
     labels, class_names, bad = _labels_of_files(root, pictures, base, facts, config)
@@ -66,6 +73,7 @@ def image_files(root: str, names: Sequence[str], read: Callable[[str], bytes], c
         name=root.rstrip("/:"),
         names=[root + name for name in pictures],
         read=lambda number: read(pictures[number]),
+        open=lambda number: open_file(pictures[number]),
         labels=labels,
         class_names=class_names,
         holdout=frozenset(root + base + name for name in held) if held is not None else None,
@@ -171,7 +179,7 @@ def _zip_files(path: Path, config: PrepareConfig) -> Source:
     except zipfile.BadZipFile as error:
         raise ArchiveError(f"{path}: not a zip file ({error}). Copy or download it again.") from None
     names = sorted(name for name in archive.namelist() if not name.endswith("/"))
-    return image_files(f"{path}:", names, archive.read, config)
+    return image_files(f"{path}:", names, archive.open, config)
 
 
 def _labels_of_files(
@@ -186,7 +194,8 @@ def _labels_of_files(
         raise ArchiveError(f"{root}: has no {INDEX} with labels. Add it, or set prepare.labels to folders or none.")
     labels = {base + name: label for name, label in facts["labels"]}
     absent = sorted(set(labels) - set(pictures))
-    bad = [BadFile(root + name, f"is named in {INDEX} but absent; add it, or remove its label") for name in absent]
+    problem = Problem(f"is named in {INDEX} but absent", "add it, or remove its label")
+    bad = [BadFile(root + name, problem) for name in absent]
     return [labels.get(name) for name in pictures], facts.get("class_names"), bad
 
 

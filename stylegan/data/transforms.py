@@ -7,44 +7,74 @@ Up to four channels it is Pillow's affair; with more it stays an array, of which
 import hashlib
 import io
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
+from stylegan.data import heif
 from stylegan.data.arrays import CHANNELS, Pixels, decode_array, encode_array, is_array, mode_of
+from stylegan.data.problems import Problem
 
 CONVERTIBLE_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the tag of EXIF, and its values that swap width and height
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found in a picture; `reason` says why it cannot be used, and what to do."""
+    """What was found in a picture; `problem` says why it cannot be used, and what to do."""
 
     sha256: str = ""
     width: int = 0
     height: int = 0
     mode: str = ""
-    reason: str | None = None
+    problem: Problem | None = None
 
 
 def check_image(data: bytes | Pixels, config: PrepareConfig) -> Check:
     """Decode a picture completely and say whether the archive can take it."""
     digest = hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest()
+    if isinstance(data, bytes) and (problem := heif.find_problem(data[: heif.HEAD_BYTES])):
+        return Check(digest, problem=problem)
     try:
         opened = _open(data)
         if isinstance(opened, np.ndarray):
             return _check_array(opened, digest, config)
         with opened as image:
-            reason = _frames_problem(image) or _depth_problem(image)
+            problem = _frames_problem(image) or _depth_problem(image)
             image.load()
             width, height = ImageOps.exif_transpose(image).size
-            reason = reason or _mode_problem(image, config) or _size_problem(width, height, config)
-            return Check(digest, width, height, image.mode, reason)
+            problem = problem or _mode_problem(image, config) or find_size_problem(width, height, config)
+            return Check(digest, width, height, image.mode, problem)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        return Check(digest, reason=f"cannot be decoded ({_first_line(error)}); replace or remove it")
+        return Check(digest, problem=_undecodable(error))
+
+
+def check_header(file: IO[bytes], config: PrepareConfig) -> Check:
+    """What the first bytes of an image file tell: its size once it is upright, its mode, and problems seen from there
+
+    A mode with transparency ends in A, also that of a palette.
+    """
+    head = file.read(heif.HEAD_BYTES)
+    file.seek(0)
+    if is_array(head):
+        return check_image(file.read(), config)
+    if problem := heif.find_problem(head):
+        return Check(problem=problem)
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+            # Not image.getexif(), for which Pillow decodes the whole of a PNG.
+            if Image.Image.getexif(image).get(ORIENTATION) in SIDEWAYS:
+                width, height = height, width
+            problem = _frames_problem(image) or _depth_problem(image) or _mode_problem(image, config)
+            mode = image.mode + "A" * ("transparency" in image.info and "A" not in image.mode.upper())
+            return Check("", width, height, mode, problem or find_size_problem(width, height, config))
+    except Exception as error:  # as above
+        return Check(problem=_undecodable(error))
 
 
 def convert_image(data: bytes | Pixels, config: PrepareConfig, mode: str) -> bytes:
@@ -77,50 +107,64 @@ def _open(data: bytes | Pixels) -> Image.Image | Pixels:
 
 def _check_array(pixels: Pixels, digest: str, config: PrepareConfig) -> Check:
     height, width, channels = pixels.shape
-    reason = _size_problem(width, height, config)
+    problem = find_size_problem(width, height, config)
     if config.mode != "keep":
-        reason = f"has {channels} channels, prepare.mode {config.mode} does not; set prepare.mode to keep"
-    return Check(digest, width, height, mode_of(channels), reason)
+        kind = f"has {channels} channels, prepare.mode {config.mode} does not"
+        problem = Problem(kind, "set prepare.mode to keep")
+    return Check(digest, width, height, mode_of(channels), problem)
 
 
-def _first_line(error: Exception) -> str:
+def _undecodable(error: Exception) -> Problem:
     # Pillow names the in-memory buffer, which says nothing to anyone.
     text = str(error).partition("\n")[0]
-    return "not an image file" if "cannot identify image file" in text else text or type(error).__name__
+    detail = "not an image file" if "cannot identify image file" in text else text or type(error).__name__
+    return Problem("cannot be decoded", "replace or remove it", detail)
 
 
-def _frames_problem(image: Image.Image) -> str | None:
+def _frames_problem(image: Image.Image) -> Problem | None:
     # Cameras store a preview beside the photograph (MPO); that is not an animation.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    return f"is animated or has pages ({frames} frames); save the frame you want as a file" if frames > 1 else None
+    remedy = "save the frame you want as a file"
+    return Problem("is animated or has pages", remedy, f"{frames} frames") if frames > 1 else None
 
 
-def _depth_problem(image: Image.Image) -> str | None:
+def _depth_problem(image: Image.Image) -> Problem | None:
     # Pillow reads 16-bit colour into 8-bit modes in silence; only its raw mode tells.
     deep = image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-    return "has more than 8 bits per channel; save it with 8" if deep else None
+    return Problem("has more than 8 bits per channel", "save it with 8") if deep else None
 
 
-def _mode_problem(image: Image.Image, config: PrepareConfig) -> str | None:
+def _mode_problem(image: Image.Image, config: PrepareConfig) -> Problem | None:
     if image.mode not in CONVERTIBLE_MODES:
-        return f"is {image.mode}, whose colours depend on a profile; save it as RGB"
+        return Problem(f"is {image.mode}, whose colours depend on a profile", "save it as RGB")
     if config.mode == "keep" and image.mode not in CHANNELS:
-        return f"is {image.mode}, which prepare.mode keep cannot keep; set prepare.mode to L, LA, RGB or RGBA"
+        return Problem(
+            f"is {image.mode}, which prepare.mode keep cannot keep", "set prepare.mode to L, LA, RGB or RGBA"
+        )
     return None
 
 
-def _size_problem(width: int, height: int, config: PrepareConfig) -> str | None:
+def find_size_problem(width: int, height: int, config: PrepareConfig) -> Problem | None:
+    """What keeps a picture of this size, upright, from being fitted to config.resolution"""
     high, wide = sides(config.resolution)
-    # A shape such as 3 : 2 comes in whole pixels, 1024 x 683; less than one pixel off is no other shape.
-    if config.transform == "none" and abs(width * high - height * wide) >= max(wide, high):
+    size = f"{width} x {height}"
+    if config.transform == "none" and not has_shape(width, height, wide, high):
         shape = "square" if wide == high else f"of the shape {wide} x {high}"
-        return f"is {width} x {height}, not {shape}; set prepare.transform to center-crop"
+        return Problem(f"is not {shape}", "set prepare.transform to center-crop", size)
     if config.transform == "center-crop-wide":
         window, high = largest_window(width, height, 4, 3), high * 3 // 4
         if window[0] < wide or window[1] < high:
-            need = f"{wide} x {high}"
-            return f"is {width} x {height}; center-crop-wide needs at least {need}; lower prepare.resolution"
+            need = f"the {wide} x {high} that center-crop-wide needs"
+            return Problem(f"is smaller than {need}", "lower prepare.resolution", size)
     return None
+
+
+def has_shape(width: int, height: int, wide: int, high: int) -> bool:
+    """Whether a picture has the shape wide : high
+
+    A shape such as 3 : 2 comes in whole pixels, 1024 x 683; less than one pixel off is no other shape.
+    """
+    return abs(width * high - height * wide) < max(wide, high)
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:

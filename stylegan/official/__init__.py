@@ -6,6 +6,6 @@ pickle is data: `stream` reads its opcodes, `meanings` turns the few names it ma
 """
 
 from stylegan.official.errors import OfficialFileError
-from stylegan.official.load import OfficialNetworks, load_official
+from stylegan.official.load import OfficialNetworks, is_official, load_official
 
-__all__ = ["OfficialFileError", "OfficialNetworks", "load_official"]
+__all__ = ["OfficialFileError", "OfficialNetworks", "is_official", "load_official"]

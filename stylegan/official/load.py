@@ -11,13 +11,14 @@ from stylegan.networks import Discriminator, Generator
 from stylegan.official import networks, settings, tensorflow
 from stylegan.official.errors import OfficialFileError, printable
 from stylegan.official.meanings import OfficialNames
-from stylegan.official.records import Module, TensorFlowNetwork, as_dict
+from stylegan.official.records import Foreign, Module, TensorFlowNetwork, as_dict
 from stylegan.official.stream import Budget, Machine
 
 MAX_BYTES = 2 * 2**30  # the largest official file has 0.4
 MAX_STEPS = 250_000  # pickle opcodes; the largest official file has some 60,000
 COPIED_SLACK = 2**20  # bytes of text that a small file may repeat
 KNOWN_KEYS = ("G", "D", "G_ema", "augment_pipe", "training_set_kwargs")
+PUBLISHED_D = "Discriminator"
 MAX_ITEMS = 1000  # of training_set
 
 
@@ -32,6 +33,17 @@ class OfficialNetworks:
     augment_p: float | None = None  # probability of the pipe when the file was written
     training_set: dict[str, Any] = field(default_factory=dict)
     report: str = ""  # what was found, taken over and left out, for people
+
+
+def is_official(path: Path) -> bool:
+    """Whether a file is for `load_official`: a pickle or a zip, or, if its content tells nothing, by its ending"""
+    head = b""
+    if path.is_file():  # reading a pipe would wait for ever
+        with path.open("rb") as file:
+            head = file.read(9)
+    if head[4:] == b"\0\0\0\0{":  # safetensors: the size of the header, and its JSON; a size may begin like a pickle
+        return False
+    return head[:1] == b"\x80" or head[:2] == b"PK" or path.suffix.lower() in (".pkl", ".pickle")
 
 
 def load_official(path: Path | str) -> OfficialNetworks:
@@ -124,9 +136,24 @@ class _Assembly:
         return G
 
     def discriminator(self, root: dict[Any, Any], is_flat: bool) -> Discriminator | None:
+        """D; of another class than the published one that cannot be read, a line says that it is left out"""
+        if isinstance(foreign := root.get("D"), Foreign):
+            self.lines.append(f"D: {printable(foreign.class_name)} is a class of torch, left out")
+            return None
         module = self.module(root, "D")
         if module is None:
             return None
+        if module.class_name == PUBLISHED_D:
+            return self.known_discriminator(module, is_flat)
+        try:
+            return self.known_discriminator(module, is_flat)
+        except OfficialFileError as error:
+            self.lines.append(
+                f"D: {printable(module.class_name)} is not the published {PUBLISHED_D}, left out ({error})"
+            )
+            return None
+
+    def known_discriminator(self, module: Module, is_flat: bool) -> Discriminator:
         config, shape = settings.discriminator_settings(module, "D", is_flat=is_flat)
         weights, frozen = networks.weights_of(module, "D")
         D = networks.build_discriminator(config, shape, weights, "D", self.capacity)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from stylegan.official.errors import OfficialFileError, printable
-from stylegan.official.records import ArrayRecord, DType, Module, Storage, TensorFlowNetwork, TensorRecord
+from stylegan.official.records import ArrayRecord, DType, Foreign, Module, Storage, TensorFlowNetwork, TensorRecord
 from stylegan.official.stream import Budget, Global, Machine, checked_key
 
 MAGIC = 119547037146038801333356  # of torch.save before its files were zips
@@ -16,6 +16,10 @@ STORAGES = {
     "LongStorage": "i8", "IntStorage": "i4", "BoolStorage": "b1",
 }  # fmt: skip
 DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+
+# Discriminators of other projects are built from torch's own modules. Nothing of them is needed for the generator, so
+# they are passed over like all that is not asked for; a generator that holds one is refused.
+FOREIGN = "torch.nn.modules."
 
 # Modules have been renamed: NumPy 2 says _core, protocol 2 says __builtin__.
 ALIASES = {"numpy._core": "numpy.core", "__builtin__": "builtins"}
@@ -92,7 +96,8 @@ class OfficialNames(NoObjects):
 
     def check(self, module: str, name: str) -> None:
         key = canonical(module, name)
-        if key not in self.functions and key not in self.classes and key != ("numpy", "ndarray"):
+        known = key in self.functions or key in self.classes or key == ("numpy", "ndarray")
+        if not known and not module.startswith(FOREIGN):
             super().check(module, name)
 
     def call(self, function: Global, arguments: tuple[Any, ...]) -> object:
@@ -100,6 +105,8 @@ class OfficialNames(NoObjects):
         return known(*arguments) if known else super().call(function, arguments)
 
     def new(self, cls: Global, arguments: tuple[Any, ...]) -> object:
+        if cls.module.startswith(FOREIGN) and not arguments:
+            return Foreign(cls.name)
         known = self.classes.get(canonical(cls.module, cls.name))
         return known() if known and not arguments else super().new(cls, arguments)
 
@@ -111,7 +118,7 @@ class OfficialNames(NoObjects):
             instance.fill(shape, dtype, fortran, data)
         elif isinstance(instance, DType) and type(state) is tuple and len(state) > 1 and state[1] in ("<", "|", "="):
             return
-        else:
+        elif not (isinstance(instance, Foreign) and type(state) is dict):
             super().build(instance, state)
 
     def _storage(self, data: object) -> Storage:

@@ -12,7 +12,7 @@ from stylegan.config.sections import DiscriminatorConfig, GeneratorConfig, Multi
 from stylegan.networks import Discriminator, Generator
 from stylegan.networks.layers import channels_at
 from stylegan.official.errors import OfficialFileError, printable
-from stylegan.official.records import Module, TensorRecord, Weights, as_dict
+from stylegan.official.records import Foreign, Module, TensorRecord, Weights, as_dict
 from stylegan.official.settings import Settings, Shape
 
 MAX_MODULES = 5000  # official networks have below 200
@@ -52,6 +52,11 @@ def _modules(module: Module, where: str) -> Iterator[tuple[str, Module]]:
             raise OfficialFileError(f"{where} has more modules, or nests them deeper, than any official network")
         yield prefix, part
         for name, child in as_dict(part.state.get("_modules")).items():
+            if isinstance(child, Foreign):
+                raise OfficialFileError(
+                    f"{where} holds a {printable(child.class_name)} of torch at {prefix}{printable(name)}, which the "
+                    "published architecture does not have"
+                )
             if isinstance(child, Module):
                 waiting.append((f"{prefix}{printable(name)}.", depth + 1, child))
 

@@ -48,6 +48,13 @@ class Module:
 
 
 @dataclass(slots=True, eq=False)
+class Foreign:
+    """A module of torch's own classes, which no official network has; what it holds is not looked at"""
+
+    class_name: str
+
+
+@dataclass(slots=True, eq=False)
 class Storage:
     """Numbers in a row"""
 

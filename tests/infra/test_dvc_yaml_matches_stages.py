@@ -26,7 +26,8 @@ HOW_TO_RUN = {"cluster", "tracking"}
 # what is computed.
 PLUMBING = {
     "pipelines.cluster", "pipelines.evaluate.external", "pipelines.params", "pipelines.tracking",
-    "stylegan.config.checks", "stylegan.config.sections", "stylegan.config.strict", "stylegan.files",
+    "stylegan.config.checks", "stylegan.config.image_counts", "stylegan.config.sections", "stylegan.config.strict",
+    "stylegan.files",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {

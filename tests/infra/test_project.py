@@ -139,3 +139,131 @@ def test_an_unfit_python_is_named_with_the_remedy(
         f"{python} is {found}; Python 3.11 or newer is needed. Name one that you have: make PYTHON=python3.12 repro"
     )
     assert not (tmp_path / ".venv").exists()
+
+
+STAND_IN = """#!/bin/sh
+# Stands for python, dvc and whatever make starts: notes how it was called, and makes the environment asked for.
+echo "$(basename "$0") $* PIP_USER=$PIP_USER PIP_TARGET=$PIP_TARGET" >> "$CALLS"
+if [ "$2" = venv ]; then
+    mkdir -p .venv/bin
+    for name in python dvc pytest ruff mypy lint-imports; do cp "$0" .venv/bin/$name; done
+fi
+"""
+
+
+class Made:
+    """A folder with the Makefile and stand-ins for all that it starts"""
+
+    def __init__(self, folder: Path, repository: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+            shutil.copy(repository / name, folder / name)
+        (folder / "stand-in").write_text(STAND_IN)
+        (folder / "stand-in").chmod(0o755)
+
+    def calls(self, *arguments: str, **environment: str) -> list[str]:
+        """What make starts for a command that must succeed"""
+        log = self.folder / "calls"
+        log.write_text("")
+        values = os.environ | {"CALLS": str(log), "GIT_CEILING_DIRECTORIES": str(self.folder.parent)} | environment
+        command = ["make", "-C", str(self.folder), "PYTHON=./stand-in", "--no-print-directory", *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=values)
+        assert done.returncode == 0, done.stderr
+        self.said = done.stdout
+        return log.read_text().splitlines()
+
+
+@pytest.fixture
+def made(tmp_path: Path, repository: Path) -> Made:
+    return Made(tmp_path / "clone", repository)
+
+
+def installed(calls: list[str]) -> list[str]:
+    """What pip is asked for besides the constraints"""
+    return [call.partition("-c constraints.txt ")[2].split(" PIP_")[0] for call in calls if " pip install " in call]
+
+
+def test_repro_installs_what_running_needs_and_test_the_rest(made: Made) -> None:
+    assert installed(made.calls("repro")) == ["-e ."]
+    assert installed(made.calls("repro")) == []
+    assert installed(made.calls("lint")) == ["-e .[dev]"]
+    assert installed(made.calls("test")) == []
+
+
+def test_another_version_in_the_constraints_installs_both_again(made: Made) -> None:
+    made.calls("lint")
+    os.utime(made.folder / "constraints.txt", (2**32, 2**32))
+    assert installed(made.calls("lint")) == ["-e .", "-e .[dev]"]
+
+
+@pytest.mark.parametrize("command", ["help", "stop"])
+def test_help_and_stop_install_nothing(made: Made, command: str) -> None:
+    assert made.calls(command) == []
+    assert not (made.folder / ".venv").exists()
+    assert command == "help" or made.said.endswith("Nothing trains here: .venv is not installed yet.\n")
+
+
+def test_stop_runs_in_the_environment_that_is_there(made: Made) -> None:
+    made.calls("repro")
+    os.utime(made.folder / "constraints.txt", (2**32, 2**32))
+    (call,) = made.calls("stop", "ARGS=--list")
+    assert call.startswith("python -m pipelines.stop --list ")
+
+
+def test_pip_installs_into_the_environment_whatever_the_user_told_it(made: Made) -> None:
+    calls = made.calls("repro", PIP_USER="1", PIP_TARGET="/elsewhere")
+    assert calls
+    assert all(call.endswith(" PIP_USER=0 PIP_TARGET=") for call in calls)
+
+
+@pytest.mark.parametrize("has_git", [True, False])
+def test_a_download_without_git_tells_dvc_so(made: Made, has_git: bool) -> None:
+    if has_git:
+        subprocess.run(["git", "init", "-q"], cwd=made.folder, check=True)
+    calls = [call.split(" PIP_")[0] for call in made.calls("repro") if call.startswith("dvc ")]
+    assert calls == [*([] if has_git else ["dvc config --quiet --local core.no_scm true"]), "dvc repro"]
+
+
+def test_a_folder_with_spaces_is_one_word_to_make(tmp_path: Path, repository: Path) -> None:
+    made = Made(tmp_path / "my photos \u00fc \u753b", repository)
+    assert any(call.startswith("dvc repro") for call in made.calls("repro"))
+
+
+PAGES = ("*.md", "docs/*.md", "infra/*.md", "pretrained/*.md", "weights/*.md")
+BARE = re.compile(r"(^|&& |; |\| )(python3?|dvc|ray|mlflow|pip|pytest) ")
+
+
+def bare_commands(page: str) -> list[str]:
+    """Commands of a page that only start in the environment, and do not name it; none after a line that activates it"""
+    found = []
+    is_block = is_activated = False
+    for line in page.splitlines():
+        is_activated = is_activated or "source .venv/bin/activate" in line
+        is_block = not is_block if line.startswith("```") else is_block
+        is_command = is_block or line.startswith("    ")
+        spans = [line.strip()] if is_command else [span for span in re.findall(r"`([^`]+)`", line) if " -m " in span]
+        found += [span for span in spans if BARE.search(span)] if not is_activated else []
+    return found
+
+
+def test_commands_of_the_pages_start_as_they_are_written(repository: Path) -> None:
+    pages = [page for pattern in PAGES for page in sorted(repository.glob(pattern)) if page.name != "CHANGELOG.md"]
+    assert len(pages) > 15
+    assert {page.name: found for page in pages if (found := bare_commands(page.read_text()))} == {}
+
+
+@pytest.mark.parametrize(
+    ("page", "found"),
+    [
+        ("```\npython -m pipelines.plan\n```", ["python -m pipelines.plan"]),
+        ("text\n\n    dvc push  # all\n", ["dvc push  # all"]),
+        ("```\nmake repro && ray up x\n```", ["make repro && ray up x"]),
+        ("see `python -m stylegan generate`", ["python -m stylegan generate"]),
+        ("see `.venv/bin/python -m stylegan` and `dvc repro`", []),
+        ("```\n.venv/bin/ray exec x 'ray status'\n```", []),
+        ("```\nsource .venv/bin/activate\npython -m stylegan\n```", []),
+    ],
+)
+def test_the_check_sees_commands_without_the_environment(page: str, found: list[str]) -> None:
+    assert bare_commands(page) == found

@@ -25,6 +25,7 @@ from pipelines.params import Params, load
 from pipelines.plan import __main__ as plan
 from pipelines.plan.origins import rung_choices
 from pipelines.tracking.journal import Journal
+from pipelines.train.follow import Place
 from pipelines.train.identity import inputs_of
 from stylegan.config import ConfigError
 from stylegan.config.strict import parse
@@ -225,12 +226,14 @@ class Bench:
     def __init__(self, folder: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.params = folder, params
         self.trained: list[str] = []
+        self.places: list[tuple[int, int]] = []  # of the rows that trained
         self.spoilt: set[str] = set()  # architectures that fail
         monkeypatch.setattr(runner, "run", self.run)
         monkeypatch.setattr(runner, "evaluated", self.evaluated)
         monkeypatch.setattr(runner.connection, "connect", lambda cluster: nullcontext())
 
-    def run(self, params: Params, root: Path, state: Path, out: Path) -> Path:
+    def run(self, params: Params, root: Path, state: Path, out: Path, place: Place) -> Path:
+        self.places.append((place.number, place.count))
         self.trained.append(params.generator.architecture)
         if params.generator.architecture in self.spoilt:
             raise RuntimeError("the gradients\nare not finite")
@@ -266,7 +269,7 @@ def bench(tmp_path: Path, tiny_archive: Path, make_params: Make, monkeypatch: py
 
 
 def test_a_failing_row_is_reported_and_the_same_command_tries_it_alone_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(runner, "publishing", lambda journal, tracking: nullcontext())
     monkeypatch.setattr(runner, "tell_pages", lambda config, pages: None)
@@ -274,6 +277,8 @@ def test_a_failing_row_is_reported_and_the_same_command_tries_it_alone_again(
     bench.spoilt = {"skip"}
     found = bench.ablate()
     assert bench.trained == ["orig", "skip", "resnet"]
+    assert bench.places == [(1, 3), (2, 3), (3, 3)]
+    assert "row 2 of 3: skip (skip)\n" in capsys.readouterr().out
     assert [each.problem for each in found] == [None, "RuntimeError: the gradients are not finite", None]
     bench.spoilt = set()
     found = bench.ablate()  # finished rows are found again

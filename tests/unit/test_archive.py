@@ -23,9 +23,10 @@ from stylegan.data.archive import (
     manifest,
     ordered_map,
     plan_archive,
+    refuse_losses,
     write_archive,
 )
-from stylegan.data.arrays import decode_array
+from stylegan.data.arrays import Pixels, decode_array
 from stylegan.data.sources import open_source
 from stylegan.data.transforms import check_image, convert_image
 
@@ -53,8 +54,14 @@ def build(config: PrepareConfig, target: Path, workers: int = 1) -> dict[str, ob
     """The whole way from source to archive, without the stage's console"""
     source = open_source(config, earth=target / "none.jpg")
     plan = plan_archive(source, list(check_all(source, config, workers)), config)
+    refuse_losses(source, plan, config)
     digest = write_archive(target, plan, convert_all(source, plan, config, workers))
     return manifest(source, plan, config, digest)
+
+
+def reason_of(data: bytes | Pixels, config: PrepareConfig) -> str | None:
+    problem = check_image(data, config).problem
+    return problem.reason if problem else None
 
 
 @pytest.fixture
@@ -80,14 +87,15 @@ REASONS = {
     "sixteen.png": "has more than 8 bits per channel; save it with 8",
     "text.png": "cannot be decoded (not an image file); replace or remove it",
     "truncated.jpg": "cannot be decoded (image file is truncated (24 bytes not processed)); replace or remove it",
-    "wide.png": "is 24 x 20, not square; set prepare.transform to center-crop",
+    "wide.png": "is not square (24 x 20); set prepare.transform to center-crop",
 }
 
 
 def test_every_bad_file_is_listed_with_its_reason_and_the_good_ones_are_kept(
     make_params: Make, mixed_folder: Path, tmp_path: Path
 ) -> None:
-    facts = build(make_params(f"prepare.source={mixed_folder}").prepare, tmp_path / "archive.zip")
+    config = make_params(f"prepare.source={mixed_folder}", "prepare.max_bad_share=1").prepare
+    facts = build(config, tmp_path / "archive.zip")
     found = {Path(file["source"]).name: file["reason"] for file in facts["bad_files"]}
     assert found.keys() == REASONS.keys()
     # How many bytes are left over is the decoder's affair.
@@ -99,24 +107,42 @@ def test_every_bad_file_is_listed_with_its_reason_and_the_good_ones_are_kept(
     assert facts["ignored_files"] == [f"{mixed_folder}/README.txt"]
 
 
-def test_policy_fail_lists_every_bad_file_and_writes_nothing(
+def test_more_bad_files_than_allowed_stop_with_one_line_that_names_the_commonest_and_its_remedy(
     make_params: Make, mixed_folder: Path, tmp_path: Path
 ) -> None:
-    config = make_params(f"prepare.source={mixed_folder}", "prepare.bad_files=fail").prepare
-    (mixed_folder / "truncated.jpg").unlink()
+    noise(30, 20).save(mixed_folder / "wider.png")
+    config = make_params(f"prepare.source={mixed_folder}", "prepare.max_bad_share=0.69").prepare
     with pytest.raises(ArchiveError) as error:
         build(config, tmp_path / "archive.zip")
-    width = len(f"{mixed_folder}/sixteen.png")
-    rows = [f"  {f'{mixed_folder}/{n}':<{width}}  {r}" for n, r in REASONS.items() if n != "truncated.jpg"]
-    advice = "Repair or remove them, or set prepare.bad_files to skip."
-    assert str(error.value) == "\n".join([f"{mixed_folder}: 5 of 8 files cannot be used:", *rows, advice])
+    assert str(error.value) == (
+        f"{mixed_folder}: 7 of 10 images (70.0%) cannot be used, above prepare.max_bad_share = 0.69. Most often (2) an "
+        "image cannot be decoded: replace or remove it. To do without, set prepare.max_bad_share to 0.7."
+    )
     assert not (tmp_path / "archive.zip").exists()
 
 
-def test_a_source_without_any_good_picture_is_refused_under_either_policy(make_params: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("num_bad", "share"), [(1, 0.0), (2, 0.1), (3, 0.2)])
+def test_the_share_that_the_error_names_is_enough(
+    make_params: Make, tmp_path: Path, write_pictures: Callable[..., list[str]], num_bad: int, share: float
+) -> None:
+    write_pictures(tmp_path / "set", 7)
+    for number in range(num_bad):
+        (tmp_path / "set" / f"bad{number}.png").write_text("no picture")
+    source = f"prepare.source={tmp_path / 'set'}"
+    with pytest.raises(ArchiveError) as error:
+        build(make_params(source, f"prepare.max_bad_share={share}").prepare, tmp_path / "a.zip")
+    named = str(error.value).split("prepare.max_bad_share to ")[1].rstrip(".")
+    facts = build(make_params(source, f"prepare.max_bad_share={named}").prepare, tmp_path / "a.zip")
+    assert (facts["num_images"], facts["num_bad"]) == (7, num_bad)
+
+
+def test_a_source_without_any_good_picture_is_refused_whatever_is_allowed(make_params: Make, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("nothing")
-    with pytest.raises(ArchiveError, match=r"1 of 1 files cannot be used:\n.*\nNo picture is left\.$"):
-        build(make_params(f"prepare.source={tmp_path}", "prepare.bad_files=skip").prepare, tmp_path / "archive.zip")
+    with pytest.raises(ArchiveError) as error:
+        build(make_params(f"prepare.source={tmp_path}", "prepare.max_bad_share=1").prepare, tmp_path / "archive.zip")
+    assert str(error.value) == (
+        f"{tmp_path}: none of 1 images can be used. Most often (1) an image cannot be decoded: replace or remove it."
+    )
 
 
 def test_sixteen_bit_colour_is_found_though_pillow_hides_it(make_params: Make) -> None:
@@ -132,15 +158,15 @@ def test_sixteen_bit_colour_is_found_though_pillow_hides_it(make_params: Make) -
     rows = b"".join(b"\0" + bytes(4 * 6) for _ in range(4))
     ihdr = (4).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
     png = header + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    check = check_image(png, make_params().prepare)
-    assert (check.mode, check.reason) == ("RGB", "has more than 8 bits per channel; save it with 8")
+    assert check_image(png, make_params().prepare).mode == "RGB"
+    assert reason_of(png, make_params().prepare) == "has more than 8 bits per channel; save it with 8"
 
 
 def test_an_animated_png_and_webp_are_found(make_params: Make) -> None:
     frames = [Image.new("RGB", (8, 8), shade) for shade in ("red", "blue")]
     for suffix in ("png", "webp"):
         data = encode(frames[0], suffix, save_all=True, append_images=frames[1:])
-        reason = check_image(data, make_params().prepare).reason
+        reason = reason_of(data, make_params().prepare)
         assert reason == "is animated or has pages (2 frames); save the frame you want as a file"
 
 
@@ -149,7 +175,8 @@ def test_a_file_that_cannot_be_read_is_listed(make_params: Make) -> None:
         raise PermissionError("permission denied")
 
     (check,) = check_all(Source("s", ["s/a.png"], read), make_params().prepare, workers=1)
-    assert check.reason == "cannot be read (permission denied); replace or remove it"
+    assert check.problem is not None
+    assert check.problem.reason == "cannot be read (permission denied); replace or remove it"
 
 
 def test_a_file_that_changes_after_the_check_is_named(make_params: Make, tmp_path: Path) -> None:
@@ -168,7 +195,8 @@ def test_keep_refuses_the_minority_and_names_the_remedy(make_params: Make, tmp_p
         noise(16, 16).save(tmp_path / f"{number}.png")
     noise(16, 16).convert("L").save(tmp_path / "grey.png")
     noise(16, 16).convert("P").save(tmp_path / "palette.png")
-    facts = build(make_params(f"prepare.source={tmp_path}", "prepare.mode=keep").prepare, tmp_path / "a.zip")
+    config = make_params(f"prepare.source={tmp_path}", "prepare.mode=keep", "prepare.max_bad_share=1").prepare
+    facts = build(config, tmp_path / "a.zip")
     assert facts["mode"] == "RGB"
     assert [file["reason"] for file in facts["bad_files"]] == [
         "is L, most are RGB, and prepare.mode keep needs one; set prepare.mode to RGB",
@@ -181,7 +209,7 @@ def test_keep_refuses_the_minority_and_names_the_remedy(make_params: Make, tmp_p
 def test_every_mode_becomes_the_mode_asked_for(make_params: Make, original: str, mode: str) -> None:
     data = encode(noise(16, 16).convert("RGBA").convert(original))
     config = make_params(f"prepare.mode={mode}", "augment.mode=none").prepare
-    assert check_image(data, config).reason is None
+    assert check_image(data, config).problem is None
     assert decode(convert_image(data, config, mode)).mode == mode
 
 
@@ -210,7 +238,7 @@ def test_center_crop_takes_the_middle_square(make_params: Make) -> None:
     image = Image.new("L", (48, 16), 0)
     image.paste(255, (16, 0, 32, 16))
     config = make_params("prepare.transform=center-crop").prepare
-    assert check_image(encode(image), config).reason is None
+    assert check_image(encode(image), config).problem is None
     assert decode(convert_image(encode(image), config, "L")).getextrema() == (255, 255)
 
 
@@ -220,7 +248,7 @@ def test_center_crop_takes_the_middle_of_the_shape_asked_for(make_params: Make, 
     config = make_params("prepare.resolution=[16, 24]", "prepare.transform=center-crop").prepare
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     picture = encode(Image.fromarray(np.stack([x, y, x], axis=2).astype(np.uint8)))
-    assert check_image(picture, config).reason is None
+    assert check_image(picture, config).problem is None
     out = np.asarray(decode(convert_image(picture, config, "RGB")), float)
     assert out.shape == (16, 24, 3)
     wide, high = min(width, height * 24 / 16), min(height, width * 16 / 24)
@@ -233,10 +261,10 @@ def test_center_crop_takes_the_middle_of_the_shape_asked_for(make_params: Make, 
 def test_without_a_transform_the_shape_must_be_right(make_params: Make) -> None:
     config = make_params("prepare.resolution=[16, 24]").prepare
     for width, height in ((48, 32), (103, 69), (103, 68)):  # 103 x 68.67 is no whole number of pixels
-        assert check_image(encode(noise(width, height)), config).reason is None
-    assert check_image(encode(noise(103, 67)), config).reason is not None
-    reason = check_image(encode(noise(16, 16)), config).reason
-    assert reason == "is 16 x 16, not of the shape 24 x 16; set prepare.transform to center-crop"
+        assert check_image(encode(noise(width, height)), config).problem is None
+    assert check_image(encode(noise(103, 67)), config).problem is not None
+    reason = reason_of(encode(noise(16, 16)), config)
+    assert reason == "is not of the shape 24 x 16 (16 x 16); set prepare.transform to center-crop"
 
 
 def save_array(path: Path, *shape: int, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
@@ -251,7 +279,8 @@ def test_arrays_of_five_channels_are_stored_as_they_are(make_params: Make, tmp_p
     save_array(tmp_path / "set" / "deep.npy", 16, 16, 5, dtype=np.uint16)
     noise(16, 16).save(tmp_path / "set" / "photo.png")
     (tmp_path / "set" / "cut.npy").write_bytes((tmp_path / "set" / "0.npy").read_bytes()[:-1])
-    config = make_params(f"prepare.source={tmp_path / 'set'}", "prepare.mode=keep").prepare
+    source = f"prepare.source={tmp_path / 'set'}"
+    config = make_params(source, "prepare.mode=keep", "prepare.max_bad_share=0.5").prepare
     facts = build(config, tmp_path / "a.zip")
     assert facts["mode"] == "5-channel"
     assert {Path(file["source"]).name: file["reason"] for file in facts["bad_files"]} == {
@@ -267,7 +296,7 @@ def test_arrays_of_five_channels_are_stored_as_they_are(make_params: Make, tmp_p
 
 
 def test_arrays_of_many_channels_need_the_mode_keep(make_params: Make) -> None:
-    reason = check_image(np.zeros((16, 16, 5), np.uint8), make_params("prepare.mode=RGB").prepare).reason
+    reason = reason_of(np.zeros((16, 16, 5), np.uint8), make_params("prepare.mode=RGB").prepare)
     assert reason == "has 5 channels, prepare.mode RGB does not; set prepare.mode to keep"
 
 
@@ -334,8 +363,8 @@ def test_center_crop_wide_leaves_black_bands_above_and_below(make_params: Make) 
 
 def test_center_crop_wide_refuses_what_is_too_small(make_params: Make) -> None:
     config = make_params("prepare.transform=center-crop-wide").prepare
-    reason = check_image(encode(noise(16, 11)), config).reason
-    assert reason == "is 16 x 11; center-crop-wide needs at least 16 x 12; lower prepare.resolution"
+    reason = reason_of(encode(noise(16, 11)), config)
+    assert reason == "is smaller than the 16 x 12 that center-crop-wide needs (16 x 11); lower prepare.resolution"
 
 
 def test_box_averages_and_lanczos_does_not(make_params: Make) -> None:
@@ -420,9 +449,9 @@ def test_a_checked_label_is_needed_where_labels_are_asked_for(make_params: Make)
     source = Source("s", ["s/a.png", "s/b.png"], lambda index: b"", labels=[None, 1])
     checks = [Check("a", 16, 16, "RGB"), Check("b", 16, 16, "RGB")]
     plan = plan_archive(source, checks, make_params("prepare.labels=folders").prepare)
-    assert plan.bad[0].reason == "lies in no sub-folder of s; give it a class, or set prepare.labels to none"
+    assert plan.bad[0].problem.reason == "lies in no sub-folder of s; give it a class, or set prepare.labels to none"
     plan = plan_archive(source, checks, make_params("prepare.labels=file").prepare)
-    assert plan.bad[0].reason == "has no label in dataset.json; give it a class, or set prepare.labels to none"
+    assert plan.bad[0].problem.reason == "has no label in dataset.json; give it a class, or set prepare.labels to none"
 
 
 def test_memory_is_bounded_because_few_items_are_ever_under_way() -> None:

@@ -20,6 +20,7 @@ from pipelines.assets import (
     convert_lpips_vgg16,
     convert_state_dict,
     copy_file,
+    environment_for_target,
     fetch,
 )
 from stylegan.data.pickles import load_arrays
@@ -87,6 +88,17 @@ def test_pip_that_cannot_fetch_is_reported_with_the_remedy(tmp_path: Path, monke
         "Without a network, point pip to a mirror or a folder of wheels with PIP_INDEX_URL or PIP_FIND_LINKS; "
         "if it found other hashes, the mirror serves changed files."
     )
+
+
+def test_pip_hears_of_no_other_place_to_install_to() -> None:
+    told = {
+        "PIP_USER": "1",
+        "PIP_PREFIX": "/a",
+        "PIP_TARGET": "/b",
+        "PIP_ROOT": "/c",
+        "PIP_INDEX_URL": "https://mirror",
+    }
+    assert environment_for_target(told) == {"PIP_USER": "0", "PIP_INDEX_URL": "https://mirror"}
 
 
 def test_every_wanted_package_is_pinned_with_its_hash(repository: Path) -> None:

@@ -1,5 +1,6 @@
 """python -m stylegan generate | mix | interpolate | export: what it writes, and what it says to a mistake."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from pipelines.params import Params
-from stylegan.__main__ import main
+from stylegan.__main__ import build_parser, main
 from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator
 
@@ -56,8 +57,8 @@ def test_mix_writes_every_mixture_and_a_sheet(plain: str, tmp_path: Path) -> Non
     arguments = ["mix", plain, "--rows", "0,1", "--cols", "2-4", "--layers", "0-1", "--out", str(tmp_path)]
     assert main(arguments) == 0
     assert len(list(tmp_path.glob("000[01]-000[234].png"))) == 6
-    with Image.open(tmp_path / "grid.png") as sheet:
-        assert sheet.size == (48, 32)
+    assert main([*arguments, "--scale", "1", "--no-captions"]) == 0
+    assert size_of(tmp_path / "grid.png") == (48, 32)
 
 
 def test_interpolate_writes_a_film(plain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +137,8 @@ def test_a_class_may_be_named(named: str, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_sheet_of_every_class_has_a_row_a_class(conditional: str, tmp_path: Path) -> None:
-    arguments = ["--every-class", "--seeds", "0-3", "--sheet", "--out", str(tmp_path)]
+    plain_sheet = ["--sheet", "--scale", "1", "--no-captions"]
+    arguments = ["--every-class", "--seeds", "0-3", *plain_sheet, "--out", str(tmp_path)]
     assert main(["generate", conditional, *arguments]) == 0
     assert len(list(tmp_path.glob("class0[012]-seed000[0123].png"))) == 12
     assert size_of(tmp_path / "sheet.png") == (64, 48)
@@ -158,7 +160,8 @@ def test_every_class_of_none_is_refused(plain: str, tmp_path: Path, capsys: pyte
 
 
 def test_the_strip_has_a_row_a_seed_and_a_column_a_psi(plain: str, tmp_path: Path) -> None:
-    assert main(["generate", plain, "--seeds", "0,1", "--strip=-1,0,1", "--out", str(tmp_path)]) == 0
+    plain_strip = ["--strip=-1,0,1", "--scale", "1", "--no-captions"]
+    assert main(["generate", plain, "--seeds", "0,1", *plain_strip, "--out", str(tmp_path)]) == 0
     with Image.open(tmp_path / "strip.png") as strip:
         assert strip.size == (48, 32)
         cells = [[strip.crop((x, y, x + 16, y + 16)).tobytes() for x in (0, 16, 32)] for y in (0, 16)]
@@ -262,7 +265,150 @@ def test_a_cutoff_leaves_later_layers_alone_in_every_command(plain: str, tmp_pat
     assert (tmp_path / "1/grid.png").read_bytes() != (tmp_path / "6/grid.png").read_bytes()
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_a_sheet_is_enlarged_and_names_its_pictures_unless_told_otherwise(plain: str, tmp_path: Path) -> None:
+    arguments = ["generate", plain, "--seeds", "0-3", "--sheet", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    width, height = size_of(tmp_path / "sheet.png")
+    assert width == 2 * 128
+    assert height > 2 * 128
+    assert main([*arguments, "--no-captions"]) == 0
+    assert size_of(tmp_path / "sheet.png") == (256, 256)
+    assert main([*arguments, "--no-captions", "--scale", "3"]) == 0
+    assert size_of(tmp_path / "sheet.png") == (96, 96)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "GIF"])
+def test_interpolate_writes_a_gif_where_it_is_asked_for_one(plain: str, tmp_path: Path, suffix: str) -> None:
+    film = tmp_path / f"walk.{suffix}"
+    assert main(["interpolate", plain, "--seeds", "0,1", "--frames", "3", "--out", str(film)]) == 0
+    with Image.open(film) as found:
+        assert (found.format, found.n_frames, found.size) == ("GIF", 6, (256, 256))  # type: ignore[attr-defined]
+
+
+def test_other_kinds_of_film_are_refused_before_anything_is_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("walk.webm", "walk"):
+        film = tmp_path / name
+        assert main(["interpolate", "unread", "--seeds", "0,1", "--frames", "3", "--out", str(film)]) == 1
+        expected = f"error: {film}: films are written as .mp4 or .gif. Give the file such an ending.\n"
+        assert capsys.readouterr().err == expected
+    film = tmp_path / "walk.gif"
+    assert main(["interpolate", "unread", "--seeds", "0,1", "--frames", "3", "--fps", "60", "--out", str(film)]) == 1
+    expected = f"error: {film}: a GIF plays at most 50 frames a second, not 60. Lower --fps or write .mp4.\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("space", ["w", "z"])
+def test_each_cell_of_a_grid_walks_through_its_own_seeds(plain: str, tmp_path: Path, space: str) -> None:
+    common = ["interpolate", plain, "--frames", "2", "--space", space, "--scale", "1"]
+    assert main([*common, "--seeds", "0-11", "--grid", "2x3", "--out", str(tmp_path / "all.gif")]) == 0
+    assert main([*common, "--seeds", "6,7", "--out", str(tmp_path / "one.gif")]) == 0
+    with Image.open(tmp_path / "all.gif") as film, Image.open(tmp_path / "one.gif") as alone:
+        assert (film.n_frames, film.size) == (4, (32, 48))  # type: ignore[attr-defined]
+        second_row_right = np.asarray(film.convert("RGB").crop((16, 16, 32, 32))).astype(int)
+        # A GIF has 256 colours, which six pictures share.
+        assert np.abs(second_row_right - np.asarray(alone.convert("RGB"))).mean() < 12
+
+
+def test_seeds_that_a_grid_cannot_share_out_are_refused(
+    plain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seeds, given in (("0-4", 5), ("0-1", 2)):
+        arguments = ["--seeds", seeds, "--frames", "2", "--grid", "2x1", "--out", str(tmp_path / "walk.mp4")]
+        assert main(["interpolate", plain, *arguments]) == 1
+        assert capsys.readouterr().err == (
+            f"error: a grid of 2 walks needs as many seeds for each, at least two: {given} seeds were given. Give 4.\n"
+        )
+
+
+@pytest.mark.parametrize("bad", ["4", "0x2", "4x", "4x2x1", "-1x2", "4000x2"])
+def test_a_bad_grid_is_explained(plain: str, bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["interpolate", plain, "--seeds", "0,1", "--frames", "2", f"--grid={bad}", "--out", "unused"])
+    assert capsys.readouterr().err.endswith(f"{bad!r} is not columns x rows; write them like 4x2\n")
+
+
+def test_no_option_takes_a_number_unchecked() -> None:
+    """float takes nan and inf, int takes -1: options take the checked types of commands/arguments.py instead."""
+    (commands,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    for name, parser in commands.choices.items():
+        assert not [action.dest for action in parser._actions if action.type in (int, float)], name
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-inf", "x", ""])
+def test_psi_is_a_finite_number(plain: str, bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["generate", plain, "--seeds", "0"], ["detect", plain, "--real", "unread", "--num", "1"]):
+        with pytest.raises(SystemExit):
+            main([*command, f"--psi={bad}", "--out", "unused"])
+        expected = f"argument --psi: {bad!r} is not a finite number; write one like 0.7\n"
+        assert capsys.readouterr().err.endswith(expected)
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "0", "-0.1"])
+def test_a_learning_rate_is_above_zero(plain: str, bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["project", plain, "unread.png", f"--learning-rate={bad}", "--out", "unused"])
+    assert capsys.readouterr().err.endswith(f"{bad!r} is not a finite number above 0; write one like 0.1\n")
+
+
+@pytest.mark.parametrize("bad", ["-1", "1.5", str(2**32), "9" * 5000])
+def test_a_seed_is_a_whole_number_that_numpy_takes(plain: str, bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command, option in (
+        (["generate", plain, "--seeds", "0"], "--center-seed"),
+        (["project", plain, "x"], "--seed"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*command, f"{option}={bad}", "--out", "unused"])
+        expected = f"argument {option}: {bad!r} is not a whole number from 0 to 4294967295\n"
+        assert capsys.readouterr().err.endswith(expected)
+
+
+def test_a_list_that_would_fill_the_memory_is_refused(plain: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["generate", plain, "--seeds", "0-99999999", "--out", "unused"])
+    expected = "'0-99999999' has more than 1000000 numbers; ask for fewer at a time\n"
+    assert capsys.readouterr().err.endswith(expected)
+
+
+@pytest.mark.parametrize("name", ["G.PKL", "G.pickle", "G", "G.safetensors", "G.bin"])
+def test_an_official_file_is_known_by_its_content_whatever_it_is_called(
+    repository: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes((repository / "tests/parity/data/uncond_r32.pkl").read_bytes())
+    assert main(["generate", str(path), "--seeds", "0", "--out", str(tmp_path)]) == 0
+    assert size_of(tmp_path / "seed0000.png") == (32, 32)
+
+
+@pytest.mark.parametrize("name", ["G.pkl", "G", "G.PKL"])
+def test_a_generator_of_this_project_is_known_by_its_content_too(plain: str, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(Path(plain).read_bytes())
+    assert main(["generate", str(path), "--seeds", "0", "--out", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("G.PKL", b"<html>", "it does not begin like a pickle of protocol 2 to 5"),
+        ("G", b"PK\3\4 of torch.save", "it is a zip file, as torch.save writes them"),
+        ("G", b"<html>", "not a safetensors file, or damaged"),
+        ("G.safetensors", b"", "not a safetensors file, or damaged"),
+    ],
+)
+def test_files_of_another_kind_are_refused_as_what_they_seem(
+    tmp_path: Path, name: str, content: bytes, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert main(["generate", str(path), "--seeds", "0", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert reason in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
 def test_pictures_and_films_have_the_generators_channels(
     tiny_params: Params, tmp_path: Path, channels: int, mode: str
 ) -> None:

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from pipelines.params import Params
-from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
+from stylegan.analysis.detection import (
+    FEWEST,
+    Separation,
+    Z,
+    auc_interval,
+    final_distances,
+    generated_pictures,
+    separate,
+    verdict,
+)
 from stylegan.analysis.projection import ProjectionConfig, project_batches
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors.lpips import load_lpips
@@ -55,7 +64,8 @@ def tensor(*values: float) -> Tensor:
 
 
 def test_separate_finds_the_threshold_between_the_kinds() -> None:
-    assert separate(tensor(5, 6, 8), tensor(1, 2, 4)) == Separation(auc=1.0, threshold=4.5, accuracy=1.0)
+    result = separate(tensor(5, 6, 8), tensor(1, 2, 4))
+    assert (result.auc, result.threshold, result.accuracy, result.num) == (1.0, 4.5, 1.0, 3)
 
 
 def test_separate_counts_pairs_and_shares_by_hand() -> None:
@@ -83,8 +93,46 @@ def test_separate_needs_both_kinds() -> None:
 @pytest.mark.parametrize(
     ("auc", "meaning"),
     [(1.0, "generated pictures can be told"), (0.8, "generated pictures can often be told"),
-     (0.5, "projection hardly tells"), (0.2, "real pictures are drawn better than the generator's own")],
+     (0.65, "projection hardly tells"), (0.5, "by these pictures projection does not tell generated from real ones"),
+     (0.2, "real pictures are drawn better than the generator's own")],
 )  # fmt: skip
 def test_the_verdict_says_what_the_numbers_mean(auc: float, meaning: str) -> None:
-    text = verdict(Separation(auc, threshold=0.25, accuracy=0.9))
-    assert text.startswith(f"AUC {auc:.2f}, 90% right at the distance 0.25: {meaning}")
+    low, high = auc - 0.1, auc + 0.1
+    text = verdict(Separation(auc, (low, high), 100, threshold=0.25, accuracy=0.9))
+    assert text.startswith(
+        f"AUC {auc:.2f} (95% interval {low:.2f} to {high:.2f}), 90% right at the distance 0.25: {meaning}"
+    )
+
+
+@pytest.mark.parametrize("num", [1, 2, FEWEST - 1])
+def test_few_pictures_support_no_claim_however_high_the_auc(num: int) -> None:
+    result = separate(torch.arange(10.0, 10 + num), torch.arange(float(num)) / num)
+    assert result.auc == 1
+    assert f"{num} pictures of a kind are too few to say anything; give --num 20 or more" in verdict(result)
+
+
+def test_the_fewest_pictures_are_those_by_which_a_perfect_auc_is_a_high_one() -> None:
+    # 0.9 is what the verdict calls telling apart.
+    assert auc_interval(1.0, FEWEST, FEWEST)[0] == pytest.approx(0.9, abs=0.005)
+
+
+def test_the_interval_solves_the_score_equation() -> None:
+    """Of 2 and 2 pictures at AUC 1, the lower end: (1 - a)^2 = Z^2 a (1 - a) (1 + (1 - a)/(2 - a) + a/(1 + a)) / 4"""
+    low, high = auc_interval(1.0, 2, 2)
+    right = Z**2 * low * (1 - low) * (1 + (1 - low) / (2 - low) + low / (1 + low)) / 4
+    assert (1 - low) ** 2 == pytest.approx(right, abs=5e-4)  # the grid has steps of 1e-4
+    assert low < 0.5
+    assert high == 1
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """Real distances are normal about 1, generated about 0, so the AUC is Phi(1 / sqrt 2)."""
+    truth = float(torch.special.ndtr(torch.tensor(0.5).sqrt()))
+    draws = [separate(torch.randn(30) + 1, torch.randn(30)).interval for _ in range(400)]
+    share = sum(low <= truth <= high for low, high in draws) / len(draws)
+    assert share == pytest.approx(0.95, abs=0.04)  # four standard errors of a share of 400
+
+
+def test_mirrored_distances_have_the_mirrored_interval() -> None:
+    low, high = auc_interval(0.8, 30, 50)
+    assert auc_interval(0.2, 50, 30) == pytest.approx((1 - high, 1 - low))

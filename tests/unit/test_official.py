@@ -27,7 +27,7 @@ from tests.official_files import (
     tensor_record,
 )
 from tests.official_tensorflow import tensorflow_file
-from tests.pickle_writer import Call, Name, dump
+from tests.pickle_writer import Built, Call, Name, New, dump
 
 Read = Callable[[bytes], OfficialNetworks]
 
@@ -153,6 +153,46 @@ def test_stripped_files_hold_the_averaged_generator_alone(read: Read) -> None:
     found = read(dump({"G_ema": generator_record(G := small_generator())}))
     assert equal(found.G_ema, G)
     assert (found.G, found.D, found.augment_pipe, found.augment_p, found.training_set) == (None, None, None, None, {})
+
+
+def foreign(state: dict[str, Any]) -> Built:
+    """A module of torch's own, as nn.Module is pickled"""
+    return Built(New(Name("torch.nn.modules.conv", "Conv2d"), {}), state)
+
+
+def other_discriminator(extra: dict[str, Any]) -> Call:
+    state = {"_init_kwargs": {"c_dim": 0}, "_parameters": {}, "_buffers": {}, "_modules": extra}
+    return persistent("ProjectedDiscriminator", state)
+
+
+@pytest.mark.parametrize(
+    ("D", "line"),
+    [
+        (other_discriminator({}), "D: ProjectedDiscriminator is not the published Discriminator, left out (D.img_res"),
+        (
+            other_discriminator({"conv": foreign({"_parameters": {"weight": tensor_record(torch.ones(3), PLAIN)}})}),
+            "D: ProjectedDiscriminator is not the published Discriminator, left out (",
+        ),
+        (foreign({"training": False}), "D: Conv2d is a class of torch, left out"),
+    ],
+    ids=["class", "class with modules of torch", "module of torch"],
+)
+def test_a_discriminator_of_an_unknown_class_is_left_out_and_the_generators_are_read(
+    read: Read, D: Any, line: str
+) -> None:
+    G = small_generator()
+    found = read(official(G, small_discriminator(), D=D))
+    assert found.D is None
+    assert equal(found.G, G)
+    assert equal(found.G_ema, G)
+    assert any(each.startswith(line) for each in found.report.splitlines())
+
+
+def test_a_discriminator_of_another_name_that_fits_is_read(read: Read) -> None:
+    D = small_discriminator()
+    record = discriminator_record(D)
+    record.arguments[0]["class_name"] = "MyDiscriminator"
+    assert equal(read(official(small_generator(), D, D=record)).D, D)
 
 
 def test_unknown_keys_are_ignored_and_reported(read: Read) -> None:

@@ -25,7 +25,7 @@ from tests.official_files import (
     storage,
 )
 from tests.official_tensorflow import array, generator_network, network
-from tests.pickle_writer import Built, Call, Name, Opcodes, Persistent, dump
+from tests.pickle_writer import Built, Call, Name, New, Opcodes, Persistent, dump
 
 MAX_SEC = 5
 Refused = Callable[[bytes, str], None]
@@ -276,6 +276,28 @@ def test_tensors_that_the_architecture_lacks_are_refused(refused: Refused) -> No
     record.arguments[0]["state"]["_buffers"] |= {"attention": array(np.zeros(3))}  # no tensor: ignored
     record.arguments[0]["state"]["_modules"]["extra"] = generator_record(small_generator())
     refused(with_g_ema(record), "which the published architecture does not have")
+
+
+def test_a_generator_with_modules_of_torch_is_refused(refused: Refused) -> None:
+    """They would change its pictures, and nothing here computes them"""
+    record = generator_record(small_generator())
+    extra = Built(New(Name("torch.nn.modules.conv", "Conv2d"), {}), {"training": False})
+    record.arguments[0]["state"]["_modules"]["extra"] = extra
+    refused(with_g_ema(record), "G_ema holds a Conv2d of torch at extra, which the published architecture does not")
+    refused(dump({"G_ema": extra}), "it holds no network under the name G_ema")
+
+
+def test_modules_of_torch_take_no_arguments_and_no_other_state(refused: Refused) -> None:
+    name = Name("torch.nn.modules.container", "Sequential")
+    refused(with_g_ema(Call(name, ())), "it calls torch.nn.modules.container.Sequential")
+    refused(with_g_ema(Built(New(name, {}), (None, {"__class__": 1}))), "it sets the state of a Foreign")
+    refused(with_g_ema(Call(Name("torch.nn.functional", "relu"), ())), "it asks for torch.nn.functional.relu")
+
+
+def test_a_published_discriminator_that_does_not_fit_is_refused(refused: Refused) -> None:
+    record = discriminator_record(small_discriminator())
+    del record.arguments[0]["state"]["_modules"]["b4"]
+    refused(dump({"G_ema": generator_record(small_generator()), "D": record}), "is missing")
 
 
 def test_a_module_within_itself_is_refused(refused: Refused) -> None:

@@ -281,12 +281,17 @@ def copy(repository: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_written_file_says_what_was_resolved_and_keeps_its_comments(base: Params, copy: Path) -> None:
+def test_written_file_says_what_was_resolved_and_keeps_its_comments(
+    base: Params, copy: Path, write_pictures: Callable[..., list[str]]
+) -> None:
     before = copy.read_text()
-    run(copy, "--preset", "auto", "--resolution", "256", "--gpus", "2", "--source", str(copy.parent), "train.seed=7")
+    write_pictures(copy.parent / "set", 12)
+    source = str(copy.parent / "set")
+    run(copy, "--preset", "auto", "--resolution", "256", "--gpus", "2", "--source", source, "train.seed=7")
     written = load(copy)
     expected = planned(base, "auto", 256, 2).model_dump(mode="json")
-    expected["prepare"]["source"], expected["train"]["seed"] = str(copy.parent), 7
+    expected["prepare"]["source"], expected["train"]["seed"] = source, 7
+    expected["prepare"]["holdout_fraction"] = 0  # of so few images
     assert written.model_dump(mode="json") == expected
     comments = [line.split("#", 1)[1] for line in before.splitlines() if "#" in line]
     assert [line.split("#", 1)[1] for line in copy.read_text().splitlines() if "#" in line] == comments

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from PIL import Image
 
 from pipelines import prepare as stage
-from pipelines.params import Params
+from pipelines.params import Params, load
 from stylegan.data import ArchiveError, ImageDataset
 
 Make = Callable[..., Params]
@@ -54,25 +56,35 @@ def test_an_archive_prepared_again_keeps_images_labels_and_split(
     assert facts["class_counts"] == {"0": 12, "1": 12}
 
 
-def test_the_console_lists_bad_files_classes_and_what_was_enlarged(
+def test_the_console_groups_bad_files_and_says_what_the_archive_holds(
     make_params: Make, tmp_path: Path, write_pictures: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_pictures(tmp_path / "set" / "cat", 2, size=8)
+    write_pictures(tmp_path / "set" / "cat", 4, size=8)
     write_pictures(tmp_path / "set" / "dog", 1)
     (tmp_path / "set" / "dog" / "bad.jpg").write_text("text")
+    for number in range(5):
+        Image.new("RGB", (30 + number, 20)).save(tmp_path / "set" / "dog" / f"wide{number}.png")
     (tmp_path / "set" / "notes.txt").write_text("text")
-    run(make_params(f"prepare.source={tmp_path / 'set'}", "prepare.labels=folders"), tmp_path)
+    run(
+        make_params(f"prepare.source={tmp_path / 'set'}", "prepare.labels=folders", "prepare.max_bad_share=1"), tmp_path
+    )
     said = capsys.readouterr().out
     assert (
-        "1 of 4 files cannot be used:\n"
-        f"  {tmp_path}/set/dog/bad.jpg  cannot be decoded (not an image file); replace or remove it\n"
-        "Left out, as prepare.bad_files is skip.\n"
+        "6 of 11 images cannot be used:\n"
+        "      5 is not square; set prepare.transform to center-crop\n"
+        f"        {tmp_path}/set/dog/wide0.png (30 x 20)\n"
+        f"        {tmp_path}/set/dog/wide1.png (31 x 20)\n"
+        f"        {tmp_path}/set/dog/wide2.png (32 x 20)\n"
+        "        and 2 others\n"
+        "      1 cannot be decoded; replace or remove it\n"
+        f"        {tmp_path}/set/dog/bad.jpg (not an image file)\n"
+        f"They are left out. All of them: {tmp_path}/manifest.json\n"
     ) in said
     assert said.endswith(
-        f"{tmp_path}/archive.zip: 3 images RGB, 2 to train, 1 held out\n"
-        "classes: cat 2, dog 1\n"
-        "2 images are smaller than prepare.resolution and were enlarged\n"
-        "1 files are not images by their names and were ignored; the manifest lists them\n"
+        f"{tmp_path}/archive.zip: 5 images RGB, 4 to train, 1 held out\n"
+        "classes: cat 4, dog 1\n"
+        "4 images are smaller than prepare.resolution and were enlarged\n"
+        "1 files are not images by their names and were ignored (.txt 1)\n"
     )
 
 
@@ -84,14 +96,32 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.Captu
     assert lines[-1] == "checking 25/25 images, 0 s left"
 
 
-def test_a_failed_run_leaves_the_earlier_archive_as_it_was(
+def test_a_refused_run_leaves_the_earlier_archive_as_it_was_and_lists_every_bad_file(
     make_params: Make, tmp_path: Path, write_pictures: Write
 ) -> None:
     write_pictures(tmp_path / "set", 3)
-    run(make_params(f"prepare.source={tmp_path / 'set'}"), tmp_path)
-    before = (tmp_path / "archive.zip").read_bytes()
-    (tmp_path / "set" / "bad.png").write_text("text")
-    with pytest.raises(ArchiveError, match="1 of 4 files cannot be used"):
-        run(make_params(f"prepare.source={tmp_path / 'set'}", "prepare.bad_files=fail"), tmp_path)
-    assert (tmp_path / "archive.zip").read_bytes() == before
+    source = f"prepare.source={tmp_path / 'set'}"
+    run(make_params(source), tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in ("archive.zip", "manifest.json")}
+    for number in range(9):
+        (tmp_path / "set" / f"bad{number}.png").write_text("text")
+    with pytest.raises(ArchiveError, match=r"9 of 12 images \(75\.0%\) cannot be used"):
+        run(make_params(source), tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    listed = json.loads((tmp_path / "bad_files.json").read_text())
+    assert [file["source"] for file in listed] == [f"{tmp_path}/set/bad{number}.png" for number in range(9)]
+    for number in range(9):
+        (tmp_path / "set" / f"bad{number}.png").unlink()
+    run(make_params(source), tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["archive.zip", "manifest.json", "set"]
+
+
+@pytest.mark.slow
+def test_the_built_in_images_give_the_archive_that_the_stage_graph_recorded(repository: Path, tmp_path: Path) -> None:
+    """No change of how images are prepared or held out may retrain the default run."""
+    config = load(repository / "params.yaml").prepare
+    lock = yaml.safe_load((repository / "dvc.lock").read_text())
+    recorded = {out["path"]: out["md5"] for out in lock["stages"]["prepare"]["outs"]}
+    stage.prepare(config, tmp_path / "archive.zip", tmp_path / "manifest.json", repository / stage.EARTH, workers=2)
+    found = hashlib.md5((tmp_path / "archive.zip").read_bytes(), usedforsecurity=False).hexdigest()
+    assert found == recorded["data/archive.zip"]

@@ -74,12 +74,13 @@ def test_a_missing_file_is_named_with_the_remedy(make_params: Make, root: Path) 
     )
 
 
-def test_an_official_file_must_be_imported_first(make_params: Make, root: Path) -> None:
-    (root / "pretrained/a.pkl").touch()
+@pytest.mark.parametrize("name", ["a.pkl", "a.PKL", "a.pickle"])
+def test_an_official_file_must_be_imported_first(name: str, make_params: Make, root: Path) -> None:
+    (root / "pretrained" / name).touch()
     with pytest.raises(ConfigError) as caught:
-        pretrained_file(make_params("train.resume_from=pretrained/a.pkl"), root)
+        pretrained_file(make_params(f"train.resume_from=pretrained/{name}"), root)
     assert str(caught.value) == (
-        "train.resume_from is pretrained/a.pkl, an official file. Run `python -m stylegan import pretrained/a.pkl "
+        f"train.resume_from is pretrained/{name}, an official file. Run `python -m stylegan import pretrained/{name} "
         "pretrained/a.safetensors`, and set train.resume_from to what that writes."
     )
 

@@ -1,6 +1,7 @@
 """python -m stylegan project | detect: what they write, and what they say to a mistake."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from PIL import Image
 from pipelines.params import Params
 from stylegan.__main__ import main
 from stylegan.analysis.projection import synthesize
+from stylegan.analysis.targets import MAX_PIXELS, load_target
 from stylegan.checkpoint import load_generator, save_generator
-from stylegan.commands.projection import folder_names, load_target
+from stylegan.commands.projection import folder_names
 from stylegan.drawing.generate import generate_images
 from stylegan.drawing.style_files import load_styles
 from stylegan.images import save_png, to_uint8
@@ -98,14 +100,106 @@ def test_a_picture_of_another_size_is_cut_to_its_centre_with_a_notice(
     wide[:, 20:40] = 200
     Image.fromarray(wide).save(tmp_path / "wide.png")
     target = load_target(tmp_path / "wide.png", load_generator(folder / "plain.safetensors"))
-    assert target.shape == (3, 16, 16)
-    assert (target == 200).all()
-    assert capsys.readouterr().err == f"{tmp_path / 'wide.png'}: 60 x 20 cut to the centre, now 16 x 16\n"
+    assert target.img.shape == (3, 16, 16)
+    assert (target.img == 200).all()
+    assert target.note == f"{tmp_path / 'wide.png'}: 60 x 20 cut to the centre, now 16 x 16"
+    assert run(folder, str(tmp_path / "wide.png"), "--out", str(tmp_path)) == 0
+    assert capsys.readouterr().err.startswith(f"{target.note}\n")
 
 
 def test_transparent_targets_are_seen_on_white(folder: Path, tmp_path: Path) -> None:
     Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (load_target(tmp_path / "clear.png", load_generator(folder / "plain.safetensors")) == 255).all()
+    assert (load_target(tmp_path / "clear.png", load_generator(folder / "plain.safetensors")).img == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "expected"),
+    [
+        ("deep.png", np.array([0, 257 * 100, 65535], np.uint16), [0, 100, 255]),
+        ("deep.tif", np.array([0, 257 * 100, 65535], np.uint16), [0, 100, 255]),
+        ("unit.tif", np.array([0, 0.5, 1], np.float32), [0, 128, 255]),
+        ("byte.tif", np.array([0, 100, 254.6], np.float32), [0, 100, 255]),
+        ("whole.tif", np.array([0, 100, 255], np.int32), [0, 100, 255]),
+        ("large.tif", np.array([0, 25700, 65535], np.int32), [0, 100, 255]),
+    ],
+)
+def test_deep_and_float_pictures_keep_their_brightness(
+    folder: Path, tmp_path: Path, name: str, pixels: np.ndarray, expected: list[int]
+) -> None:
+    path = tmp_path / name
+    table = np.zeros((16, 16), pixels.dtype)
+    table[:3, 0] = pixels
+    table[15, 15] = pixels.max()
+    Image.fromarray(table).save(path)
+    target = load_target(path, load_generator(folder / "plain.safetensors"))
+    assert target.img[:, :3, 0].tolist() == [expected] * 3
+    assert target.note.startswith(f"{path}: pixels of mode ")
+
+
+@pytest.mark.parametrize("value", [-1.0, 70000.0, float("nan"), float("inf")])
+def test_numbers_that_no_picture_has_are_refused(folder: Path, tmp_path: Path, value: float) -> None:
+    table = np.zeros((16, 16), np.float32)
+    table[3, 3] = value
+    Image.fromarray(table).save(tmp_path / "odd.tif")
+    with pytest.raises(ValueError, match=r"Expected 0 to 1, 0 to 255 or 0 to 65535; save it with 8 bits\.$"):
+        load_target(tmp_path / "odd.tif", load_generator(folder / "plain.safetensors"))
+
+
+def test_a_picture_that_says_it_is_huge_is_refused_before_it_is_decoded(folder: Path, tmp_path: Path) -> None:
+    header = io.BytesIO()
+    Image.new("1", (16, 16)).save(header, format="bmp")
+    for side in (MAX_PIXELS // 10_000 + 1, 60_000):  # above ours, and above what Pillow opens
+        content = bytearray(header.getvalue())
+        content[18:26] = (side).to_bytes(4, "little") + (10_000).to_bytes(4, "little")
+        (tmp_path / "huge.bmp").write_bytes(content)
+        with pytest.raises(
+            ValueError, match=rf"huge\.bmp: more than {MAX_PIXELS} pixels .*\. Make the picture smaller"
+        ):
+            load_target(tmp_path / "huge.bmp", load_generator(folder / "plain.safetensors"))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_a_picture_cut_short_is_refused_with_the_reason(folder: Path, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=rf"cut\.{suffix}: (damaged or cut short|not a picture)"):
+        load_target(path, load_generator(folder / "plain.safetensors"))
+
+
+def test_a_folder_is_all_its_pictures_and_bad_ones_are_named_at_the_end(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    album = tmp_path / "album"
+    (album / "below").mkdir(parents=True)
+    for name in ("a.png", "below/b.png"):
+        (album / name).write_bytes((folder / Path(name).name).read_bytes())
+    (album / "notes.txt").write_text("no picture")
+    (album / "bad.jpg").write_bytes(b"no picture either")
+    out = tmp_path / "out"
+    assert run(folder, str(album), "--out", str(out)) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b", "distances.csv", "summary.json"]
+    said = capsys.readouterr()
+    reason = f"{album / 'bad.jpg'}: not a picture that can be read. Give PNG, JPEG or another image file."
+    assert said.out.splitlines()[-3:] == [f"2 projections in {out}", "1 left out:", reason]
+    assert said.err.startswith(f"left out: {reason}\n")
+
+
+def test_a_folder_of_nothing_that_works_fails_in_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run(folder, str(tmp_path / "empty"), "--out", str(tmp_path / "out")) == 1
+    expected = "no picture in this folder or below. Name files, or a folder that holds some."
+    assert capsys.readouterr().err == f"error: {tmp_path / 'empty'}: {expected}\n"
+    for name in ("a.png", "b.png"):
+        (tmp_path / "empty" / name).write_bytes(b"bad")
+    assert run(folder, str(tmp_path / "empty"), "--out", str(tmp_path / "out")) == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'empty/a.png'}: not a picture that can be read. Give PNG, JPEG or another image file. "
+        "(and 1 more files, none of which can be read)\n"
+    )
 
 
 def test_targets_of_one_name_get_a_folder_each() -> None:
@@ -149,7 +243,11 @@ def test_detect_writes_distances_a_histogram_and_a_verdict(
         assert picture.size == (840, 480)
     summary = json.loads((tmp_path / "summary.json").read_text())
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"AUC {summary['auc']:.2f}, {summary['accuracy']:.0%} right at the distance ")
+    assert first.startswith(
+        f"AUC {summary['auc']:.2f} (95% interval {summary['auc_low']:.2f} to {summary['auc_high']:.2f}), "
+        f"{summary['accuracy']:.0%} right at the distance "
+    )
+    assert "2 pictures of a kind are too few to say anything" in first
     assert second == f"histogram.png, distances.csv and summary.json in {tmp_path}"
 
 
@@ -160,8 +258,6 @@ def test_detect_writes_distances_a_histogram_and_a_verdict(
          "{folder}: holds 2 pictures, fewer than --num 9. Ask for fewer."),
         ("project", ["{folder}/a.png", "--class", "1"],
          "class 1 was asked for, but this generator is unconditional. Leave the class out."),
-        ("project", ["{folder}/a.png", "--seed", "-1"],
-         "projection: seed is -1: input should be greater than or equal to 0"),
         ("project", ["{folder}/plain.safetensors"],
          "{folder}/plain.safetensors: not a picture that can be read. Give PNG, JPEG or another image file."),
     ],

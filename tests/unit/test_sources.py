@@ -87,7 +87,7 @@ def test_dataset_json_labels_by_name_and_a_missing_file_is_bad(make_params: Make
     assert source.class_names == ["a", "b", "c", "d", "e"]
     (bad,) = source.bad
     assert bad.source == f"{classes}/pets/dog/lost.png"
-    assert bad.reason == "is named in dataset.json but absent; add it, or remove its label"
+    assert bad.problem.reason == "is named in dataset.json but absent; add it, or remove its label"
 
 
 def test_vectors_pass_through_as_labels(make_params: Make, classes: Path) -> None:
@@ -316,7 +316,7 @@ def test_earth_tiles_have_the_shape_of_the_pictures(make_params: Make, world: Pa
     assert wide.names == square.names
     assert np.array_equal(wide.read(7), square.read(7)[25:102])  # the middle 77 of 128 rows
     config = make_params(*at(40), "prepare.resolution=[24, 40]").prepare
-    assert check_image(wide.read(7), config).reason is None
+    assert check_image(wide.read(7), config).problem is None
 
 
 def test_what_earth_cannot_give_is_refused(make_params: Make, world: Path, tmp_path: Path) -> None:

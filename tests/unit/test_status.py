@@ -14,6 +14,7 @@ from pipelines.cluster import __main__ as cluster
 from pipelines.cluster import connection, status
 from pipelines.cluster.status import Node, facts, node_table, run_table, spoken, warning
 from pipelines.params import Params
+from pipelines.tracking.journal import Journal
 from pipelines.train.driver import exclusive
 
 TICK = {"nimg": 4000, "kimg": 4.0, "sec_per_kimg": 2.5}
@@ -42,6 +43,28 @@ def runs(tmp_path: Path) -> Path:
 
 def test_runs_show_their_last_tick_and_its_age(runs: Path) -> None:
     assert printed(run_table(runs, now=1090))[1:] == [["aaa", "8.0", "2.50", "1", "min", "ago"], ["bbb"]]
+
+
+def test_a_run_that_ended_says_how_and_shows_its_lowest_kid(runs: Path) -> None:
+    snapshots = ({"kimg": 4.0, "monitor/kid": 0.02}, {"kimg": 6.0}, {"kimg": 8.0, "monitor/kid": 0.01234567},
+                 {"kimg": 12.0, "monitor/kid": 0.03}, {"kimg": 16.0, "monitor/kid": float("nan")})  # fmt: skip
+    log = runs / "aaa" / "ticks.jsonl"
+    log.write_text("".join(json.dumps(TICK | row) + "\n" for row in snapshots))
+    os.utime(log, (1000, 1000))
+    for name, last in (("aaa", "FINISHED"), ("bbb", "FAILED")):
+        journal = Journal(runs / name)
+        journal.status("RUNNING")
+        journal.metrics(1, {"loss/G": 1.0})
+        journal.status(last)
+        journal.tags({"note": "after the end"})
+    assert printed(run_table(runs, now=1090))[1:] == [
+        ["aaa", "finished", "16.0", "2.50", "1", "min", "ago", "0.01235", "at", "8"], ["bbb", "failed"],
+    ]  # fmt: skip
+
+
+def test_a_run_recorded_as_running_that_nobody_here_trains_claims_no_end(runs: Path) -> None:
+    Journal(runs / "bbb").status("RUNNING")
+    assert printed(run_table(runs, now=1090))[2] == ["bbb"]
 
 
 def test_a_run_that_trains_names_the_process(runs: Path) -> None:

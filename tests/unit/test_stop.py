@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.cluster import shutdown
+from pipelines.cluster import ownership, shutdown
+from pipelines.cluster.ownership import KEEPS_ENVIRONMENT, MARK, Owner, marked, owner_of, this_process
 from pipelines.cluster.processes import orphans, run_folders, trainer_of
 from pipelines.train.driver import exclusive
 
 DEAD = 4_194_305  # above the largest number of a process on Linux
-SESSION = "session_2026-01-31_12-00-00_000001_{}"
 TRAINER = """
 import os, signal, sys, time
 from pathlib import Path
@@ -26,7 +26,15 @@ if stubborn:
 with FileLock(folder / "driver.lock"):
     (folder / "pid").write_text(str(os.getpid()))
     print("holds", flush=True)
-    time.sleep(60)
+    time.sleep(600)
+"""
+RAYS = """
+import sys, time
+if sys.argv[1] == "title":  # written over arguments, and unless told otherwise over the environment behind them
+    from ray._raylet import setproctitle
+    setproctitle("ray::IDLE")
+print("runs", flush=True)
+time.sleep(600)
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -65,32 +73,17 @@ def train(start: Start, tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"
 
 
 @pytest.fixture
-def rays(start: Start, tmp_path: Path) -> Start:
-    """rays(driver, title, cwd) -> a process that looks like Ray's and writes to the log of the driver's session"""
+def rays(start: Start) -> Start:
+    """rays(owner, ...) -> a process that has said that it runs, marked as of a Ray that `owner` started"""
 
-    def run(driver: int, title: str = "ray::IDLE", cwd: Path = tmp_path) -> subprocess.Popen[str]:
-        logs = tmp_path / "ray" / SESSION.format(driver) / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        program = ["bash", "-c", f'exec -a "{title}" sleep 60']
-        if title.endswith("raylet"):
-            node = tmp_path / "ray/core/src/ray/raylet/raylet"
-            node.parent.mkdir(parents=True)
-            node.symlink_to("/bin/sleep")
-            program = [str(node), "60"]
-        with (logs / "worker.out").open("w") as log:
-            process = start(program, cwd=cwd, stdout=log)
-        _until(lambda: "bash" not in psutil.Process(process.pid).name())
+    def run(owner: Owner | None, title: str = "") -> subprocess.Popen[str]:
+        mark = {} if owner is None else KEEPS_ENVIRONMENT | {MARK: str(owner)}
+        process = start([sys.executable, "-c", RAYS, title], stdout=subprocess.PIPE, env=os.environ | mark)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "runs\n"
         return process
 
     return run
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        os.sched_yield()
-    raise AssertionError("the process did not become what the test needs")
 
 
 def said(root: Path, grace_sec: float = 10) -> list[str]:
@@ -101,8 +94,8 @@ def said(root: Path, grace_sec: float = 10) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here starts a node that takes a second to go."""
-    monkeypatch.setattr(shutdown, "NODE_GOES_SEC", 0)
+    """Nothing here leaves a Ray that goes by itself."""
+    monkeypatch.setattr(shutdown, "RAY_GOES_SEC", 0)
 
 
 def test_nothing_to_stop_is_said(tmp_path: Path) -> None:
@@ -148,7 +141,7 @@ def test_a_process_that_only_has_the_number_of_an_old_trainer_is_left_alone(star
     folder = tmp_path / "runs" / "abc"
     with exclusive(folder):
         pass
-    other = start(["sleep", "60"])
+    other = start(["sleep", "600"])
     (folder / "pid").write_text(str(other.pid))
     assert said(tmp_path) == [f"Nothing trains in {tmp_path / 'runs'}, and Ray left no process of a killed driver."]
     assert other.poll() is None
@@ -163,62 +156,82 @@ def test_a_pid_that_names_nobody_is_no_trainer(text: str, tmp_path: Path) -> Non
     assert trainer_of(folder) is None
 
 
-def test_processes_of_a_session_whose_driver_is_gone_are_ended(rays: Start, tmp_path: Path) -> None:
-    orphan = rays(DEAD)
-    assert said(tmp_path) == [f"{SESSION.format(DEAD)}: driver {DEAD} is gone; ended 1 process(es) that it left."]
+def gone(root: Path) -> Owner:
+    """A driver that is dead"""
+    return Owner(DEAD, 1.5, root)
+
+
+@pytest.mark.parametrize("title", ["", "title"])
+def test_processes_whose_driver_is_gone_are_ended_whatever_they_are_called(
+    title: str, rays: Start, tmp_path: Path
+) -> None:
+    orphan = rays(gone(tmp_path), title)
+    assert said(tmp_path) == [f"driver {DEAD} is gone; ended 1 process(es) of Ray that it left."]
     assert not psutil.pid_exists(orphan.pid)
 
 
-def test_a_worker_that_holds_a_file_of_a_run_is_an_orphan_wherever_it_was_started(start: Start, tmp_path: Path) -> None:
-    root, logs = tmp_path / "root", tmp_path / SESSION.format(DEAD)
-    (root / "runs" / "abc").mkdir(parents=True)
-    logs.mkdir()
-    with (root / "runs/abc/worker.lock").open("w") as lock, (logs / "worker.out").open("w") as log:
-        command = ["bash", "-c", 'exec -a "ray::RayTrainWorker" sleep 60']
-        worker = start(command, cwd=tmp_path, stdout=log, stderr=lock)
-    _until(lambda: "bash" not in psutil.Process(worker.pid).name())
-    assert [session.processes[0].pid for session in orphans(root)] == [worker.pid]
-    assert orphans(tmp_path / "another") == []
-
-
 def test_processes_of_a_living_driver_are_left_alone(rays: Start, tmp_path: Path) -> None:
-    rays(os.getpid())
+    rays(this_process(tmp_path))
     assert orphans(tmp_path) == []
 
 
-def test_a_driver_younger_than_its_session_is_another_process_of_the_same_number(
-    rays: Start, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_only_has_the_number_of_the_driver_is_another(rays: Start, tmp_path: Path) -> None:
+    owner = Owner(os.getpid(), psutil.Process().create_time() - 1, tmp_path)
+    orphan = rays(owner)
+    assert [[process.pid for process in left.processes] for left in orphans(tmp_path)] == [[orphan.pid]]
+
+
+def test_what_each_driver_left_is_told_apart(rays: Start, tmp_path: Path) -> None:
+    first, second = (rays(Owner(DEAD + number, float(number), tmp_path)) for number in (1, 2))
+    found = [(left.driver_pid, [process.pid for process in left.processes]) for left in orphans(tmp_path)]
+    assert found == [(DEAD + 1, [first.pid]), (DEAD + 2, [second.pid])]
+
+
+def test_processes_of_another_folder_and_of_no_owner_are_left_alone(rays: Start, tmp_path: Path) -> None:
+    """A cluster that somebody started to stay, and a program that reads a log of Ray, have no owner."""
+    rays(gone(tmp_path / "elsewhere"))
+    rays(None, "title")
+    assert orphans(tmp_path) == []
+
+
+def test_processes_that_may_not_be_looked_at_are_left_alone(
+    rays: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orphan = rays(os.getpid())
-    monkeypatch.setattr(psutil.Process, "create_time", lambda process: 2.0 if process.pid == os.getpid() else 1.0)
-    assert [session.processes[0].pid for session in orphans(tmp_path)] == [orphan.pid]
+    """Those of another user."""
+    rays(gone(tmp_path))
 
+    def refused(process: psutil.Process) -> None:
+        raise psutil.AccessDenied(process.pid)
 
-def test_a_session_with_a_running_node_is_a_cluster_and_left_alone(rays: Start, tmp_path: Path) -> None:
-    rays(DEAD)
-    rays(DEAD, "raylet")
+    monkeypatch.setattr(psutil.Process, "environ", refused)
     assert orphans(tmp_path) == []
 
 
-def test_orphans_of_another_folder_are_left_alone(rays: Start, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    rays(DEAD, cwd=tmp_path / "elsewhere")
-    assert orphans(tmp_path) == []
+@pytest.mark.parametrize("mark", ["", "1", "1:2", "soon:2:/", "1:soon:/"])
+def test_a_mark_that_says_nothing_has_no_owner(mark: str, start: Start) -> None:
+    process = start(["sleep", "600"], env=os.environ | {MARK: mark})
+    assert owner_of(psutil.Process(process.pid)) in (None, Owner(1, 2.0, Path()))
 
 
-def test_a_program_that_reads_a_log_of_ray_is_left_alone(rays: Start, tmp_path: Path) -> None:
-    rays(DEAD, title="tail")
-    assert orphans(tmp_path) == []
+def test_only_what_starts_in_the_block_is_marked(start: Start) -> None:
+    with marked():
+        inside = start(["sleep", "600"])
+    outside = start(["sleep", "600"])
+    assert owner_of(psutil.Process(inside.pid)) == this_process()
+    assert owner_of(psutil.Process(outside.pid)) is None
+    ownership.end_own()
+    assert inside.wait(60) == -9
+    assert outside.poll() is None
 
 
 def test_list_shows_and_ends_nothing(
     train: Start, rays: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    process, orphan = train("abc"), rays(DEAD)
+    process, orphan = train("abc"), rays(gone(tmp_path))
     monkeypatch.setattr(shutdown, "ROOT", tmp_path)
     shutdown.main(["--list"])
     assert capsys.readouterr().out.splitlines() == [
         f"runs/abc: process {process.pid} is training",
-        f"{SESSION.format(DEAD)}: driver {DEAD} is gone and left 1 process(es)",
+        f"driver {DEAD} is gone and left 1 process(es) of Ray",
     ]
     assert (process.poll(), orphan.poll()) == (None, None)

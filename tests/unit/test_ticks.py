@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,8 @@ def test_every_tick_is_recorded_and_only_new_ones_are_shown(
     assert not {"nimg", "kimg"} & {name for record in records(journal, "metrics") for name in record["values"]}
     # 48 images at 250 s a kimg.
     assert capsys.readouterr().out == (
-        "kimg 0.0/0.064  0m12s left  250.00 s/kimg  p 0.250  r_t nan  loss G nan D nan  0.50 GB\n"
+        "kimg 0.016/0.064  12 s left  250 sec/kimg  p 0.25  0.5 GB\n"
+        f"sample images: {os.path.relpath(folder / 'samples' / '000000016.png')}, a new file at every snapshot\n"
     )
 
 

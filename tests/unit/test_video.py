@@ -4,11 +4,13 @@ import subprocess
 from pathlib import Path
 
 import imageio_ffmpeg
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageSequence
 from torch import Tensor
 
-from stylegan.drawing.video import save_mp4
+from stylegan.drawing.video import save_film, save_gif, save_mp4
 
 
 def read_back(path: Path, size: tuple[int, int]) -> tuple[str, Tensor]:
@@ -64,3 +66,32 @@ def test_an_encoder_that_fails_is_an_error_and_leaves_no_file(
         save_mp4([flat([0, 0, 0], side=64)] * 64, tmp_path / "film.mp4", fps=0)
     assert capfd.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gif_has_every_frame_in_order_enlarged_and_loops(tmp_path: Path) -> None:
+    frames = [flat([level, 0, 255 - level], side=5) for level in (0, 80, 160, 240)]
+    assert save_gif(frames, tmp_path / "new/film.gif", fps=10, scale=3) == 4
+    with Image.open(tmp_path / "new/film.gif") as film:
+        assert (film.format, film.size, film.info["loop"]) == ("GIF", (15, 15), 0)
+        seen = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(film)]
+    # One colour a frame is in its palette exactly.
+    assert [(frame[0, 0, 0], frame[7, 7, 2]) for frame in seen] == [(0, 255), (80, 175), (160, 95), (240, 15)]
+
+
+@pytest.mark.parametrize(("fps", "expected"), [(30, [30, 40, 30]), (50, [20, 20, 20]), (1, [1000, 1000, 1000])])
+def test_a_gif_takes_the_time_that_its_rate_says(tmp_path: Path, fps: int, expected: list[int]) -> None:
+    save_gif([flat([level, level, level]) for level in (0, 100, 200)], tmp_path / "film.gif", fps=fps)
+    with Image.open(tmp_path / "film.gif") as film:
+        assert [frame.info["duration"] for frame in ImageSequence.Iterator(film)] == expected
+
+
+def test_a_gif_without_frames_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"film.gif: a film needs at least one frame, got none$"):
+        save_gif([], tmp_path / "film.gif", fps=5)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "magic"), [("film.gif", b"GIF89a"), ("film.GIF", b"GIF89a"), ("film.mp4", b"\0\0\0")])
+def test_the_ending_says_which_film_is_written(tmp_path: Path, name: str, magic: bytes) -> None:
+    assert save_film([flat([9, 9, 9])], tmp_path / name, fps=5) == 1
+    assert (tmp_path / name).read_bytes().startswith(magic)

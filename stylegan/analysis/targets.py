@@ -1,0 +1,125 @@
+"""Picture files as the targets of a projection: any size, depth and mode, made to fit the generator, or refused.
+
+C channels, H W image.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from stylegan.config.pyramid import sides
+from stylegan.data.archive import is_picture
+from stylegan.data.transforms import crop_to_shape, to_mode
+from stylegan.images import MODES
+from stylegan.networks import Generator
+
+MAX_PIXELS = 100_000_000  # a photograph of 12,000 x 8,000; a small file can say that it has far more
+
+
+@dataclass(frozen=True)
+class Target:
+    """A picture as the generator would draw it."""
+
+    path: Path
+    img: Tensor  # uint8 [C, H, W]
+    note: str  # what was done to it, for people; empty when nothing
+
+
+def list_files(targets: Sequence[Path]) -> list[Path]:
+    """The files named, and for a folder all pictures in it and below, by their names
+
+    Raises ValueError for a folder without any.
+    """
+    files: list[Path] = []
+    for target in targets:
+        if not target.is_dir():
+            files.append(target)
+            continue
+        found = sorted(path for path in target.rglob("*") if is_picture(path.relative_to(target).as_posix()))
+        if not found:
+            raise ValueError(f"{target}: no picture in this folder or below. Name files, or a folder that holds some.")
+        files += found
+    return files
+
+
+def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], list[str]]:
+    """-> the pictures that can be read, and the reason for each of the others
+
+    Raises ValueError when none can, and for a generator whose pictures have no PNG mode.
+    """
+    if G.img_channels not in MODES:
+        raise ValueError(
+            f"this generator makes pictures of {G.img_channels} channels. Projection needs one of 1 to 4, as picture "
+            "files have."
+        )
+    good, reasons = [], []
+    for path in files:
+        try:
+            good.append(load_target(path, G))
+        except (OSError, ValueError) as error:
+            reasons.append(str(error))
+    if not good:
+        more = f" (and {len(reasons) - 1} more files, none of which can be read)" if len(reasons) > 1 else ""
+        raise ValueError(f"{reasons[0]}{more}")
+    return good, reasons
+
+
+def load_target(path: Path, G: Generator) -> Target:
+    """A picture file in the generator's size and channels. Raises FileNotFoundError, and ValueError with the reason."""
+    height, width = sides(G.img_resolution)
+    image, note = _to_eight_bits(_decode(path), path)
+    image = to_mode(image, MODES[G.img_channels])
+    if image.size != (width, height):
+        note += f"{path}: {image.width} x {image.height} cut to the centre, now {width} x {height}"
+        # Cropped first: a resize of part of a picture would let in pixels around it.
+        image = crop_to_shape(image, width, height).resize((width, height), Image.Resampling.LANCZOS)
+    img = torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1).contiguous()
+    return Target(path, img, note)
+
+
+def _decode(path: Path) -> Image.Image:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file. Name a picture file, or a folder of pictures.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
+            with Image.open(path) as file:
+                if file.width * file.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError(f"it has {file.width} x {file.height}")
+                return ImageOps.exif_transpose(file)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a picture that can be read. Give PNG, JPEG or another image file.") from None
+    except Image.DecompressionBombError as error:
+        reason = str(error).partition(".")[0]
+        raise ValueError(f"{path}: more than {MAX_PIXELS} pixels ({reason}). Make the picture smaller.") from None
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path}: damaged or cut short ({reason}). Give a whole file.") from None
+
+
+def _to_eight_bits(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
+    """Grey of 16 bits, whole numbers or floats in the range of 8 bits, and a note on the range that was taken
+
+    Raises ValueError for numbers in no range that pictures have.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image, ""
+    values = np.asarray(image, np.float64)
+    low, high = float(values.min()), float(values.max())  # NaN if one is
+    if image.mode.startswith("I;16"):
+        top = 65535.0
+    else:
+        ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        top = next((each for each in ranges if high <= each), 0.0)
+    if not (low >= 0 and top):
+        raise ValueError(
+            f"{path}: pixels from {low:g} to {high:g}. Expected 0 to 1, 0 to 255 or 0 to 65535; save it with 8 bits."
+        )
+    shown = Image.fromarray((values * (255 / top)).round().astype(np.uint8))
+    return shown, f"{path}: pixels of mode {image.mode} read as 0 (black) to {top:g} (white)\n"

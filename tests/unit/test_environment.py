@@ -1,0 +1,130 @@
+"""A user's environment: proxies, long temporary folders, folders with spaces."""
+
+import os
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipelines.cluster import connection
+from pipelines.cluster.environment import (
+    SOCKET_BYTES,
+    SOCKET_TAIL,
+    prepare_for_ray,
+    shorten_temporary_folder,
+    spare_local_addresses,
+)
+from pipelines.params import Params
+from stylegan.config import ConfigError
+
+LONG = "/" + "x" * 89
+ROOM = SOCKET_BYTES - len(SOCKET_TAIL)
+
+
+def too_long(name: str) -> str:
+    return (
+        f"{name} is {LONG}, 90 bytes, of which Ray's sockets can have {ROOM}. Set {name} to a shorter folder that is "
+        "writable."
+    )
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "all_proxy"])
+def test_local_addresses_are_spared_from_a_proxy_beside_what_the_user_spares(name: str) -> None:
+    environment = {name: "http://proxy:3128", "NO_PROXY": "example.org, 127.0.0.1"}
+    spare_local_addresses(environment)
+    assert environment["no_proxy"] == environment["NO_PROXY"] == "example.org,127.0.0.1,localhost,::1"
+
+
+def test_without_a_proxy_the_environment_stays_as_it_is() -> None:
+    environment = {"http_proxy": "", "PATH": "/bin"}
+    spare_local_addresses(environment)
+    assert environment == {"http_proxy": "", "PATH": "/bin"}
+
+
+def test_a_local_server_is_reached_where_a_proxy_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")  # set, so that monkeypatch restores it
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        spare_local_addresses(os.environ)
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/health", timeout=10) as reply:
+            assert reply.status == 200
+        thread.join()
+
+
+def test_rays_sockets_fit_into_the_longest_folder_that_is_kept() -> None:
+    longest = "/" + "x" * (ROOM - 1)
+    for folder, kept in ((longest, True), (longest + "x", False)):
+        environment = {"TMPDIR": folder}
+        shorten_temporary_folder(environment)
+        assert (environment["TMPDIR"] == folder) == kept
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_replaced_with_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = {"TMPDIR": LONG}
+    shorten_temporary_folder(environment, tmp_path)
+    assert environment == {"TMPDIR": str(tmp_path)}
+    assert capsys.readouterr().err == f"{too_long('TMPDIR')} For now it is {tmp_path}.\n"
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
+def test_without_a_short_folder_the_remedy_is_one_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        shorten_temporary_folder({name: LONG}, tmp_path / "absent")
+    assert str(caught.value) == too_long(name)
+
+
+def test_the_usual_temporary_folder_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    environment: dict[str, str] = {}
+    shorten_temporary_folder(environment)
+    assert environment == {}
+
+
+def test_ray_gets_a_token_where_the_home_folder_takes_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home, is_given in ((tmp_path / "file", True), (tmp_path / "home", False)):
+        monkeypatch.setenv("HOME", str(home))
+        environment: dict[str, str] = {}
+        prepare_for_ray(environment)
+        assert ("RAY_AUTH_TOKEN" in environment) == is_given
+
+
+def test_a_token_of_the_users_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/proc/nobody")
+    environment = {"RAY_AUTH_TOKEN": "own"}
+    prepare_for_ray(environment)
+    assert environment == {"RAY_AUTH_TOKEN": "own"}
+
+
+@pytest.mark.parametrize(
+    ("executable", "runtime_env"),
+    [
+        ("/home/me/.venv/bin/python", None),
+        ("/home/me/My photos/.venv/bin/python", {"py_executable": "'/home/me/My photos/.venv/bin/python'"}),
+    ],
+)
+def test_ray_gets_an_interpreter_that_a_shell_reads_as_one_word(
+    executable: str,
+    runtime_env: dict[str, str] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    make_params: Callable[..., Params],
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    assert connection._runtime_env(make_params().cluster, "local") == runtime_env

@@ -1,0 +1,109 @@
+"""stylegan.config.image_counts: what is refused for want of images fails when it is tried, and what is not succeeds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.params import Params
+from stylegan.config import count_problems, describe_unused_labels
+from stylegan.config.image_counts import NUM_FEATURES
+from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.evaluation.comparison import summarise
+from stylegan.metrics.evaluation.evaluator import Evaluator, Reference
+from stylegan.metrics.extractors import load_extractor
+from stylegan.metrics.extractors.efficientnet import NUM_FEATURES as EFFICIENTNET
+from stylegan.metrics.extractors.inception import NUM_FEATURES as INCEPTION
+from stylegan.metrics.extractors.standard import VGG16_FEATURES
+
+Make = Callable[..., Params]
+
+
+def problems(params: Params, num_train: int, num_holdout: int = 0) -> list[str]:
+    return list(count_problems(params, num_train, num_holdout))
+
+
+def test_the_numbers_of_features_are_those_of_the_extractors(tiny_params: Params) -> None:
+    random = load_extractor("random", 16, Path()).num_features
+    assert {"inception": INCEPTION, "vgg16": VGG16_FEATURES, "efficientnet_lite0": EFFICIENTNET, "random": random} == (
+        NUM_FEATURES
+    )
+
+
+def baseline(params: Params, num_train: int, num_holdout: int) -> None:
+    """The real-image baseline of evaluate, of random features"""
+    extractor = load_extractor("random", 16, Path())
+    width = extractor.num_features
+    draw = torch.Generator().manual_seed(0)
+    real, held = (torch.randn(count, width, generator=draw) for count in (num_train, num_holdout))
+    evaluator = Evaluator(params.evaluate, extractor, None, torch.zeros(8, 0), num_holdout == 0, torch.device("cpu"))
+    kept = [summarise(features) for features in (real, held) if len(features)]
+    if not evaluator.keeps_features:
+        kept = [replace(statistics, features=None) for statistics in kept]
+    evaluator.floor(Reference(kept[0], torch.zeros(num_train, 0), kept[1] if num_holdout else None))
+
+
+@pytest.mark.parametrize("num_holdout", [0, 1, 2])
+@pytest.mark.parametrize("num_train", [2, 3, 4, 5, 7, 8, 9])
+@pytest.mark.parametrize("metrics", ["[kid]", "[fid]", "[kid, pr]", "[kid, memorization]"])
+def test_what_is_said_to_be_too_few_is_and_what_is_not_is_enough(
+    make_params: Make, metrics: str, num_train: int, num_holdout: int
+) -> None:
+    params = make_params(f"evaluate.metrics={metrics}", "evaluate.pr_neighbors=3", "monitor.pr_neighbors=1")
+    if "memorization" not in metrics:
+        num_holdout = 0
+    if problems(params, num_train, num_holdout):
+        with pytest.raises(MetricError):
+            baseline(params, num_train, num_holdout)
+    else:
+        baseline(params, num_train, num_holdout)
+
+
+@pytest.mark.parametrize("num_train", [2, 3, 4, 5, 6, 7, 20])
+def test_the_remedy_helps(make_params: Make, num_train: int) -> None:
+    overrides = ["evaluate.metrics=[kid, pr]", "evaluate.pr_neighbors=3", "monitor.pr_neighbors=3"]
+    for line in problems(make_params(*overrides), num_train):
+        if "monitor." in line:
+            overrides.append(f"monitor.pr_neighbors={line.split('monitor.pr_neighbors to ')[1].split(',')[0]}")
+        elif "evaluate.pr_neighbors" in line:
+            overrides.append(f"evaluate.pr_neighbors={line.split('evaluate.pr_neighbors to ')[1].split(',')[0]}")
+        else:
+            overrides.append("evaluate.metrics=[fid]")
+    found = [line for line in problems(make_params(*overrides), num_train) if "take pr out" not in line]
+    assert found == []
+
+
+def test_a_single_held_out_image_is_refused_with_a_share_that_gives_two(make_params: Make) -> None:
+    (line,) = problems(make_params("evaluate.metrics=[kid, memorization]"), 8, 1)
+    assert line == (
+        "evaluate.metrics has memorization, which compares held-out images with each other, but 1 image is held out. "
+        "Set prepare.holdout_fraction to 0 or to 0.22."
+    )
+
+
+def test_infinity_and_inception_score_name_the_images_that_they_need(make_params: Make) -> None:
+    params = make_params("evaluate.metrics=[kid, is, fid_infinity]", "evaluate.num_images=100")
+    found = problems(params, 1000)
+    assert found == []
+    assert len(problems(params, 19)) == 2
+    assert problems(params, 100)[0].startswith("evaluate.metrics has fid_infinity, which needs 78 generated images")
+
+
+def test_a_subset_to_train_on_counts_for_the_monitor_and_the_whole_for_evaluation(make_params: Make) -> None:
+    params = make_params("data.max_images=2", "monitor.pr_neighbors=2", "evaluate.metrics=[kid]")
+    (line,) = problems(params, 100)
+    assert line == (
+        "monitor.pr_neighbors is 2, which needs at least 3 training images; there are 2. Set monitor.pr_neighbors to "
+        "1, or monitor.num_images to 0 and monitor.export to last."
+    )
+
+
+def test_labels_that_training_does_not_use_are_said(make_params: Make) -> None:
+    assert describe_unused_labels(make_params()) is None
+    assert describe_unused_labels(make_params("prepare.labels=folders", "data.use_labels=true")) is None
+    assert describe_unused_labels(make_params("prepare.labels=folders")) == (
+        "prepare.labels is folders, but data.use_labels is false: training ignores the labels. For a conditional "
+        "generator set data.use_labels to true."
+    )
