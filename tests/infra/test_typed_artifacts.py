@@ -24,6 +24,7 @@ MODULES = (ladder_json, manifest_json, metrics_json, segments, sweep_json, ticks
 # images, a package.
 OTHERS = {
     "assets.py": {"sha256"},
+    "cluster/status.py": {"kind", "status"},
     "plan/resolve.py": {"resolution"},
     "prepare.py": {"holdout"},
     "sweep/scheduler.py": {"drawn"},
