@@ -168,7 +168,7 @@ class Project:
         (state,) = (run / "checkpoints").glob(f"nimg_{round(1000 * float(self.total_kimg())):09d}/state.safetensors")
         generator = self.folder / "models" / "generator.safetensors"
         rows = [
-            {name: value for name, value in row.items() if name not in TIMING and not name.startswith("ranks/")}
+            {name: value for name, value in row.columns.items() if name not in TIMING and not name.startswith("ranks/")}
             for row in ticks.read(run)
         ]
         records = [json.loads(line) for line in Journal(run).path.read_text().splitlines()]

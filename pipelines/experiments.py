@@ -3,14 +3,15 @@
 The exported generator lies in models/ of the run's folder, its measurements in evaluations/<hash of how and of what>/.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from pipelines import evaluate
-from pipelines.artifacts import train_json
+from pipelines.artifacts import metrics_json, train_json
+from pipelines.artifacts.artifact import IN_RUNS
+from pipelines.artifacts.metrics_json import MetricsReport
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import Params, TrackingConfig, fingerprint
@@ -52,23 +53,23 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
     root: of the archive and the weights; statistics of real images are kept below `state`, which is runs/.
     """
     generator = folder / EXPORTED
-    digest, trained = sha256_of(generator), train_json.read(folder)
+    digest, trained = sha256_of(generator), train_json.read(folder, IN_RUNS)
     extractor = load_extractor(params.evaluate.extractor, params.evaluate.extractor_input_size, root / "assets")
-    where = folder / "evaluations" / fingerprint(params, digest, extractor.sha256, sections=["evaluate"])
+    version = f"metrics.json {metrics_json.VERSION}"  # measurements of another version stay where they are
+    where = folder / "evaluations" / fingerprint(params, digest, extractor.sha256, version, sections=["evaluate"])
     if not (where / "metrics.json").exists():
         G = load_generator(generator)
         dataset = evaluate.open_matching(root / ARCHIVE, G)
-        facts = {"generator_sha256": digest, "cur_nimg": trained.cur_nimg}
-        subject = evaluate.Subject(G, trained.seed, facts)
+        subject = evaluate.Subject(G, trained.seed, digest, trained.cur_nimg)
         where.mkdir(parents=True, exist_ok=True)
         evaluate.measure(params, subject, dataset, root / "assets", state / "features", where)
     return where
 
 
-def record_measurement(params: Params, folder: Path, content: Mapping[str, Any], root: Path) -> None:
+def record_measurement(params: Params, folder: Path, report: MetricsReport, root: Path) -> None:
     """Record a measurement with its run, and pictures of the same seeds as every other run's"""
     with publisher.publishing(journal := Journal(folder), params.tracking):
-        record_evaluation(journal, content, params)
+        record_evaluation(journal, report, params)
         journal.samples(samples(params, folder, root))
 
 

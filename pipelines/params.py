@@ -20,6 +20,7 @@ from stylegan.config.sections import Count, Metric, NonNegative, Positive, Seed
 ROOT = Path(os.environ.get("DVC_ROOT", Path(__file__).resolve().parent.parent))
 
 Scalar = str | int | float | bool | None
+Settings = dict[str, Any]  # values of parameters: sections within sections, or by dotted path
 
 # What stage `train` reads; the other sections say where it runs, what is measured, and how it is shown.
 TRAINED_SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "train", "monitor")
@@ -155,12 +156,12 @@ def load(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Par
     return parse(Params, override(values, overrides), str(path))
 
 
-def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def override(values: Mapping[str, Any], assignments: Sequence[str]) -> Settings:
     """Copy of nested values with every `section.key=value` set; values are read as YAML.
 
     Raises ConfigError for an assignment without `=` or a path through a value that is not a section.
     """
-    result: dict[str, Any] = json.loads(json.dumps(values))
+    result: Settings = json.loads(json.dumps(values))
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
@@ -194,9 +195,9 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Scalar]:
     return {path: json.dumps(value) if isinstance(value, list | tuple) else value for path, value in leaves(values)}
 
 
-def laid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def laid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
     """Copy of nested values with those of `changes`, which are named by dotted paths, laid over them"""
-    result: dict[str, Any] = json.loads(json.dumps(values))
+    result: Settings = json.loads(json.dumps(values))
     for path, value in changes.items():
         *sections, key = path.split(".")
         node = result

@@ -118,7 +118,7 @@ def write_record(params: Params, folder: Path, kept: Kept, out: Path, *, best: b
         resume_from=None,
         snapshot="best" if best else "last",
         cur_nimg=kept.nimg,
-        trained_nimg=max([kept.nimg, *(round(row["nimg"]) for row in rows[-1:])]),
+        trained_nimg=max([kept.nimg, *(round(row.nimg) for row in rows[-1:])]),
         seed=params.train.seed,
     )
     train_json.write(out, trained)

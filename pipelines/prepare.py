@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from pipelines.artifacts import manifest_json
 from pipelines.artifacts.workspace import ARCHIVE, MANIFEST
 from pipelines.assets import ASSETS
 from pipelines.cluster.progress import track
@@ -18,7 +19,6 @@ from stylegan.data.archive import (
     check_all,
     convert_all,
     label_vectors,
-    manifest,
     plan_archive,
     refuse_losses,
     write_archive,
@@ -59,10 +59,10 @@ def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Pa
         print(f"They are left out. All of them: {manifest_path}")
     pngs = convert_all(source, plan, config, workers)
     digest = write_archive(archive, plan, track(pngs, len(plan.entries), "converting"))
-    facts = manifest(source, plan, config, digest)
-    write_json(manifest_path, facts)
+    manifest = manifest_json.describe(source, plan, config, digest)
+    manifest_json.write(manifest_path, manifest)
     refused.unlink(missing_ok=True)
-    print(summary(plan, archive, facts["num_enlarged"], source.ignored))
+    print(summary(plan, archive, manifest.num_enlarged, source.ignored))
     return plan
 
 
@@ -98,8 +98,8 @@ def describe_labels(plan: Plan) -> list[str]:
         if empty:
             lines.append(f"classes without an image to train on: {', '.join(empty[:NUM_SHOWN])}")
     if vectors := label_vectors(plan.entries):
-        counts = [str(count) for count in vectors["num_images"]]
-        lines.append(f"labels: vectors of {len(vectors['max'])} numbers, which are not 0 in {', '.join(counts)} images")
+        counts = [str(count) for count in vectors.num_images]
+        lines.append(f"labels: vectors of {len(vectors.max)} numbers, which are not 0 in {', '.join(counts)} images")
     return lines
 
 

@@ -1,13 +1,41 @@
 """Made-up contents of reports/metrics.json and models/train.json, complete, for tests of what reads them."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import train_json
+from pipelines.artifacts.metrics_json import ExtractorFacts, Metrics, MetricsReport, Truncation
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.diagnosis.frontier import recommend
+from stylegan.metrics.evaluation.metric import KINDS, Bounds, Kind, Metric
+
+Intervals = Mapping[str, Sequence[float]]
+
+
+def kind_of(name: str) -> Kind:
+    """Kind of the made-up metrics of tests: kid_x, fid50k_full, pr50k3_full_recall."""
+    if name.startswith("frechet_infinity"):
+        return "fid_infinity"
+    tail = name.rpartition("_")[2] if re.match(r"pr\d", name) else name
+    return next(kind for kind in sorted(KINDS, key=len, reverse=True) if tail.startswith(kind))
+
+
+def metrics_of(numbers: Mapping[str, float], intervals: Intervals = {}) -> Metrics:  # noqa: B006 - never changed
+    """Metrics by extractor x of these names, some with an interval."""
+    return tuple(
+        Metric(
+            name=name, kind=kind_of(name), extractor="x", value=value,
+            interval=Bounds(*intervals[name]) if name in intervals else None,
+        )
+        for name, value in numbers.items()
+    )  # fmt: skip
+
+
+def truncation(psi: float, numbers: Mapping[str, float], intervals: Intervals = {}) -> Truncation:  # noqa: B006
+    """What was measured at one psi."""
+    return Truncation(psi=psi, metrics=metrics_of(numbers, intervals))
 
 
 def evaluation_results(
@@ -15,21 +43,21 @@ def evaluation_results(
     *,
     floor: Mapping[str, float],
     untrained: Mapping[str, float],
-    truncation: Sequence[Mapping[str, Any]] = (),
+    intervals: Intervals = {},  # noqa: B006
+    sweep: Sequence[Truncation] = (),
     **others: Any,
-) -> dict[str, Any]:
-    """Results of 1000 images by extractor x; without truncation, a sweep of psi = 1 alone. Others replace entries."""
-    rows = list(truncation) or [{"psi": 1.0} | dict(metrics) | {"intervals": {}}]
-    content: dict[str, Any] = {
-        "extractor": {"name": "x", "sha256": "e" * 64, "input_size": 128},
-        "num_images": 1000, "num_real": 2000, "floor_num_images": 1000, "seed": 3, "resize_filter": "bicubic",
-        "split": "train", "archive_sha256": "a" * 64, "generator_sha256": "d" * 64, "cur_nimg": 60000,
-        "metrics": dict(metrics), "intervals": {}, "confidence": 0.95, "floor": dict(floor),
-        "untrained": dict(untrained), "truncation": rows, "recommended": asdict(recommend(rows)), "neighbors": None,
-        "per_class": None, "notes": [],
-    }  # fmt: skip
-    assert others.keys() <= content.keys()
-    return content | others
+) -> MetricsReport:
+    """Results of 1000 images by extractor x; without a sweep, one of psi = 1 alone. Others replace fields."""
+    rows = tuple(sweep) or (truncation(1.0, metrics),)
+    report = MetricsReport(
+        extractor=ExtractorFacts(name="x", sha256="e" * 64, input_size=128),
+        num_images=1000, num_real=2000, floor_num_images=1000, seed=3, resize_filter="bicubic", split="train",
+        archive_sha256="a" * 64, generator_sha256="d" * 64, cur_nimg=60000, metrics=metrics_of(metrics, intervals),
+        confidence=0.95, floor=metrics_of(floor), untrained=metrics_of(untrained), truncation=rows,
+        recommended=recommend(rows), neighbors=None, per_class=None, notes=(),
+    )  # fmt: skip
+    assert others.keys() <= MetricsReport.model_fields.keys()
+    return report.model_copy(update=others)
 
 
 def write_train_record(root: Path, **others: Any) -> None:

@@ -1,22 +1,21 @@
-"""Charts of a ladder. A row has its name in `row`, metrics, bounds NAME_low and NAME_high of some, num_images, mode."""
+"""Charts of a ladder, of its measured rows."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.artifacts.metric_names import DISTANCES, kind_of
+from pipelines.artifacts.ladder_json import LadderRow, Quantiles
 from pipelines.drawing.style import COLOURS, png
 from stylegan.analysis.peaks import of_gaussian_noise
+from stylegan.metrics.evaluation.metric import DISTANCES, Metric, by_name
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[LadderRow]
 COLUMNS = 3
 
 
-def bars(rows: Rows, metrics: Sequence[str], *, dark: bool) -> bytes:
+def bars(rows: Rows, metrics: Sequence[Metric], *, dark: bool) -> bytes:
     """PNG of every metric, a bar a row with its interval"""
-    names = [row["row"] for row in rows]
+    names, measured = [row.row for row in rows], [by_name(row.metrics) for row in rows]
     num_columns = min(COLUMNS, len(metrics))
     num_rows = -(-len(metrics) // num_columns)
 
@@ -24,12 +23,14 @@ def bars(rows: Rows, metrics: Sequence[str], *, dark: bool) -> bytes:
         axes = list(figure.subplots(num_rows, num_columns, squeeze=False, sharey=True).flat)
         for axis, metric in zip(axes, metrics, strict=False):
             places = range(len(rows))
-            axis.barh(places, [row[metric] for row in rows], color=COLOURS[0], height=0.7)
-            for place, row in zip(places, rows, strict=True):
-                _interval(axis, place, row, metric)
+            found = [numbers[metric.name] for numbers in measured]
+            axis.barh(places, [each.value for each in found], color=COLOURS[0], height=0.7)
+            for place, each in zip(places, found, strict=True):
+                if each.interval is not None:
+                    axis.plot(each.interval, [place, place], color=COLOURS[1], linewidth=2)
             axis.set_yticks(places, names)
             axis.grid(visible=False, axis="y")
-            axis.set_title(metric)
+            axis.set_title(metric.name)
         axes[0].invert_yaxis()  # the first row on top; shared by all
         for axis in axes[len(metrics) :]:
             axis.set_visible(False)
@@ -37,38 +38,33 @@ def bars(rows: Rows, metrics: Sequence[str], *, dark: bool) -> bytes:
     return png(draw, (11, num_rows * (1.1 + 0.3 * len(rows))), dark=dark)
 
 
-def _interval(axis: Axes, place: int, row: Mapping[str, Any], metric: str) -> None:
-    if f"{metric}_low" in row:
-        axis.plot([row[f"{metric}_low"], row[f"{metric}_high"]], [place, place], color=COLOURS[1], linewidth=2)
-
-
-def against_size(rows: Rows, metrics: Sequence[str], *, dark: bool) -> bytes:
+def against_size(rows: Rows, metrics: Sequence[Metric], *, dark: bool) -> bytes:
     """PNG of every distance against the number of training images, a line for each mode of augmentation with its
     intervals (Karras et al. 2020a, Fig. 7)"""
-    shown = [metric for metric in metrics if kind_of(metric) in DISTANCES]
-    modes = list(dict.fromkeys(row["mode"] for row in rows))
+    shown = [metric for metric in metrics if metric.kind in DISTANCES]
+    modes = list(dict.fromkeys(row.mode for row in rows))
 
     def draw(figure: Figure) -> None:
         for axis, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             for mode, colour in zip(modes, COLOURS, strict=False):
-                line = sorted((row for row in rows if row["mode"] == mode), key=lambda row: int(row["num_images"]))
-                sizes = [row["num_images"] for row in line]
-                bounds = [(row["num_images"], row[f"{metric}_low"], row[f"{metric}_high"])
-                          for row in line if f"{metric}_low" in row]  # fmt: skip
+                line = sorted((row for row in rows if row.mode == mode), key=lambda row: row.num_images or 0)
+                found = [(row.num_images, by_name(row.metrics)[metric.name]) for row in line]
+                bounds = [(size, *each.interval) for size, each in found if each.interval is not None]
                 if bounds:
                     axis.fill_between(*zip(*bounds, strict=True), color=colour, alpha=0.22, linewidth=0)
-                axis.plot(sizes, [row[metric] for row in line], "o-", color=colour, markersize=4, label=mode)
+                sizes, values = [size for size, _ in found], [each.value for _, each in found]
+                axis.plot(sizes, values, "o-", color=colour, markersize=4, label=mode)
             axis.set_xscale("log", base=2)
-            sizes = sorted({row["num_images"] for row in rows})
-            axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            ticks = sorted({row.num_images or 0 for row in rows})
+            axis.set_xticks(ticks, [f"{size:,}" for size in ticks])
             axis.minorticks_off()
-            axis.set(title=metric, xlabel="training images", ylim=(0, None))
+            axis.set(title=metric.name, xlabel="training images", ylim=(0, None))
             axis.legend(title="augment.mode")
 
     return png(draw, (5.5 * len(shown), 4), dark=dark)
 
 
-def peaks(found: Mapping[str, Mapping[int, Mapping[str, float]]], *, dark: bool) -> bytes:
+def peaks(found: Mapping[str, Mapping[int, Quantiles]], *, dark: bool) -> bytes:
     """PNG of feature map peaks, a panel a resolution, a box a row: half of the maps, whiskers from 1 to 99.9 %"""
     resolutions = sorted({res for levels in found.values() for res in levels})
     num_columns = min(COLUMNS, len(resolutions))
@@ -79,8 +75,8 @@ def peaks(found: Mapping[str, Mapping[int, Mapping[str, float]]], *, dark: bool)
         for axis, res in zip(axes, resolutions, strict=False):
             known = {name: levels[res] for name, levels in found.items() if res in levels}
             boxes = [
-                {"label": name, "med": at["median"], "q1": at["p25"], "q3": at["p75"], "whislo": at["p1"],
-                 "whishi": at["p99_9"], "fliers": [at["max"]]}
+                {"label": name, "med": at.median, "q1": at.p25, "q3": at.p75, "whislo": at.p1,
+                 "whishi": at.p99_9, "fliers": [at.max]}
                 for name, at in known.items()
             ]  # fmt: skip
             line = {"color": COLOURS[0]}

@@ -1,7 +1,6 @@
 """The rows of a ladder, one after the other: trained, measured, and found again when that is done."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,10 @@ from torch import Tensor
 
 from pipelines.ablate import tables
 from pipelines.ablate.tables import Standing
-from pipelines.artifacts import ticks
+from pipelines.artifacts import ladder_json, metrics_json, ticks
+from pipelines.artifacts.artifact import IN_RUNS
 from pipelines.artifacts.dataset import open_dataset
+from pipelines.artifacts.ladder_json import Quantiles
 from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import capacity, connection
@@ -31,7 +32,7 @@ from stylegan.config import ConfigError
 from stylegan.config.sections import Kernels
 from stylegan.data import ImageDataset
 from stylegan.drawing.generate import styles
-from stylegan.files import sha256_of, write_csv, write_json
+from stylegan.files import sha256_of, write_csv
 from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.networks import Generator
 from stylegan.networks.sizes import parameter_counts
@@ -106,12 +107,12 @@ def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]
         run_experiment(params, job.root, job.state, place=place)
     dataset = open_split(params, job.root)
     where = evaluated(params, folder, job.root, job.state)
-    content = json.loads((where / "metrics.json").read_text())
-    record_measurement(params, folder, content, job.root)
+    report = metrics_json.read(where / "metrics.json", IN_RUNS)
+    record_measurement(params, folder, report, job.root)
     return Standing(
         rung,
         run=folder.name,
-        content=content,
+        report=report,
         ticks=ticks.read(folder),
         counts=parameter_counts(params, resolution=dataset.resolution, channels=dataset.channels, c_dim=dataset.c_dim),
         num_images=min(params.data.max_images or num_images(), num_images()),
@@ -125,7 +126,7 @@ def open_split(params: Params, root: Path) -> ImageDataset:
     return open_dataset(root / ARCHIVE, use_labels=params.data.use_labels)
 
 
-def peaks(params: Params, folder: Path, dataset: ImageDataset) -> dict[int, dict[str, float]]:
+def peaks(params: Params, folder: Path, dataset: ImageDataset) -> Mapping[int, Quantiles]:
     """Quantiles of feature map peaks of the run's generator, by resolution; measured once"""
     generator, count = folder / EXPORTED, params.ablate.peaks_num_images
     seed, use_gpu = params.evaluate.seed, params.cluster.use_gpu
@@ -136,8 +137,8 @@ def peaks(params: Params, folder: Path, dataset: ImageDataset) -> dict[int, dict
         G, c = load_generator(generator), draw_labels(dataset, count, seed)
         device = torch.device("cuda" if use_gpu else "cpu")
         found = ray.get(measure.remote(G, c, params.evaluate.batch_size, device, params.train.kernels))
-        write_json(path, {str(res): values for res, values in found.items()})
-    return {int(res): values for res, values in json.loads(path.read_text()).items()}
+        ladder_json.write_peaks(path, {res: Quantiles(**values) for res, values in found.items()})
+    return ladder_json.read_peaks(path)
 
 
 def _peaks(

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+Record = dict[str, Any]
+
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Add one record; whatever is killed when, a reader sees all of it or nothing."""
@@ -13,7 +15,7 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
         stream.write((json.dumps(record) + "\n").encode())
 
 
-def read(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
     """Yield every whole record after a byte offset, with the offset that follows it; nothing without a file."""
     if not path.exists():
         return

@@ -1,139 +1,199 @@
-"""What was measured as the plain values of metrics.json, psi_sweep.csv and the console.
+"""reports/metrics.json: what was measured of a generator, and how. In the file, made for `dvc metrics show`:
 
-metrics.json, made for `dvc metrics show`; the names of numbers end in the network that measured:
-
+    version           of this schema
     extractor         name, sha256 of the weights, input_size in pixels
     num_images        generated images per measurement
     num_real          images of the split, all of which are compared with
     floor_num_images  real images that play the generator in `floor`
     seed, resize_filter, split, archive_sha256, generator_sha256
     cur_nimg          real images the generator was trained on; null where the file does not say
-    metrics           what evaluate.metrics asks for, at psi = 1: kid_* fid_* precision_* recall_* density_* coverage_*
-                      memorized_* is_* fid_infinity_* ppl_*
-    intervals         [low, high] of some of them, by the bootstrap; `confidence` is their level
+    measures          a list of every number's name with what it is: kind, extractor (the network that measured), unit,
+                      lower_is_better; names end in the network, or are those of a published protocol
+    metrics           {name: number} of what evaluate.metrics asks for, at psi = 1
+    intervals         {name: [low, high]} of some of them, by the bootstrap; `confidence` is their level
     floor             metrics of real images: a random part of the split against the disjoint rest; no ppl; memorized_*
                       is that of the held-out images, if there are any
     untrained         as metrics, of the generator that training started from
-    truncation        a list over psi, ascending: psi, its metrics and its intervals; also the rows of psi_sweep.csv
+    truncation        a list over psi, ascending: psi, metrics, intervals; also the rows of psi_sweep.csv
     recommended       the psi that is the best trade, and a sentence that says why
     neighbors         generated images suspiciously near to training images, as drawn in neighbors.png: rows, distance
                       to each of the k nearest, spacing (from the nearest one to its own nearest); null if not measured
     per_class         label, name, num_real, num_gen, distance of each class; null without classes
     notes             what to know before the numbers are compared
+
+In memory a number is a Metric, which knows all that the file says of it in several places. NaN and infinity are written
+as such.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from pipelines.artifacts.dataset import SPLIT
+from pipelines.artifacts import artifact
+from pipelines.artifacts.artifact import Artifact, Values
 from stylegan import files
-from stylegan.data import ImageDataset
-from stylegan.metrics.evaluation.comparison import Details, Measured
-from stylegan.metrics.evaluation.evaluator import Evaluator
-from stylegan.metrics.fid import singular_note
-from stylegan.metrics.memorization import TrainingNeighbors
+from stylegan.metrics.evaluation.metric import Metric, by_name
 
-DIGITS = 6  # significant digits written; what differs beyond them is rounding of the machine
-Row = dict[str, Any]
+Metrics = tuple[Metric, ...]
 
 
-def digits(value: float) -> float:
-    """The number with the digits that mean something, so that reruns give equal files"""
-    return float(f"{value:.{DIGITS}g}")
+class ExtractorFacts(Values):
+    """The network that measured."""
+
+    name: str
+    sha256: str
+    input_size: int
 
 
-def rounded(numbers: Mapping[str, float]) -> dict[str, float]:
-    """Each number with the digits that mean something"""
-    return {name: digits(value) for name, value in numbers.items()}
+class Truncation(Values):
+    """What was measured at one psi."""
+
+    psi: float
+    metrics: Metrics
 
 
-def row(psi: float, found: Measured) -> Row:
-    """One truncation: its psi, numbers and intervals"""
-    intervals = {name: [digits(bound) for bound in bounds] for name, bounds in found.intervals.items()}
-    return {"psi": psi, **rounded(found.numbers), "intervals": intervals}
+class Recommended(Values):
+    """The truncation to show images at, and why in one sentence."""
+
+    psi: float
+    sentence: str
 
 
-def headline(rows: Sequence[Row], confidence: float) -> dict[str, Any]:
-    """Numbers and intervals without truncation"""
-    untruncated = next(row for row in rows if row["psi"] == 1)
-    numbers = {name: value for name, value in untruncated.items() if name not in ("psi", "intervals")}
-    return {"metrics": numbers, "intervals": untruncated["intervals"], "confidence": confidence}
+class Neighbors(Values):
+    """The most suspicious generated images `rows`, and how near their k nearest training images are."""
+
+    k: int
+    rows: tuple[int, ...]
+    distance: tuple[tuple[float, ...], ...]
+    spacing: tuple[float, ...]
 
 
-def protocol(evaluator: Evaluator, dataset: ImageDataset) -> dict[str, Any]:
-    """How it was measured, and against what"""
-    extractor, config = evaluator.extractor, evaluator.config
-    return {
-        "extractor": {"name": extractor.name, "sha256": extractor.sha256, "input_size": extractor.input_size},
-        "num_images": config.num_images,
-        "num_real": len(dataset),
-        "floor_num_images": min(config.num_images, len(dataset) // 2),
-        "seed": config.seed,
-        "resize_filter": extractor.resize_filter,
-        "split": SPLIT,
-        "archive_sha256": dataset.digest,
-    }
+class ClassResult(Values):
+    """The distance within one class."""
+
+    label: int
+    name: str | None
+    num_real: int
+    num_gen: int
+    distance: float | None  # None where there are too few images
+
+    @property
+    def title(self) -> str:
+        """Its name, or without one its number"""
+        return str(self.label) if self.name is None else self.name
 
 
-def neighbors(found: TrainingNeighbors | None, rows: Sequence[int]) -> dict[str, Any] | None:
-    """The generated images `rows` and how near their nearest training images are"""
-    if found is None:
-        return None
-    return {
-        "k": found.index.shape[1],
-        "rows": list(rows),
-        "distance": [[digits(distance) for distance in found.distance[row].tolist()] for row in rows],
-        "spacing": [digits(float(found.spacing[row])) for row in rows],
-    }
+class MetricsReport(Artifact):
+    """Everything measured of one generator."""
 
+    noun: ClassVar = "a measurement"
+    command: ClassVar = "dvc repro evaluate"
 
-def classes(details: Details, dataset: ImageDataset) -> list[dict[str, Any]] | None:
-    """The distance within each class, with its name where the archive has names"""
-    if details.per_class is None:
-        return None
-    names = dataset.class_names or [str(found.label) for found in details.per_class]
-    return [
-        {
-            "label": found.label,
-            "name": names[found.label],
-            "num_real": found.num_real,
-            "num_gen": found.num_gen,
-            "distance": None if found.distance is None else digits(found.distance),
+    version: Literal[1] = 1
+    extractor: ExtractorFacts
+    num_images: int
+    num_real: int
+    floor_num_images: int
+    seed: int
+    resize_filter: str
+    split: str
+    archive_sha256: str
+    generator_sha256: str
+    cur_nimg: int | None
+    metrics: Metrics
+    confidence: float
+    floor: Metrics
+    untrained: Metrics
+    truncation: tuple[Truncation, ...]
+    recommended: Recommended
+    neighbors: Neighbors | None
+    per_class: tuple[ClassResult, ...] | None
+    notes: tuple[str, ...]
+
+    @classmethod
+    def unfolded(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Each number with what `measures` says of its name, and its interval"""
+        measures = {
+            each["name"]: {key: each[key] for key in ("name", "kind", "extractor")} for each in values["measures"]
         }
-        for found in details.per_class
-    ]
+
+        def metrics(numbers: Mapping[str, float], intervals: Mapping[str, list[float]]) -> list[dict[str, object]]:
+            for name in [*numbers, *intervals]:
+                if name not in measures or name not in numbers:
+                    raise ValueError(f"{name} is missing in measures or has an interval and no number")
+            return [measures[name] | {"value": numbers[name], "interval": intervals.get(name)} for name in numbers]
+
+        found = {name: metrics(values[name], {}) for name in ("floor", "untrained")}
+        truncation = [
+            {"psi": row["psi"], "metrics": metrics(row["metrics"], row["intervals"])} for row in values["truncation"]
+        ]
+        found |= {"metrics": metrics(values["metrics"], values["intervals"]), "truncation": truncation}
+        return {name: value for name, value in values.items() if name not in ("measures", "intervals")} | found
+
+    def folded(self) -> dict[str, object]:
+        """As in the file: numbers by name, what the names are, and intervals, apart"""
+        groups = [self.metrics, self.floor, self.untrained, *(row.metrics for row in self.truncation)]
+        measures = [
+            {
+                "name": each.name, "kind": each.kind, "extractor": each.extractor, "unit": each.unit,
+                "lower_is_better": each.lower_is_better,
+            }
+            for each in by_name(metric for metrics in groups for metric in metrics).values()
+        ]  # fmt: skip
+        content: dict[str, object] = {}
+        for name, value in self.model_dump(mode="json").items():
+            if name == "metrics":
+                content |= {"measures": measures, **_numbers(self.metrics)}
+            else:
+                content[name] = value
+        truncation = [{"psi": row.psi, **_numbers(row.metrics)} for row in self.truncation]
+        apart = {name: _numbers(getattr(self, name))["metrics"] for name in ("floor", "untrained")}
+        return content | apart | {"truncation": truncation}
+
+    @property
+    def by_rising_psi(self) -> list[Truncation]:
+        """The truncation sweep in its order"""
+        return sorted(self.truncation, key=lambda row: row.psi)
 
 
-def notes(evaluator: Evaluator, dataset: ImageDataset) -> list[str]:
-    """What to know before the numbers are compared"""
-    asked = "fid" in evaluator.config.metrics
-    singular = singular_note(len(dataset), evaluator.config.num_images, evaluator.extractor.num_features)
-    found = [singular] if asked and singular is not None else []
-    if not evaluator.keeps_features:
-        found.append("The real-vs-real floor needs features, and FID alone keeps none: add kid to evaluate.metrics.")
-    return found
+VERSION = artifact.version_of(MetricsReport)
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def read(path: Path, remedy: str | None = None) -> MetricsReport:
+    """Raises FileNotFoundError, or ArtifactError for another version or a damaged file, with the remedy."""
+    return artifact.read(MetricsReport, path, remedy)
+
+
+def write(path: Path, report: MetricsReport) -> None:
+    """Write the report, whole."""
+    artifact.write(path, report)
+
+
+def write_csv(path: Path, rows: Sequence[Truncation]) -> None:
     """Write the truncation sweep, one row a psi, the bounds of an interval as columns NAME_low and NAME_high."""
-    flat = [
-        {name: value for name, value in row.items() if name != "intervals"}
-        | {f"{name}_{end}": bound for name, bounds in row["intervals"].items()
-           for end, bound in zip(("low", "high"), bounds, strict=True)}
-        for row in rows
-    ]  # fmt: skip
-    files.write_csv(path, flat)
+    files.write_csv(path, [{"psi": row.psi} | cells(row.metrics) for row in rows])
 
 
-def table(content: Mapping[str, Any]) -> str:
+def cells(metrics: Sequence[Metric]) -> dict[str, float]:
+    """Numbers as cells of a table by column, then the bounds of their intervals"""
+    bounded = [(metric.name, metric.interval) for metric in metrics if metric.interval is not None]
+    bounds = {f"{name}_{end}": getattr(interval, end) for name, interval in bounded for end in ("low", "high")}
+    return {metric.name: metric.value for metric in metrics} | bounds
+
+
+def table(report: MetricsReport) -> str:
     """The columns a reader compares: this generator, real images, the untrained one, and the interval"""
-    level = f"{content['confidence']:.0%} interval"
-    lines = [f"{'':24}{'generator':>12}{'real':>12}{'untrained':>12}   {level}"]
-    for name, value in content["metrics"].items():
-        cells = [value, content["floor"].get(name), content["untrained"].get(name)]
-        bounds = content["intervals"].get(name)
-        shown = "" if bounds is None else f"   {bounds[0]:.4g} to {bounds[1]:.4g}"
-        numbers = "".join(f"{'' if cell is None else format(cell, '.4g'):>12}" for cell in cells)
-        lines.append(f"{name:24}{numbers}{shown}")
-    return "\n".join([*lines, *content["notes"]])
+    lines = [f"{'':24}{'generator':>12}{'real':>12}{'untrained':>12}   {report.confidence:.0%} interval"]
+    floor, untrained = by_name(report.floor), by_name(report.untrained)
+    for metric in report.metrics:
+        row = [metric, floor.get(metric.name), untrained.get(metric.name)]
+        bounds = metric.interval
+        shown = "" if bounds is None else f"   {bounds.low:.4g} to {bounds.high:.4g}"
+        numbers = "".join(f"{'' if cell is None else format(cell.value, '.4g'):>12}" for cell in row)
+        lines.append(f"{metric.name:24}{numbers}{shown}")
+    return "\n".join([*lines, *report.notes])
+
+
+def _numbers(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+    intervals = {metric.name: list(metric.interval) for metric in metrics if metric.interval is not None}
+    return {"metrics": {metric.name: metric.value for metric in metrics}, "intervals": intervals}

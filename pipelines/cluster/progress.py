@@ -4,7 +4,7 @@ import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import ray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from pipelines.artifacts.ticks import TickRow
 from stylegan.console import description_column, make_console
 
 T = TypeVar("T")
@@ -31,11 +32,12 @@ def duration(sec: float) -> str:
     return f"{left} s"
 
 
-def describe_costs(ticks: Sequence[Mapping[str, float]]) -> str:
+def describe_costs(ticks: Sequence[TickRow]) -> str:
     """What a training took: "25 kimg in 4 min 5 s of training, 9.80 sec/kimg (median)"; interruptions do not count"""
-    speed = statistics.median(tick["sec_per_kimg"] for tick in ticks)  # a resumed run has slow ticks at each beginning
-    sec = sum(tick["sec"] for tick in ticks)
-    return f"{ticks[-1]['kimg']:g} kimg in {duration(sec)} of training, {speed:.2f} sec/kimg (median)"
+    # A resumed run has slow ticks at each beginning.
+    speed = statistics.median(tick.sec_per_kimg for tick in ticks if tick.sec_per_kimg is not None)
+    sec = sum(tick.sec or 0.0 for tick in ticks)
+    return f"{ticks[-1].kimg:g} kimg in {duration(sec)} of training, {speed:.2f} sec/kimg (median)"
 
 
 class Speed:

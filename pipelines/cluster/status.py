@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.artifacts import json_lines, ticks
+from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster import connection
 from pipelines.cluster.nodes import alive, ask
 from pipelines.cluster.processes import run_folders, trainer_of
@@ -33,7 +34,6 @@ from stylegan.exit_codes import exit_code
 ANSWER_SEC = 30.0  # a person waits
 PACKAGES = ("torch", "ray")
 ENDED = {"FINISHED": "finished", "FAILED": "failed"}  # a run that is recorded as running may do so on another machine
-KID = f"{ticks.MONITOR}kid"
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def run_table(runs: Path, now: float) -> Table:
         trainer, rows = trainer_of(folder), ticks.read(folder)
         cells = [folder.name, ENDED.get(recorded_status(folder), "") if trainer is None else f"process {trainer.pid}"]
         if rows:
-            age = now - (folder / "ticks.jsonl").stat().st_mtime
-            cells += [f"{rows[-1]['kimg']:.1f}", f"{rows[-1]['sec_per_kimg']:.2f}", f"{spoken(age)} ago"]
+            age = now - (folder / ticks.LOG).stat().st_mtime
+            cells += [f"{rows[-1].kimg:.1f}", f"{rows[-1].sec_per_kimg or 0:.2f}", f"{spoken(age)} ago"]
             cells.append(lowest_kid(rows))
         result.add_row(*cells)
     return result
@@ -126,10 +126,11 @@ def recorded_status(folder: Path) -> str:
     return next((str(each["status"]) for each in reversed(list(records)) if each.get("kind") == "status"), "")
 
 
-def lowest_kid(rows: Sequence[ticks.Row]) -> str:
+def lowest_kid(rows: Sequence[TickRow]) -> str:
     """The lowest KID that the monitor measured of a snapshot, and at which kimg; empty when it measured none"""
-    best = min((row for row in rows if math.isfinite(row.get(KID, math.nan))), key=lambda row: row[KID], default=None)
-    return "" if best is None else f"{best[KID]:.4g} at {best['kimg']:g}"
+    measured = [(row.monitor.kid, row.kimg) for row in rows if row.monitor.kid is not None]
+    kid, kimg = min((each for each in measured if math.isfinite(each[0])), default=(math.nan, 0.0))
+    return "" if math.isnan(kid) else f"{kid:.4g} at {kimg:g}"
 
 
 def spoken(sec: float) -> str:

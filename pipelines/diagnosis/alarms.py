@@ -5,9 +5,10 @@ names the first row that gave rise to it, so it stays the same however the run g
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
+from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis.shared_rules import is_at_cap, regularizer, stronger_regularizer
 from pipelines.diagnosis.thresholds import (
     EARLY,
@@ -24,10 +25,6 @@ from pipelines.diagnosis.thresholds import (
 )
 from stylegan.config import Config
 from stylegan.config.augmentation import adapts
-from stylegan.metrics.evaluation.names import KID, RECALL, SPREAD
-
-Row = Mapping[str, float]
-
 
 # Changed parameters are another run, which would begin at 0 without networks to start from.
 GO_ON = (
@@ -66,23 +63,24 @@ class Finding:
     remedy: str
 
 
-Rule = Generator[None, Row, Finding]  # is sent every row, and returns at the first that is alarming
+Snapshot = tuple[float, TickRow]  # its KID, and its row
+Rule = Generator[None, TickRow, Finding]  # is sent every row, and returns at the first that is alarming
 
 
 class Watch:
     """Sees the rows of a tick log in order, and raises each alarm once."""
 
     def __init__(self, config: Config) -> None:
-        self._best: Row | None = None
+        self._best: Snapshot | None = None
         self._rules = [rule(config) for rule in RULES]
         for rule in self._rules:
             next(rule)
 
-    def see(self, row: Row) -> list[Alarm]:
+    def see(self, row: TickRow) -> list[Alarm]:
         """Alarms that this row gives rise to"""
-        if KID in row:
-            self._best = better(row, self._best)
-        best_kimg = None if self._best is None else self._best["kimg"]
+        if row.monitor.kid is not None:
+            self._best = lower((row.monitor.kid, row), self._best)
+        best_kimg = None if self._best is None else self._best[1].kimg
         found = []
         for rule in [*self._rules]:
             try:
@@ -90,42 +88,43 @@ class Watch:
             except StopIteration as end:
                 self._rules.remove(rule)
                 finding: Finding = end.value
-                seen = f"At kimg {row['kimg']:.4g} {finding.seen}"
-                found.append(Alarm(finding.name, row["kimg"], seen, finding.cause, finding.remedy, best_kimg))
+                seen = f"At kimg {row.kimg:.4g} {finding.seen}"
+                found.append(Alarm(finding.name, row.kimg, seen, finding.cause, finding.remedy, best_kimg))
         return found
 
 
-def alarms(rows: Sequence[Row], config: Config) -> list[Alarm]:
+def alarms(rows: Sequence[TickRow], config: Config) -> list[Alarm]:
     """Every alarm of a tick log, each at the first row that gives rise to it, oldest first"""
     watch = Watch(config)
     return [alarm for row in rows for alarm in watch.see(row)]
 
 
-def better(row: Row, best: Row | None) -> Row:
+def lower(snapshot: Snapshot, best: Snapshot | None) -> Snapshot:
     """The one of lower KID, and of equals the later, as Ray keeps it"""
-    return row if best is None or row[KID] <= best[KID] else best
+    return snapshot if best is None or snapshot[0] <= best[0] else best
 
 
 def kid_rises(config: Config) -> Rule:
     """KID stays well above its best."""
-    best: Row | None = None
+    best: Snapshot | None = None
     noise: float | None = None
-    recent = deque[Row]()
+    recent = deque[Snapshot]()
     while True:
-        if KID not in (row := (yield)):
+        row = yield
+        if (kid := row.monitor.kid) is None:
             continue
-        noise = KID_NOISE * abs(row[KID]) if noise is None else noise
+        noise = KID_NOISE * abs(kid) if noise is None else noise
         if len(recent) == SNAPSHOTS:
-            best = better(recent.popleft(), best)
-        recent.append(row)
-        if best is not None and all(each[KID] > KID_RISE * max(best[KID], 0) + noise for each in recent):
-            seen = f"KID is {row[KID]:.3g}; it was {best[KID]:.3g} at kimg {best['kimg']:.4g}."
+            best = lower(recent.popleft(), best)
+        recent.append((kid, row))
+        if best is not None and all(each > KID_RISE * max(best[0], 0) + noise for each, _ in recent):
+            seen = f"KID is {kid:.3g}; it was {best[0]:.3g} at kimg {best[1].kimg:.4g}."
             return Finding("kid-rising", seen, *_imbalance(row, config))
 
 
-def _imbalance(row: Row, config: Config) -> tuple[str, str]:
+def _imbalance(row: TickRow, config: Config) -> tuple[str, str]:
     """Cause and remedy of images that get worse"""
-    if row.get(heuristic(config) or "", 0) <= config.augment.ada_target + R_T_SLACK:
+    if (overfitting(row, config) or 0.0) <= config.augment.ada_target + R_T_SLACK:
         remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr and train.d_lr."
         return "G and D have lost their balance: D is too steep.", remedy
     cause = "D learns the training images by heart."
@@ -134,19 +133,24 @@ def _imbalance(row: Row, config: Config) -> tuple[str, str]:
     return cause, f"Add images, or raise {stronger_regularizer(config)}."
 
 
-def heuristic(config: Config) -> str | None:
-    """The column of the training log that tells overfitting; None where nothing does"""
-    if config.augment.mode == "ada_rv":
-        return "augment/r_v"
+def tells_overfitting(config: Config) -> bool:
+    """Whether r_v or r_t can show that D learns the training images by heart"""
     # The scores of WGAN-GP have no zero between real and generated images, so their signs say nothing.
-    return "augment/r_t" if config.loss.adversarial == "non_saturating" else None
+    return config.augment.mode == "ada_rv" or config.loss.adversarial == "non_saturating"
+
+
+def overfitting(row: TickRow, config: Config) -> float | None:
+    """How far D has learned the training images by heart: r_v or r_t; None where nothing tells"""
+    if not tells_overfitting(config):
+        return None
+    return row.augment.r_v if config.augment.mode == "ada_rv" else row.augment.r_t
 
 
 def recall_is_lost(config: Config) -> Rule:
     """No real image lies among the generated ones any more, or still."""
     zeros, highest = 0, 0.0
     while zeros < SNAPSHOTS:
-        recall, before = yield from _next_late(RECALL, SOME_RECALL, highest, config)
+        recall, before = yield from _next_late(lambda row: row.monitor.recall, SOME_RECALL, highest, config)
         zeros, highest = zeros + 1 if recall == 0 else 0, max(recall, before)
     seen = f"recall is 0; it was {highest:.2g}." if highest > 0 else "recall is still 0."
     cause = "G draws a few kinds of images, or none like the real ones."
@@ -158,7 +162,7 @@ def images_are_alike(config: Config) -> Rule:
     """Generated images differ much less from each other than real ones do."""
     spread, highest = LOW_SPREAD, 0.0
     while spread >= LOW_SPREAD:
-        spread, before = yield from _next_late(SPREAD, SOME_SPREAD, highest, config)
+        spread, before = yield from _next_late(lambda row: row.monitor.spread, SOME_SPREAD, highest, config)
         highest = max(spread, before)
     was = f"; it was {highest:.2g}" if highest > SOME_SPREAD else ""
     seen = f"the spread of generated images is {spread:.2g} of the real images'{was}."
@@ -167,7 +171,9 @@ def images_are_alike(config: Config) -> Rule:
     return Finding("images-alike", seen, cause, remedy)
 
 
-def _next_late(column: str, enough: float, highest: float, config: Config) -> Generator[None, Row, tuple[float, float]]:
+def _next_late(
+    measure: Callable[[TickRow], float | None], enough: float, highest: float, config: Config
+) -> Generator[None, TickRow, tuple[float, float]]:
     """Wait for a snapshot that should show variety: the run once had enough, or is past its beginning
 
     Returns its number, and the highest before it.
@@ -175,10 +181,10 @@ def _next_late(column: str, enough: float, highest: float, config: Config) -> Ge
     late = max(EARLY * config.train.total_kimg, EARLY_KIMG)
     while True:
         row = yield
-        if column in row:
-            if highest > enough or row["kimg"] >= late:
-                return row[column], highest
-            highest = max(highest, row[column])
+        if (value := measure(row)) is not None:
+            if highest > enough or row.kimg >= late:
+                return value, highest
+            highest = max(highest, value)
 
 
 def logits_run_apart(config: Config) -> Rule:
@@ -186,7 +192,7 @@ def logits_run_apart(config: Config) -> Rule:
     wide, gap = 0, 0.0
     while wide < GAP_TICKS:
         row = yield
-        gap = row["logits/real"] - row["logits/gen"] if "logits/real" in row else 0.0
+        gap = row.logits.gap or 0.0
         wide = wide + 1 if gap > LOGIT_GAP and config.loss.adversarial != "wgan_gp" else 0
     seen = f"D scores real images {gap:.3g} above generated ones."
     cause = "D has won: it is sure of every image and G learns nothing more."

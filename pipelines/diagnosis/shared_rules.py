@@ -1,16 +1,15 @@
 """What alarms, verdicts and the report have to agree on, and the remedy that they share."""
 
-from collections.abc import Mapping
-
+from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis.thresholds import AT_CAP, STRONGER
 from stylegan.config import Config
 from stylegan.config.augmentation import adapts
 
 
-def is_at_cap(row: Mapping[str, float], config: Config) -> bool:
+def is_at_cap(row: TickRow, config: Config) -> bool:
     """Whether adaptive augmentation is at its highest probability, and can do no more against overfitting"""
     augment = config.augment
-    return adapts(augment) and augment.p_max > 0 and row.get("augment/p", 0.0) >= AT_CAP * augment.p_max
+    return adapts(augment) and augment.p_max > 0 and (row.augment.p or 0.0) >= AT_CAP * augment.p_max
 
 
 def regularizer(config: Config) -> tuple[str, float]:

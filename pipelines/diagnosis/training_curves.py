@@ -1,16 +1,12 @@
 """What each curve of the training shows, in one line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis.shared_rules import is_at_cap
 from stylegan.config import Config
 
-Ticks = Sequence[Mapping[str, float]]
-
-
-def has(ticks: Ticks, *names: str) -> bool:
-    """Whether the last tick has all these columns"""
-    return bool(ticks) and all(name in ticks[-1] for name in names)
+Ticks = Sequence[TickRow]
 
 
 def ended_at_cap(ticks: Ticks, config: Config) -> bool:
@@ -26,15 +22,24 @@ def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:
         ("Augmentation", _read_augmentation(ticks, config)),
         (
             "R1 penalty",
-            _if(ticks, "loss/r1_penalty", "Squared gradient of D at real images; it should not rise forever."),
+            _if(
+                any(tick.loss.r1_penalty is not None for tick in ticks),
+                "Squared gradient of D at real images; it should not rise forever.",
+            ),
         ),
         (
             "Gradient penalty",
-            _if(ticks, "loss/gp_penalty", "How far the gradient of D is from 1 between real and generated images."),
+            _if(
+                any(tick.loss.gp_penalty is not None for tick in ticks),
+                "How far the gradient of D is from 1 between real and generated images.",
+            ),
         ),
         (
             "Path length penalty",
-            _if(ticks, "loss/pl_penalty", "How unevenly G reacts to steps in w; it should settle."),
+            _if(
+                any(tick.loss.pl_penalty is not None for tick in ticks),
+                "How unevenly G reacts to steps in w; it should settle.",
+            ),
         ),
         ("KID while training", _read_monitored_distance(ticks)),
         ("Precision and recall while training", _read_monitored_shares(ticks)),
@@ -42,39 +47,38 @@ def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:
     return [(title, line) for title, line in lines if line]
 
 
-def _if(ticks: Ticks, name: str, line: str) -> str:
-    return line if any(name in tick for tick in ticks) else ""
+def _if(logged: bool, line: str) -> str:
+    return line if logged else ""
 
 
 def _read_losses(ticks: Ticks, config: Config) -> str:
-    if not has(ticks, "loss/G", "loss/D"):
+    if not ticks or (G := ticks[-1].loss.G) is None or (D := ticks[-1].loss.D) is None:
         return ""
-    last = ticks[-1]
     if config.loss.adversarial == "wgan_gp":
         return (
-            f"G {last['loss/G']:.2f}, D {last['loss/D']:.2f} at the end. Minus the loss of D estimates the distance "
+            f"G {G:.2f}, D {D:.2f} at the end. Minus the loss of D estimates the distance "
             "between real and generated images, which should shrink; the loss of G says little alone."
         )
     # At equilibrium D is undecided, D(x) = 1/2: softplus(0) = 0.69 for G and twice that for D (Goodfellow et al. 2014).
     return (
-        f"G {last['loss/G']:.2f}, D {last['loss/D']:.2f} at the end. They balance and need not fall; a D that cannot "
+        f"G {G:.2f}, D {D:.2f} at the end. They balance and need not fall; a D that cannot "
         "tell real from generated has 1.39, and one that always can has 0."
     )
 
 
 def _read_scores(ticks: Ticks) -> str:
-    if not has(ticks, "logits/real", "logits/gen"):
+    if not ticks or (after := ticks[-1].logits.gap) is None:
         return ""
-    first, last = ticks[min(1, len(ticks) - 1)], ticks[-1]
-    before, after = (tick["logits/real"] - tick["logits/gen"] for tick in (first, last))
+    before = ticks[min(1, len(ticks) - 1)].logits.gap
+    assert before is not None, "every tick scores both kinds of images"
     verb = "widened" if after > before else "narrowed"
     return f"Real minus generated {verb} from {before:.2f} to {after:.2f}; a gap that runs away is overfitting."
 
 
 def _read_augmentation(ticks: Ticks, config: Config) -> str:
-    if not has(ticks, "augment/p"):
+    if not ticks or (p := ticks[-1].augment.p) is None:
         return ""
-    p, cap = ticks[-1]["augment/p"], config.augment.p_max
+    cap = config.augment.p_max
     if config.augment.mode == "none":
         return "Augmentation is off (augment.mode: none)."
     if config.augment.mode == "fixed":
@@ -87,7 +91,7 @@ def _read_augmentation(ticks: Ticks, config: Config) -> str:
 
 
 def _read_monitored_distance(ticks: Ticks) -> str:
-    found = [(tick["monitor/kid"], tick["kimg"]) for tick in ticks if "monitor/kid" in tick]
+    found = [(tick.monitor.kid, tick.kimg) for tick in ticks if tick.monitor.kid is not None]
     if not found:
         return ""
     best, kimg = min(found)
@@ -95,11 +99,14 @@ def _read_monitored_distance(ticks: Ticks) -> str:
 
 
 def _read_monitored_shares(ticks: Ticks) -> str:
-    names = ("monitor/precision", "monitor/recall")
-    found = [tick for tick in ticks if all(name in tick for name in names)]
+    found = [
+        (tick.monitor.precision, tick.monitor.recall)
+        for tick in ticks
+        if tick.monitor.precision is not None and tick.monitor.recall is not None
+    ]
     if not found:
         return ""
-    precision, recall = (found[-1][name] for name in names)
+    precision, recall = found[-1]
     return (
         f"Precision {precision:.2g} and recall {recall:.2g} at the last snapshot. Recall that falls while precision "
         "rises is variety being lost."

@@ -3,12 +3,12 @@
 Pure rules over measured values, by the limits in thresholds.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from pipelines.artifacts.metric_names import DISTANCES, kind_of, label_of, short
-from pipelines.diagnosis.alarms import heuristic
+from pipelines.artifacts.metrics_json import MetricsReport
+from pipelines.diagnosis.alarms import tells_overfitting
 from pipelines.diagnosis.shared_rules import stronger_regularizer
 from pipelines.diagnosis.thresholds import (
     FEW_IMAGES,
@@ -23,13 +23,14 @@ from pipelines.diagnosis.thresholds import (
     OK_SHARE_OF_REAL,
     R_T_SLACK,
 )
-from pipelines.diagnosis.training_curves import Ticks, ended_at_cap, has
+from pipelines.diagnosis.training_curves import Ticks, ended_at_cap
 from stylegan.config import Config
 from stylegan.config.augmentation import adapts
+from stylegan.metrics.evaluation.metric import DISTANCES, Kind, Metric, by_name, short
 
 Grade = Literal["good", "ok", "poor"]
 
-_MEANING = {
+_MEANING: dict[Kind, str] = {
     "kid": "distance between generated and real images; fair for small sets (lower is better)",
     "fid": "the usual distance between generated and real images (lower is better)",
     "frechet": "Frechet distance in random features, not an FID (lower is better)",
@@ -50,18 +51,16 @@ _MEANING = {
 class Verdict:
     """One measured quantity against its floor and the untrained generator."""
 
-    metric: str
+    metric: Metric
     meaning: str
-    value: float
     floor: float | None
     untrained: float | None
     grade: Grade | None  # None where nothing bounds it from both sides
-    interval: tuple[float, float] | None = None
 
     @property
-    def kind(self) -> str:
-        """kid, fid, precision, recall, ppl, ..."""
-        return kind_of(self.metric)
+    def value(self) -> float:
+        """What was measured"""
+        return self.metric.value
 
 
 class _Bounded(NamedTuple):
@@ -79,19 +78,18 @@ class Advice:
     because: str
 
 
-def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
+def verdicts(report: MetricsReport) -> list[Verdict]:
     """Every metric of reports/metrics.json, judged"""
+    floors, starts = by_name(report.floor), by_name(report.untrained)
     judged = []
-    for metric, value in results["metrics"].items():
-        floor, untrained = results["floor"].get(metric), results["untrained"].get(metric)
-        kind, interval = kind_of(metric), results["intervals"].get(metric)
-        grade = _grade(kind, value, floor, untrained)
-        bounds = (interval[0], interval[1]) if interval else None
-        judged.append(Verdict(metric, _MEANING.get(kind, ""), value, floor, untrained, grade, bounds))
+    for metric in report.metrics:
+        floor, untrained = (found[metric.name].value if metric.name in found else None for found in (floors, starts))
+        grade = _grade(metric.kind, metric.value, floor, untrained)
+        judged.append(Verdict(metric, _MEANING[metric.kind], floor, untrained, grade))
     return judged
 
 
-def _grade(kind: str, value: float, floor: float | None, untrained: float | None) -> Grade | None:
+def _grade(kind: Kind, value: float, floor: float | None, untrained: float | None) -> Grade | None:
     if floor is None:
         return None
     if kind == "memorized":  # needs no untrained generator: its images are far from all others, so it scores low
@@ -144,7 +142,7 @@ def yardstick(judged: Sequence[Verdict], num_images: int) -> str:
     return f"The untrained network scores {short(found.untrained, 3)}. {floor} Measured with {num_images} images."
 
 
-def advice(judged: Sequence[Verdict], results: Mapping[str, Any], ticks: Ticks, config: Config) -> list[Advice]:
+def advice(judged: Sequence[Verdict], report: MetricsReport, ticks: Ticks, config: Config) -> list[Advice]:
     """What to try next, most useful first; every item names the measurement it rests on."""
     found = [
         _overfitting(ticks, config),
@@ -152,8 +150,8 @@ def advice(judged: Sequence[Verdict], results: Mapping[str, Any], ticks: Ticks, 
         _distance(judged, ticks, config),
         _variety(judged, config),
         _fidelity(judged),
-        _recommended_psi(results, config),
-        _more_measurement(results["num_images"]),
+        _recommended_psi(report, config),
+        _more_measurement(report.num_images),
     ]
     return [item for item in found if item]
 
@@ -165,13 +163,12 @@ def _overfitting(ticks: Ticks, config: Config) -> Advice | None:
             f"Augmentation reached its cap (augment.p_max = {config.augment.p_max:g}) and D still tells the training "
             "images apart: it is learning them by heart.",
         )
-    if config.augment.mode in ("none", "diffaugment") and heuristic(config) and has(ticks, "augment/r_t"):
-        r_t = ticks[-1]["augment/r_t"]
-        if r_t > config.augment.ada_target + R_T_SLACK:
-            return Advice(
-                "Set augment.mode to ada.", f"D is sure of {r_t:.0%} more training images than it doubts (r_t)."
-            )
-    return None
+    r_t = ticks[-1].augment.r_t if ticks else None
+    if r_t is None or config.augment.mode not in ("none", "diffaugment") or not tells_overfitting(config):
+        return None
+    if r_t <= config.augment.ada_target + R_T_SLACK:
+        return None
+    return Advice("Set augment.mode to ada.", f"D is sure of {r_t:.0%} more training images than it doubts (r_t).")
 
 
 def _memorized(judged: Sequence[Verdict], config: Config) -> Advice | None:
@@ -197,12 +194,11 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
     found = _find(judged, *DISTANCES)
     if found is None or found.floor is None or found.grade == "good" or ended_at_cap(ticks, config):
         return None
-    calm = ", and D is not overfitting" if heuristic(config) else ""
+    calm = ", and D is not overfitting" if tells_overfitting(config) else ""
     return Advice(
         f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}. The run "
         "continues from its end.",
-        f"{label_of(found.metric)} {short(found.value, 3)} is still far above the floor of {short(found.floor, 2)}"
-        f"{calm}.",
+        f"{found.metric.label} {short(found.value, 3)} is still far above the floor of {short(found.floor, 2)}{calm}.",
     )
 
 
@@ -228,13 +224,13 @@ def _fidelity(judged: Sequence[Verdict]) -> Advice | None:
     )
 
 
-def _recommended_psi(results: Mapping[str, Any], config: Config) -> Advice | None:
-    psi = results["recommended"]["psi"]
-    if len(results["truncation"]) < 2 or psi == config.render.truncation_psi:
+def _recommended_psi(report: MetricsReport, config: Config) -> Advice | None:
+    psi = report.recommended.psi
+    if len(report.truncation) < 2 or psi == config.render.truncation_psi:
         return None
     return Advice(
         f"Show images at psi = {psi:g}: set render.truncation_psi (now {config.render.truncation_psi:g}).",
-        results["recommended"]["sentence"],
+        report.recommended.sentence,
     )
 
 
@@ -251,9 +247,9 @@ def _bounded_distance(judged: Sequence[Verdict]) -> _Bounded:
     found = _find(judged, *DISTANCES)
     if found is None or found.untrained is None:
         raise ValueError("reports/metrics.json lacks kid_* or fid_*, or its untrained. Run `dvc repro evaluate` again.")
-    return _Bounded(label_of(found.metric), found.value, found.floor, found.untrained)
+    return _Bounded(found.metric.label, found.value, found.floor, found.untrained)
 
 
-def _find(judged: Sequence[Verdict], *kinds: str) -> Verdict | None:
+def _find(judged: Sequence[Verdict], *kinds: Kind) -> Verdict | None:
     """The first verdict of the first kind that was measured"""
-    return next((verdict for kind in kinds for verdict in judged if verdict.kind == kind), None)
+    return next((verdict for kind in kinds for verdict in judged if verdict.metric.kind == kind), None)

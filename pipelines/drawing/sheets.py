@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from pipelines.artifacts.metric_names import short
 from stylegan.images import grid, preview, to_pil
+from stylegan.metrics.evaluation.metric import short
 
 PAPER, INK = "#ffffff", "#1f2328"
 CELL = 128  # pixels a side of a neighbour: small images are enlarged in whole steps up to it, large ones reduced to it

@@ -9,18 +9,19 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import exit_code
 
 if TYPE_CHECKING:
+    from pipelines.artifacts.metrics_json import MetricsReport
     from pipelines.params import Params
 
 
-def evaluate_run(params: "Params") -> dict[str, Any]:
-    """Evaluate the generator that was trained here, record it for MLflow, and return metrics.json."""
+def evaluate_run(params: "Params") -> "MetricsReport":
+    """Evaluate the generator that was trained here, record it for MLflow, and return what was measured."""
     from pipelines.artifacts import train_json
     from pipelines.evaluate.trained import evaluate
     from pipelines.params import ROOT
@@ -31,13 +32,13 @@ def evaluate_run(params: "Params") -> dict[str, Any]:
     root = Path.cwd()
     journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
     with publishing(journal, params.tracking):
-        content = evaluate(params, root, ROOT / "runs" / "features")
-        record_evaluation(journal, content, params)
-    return content
+        report = evaluate(params, root, ROOT / "runs" / "features")
+        record_evaluation(journal, report, params)
+    return report
 
 
-def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """metrics.json of what the options name"""
+def measured(options: argparse.Namespace) -> "MetricsReport":
+    """What is measured of the generator that the options name"""
     from pipelines.cluster import capacity
     from pipelines.params import load
 
@@ -62,17 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     # Progress goes where it does not mix with the answer.
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        content = measured(options)
+        report = measured(options)
     # Deferred, as the imports above: --help and a wrong argument are answered before torch is imported.
     from pipelines.artifacts import metrics_json
     from pipelines.diagnosis import frontier
 
     if options.json:
-        print(json.dumps(content, indent=2))
+        print(json.dumps(report.folded(), indent=2))
         return
-    print(
-        metrics_json.table(content), frontier.table(content["truncation"]), content["recommended"]["sentence"], sep="\n"
-    )
+    print(metrics_json.table(report), frontier.table(report.truncation), report.recommended.sentence, sep="\n")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
 
+from pipelines.artifacts.metrics_json import MetricsReport
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.evaluate.measurement import Subject, measure, open_matching
 from pipelines.params import ROOT, Params, fingerprint, flatten
@@ -30,8 +30,8 @@ from stylegan.networks import Generator
 ENTRY = re.compile(r"\d{5}/img\d{8}\.(png|npy)")  # of an archive
 
 
-def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | None) -> dict[str, Any]:
-    """Measure the generator in a file against images, write the reports, record them, and return metrics.json.
+def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | None) -> MetricsReport:
+    """Measure the generator in a file against images, write the reports, record them, and return what they say.
 
     Raises the errors of both files, and EvaluationError where they do not fit together, each with its remedy.
     """
@@ -42,16 +42,16 @@ def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | 
     out = out or Path("reports/evaluations") / f"{network.stem}-{name}"
     journal = Journal(ROOT / "runs" / name)
     with publishing(journal, params.tracking):
-        subject = Subject(G, params.train.seed, {"generator_sha256": sha256, "cur_nimg": None})
-        content = measure(params, subject, dataset, Path("assets"), ROOT / "runs" / "features", out)
+        subject = Subject(G, params.train.seed, sha256, cur_nimg=None)
+        report = measure(params, subject, dataset, Path("assets"), ROOT / "runs" / "features", out)
         journal.params(flatten({"network": network.name, "generator": G.config.model_dump(mode="json")}))
         journal.dataset(dataset.path.name, dataset.digest)
-        record_evaluation(journal, content, params)
+        record_evaluation(journal, report, params)
         journal.artifact(out / "metrics.json")
         journal.artifact(out / "neighbors.png")
         journal.status("FINISHED")
     print(f"reports: {out}")
-    return content
+    return report
 
 
 def archive_of(data: Path, G: Generator, params: Params) -> Path:

@@ -1,22 +1,23 @@
 """One measurement from networks and images to reports/: used by the stage `evaluate` and by `evaluate --network`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL.Image import Image
 
 from pipelines.artifacts import metrics_json
-from pipelines.artifacts.dataset import open_dataset
+from pipelines.artifacts.dataset import SPLIT, open_dataset
+from pipelines.artifacts.metrics_json import MetricsReport, Truncation
 from pipelines.cluster.connection import connect
 from pipelines.diagnosis import frontier
 from pipelines.drawing.sheets import neighbor_captions, neighbor_sheet, png_of
+from pipelines.evaluate import facts
 from pipelines.evaluate.on_cluster import make_evaluator, measure_on_cluster
 from pipelines.params import Params
 from stylegan.data import ImageDataset
-from stylegan.files import replacing, write_json
+from stylegan.files import replacing
 from stylegan.metrics.evaluation.evaluator import Evaluator, Sweep, untrained_like
 from stylegan.metrics.memorization import TrainingNeighbors
 from stylegan.networks import Generator
@@ -45,40 +46,53 @@ class Subject:
 
     G: Generator
     seed: int  # of the weights that training started from, which are measured too
-    facts: dict[str, Any]  # what metrics.json says about it beside the measurements
+    sha256: str  # of its file
+    cur_nimg: int | None  # real images it was trained on; None where the file does not say
 
 
 def measure(
     params: Params, subject: Subject, dataset: ImageDataset, weights: Path, state: Path, out: Path
-) -> dict[str, Any]:
+) -> MetricsReport:
     """Measure a generator at every psi, and untrained, against the data set, and write the reports into `out`."""
     evaluator = make_evaluator(params.evaluate, dataset, weights)
     generator = Sweep("generator", subject.G, tuple(sorted(set(params.evaluate.truncation_psi))))
     untrained = Sweep("untrained generator", untrained_like(subject.G, subject.seed), (1.0,))
     with connect(params.cluster):
         measured = measure_on_cluster(evaluator, [generator, untrained], dataset, state, params)
-    rows = [metrics_json.row(psi, found) for psi, found in zip(generator.psis, measured, strict=False)]
+    rows = tuple(
+        Truncation(psi=psi, metrics=facts.rounded(found.metrics))
+        for psi, found in zip(generator.psis, measured, strict=False)
+    )
     details = measured[generator.psis.index(1.0)].details
     assert details is not None, "found at psi 1"
     neighbors = details.neighbors
     rows_shown = [] if neighbors is None else neighbors.most_suspicious(params.evaluate.neighbors_num_shown)
-    content = (
-        metrics_json.protocol(evaluator, dataset)
-        | subject.facts
-        | metrics_json.headline(rows, params.evaluate.bootstrap_level)
-        | {"floor": metrics_json.rounded(measured[-1].numbers), "untrained": metrics_json.rounded(measured[-2].numbers)}
-        | {"truncation": rows, "recommended": asdict(frontier.recommend(rows))}
-        | {
-            "neighbors": metrics_json.neighbors(neighbors, rows_shown),
-            "per_class": metrics_json.classes(details, dataset),
-        }
-        | {"notes": metrics_json.notes(evaluator, dataset)}
+    report = MetricsReport(
+        extractor=facts.extractor_facts(evaluator),
+        num_images=params.evaluate.num_images,
+        num_real=len(dataset),
+        floor_num_images=min(params.evaluate.num_images, len(dataset) // 2),
+        seed=params.evaluate.seed,
+        resize_filter=evaluator.extractor.resize_filter,
+        split=SPLIT,
+        archive_sha256=dataset.digest,
+        generator_sha256=subject.sha256,
+        cur_nimg=subject.cur_nimg,
+        metrics=next(row.metrics for row in rows if row.psi == 1),
+        confidence=params.evaluate.bootstrap_level,
+        floor=facts.rounded(measured[-1].metrics),
+        untrained=facts.rounded(measured[-2].metrics),
+        truncation=rows,
+        recommended=frontier.recommend(rows),
+        neighbors=facts.neighbors(neighbors, rows_shown),
+        per_class=facts.classes(details, dataset),
+        notes=facts.notes(evaluator, dataset),
     )
     with replacing(out / "neighbors.png") as temporary:
         temporary.write_bytes(png_of(neighbors_picture(evaluator, generator, dataset, neighbors, rows_shown)))
     metrics_json.write_csv(out / "psi_sweep.csv", rows)
-    write_json(out / "metrics.json", content)
-    return content
+    metrics_json.write(out / "metrics.json", report)
+    return report
 
 
 def neighbors_picture(

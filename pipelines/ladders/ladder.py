@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, Strict, model_validator
 
-from pipelines.params import Params, laid, leaves
+from pipelines.params import Params, Settings, laid, leaves
 from stylegan.config import ConfigError, Section, parse
 from stylegan.config.strict import close_to
 
@@ -64,7 +64,7 @@ class Rung(Section):
     label: str
     over: str | None = None
     against: str | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Settings = Field(default_factory=dict)
     published: dict[str, Figures] = Field(default_factory=dict)  # by data set
 
 
@@ -78,7 +78,7 @@ class Ladder(Section):
     notes: Names = ()
     chart: Literal["bars", "sizes"] = "bars"
     peaks: bool = False
-    base: dict[str, Any] = Field(default_factory=dict)
+    base: Settings = Field(default_factory=dict)
     rows: Annotated[tuple[Rung, ...], Strict(False), Field(min_length=1)]
     published: Annotated[tuple[Quoted, ...], Strict(False)] = ()
 
@@ -119,12 +119,12 @@ class Ladder(Section):
             yield from self.overlays(self.rung(rung.over))
         yield rung.params
 
-    def values(self, name: str, below: Mapping[str, Any], num_images: Callable[[], int]) -> dict[str, Any]:
+    def values(self, name: str, below: Mapping[str, Any], num_images: Callable[[], int]) -> Settings:
         """What a row changes of the sections below, by dotted path; num_images counts the training images if need be.
 
         Raises ConfigError for a row or a parameter that there is not, or a value that means nothing.
         """
-        known, found = dict(leaves(below)), dict[str, Any]()
+        known, found = dict(leaves(below)), Settings()
         for overlay in self.overlays(self.rung(name)):
             for path, value in overlay.items():
                 if path not in known:
@@ -153,9 +153,9 @@ class Ladder(Section):
         return value
 
 
-def common(params: Params) -> dict[str, Any]:
+def common(params: Params) -> Settings:
     """The sections below all rows: those given, to be trained and measured as `ablate` says, without truncation"""
-    changes: dict[str, Any] = {"train.total_kimg": params.ablate.total_kimg}
+    changes: Settings = {"train.total_kimg": params.ablate.total_kimg}
     changes |= {"evaluate.metrics": list(params.ablate.metrics), "evaluate.truncation_psi": [1.0]}
     return laid(params.model_dump(mode="json"), changes)
 

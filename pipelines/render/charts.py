@@ -1,29 +1,62 @@
 """Charts of the report, each for a light and a dark page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.artifacts.metric_names import Row, metric_names, name_of
-from pipelines.artifacts.ticks import CONTRIBUTION, MONITOR
+from pipelines.artifacts.metrics_json import Truncation
+from pipelines.artifacts.ticks import TickRow
 from pipelines.drawing.style import COLOURS, png
+from stylegan.metrics.evaluation.metric import Metric, by_name, find
 
-Ticks = Sequence[Mapping[str, float]]
+Ticks = Sequence[TickRow]
 
-# Panels of training.png: title, columns of the training log, unit.
-PANELS = (
-    ("Losses", ("loss/G", "loss/D"), ""),
-    ("Scores of D", ("logits/real", "logits/gen", "logits/holdout"), "logits"),
-    ("Augmentation", ("augment/p", "augment/r_t", "augment/r_v"), ""),
-    ("R1 penalty", ("loss/r1_penalty",), ""),
-    ("Gradient penalty", ("loss/gp_penalty",), ""),
-    ("Path length penalty", ("loss/pl_penalty",), ""),
-    ("KID while training", ("monitor/kid",), ""),
-    ("Precision and recall while training", ("monitor/precision", "monitor/recall"), ""),
+
+@dataclass(frozen=True)
+class Curve:
+    """One column of the training log."""
+
+    name: str
+    of: Callable[[TickRow], float | None]
+    of_snapshots: bool = False  # alone: few points, or one
+
+    def points(self, ticks: Ticks) -> list[tuple[float, float]]:
+        """(kimg, value) of the ticks that have it"""
+        return [(tick.kimg, value) for tick in ticks if (value := self.of(tick)) is not None]
+
+
+R_T = Curve("augment/r_t", lambda row: row.augment.r_t)
+R_V = Curve("augment/r_v", lambda row: row.augment.r_v)
+# Panels of training.png: title, curves, unit.
+PANELS: tuple[tuple[str, tuple[Curve, ...], str], ...] = (
+    ("Losses", (Curve("loss/G", lambda row: row.loss.G), Curve("loss/D", lambda row: row.loss.D)), ""),
+    (
+        "Scores of D",
+        (
+            Curve("logits/real", lambda row: row.logits.real),
+            Curve("logits/gen", lambda row: row.logits.gen),
+            Curve("logits/holdout", lambda row: row.logits.holdout),
+        ),
+        "logits",
+    ),
+    ("Augmentation", (Curve("augment/p", lambda row: row.augment.p), R_T, R_V), ""),
+    ("R1 penalty", (Curve("loss/r1_penalty", lambda row: row.loss.r1_penalty),), ""),
+    ("Gradient penalty", (Curve("loss/gp_penalty", lambda row: row.loss.gp_penalty),), ""),
+    ("Path length penalty", (Curve("loss/pl_penalty", lambda row: row.loss.pl_penalty),), ""),
+    ("KID while training", (Curve("monitor/kid", lambda row: row.monitor.kid, of_snapshots=True),), ""),
+    (
+        "Precision and recall while training",
+        (
+            Curve("monitor/precision", lambda row: row.monitor.precision, of_snapshots=True),
+            Curve("monitor/recall", lambda row: row.monitor.recall, of_snapshots=True),
+        ),
+        "",
+    ),
 )
 FAR = 3.0  # real images so many times beyond the best of the sweep are drawn in an inset, lest they flatten the curve
 
@@ -33,19 +66,18 @@ def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> by
 
     Raises ValueError when it has none of them.
     """
-    logged = {name for tick in ticks for name in tick}
-    panels = [(title, [name for name in names if name in logged], unit) for title, names, unit in PANELS]
-    panels = [panel for panel in panels if panel[1]]
+    logged = [(title, [curve for curve in curves if curve.points(ticks)], unit) for title, curves, unit in PANELS]
+    panels = [panel for panel in logged if panel[1]]
     if not panels:
-        known = ", ".join(name for _, names, _ in PANELS for name in names)
+        known = ", ".join(curve.name for _, curves, _ in PANELS for curve in curves)
         raise ValueError(f"the training log has none of the columns {known}. Run `dvc repro train` again.")
 
     def draw(figure: Figure) -> None:
         axes = list(figure.subplots(-(-len(panels) // 3), min(len(panels), 3), squeeze=False).flat)
-        for axis, (title, names, unit) in zip(axes, panels, strict=False):
-            _curves(axis, ticks, names)
-            if "augment/r_t" in names and ada_target is not None:
-                label = "target of r_v" if "augment/r_v" in names else "target of r_t"
+        for axis, (title, curves, unit) in zip(axes, panels, strict=False):
+            _curves(axis, ticks, curves)
+            if R_T in curves and ada_target is not None:
+                label = "target of r_v" if R_V in curves else "target of r_t"
                 axis.axhline(ada_target, color=COLOURS[4], linestyle="--", linewidth=1, label=label)
             axis.set_title(title)
             axis.set(xlabel="kimg", ylabel=unit)
@@ -59,11 +91,9 @@ def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> by
 
 def contributions(ticks: Ticks) -> tuple[list[float], dict[int, list[float]]]:
     """Layer contributions of the snapshots  ->  (kimg of each, {resolution: per cent at each}); empty without any"""
-    found = [{name: tick[name] for name in tick if name.startswith(CONTRIBUTION)} for tick in ticks]
-    logged = [(tick["kimg"], values) for tick, values in zip(ticks, found, strict=True) if values]
-    resolutions = sorted(int(name.removeprefix(CONTRIBUTION)) for name in (logged[-1][1] if logged else ()))
-    columns = {res: [values[f"{CONTRIBUTION}{res}"] for _, values in logged] for res in resolutions}
-    return [kimg for kimg, _ in logged], columns
+    logged = [(tick.kimg, tick.contributions) for tick in ticks if tick.contribution]
+    resolutions = logged[-1][1] if logged else {}
+    return [kimg for kimg, _ in logged], {res: [shares[res] for _, shares in logged] for res in resolutions}
 
 
 def layer_chart(ticks: Ticks, bands: Mapping[str, Mapping[int, float]], *, dark: bool) -> bytes:
@@ -95,23 +125,24 @@ def layer_chart(ticks: Ticks, bands: Mapping[str, Mapping[int, float]], *, dark:
     return png(draw, (8.5, 3.4) if len(kimg) > 1 else (4.5, 3.4), dark=dark)
 
 
-def frontier_chart(rows: Sequence[Row], floor: Row, recommended_psi: float, *, dark: bool) -> bytes:
+def frontier_chart(rows: Sequence[Truncation], floor: Sequence[Metric], recommended_psi: float, *, dark: bool) -> bytes:
     """PNG of the truncation sweep: precision against recall, and every metric against psi with its interval as a band.
 
     floor: what real images score; a star beside the curve. Without precision or recall there are only the metrics.
     """
-    rows = sorted(rows, key=lambda row: float(row["psi"]))
-    names = metric_names(rows[0])
-    precision, recall = name_of(rows[0], "precision"), name_of(rows[0], "recall")
+    rows = sorted(rows, key=lambda row: row.psi)
+    names = [metric.name for metric in rows[0].metrics]
+    trade = [_place(row) for row in rows]
+    has_trade = all(place is not None for place in trade)
     num_columns = min(3, len(names))
     num_rows = -(-len(names) // num_columns)
     height = max(4.4, 1.75 * num_rows)
 
     def draw(figure: Figure) -> None:
         panels: Any = figure
-        if precision and recall:
+        if has_trade:
             left, panels = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.35])[0]
-            _trade(left.subplots(), rows, floor, (recall, precision), recommended_psi)
+            _trade(left.subplots(), [place for place in trade if place is not None], floor, recommended_psi)
         axes = list(panels.subplots(num_rows, num_columns, squeeze=False, sharex=True).flat)
         for axis in axes[len(names) :]:
             axis.set_visible(False)
@@ -121,34 +152,46 @@ def frontier_chart(rows: Sequence[Row], floor: Row, recommended_psi: float, *, d
                 axis.tick_params(labelbottom=True)  # also above an empty place of the last row
                 axis.set_xlabel("psi")
 
-    return png(draw, (11 if precision and recall else 6.5, height), dark=dark)
+    return png(draw, (11 if has_trade else 6.5, height), dark=dark)
 
 
-def _trade(axis: Axes, rows: Sequence[Row], floor: Row, names: tuple[str, str], recommended_psi: float) -> None:
+@dataclass(frozen=True)
+class _Place:
+    """Where a psi is between variety and fidelity."""
+
+    psi: float
+    recall: Metric
+    precision: Metric
+
+
+def _place(row: Truncation) -> _Place | None:
+    recall, precision = find(row.metrics, "recall"), find(row.metrics, "precision")
+    return None if recall is None or precision is None else _Place(row.psi, recall, precision)
+
+
+def _trade(axis: Axes, places: Sequence[_Place], floor: Sequence[Metric], recommended_psi: float) -> None:
     """Recall (x) against precision (y), one labelled point a psi, the recommended ringed, real images as a star"""
-    x_name, y_name = names
-    x, y = [row[x_name] for row in rows], [row[y_name] for row in rows]
-    real = (floor.get(x_name), floor.get(y_name))
-    for row in rows:
-        found = row.get("intervals", {})
-        if x_name in found and y_name in found:
-            axis.plot(found[x_name], [row[y_name]] * 2, color=COLOURS[0], alpha=0.3)
-            axis.plot([row[x_name]] * 2, found[y_name], color=COLOURS[0], alpha=0.3)
+    x, y = [place.recall.value for place in places], [place.precision.value for place in places]
+    for place in places:
+        across, up = place.recall.interval, place.precision.interval
+        if across is not None and up is not None:
+            axis.plot(across, [place.precision.value] * 2, color=COLOURS[0], alpha=0.3)
+            axis.plot([place.recall.value] * 2, up, color=COLOURS[0], alpha=0.3)
     axis.plot(x, y, "o-", color=COLOURS[0], markersize=5)
-    for row in rows:
-        point = (row[x_name], row[y_name])
-        if row["psi"] != recommended_psi:
-            axis.annotate(f"psi {row['psi']:g}", point, (9, 7), textcoords="offset points")
+    for place, point in zip(places, zip(x, y, strict=True), strict=True):
+        if place.psi != recommended_psi:
+            axis.annotate(f"psi {place.psi:g}", point, (9, 7), textcoords="offset points")
             continue
         axis.plot(*point, "o", color=COLOURS[1], markersize=13, markerfacecolor="none", markeredgewidth=2)
         last = point[0] == max(x)  # whose long label needs the room at its left, below the curve
-        axis.annotate(f"psi {row['psi']:g}, recommended", point, (-10, -17) if last else (9, 7), weight="bold",
+        axis.annotate(f"psi {place.psi:g}, recommended", point, (-10, -17) if last else (9, 7), weight="bold",
                       textcoords="offset points", ha="right" if last else "left")  # fmt: skip
-    axis.set(title="Fidelity against variety", xlabel=x_name, ylabel=y_name)
+    axis.set(title="Fidelity against variety", xlabel=places[0].recall.name, ylabel=places[0].precision.name)
     axis.margins(0.18)
-    if real[0] is not None and real[1] is not None:
-        far = real[0] > FAR * max(x) or real[1] > FAR * max(y)
-        _real_images(axis, (x, y), (real[0], real[1]), far=far)
+    recall, precision = find(floor, "recall"), find(floor, "precision")
+    if recall is not None and precision is not None:
+        far = recall.value > FAR * max(x) or precision.value > FAR * max(y)
+        _real_images(axis, (x, y), (recall.value, precision.value), far=far)
 
 
 def _real_images(
@@ -166,13 +209,14 @@ def _real_images(
     where.annotate("real images", real, (-9, -4), textcoords="offset points", ha="right", fontsize=8)
 
 
-def _band(axis: Axes, rows: Sequence[Row], name: str, colour: str) -> None:
+def _band(axis: Axes, rows: Sequence[Truncation], name: str, colour: str) -> None:
     """One metric against psi, its interval shaded where it has one"""
-    bounds = [(row["psi"], *row["intervals"][name]) for row in rows if name in row.get("intervals", {})]
+    points = [(row.psi, by_name(row.metrics)[name]) for row in rows]
+    bounds = [(psi, *metric.interval) for psi, metric in points if metric.interval is not None]
     if bounds:
         psi, low, high = zip(*bounds, strict=True)
         axis.fill_between(psi, low, high, color=colour, alpha=0.22, linewidth=0)
-    axis.plot([row["psi"] for row in rows], [row[name] for row in rows], "o-", color=colour, markersize=4)
+    axis.plot([psi for psi, _ in points], [metric.value for _, metric in points], "o-", color=colour, markersize=4)
     axis.set_title(name, fontsize=8)
 
 
@@ -182,8 +226,8 @@ def _stack(axis: Axes, position: int, values: Sequence[float], names: Sequence[i
         axis.bar(position, value, 0.8, bottom, color=colour, label=f"b{name}" if position == 0 else None)
 
 
-def _curves(axis: Axes, ticks: Ticks, names: Sequence[str]) -> None:
-    for name, colour in zip(names, COLOURS, strict=False):
-        points = [(tick["kimg"], tick[name]) for tick in ticks if name in tick]
-        marker = "o" if name.startswith(MONITOR) else ""  # of snapshots only: few points, or one
-        axis.plot(*zip(*points, strict=True), color=colour, linewidth=1.4, marker=marker, markersize=4, label=name)
+def _curves(axis: Axes, ticks: Ticks, curves: Sequence[Curve]) -> None:
+    for curve, colour in zip(curves, COLOURS, strict=False):
+        x, y = zip(*curve.points(ticks), strict=True)
+        marker = "o" if curve.of_snapshots else ""
+        axis.plot(x, y, color=colour, linewidth=1.4, marker=marker, markersize=4, label=curve.name)

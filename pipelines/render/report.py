@@ -1,13 +1,12 @@
 """Stage `render`: generator, archive, numbers and training log -> the pictures in reports/ and reports/index.html."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from pipelines.artifacts import train_json
+from pipelines.artifacts import metrics_json, train_json
 from pipelines.artifacts.dataset import open_dataset
+from pipelines.artifacts.metrics_json import MetricsReport
 from pipelines.artifacts.ticks import read_csv
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS
 from pipelines.diagnosis.alarms import alarms
@@ -31,7 +30,7 @@ def render(params: Params, root: Path) -> Path:
     configure_backends(allow_tf32=False)
     torch.set_num_threads(params.cluster.cpus_per_worker)  # as in workers: a sum over other threads has other bits
     reports = root / "reports"
-    results = read_results(root / METRICS)
+    results = metrics_json.read(root / METRICS)
     trained = train_json.read(root)
     ticks = read_csv(root / TICKS)
     G = load_generator(root / EXPORTED)
@@ -49,29 +48,21 @@ def render(params: Params, root: Path) -> Path:
     )
     write(reports / "training.png", training_curves(ticks, target(params), dark=False))
     write(reports / "layers.png", layer_chart(ticks, facts.bands, dark=False))
-    psi = results["recommended"]["psi"]
-    write(reports / "frontier.png", frontier_chart(results["truncation"], results["floor"], psi, dark=False))
+    chart = frontier_chart(results.truncation, results.floor, results.recommended.psi, dark=False)
+    write(reports / "frontier.png", chart)
     page = reports / "index.html"
     write(page, build_page(facts, pictures).encode())
     return page
 
 
-def neighbor_picture(results: dict[str, Any], reports: Path) -> bytes | None:
+def neighbor_picture(results: MetricsReport, reports: Path) -> bytes | None:
     """The sheet that evaluate drew; None where it looked for no neighbours.
 
     Raises RenderError when it is lost.
     """
     path = reports / "neighbors.png"
-    if results["neighbors"] is None:
+    if results.neighbors is None:
         return None
     if not path.exists():
         raise RenderError(f"{path}: not there. Run `dvc repro evaluate`, which writes it.")
     return path.read_bytes()
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """Content of metrics.json. Raises RenderError that names the stage which writes it."""
-    if not path.exists():
-        raise RenderError(f"{path}: not there. Run `dvc repro evaluate`, which writes it.")
-    value: dict[str, Any] = json.loads(path.read_text())
-    return value

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipelines.artifacts.metric_names import name_of, short
+from pipelines.artifacts.metrics_json import ClassResult, MetricsReport
+from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis import frontier, thresholds, verdict
 from pipelines.diagnosis.alarms import Alarm
 from pipelines.diagnosis.training_curves import readings
@@ -13,6 +13,7 @@ from pipelines.drawing.page import embed, fill
 from pipelines.render.charts import contributions, frontier_chart, layer_chart, training_curves
 from stylegan.config import Config
 from stylegan.config.augmentation import adapts
+from stylegan.metrics.evaluation.metric import by_name, find, short
 
 TEMPLATE = Path(__file__).with_name("report.html")
 NUM_CLASSES = 20  # shown, the worst ones; the others are in reports/metrics.json
@@ -22,8 +23,8 @@ NUM_CLASSES = 20  # shown, the worst ones; the others are in reports/metrics.jso
 class Facts:
     """All the page is made of besides its pictures."""
 
-    results: Mapping[str, Any]  # reports/metrics.json
-    ticks: Sequence[Mapping[str, float]]  # reports/ticks.csv
+    results: MetricsReport  # reports/metrics.json
+    ticks: Sequence[TickRow]  # reports/ticks.csv
     alarms: Sequence[Alarm]
     bands: Mapping[str, Mapping[int, float]]  # of "generated" and of "real" images: {resolution: per cent}
     config: Config
@@ -53,21 +54,21 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
     judged = verdict.verdicts(results)
     values = dict(
         headline=verdict.headline(judged),
-        yardstick=verdict.yardstick(judged, results["num_images"]),
+        yardstick=verdict.yardstick(judged, results.num_images),
         verdicts=judged,
         limits=thresholds,
-        confidence=results["confidence"] if results["intervals"] else None,
-        notes=results["notes"],
+        confidence=results.confidence if any(metric.interval for metric in results.metrics) else None,
+        notes=results.notes,
         alarms=facts.alarms,
         advice=verdict.advice(judged, results, facts.ticks, config),
         readings=readings(facts.ticks, config),
-        truncation=sorted(results["truncation"], key=lambda row: float(row["psi"])),
-        best=frontier.best_of_columns(results["truncation"]),
+        truncation=[(row.psi, by_name(row.metrics)) for row in results.by_rising_psi],
+        best=frontier.best_of_columns(results.truncation),
         margin=thresholds.MARGIN,
-        recommended=results["recommended"],
+        recommended=results.recommended,
         neighbors=neighbor_lines(results),
-        classes=worst_classes(results["per_class"]),
-        num_hidden=max(len(results["per_class"] or ()) - NUM_CLASSES, 0),
+        classes=worst_classes(results.per_class),
+        num_hidden=max(len(results.per_class or ()) - NUM_CLASSES, 0),
         made=how_it_was_made(facts),
         sections=config.model_dump(mode="json", exclude={"cluster", "tracking", "sweep", "ablate"}),  # decide no result
         render=config.render,
@@ -75,10 +76,9 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
     return fill(TEMPLATE, values | embedded(facts, pictures), {"number": number})
 
 
-def embedded(facts: Facts, pictures: Pictures) -> dict[str, Any]:
+def embedded(facts: Facts, pictures: Pictures) -> dict[str, object]:
     """Addresses of every picture and film, and of every chart in (light, dark)"""
     results, ticks, r_t = facts.results, facts.ticks, target(facts.config)
-    psi = results["recommended"]["psi"]
     themes = (False, True)
     return {
         "samples": embed(pictures.samples, "image/png"),
@@ -90,7 +90,7 @@ def embedded(facts: Facts, pictures: Pictures) -> dict[str, Any]:
         "curves": [embed(training_curves(ticks, r_t, dark=dark), "image/png") for dark in themes],
         "layers": [embed(layer_chart(ticks, facts.bands, dark=dark), "image/png") for dark in themes],
         "trade": [
-            embed(frontier_chart(results["truncation"], results["floor"], psi, dark=dark), "image/png")
+            embed(frontier_chart(results.truncation, results.floor, results.recommended.psi, dark=dark), "image/png")
             for dark in themes
         ],
         "shares": last_shares(facts),
@@ -102,20 +102,20 @@ def target(config: Config) -> float | None:
     return config.augment.ada_target if adapts(config.augment) else None
 
 
-def neighbor_lines(results: Mapping[str, Any]) -> dict[str, float | None] | None:
+def neighbor_lines(results: MetricsReport) -> dict[str, float | None] | None:
     """Shares of generated and of held-out images that look like copies, where measured; None without neighbours"""
-    if results["neighbors"] is None:
+    if results.neighbors is None:
         return None
-    name = name_of(results["metrics"], "memorized")
+    generated, held_out = find(results.metrics, "memorized"), find(results.floor, "memorized")
     return {
-        "generated": results["metrics"][name] if name else None,
-        "held_out": results["floor"].get(name) if name else None,
+        "generated": None if generated is None else generated.value,
+        "held_out": None if held_out is None else held_out.value,
     }
 
 
-def worst_classes(per_class: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
+def worst_classes(per_class: Sequence[ClassResult] | None) -> list[ClassResult]:
     """The NUM_CLASSES classes of greatest distance first; those too small to measure last"""
-    ranked = sorted(per_class or (), key=lambda row: (row["distance"] is None, -(row["distance"] or 0.0)))
+    ranked = sorted(per_class or (), key=lambda row: (row.distance is None, -(row.distance or 0.0)))
     return ranked[:NUM_CLASSES]
 
 
@@ -134,24 +134,23 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
     results, config = facts.results, facts.config
     channels, height, width = facts.img_shape
     size = f"{width} x {height} pixels, {channels} channel(s)"
-    extractor = results["extractor"]
+    extractor = results.extractor
     seen = f", sees the first 3 of {channels} channels" if channels > 4 else ""
     return [
         ("Data", f"{config.prepare.source}: {facts.num_images} training images, {size}"),
-        ("Archive sha256", results["archive_sha256"]),
-        ("Generator sha256", results["generator_sha256"]),
-        ("Trained on", trained_on(results["cur_nimg"], facts.ticks, config)),
+        ("Archive sha256", results.archive_sha256),
+        ("Generator sha256", results.generator_sha256),
+        ("Trained on", trained_on(results.cur_nimg or 0, facts.ticks, config)),
         ("Run", facts.fingerprint),
-        ("Extractor", f"{extractor['name']}, input {extractor['input_size']} pixels{seen}, "
-                      f"sha256 {extractor['sha256']}"),
-        ("Measured with", f"{results['num_images']} images, seed {results['seed']}, split {results['split']}, "
-                          f"resize filter {results['resize_filter']}"),
+        ("Extractor", f"{extractor.name}, input {extractor.input_size} pixels{seen}, sha256 {extractor.sha256}"),
+        ("Measured with", f"{results.num_images} images, seed {results.seed}, split {results.split}, "
+                          f"resize filter {results.resize_filter}"),
     ]  # fmt: skip
 
 
-def trained_on(cur_nimg: int, ticks: Sequence[Mapping[str, float]], config: Config) -> str:
+def trained_on(cur_nimg: int, ticks: Sequence[TickRow], config: Config) -> str:
     """How many images D was shown, and in which snapshot the generator is"""
-    kimg = ticks[-1]["kimg"]
+    kimg = ticks[-1].kimg
     chosen = f"; the generator is its {config.monitor.export} snapshot, of kimg {cur_nimg / 1000:g}"
     return f"{kimg:g} kimg (thousand images shown), seed {config.train.seed}{chosen}"
 

@@ -4,67 +4,61 @@
     target.png            the distance to real images against the first parameter that has numbers, a line a psi
     frontier.png          precision against recall, a line a trial
     parallel.png          parameters, psi and metrics as parallel coordinates, coloured by the distance
+    results.json          all of it, for programs (artifacts/sweep_json.py)
     best.yaml             what the best row was made with; `python -m pipelines.plan --from` takes it
 
 The best row has the lowest distance (KID, without it FID) of all trials and psi, and of equals the higher psi.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from pipelines.artifacts.metric_names import Row, distance_of, label_of, metric_names, short
+from pipelines.artifacts import sweep_json
+from pipelines.artifacts.metrics_json import Truncation
+from pipelines.artifacts.sweep_json import Trial, best_of
 from pipelines.drawing.markdown import table_lines
 from pipelines.params import Params, laid
 from pipelines.sweep import plots
 from pipelines.sweep.space import described
 from stylegan.files import write_bytes, write_csv
-
-FIRST = ("run", "status", "kimg")  # columns before the parameters
+from stylegan.metrics.evaluation.metric import distance_of, short
 
 
 @dataclass(frozen=True)
-class Found:
-    """What became of a trial."""
+class TableRow:
+    """A (trial, psi), or a trial that was not measured."""
 
-    drawn: Mapping[str, Any]
-    run: str  # its fingerprint; empty where it failed before it had one
-    status: str  # measured, stopped or failed
-    kimg: float
-    kid: float | None  # of the last snapshot that was judged while it trained
-    content: Mapping[str, Any] | None  # of metrics.json, where it was measured
-    problem: str | None  # what a failed trial said last
+    trial: Trial
+    at: Truncation | None
 
-
-def rows_of(found: Sequence[Found]) -> list[dict[str, Any]]:
-    """The table: a row for each (trial, psi), and one for each trial that was not measured"""
-    rows = []
-    for trial in found:
+    @property
+    def cells(self) -> dict[str, object]:
+        """By column"""
+        trial = self.trial
         first = {"run": trial.run, "status": trial.status, "kimg": trial.kimg, **trial.drawn}
-        if trial.content is None:
-            rows.append({**first, "monitor/kid": trial.kid, "problem": trial.problem})
-            continue
-        for row in sorted(trial.content["truncation"], key=lambda row: float(row["psi"])):
-            rows.append({**first, "psi": row["psi"], **{name: row[name] for name in metric_names(row)}})
+        if self.at is None:
+            return {**first, "monitor/kid": trial.kid, "problem": trial.problem}
+        return {**first, "psi": self.at.psi, **{metric.name: metric.value for metric in self.at.metrics}}
+
+
+def rows_of(found: Sequence[Trial]) -> list[TableRow]:
+    """The table: a row for each (trial, psi), and one for each trial that was not measured"""
+    rows: list[TableRow] = []
+    for trial in found:
+        rows += [TableRow(trial, at) for at in sorted(trial.truncation, key=lambda row: row.psi)]
+        rows += [] if trial.truncation else [TableRow(trial, None)]
     return rows
 
 
-def best_of(found: Sequence[Found]) -> tuple[Found, Row]:
-    """The trial and psi of the lowest distance; of equals the higher psi"""
-    candidates = [(trial, row) for trial in found if trial.content for row in trial.content["truncation"]]
-    metric = distance_of(candidates[0][1])
-    return min(candidates, key=lambda pair: (pair[1][metric], -pair[1]["psi"]))
-
-
-def summary(found: Sequence[Found]) -> str:
+def summary(found: Sequence[Trial]) -> str:
     """The best row in one sentence, and every trial that was not measured"""
     trial, row = best_of(found)
-    metric = distance_of(row)
+    distance = distance_of(row.metrics)
     lines = [
-        f"best: {described(trial.drawn)} at psi {row['psi']:g} ({label_of(metric)} {short(row[metric], 3)}), "
+        f"best: {described(trial.drawn)} at psi {row.psi:g} ({distance.label} {short(distance.value, 3)}), "
         f"run {trial.run}"
     ]
     lines += [f"stopped: {described(t.drawn)} at kimg {t.kimg:g}" for t in found if t.status == "stopped"]
@@ -72,42 +66,44 @@ def summary(found: Sequence[Found]) -> str:
     return "\n".join(lines)
 
 
-def write(found: Sequence[Found], params: Params, folder: Path) -> None:
+def write(found: Sequence[Trial], params: Params, folder: Path) -> None:
     """Write everything into `folder`, beginning with the table."""
     rows = rows_of(found)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    write_csv(folder / "table.csv", rows)
-    write_bytes(folder / "table.md", markdown(found, rows, columns).encode())
-    measured = [row for row in rows if row["status"] == "measured"]
-    names, metric = [*found[0].drawn], distance_of(best_of(found)[1])
-    write_bytes(folder / "target.png", plots.against_parameter(measured, names, metric))
+    write_csv(folder / "table.csv", [row.cells for row in rows])
+    write_bytes(folder / "table.md", markdown(found, rows).encode())
+    sweep_json.write(folder, found)
+    measured = [plots.Point(row.trial.run, row.trial.drawn, row.at) for row in rows if row.at is not None]
+    names = [*found[0].drawn]
+    write_bytes(folder / "target.png", plots.against_parameter(measured, names))
     write_bytes(folder / "frontier.png", plots.frontiers(measured, names))
-    write_bytes(folder / "parallel.png", plots.parallel(measured, names, metric))
+    write_bytes(folder / "parallel.png", plots.parallel(measured, names))
     write_bytes(folder / "best.yaml", best_yaml(found, params).encode())
 
 
-def markdown(found: Sequence[Found], rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+def markdown(found: Sequence[Trial], rows: Sequence[TableRow]) -> str:
     """The table for readers, the best row bold"""
     trial, best = best_of(found)
-    body = [
-        (row["run"] == trial.run and row.get("psi") == best["psi"], [_cell(row.get(name)) for name in columns])
-        for row in rows
-    ]
+    columns = list(dict.fromkeys(name for row in rows for name in row.cells))
+    body = []
+    for row in rows:
+        is_best = row.trial.run == trial.run and row.at is not None and row.at.psi == best.psi
+        found_cells = row.cells
+        body.append((is_best, [_cell(found_cells.get(name)) for name in columns]))
     return "\n".join([*table_lines(columns, body), "", *summary(found).split("\n")]) + "\n"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     return short(value, 4) if isinstance(value, float) else str(value)
 
 
-def best_yaml(found: Sequence[Found], params: Params) -> str:
+def best_yaml(found: Sequence[Trial], params: Params) -> str:
     """The values of the best row as sections of params.yaml, below a line that says what they reached"""
     trial, row = best_of(found)
-    metric = distance_of(row)
-    values = laid({}, {**trial.drawn, "render.truncation_psi": row["psi"]})
-    reached = f"{metric} {short(row[metric], 4)} after {trial.kimg:g} kimg, run {trial.run}"
+    distance = distance_of(row.metrics)
+    values = laid({}, {**trial.drawn, "render.truncation_psi": row.psi})
+    reached = f"{distance.name} {short(distance.value, 4)} after {trial.kimg:g} kimg, run {trial.run}"
     return (
         f"# {reached}, the lowest of {len(found)} trials of {params.sweep.total_kimg:g} kimg.\n"
         "# `python -m pipelines.plan --from reports/sweep/best.yaml` writes these values into params.yaml.\n"

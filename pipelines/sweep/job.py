@@ -8,11 +8,12 @@ from typing import Any
 from ray.train import Checkpoint
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from pipelines.artifacts import ticks
+from pipelines.artifacts.ticks import TickRow
 from pipelines.params import Params
 from pipelines.sweep.space import Drawn, described
 from pipelines.tracking.journal import Journal
-from stylegan.metrics.evaluation.names import KID
+
+Rung = dict[str, str | int | float]  # a report to Tune
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,10 @@ class Rungs(TuneReportCallback):  # type: ignore[misc]
         super().__init__()
         self.run_name, self.total_nimg = run_name, total_nimg
 
-    def after_report(self, run_context: Any, metrics: list[ticks.Row], checkpoint: Checkpoint | None) -> None:
-        if checkpoint is not None and metrics[0]["nimg"] < self.total_nimg and KID in metrics[0]:
-            super().after_report(run_context, [rung(self.run_name, metrics[0])], None)
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
+        row = TickRow.of(metrics[0])
+        if checkpoint is not None and row.nimg < self.total_nimg and row.monitor.kid is not None:
+            super().after_report(run_context, [rung(self.run_name, row)], None)
 
 
 def tell(job: Job, drawn: Drawn) -> Callable[[int], None]:
@@ -47,10 +49,11 @@ def tell(job: Job, drawn: Drawn) -> Callable[[int], None]:
     return lambda nimg: job.counter.report.remote(described(drawn), nimg)
 
 
-def rung(run_name: str, row: ticks.Row) -> dict[str, Any]:
+def rung(run_name: str, row: TickRow) -> Rung:
     """What a scheduler and a searcher learn of a snapshot; the end of a trial has no rung_nimg"""
-    nimg = round(row["nimg"])
-    return {"run": run_name, "nimg": nimg, "rung_nimg": nimg, "kid": row[KID], "distance": row[KID]}
+    nimg, kid = round(row.nimg), row.monitor.kid
+    assert kid is not None, "a snapshot of a sweep is measured"
+    return {"run": run_name, "nimg": nimg, "rung_nimg": nimg, "kid": kid, "distance": kid}
 
 
 def tag(journal: Journal, drawn: Drawn, job: Job) -> None:

@@ -1,83 +1,118 @@
-"""Charts of a sweep. A row is a (trial, psi): run, the trial's parameters, psi, metrics."""
+"""Charts of a sweep. A point is a (trial, psi)."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.artifacts.metric_names import kind_of, label_of, name_of, short
+from pipelines.artifacts.metrics_json import Truncation
 from pipelines.drawing.style import COLOURS, png
+from stylegan.metrics.evaluation.metric import Kind, Metric, by_name, distance_of, find, short
 
-Rows = Sequence[Mapping[str, Any]]
-AXES = ("kid", "fid", "precision", "recall", "ppl")  # metrics that parallel coordinates show
+AXES: tuple[Kind, ...] = ("kid", "fid", "precision", "recall", "ppl")  # metrics that parallel coordinates show
 SPAN = 100  # a parameter that varies by more than this factor is drawn on a logarithmic axis
 
 
-def against_parameter(rows: Rows, names: Sequence[str], metric: str) -> bytes:
+@dataclass(frozen=True)
+class Point:
+    """A trained generator at one psi."""
+
+    run: str
+    drawn: Mapping[str, Any]  # the trial's parameters by dotted path
+    at: Truncation
+
+    @property
+    def distance(self) -> Metric:
+        """What points are judged by"""
+        return distance_of(self.at.metrics)
+
+
+Points = Sequence[Point]
+
+
+def against_parameter(points: Points, names: Sequence[str]) -> bytes:
     """PNG of the distance against the first parameter that has numbers (without one, the trial), one line a psi"""
-    name = next((name for name in names if all(_is_number(row[name]) for row in rows)), None)
-    runs = list(dict.fromkeys(row["run"] for row in rows))
+    name = next((name for name in names if all(_is_number(point.drawn[name]) for point in points)), None)
+    runs = list(dict.fromkeys(point.run for point in points))
+    metric = points[0].distance
 
     def draw(figure: Figure) -> None:
         axis = figure.subplots()
-        for psi, colour in _psi_colours(rows):
-            points = sorted((row[name] if name else runs.index(row["run"]), row[metric]) for row in rows
-                            if row["psi"] == psi)  # fmt: skip
-            axis.plot(*zip(*points, strict=True), "o-", color=colour, markersize=4, label=f"psi {psi:g}")
-        axis.set(title=f"{label_of(metric)} against {name or 'trial'}", xlabel=name or "trial", ylabel=metric)
-        if name and _is_wide([row[name] for row in rows]):
+        for psi, colour in _psi_colours(points):
+            line = sorted(
+                (point.drawn[name] if name else runs.index(point.run), point.distance.value)
+                for point in points
+                if point.at.psi == psi
+            )
+            axis.plot(*zip(*line, strict=True), "o-", color=colour, markersize=4, label=f"psi {psi:g}")
+        axis.set(title=f"{metric.label} against {name or 'trial'}", xlabel=name or "trial", ylabel=metric.name)
+        if name and _is_wide([point.drawn[name] for point in points]):
             axis.set_xscale("log")
         axis.legend()
 
     return png(draw, (6.5, 4), dark=False)
 
 
-def frontiers(rows: Rows, names: Sequence[str]) -> bytes:
+def frontiers(points: Points, names: Sequence[str]) -> bytes:
     """PNG of precision against recall, one line a trial with its psi; without those, a page that says so"""
-    precision, recall = name_of(rows[0], "precision"), name_of(rows[0], "recall")
-    runs = list(dict.fromkeys(row["run"] for row in rows))
+    places = [_place(point) for point in points]
+    runs = list(dict.fromkeys(point.run for point in points))
 
     def draw(figure: Figure) -> None:
         axis = figure.subplots()
-        if precision is None or recall is None:
+        if places[0] is None:
             axis.set_title("Precision and recall were not measured: add pr to evaluate.metrics")
             return
         for run, colour in zip(runs, _colours(len(runs)), strict=True):
-            line = sorted((row for row in rows if row["run"] == run), key=lambda row: float(row["psi"]))
-            label = ", ".join(f"{name.rpartition('.')[2]} {_text(line[0][name])}" for name in names) or run
-            x, y = [row[recall] for row in line], [row[precision] for row in line]
+            line = sorted(
+                (place for place in places if place and place[0].run == run), key=lambda place: place[0].at.psi
+            )
+            drawn = line[0][0].drawn
+            label = ", ".join(f"{name.rpartition('.')[2]} {_text(drawn[name])}" for name in names) or run
+            x, y = [recall.value for _, recall, _ in line], [precision.value for _, _, precision in line]
             axis.plot(x, y, "o-", color=colour, markersize=4, label=label)
-            for row in (line[0], line[-1]):
-                axis.annotate(f"{row['psi']:g}", (row[recall], row[precision]), (4, 4), textcoords="offset points",
+            for point, recall, precision in (line[0], line[-1]):
+                axis.annotate(f"{point.at.psi:g}", (recall.value, precision.value), (4, 4), textcoords="offset points",
                               fontsize=7, color=colour)  # fmt: skip
-        axis.set(title="Fidelity against variety, psi at the ends", xlabel=recall, ylabel=precision)
+        _, recall, precision = places[0]
+        axis.set(title="Fidelity against variety, psi at the ends", xlabel=recall.name, ylabel=precision.name)
         axis.legend()
 
     return png(draw, (6.5, 4.4), dark=False)
 
 
-def parallel(rows: Rows, names: Sequence[str], metric: str) -> bytes:
+def _place(point: Point) -> tuple[Point, Metric, Metric] | None:
+    """A point with its recall and precision, where both were measured"""
+    recall, precision = find(point.at.metrics, "recall"), find(point.at.metrics, "precision")
+    return None if recall is None or precision is None else (point, recall, precision)
+
+
+def parallel(points: Points, names: Sequence[str]) -> bytes:
     """PNG of parallel coordinates: parameters, psi, metrics; dark lines have the lowest distance"""
-    shown = [name for name in rows[0] if kind_of(name) in AXES and name not in ("run", "status", *names)]
-    columns = [*names, "psi", *shown]
-    order = sorted(rows, key=lambda row: -float(row[metric]))  # the best on top
+    order = sorted(points, key=lambda point: -point.distance.value)  # the best on top
+    shown = [metric.name for metric in points[0].at.metrics if metric.kind in AXES]
+    metrics = [by_name(point.at.metrics) for point in order]
+    columns: dict[str, list[Any]] = {name: [point.drawn[name] for point in order] for name in names}
+    columns |= {"psi": [point.at.psi for point in order]}
+    columns |= {name: [found[name].value for found in metrics] for name in shown}
 
     def draw(figure: Figure) -> None:
         axis = figure.subplots()
-        scaled = {name: _scaled([row[name] for row in order]) for name in columns}
+        scaled = {name: _scaled(values) for name, values in columns.items()}
         for i in range(len(order)):
             shade = mpl.colormaps["viridis_r"](0.05 + 0.95 * i / max(len(order) - 1, 1))
             heights = [scaled[name][i] for name in columns]
             axis.plot(range(len(columns)), heights, color=shade, linewidth=1.6, alpha=0.85)
-        for position, name in enumerate(columns):
-            _coordinate(axis, position, [row[name] for row in order])
-        axis.set_xticks(range(len(columns)), columns, rotation=15, ha="right")
+        for position, values in enumerate(columns.values()):
+            _coordinate(axis, position, values)
+        axis.set_xticks(range(len(columns)), list(columns), rotation=15, ha="right")
         axis.set_yticks([])
         axis.margins(x=0.08, y=0.1)
-        axis.set_title(f"Every trial at every psi; the darker, the lower {label_of(metric)}")
+        axis.set_title(f"Every trial at every psi; the darker, the lower {points[0].distance.label}")
 
     return png(draw, (max(6.5, 1.6 * len(columns)), 4.4), dark=False)
 
@@ -113,8 +148,8 @@ def _text(value: Any) -> str:
     return short(float(value), 3) if _is_number(value) else str(value)
 
 
-def _psi_colours(rows: Rows) -> list[tuple[float, Any]]:
-    psis = sorted({float(row["psi"]) for row in rows})
+def _psi_colours(points: Points) -> list[tuple[float, Any]]:
+    psis = sorted({point.at.psi for point in points})
     return list(zip(psis, _colours(len(psis)), strict=True))
 
 

@@ -4,7 +4,6 @@ Each segment is the training of one interval with one set of values, begun with 
 better one: runs/<fingerprint>/segments/<hash of the values and of what it begins with>/, so that it too is found again.
 """
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -12,6 +11,16 @@ from ray import tune
 from ray.train import Checkpoint
 
 from pipelines.artifacts import ticks, train_json
+from pipelines.artifacts.segments import (
+    DONE,
+    Pointer,
+    Segment,
+    read_pointer,
+    read_segment,
+    write_pointer,
+    write_segment,
+)
+from pipelines.artifacts.ticks import TickRow
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import store, workers
@@ -23,9 +32,6 @@ from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
 from pipelines.train import exclusive, export, fit, fixed_name_of, open_training_set, pretrained_file
-from stylegan.files import write_json
-
-POINTER = "pointer.json"  # what Tune keeps as a checkpoint: where the state lies
 
 
 def member_number(trial_id: str) -> int:
@@ -40,7 +46,7 @@ def train_member(params: Params, drawn: Drawn, job: Job) -> Path:
     nimg, begin = _pointed_to()
     total, interval = round(params.train.total_kimg * 1000), round(params.sweep.pbt_interval_kimg * 1000)
     await_predecessor(folder)
-    row: ticks.Row = {}
+    row: TickRow | None = None
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         dataset = open_training_set(job.root / ARCHIVE, params)
         record_training(journal, params, dataset.digest)
@@ -52,10 +58,11 @@ def train_member(params: Params, drawn: Drawn, job: Job) -> Path:
             journal.metrics(nimg, {f"pbt/{name}": value for name, value in numbers.items()})
             if nimg < total:
                 with tempfile.TemporaryDirectory() as pointer:
-                    write_json(Path(pointer) / POINTER, {"nimg": nimg, "url": begin})
+                    write_pointer(Path(pointer), Pointer(nimg=nimg, url=begin))
                     checkpoint = tune.Checkpoint.from_directory(pointer)
                     tune.report(rung(folder.name, row) | {"rung_nimg": nimg}, checkpoint=checkpoint)
         assert begin is not None, "a trial has at least one segment"
+        assert row is not None, "a trial has at least one segment"
         export(_checkpoint(begin), folder)
         _write_trained(params, dataset.digest, row, folder, journal)
     return folder
@@ -67,13 +74,13 @@ def _pointed_to() -> tuple[int, str | None]:
     if checkpoint is None:
         return 0, None
     with checkpoint.as_directory() as folder:
-        pointer = json.loads((Path(folder) / POINTER).read_text())
-    return int(pointer["nimg"]), str(pointer["url"])
+        pointer = read_pointer(Path(folder))
+    return pointer.nimg, pointer.url
 
 
 def _segment(
     params: Params, drawn: Drawn, end_nimg: int, begin: str | None, journal: Journal, job: Job
-) -> tuple[ticks.Row, str]:
+) -> tuple[TickRow, str]:
     """Train until end_nimg, or find that done, and return the last row and the address of the last checkpoint."""
     train = params.train.model_copy(update={"total_kimg": end_nimg / 1000})
     params = params.model_copy(update={"train": train})
@@ -84,19 +91,19 @@ def _segment(
     pretrained, assets = pretrained_file(params, job.root), (job.root / "assets").absolute()
     name = fixed_name_of(params, dataset.digest, pretrained if begin is None else None, None, origin)
     folder = journal.folder / "segments" / name
-    done = folder / "done.json"
-    if not done.exists():
+    if not (folder / DONE).exists():
         await_predecessor(folder)
         start_from = [] if begin is None else [_checkpoint(begin)]
         result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from, tell=tell(job, drawn))
         assert result.checkpoint is not None, "train() ends with a snapshot"
         state = workers.run_state(params.cluster, folder)
         url = store.join(state, "checkpoints", Path(result.checkpoint.path).name)
-        write_json(done, {"row": result.metrics, "checkpoint": url, "began_with": begin})
-    found = json.loads(done.read_text())
-    for row in ticks.read(folder):
-        journal.metrics(round(row["nimg"]), {key: row[key] for key in row if key not in ("nimg", "kimg")})
-    return found["row"], found["checkpoint"]
+        row = TickRow.of(result.metrics or {})
+        write_segment(folder, Segment(row=row, checkpoint=url, began_with=begin))
+    found = read_segment(folder)
+    for tick in ticks.read(folder):
+        journal.metrics(round(tick.nimg), tick.series)
+    return found.row, found.checkpoint
 
 
 def _checkpoint(url: str) -> Checkpoint:
@@ -104,8 +111,8 @@ def _checkpoint(url: str) -> Checkpoint:
     return Checkpoint(path, fs)
 
 
-def _write_trained(params: Params, archive_sha256: str, row: ticks.Row, folder: Path, journal: Journal) -> None:
-    nimg = round(row["nimg"])
+def _write_trained(params: Params, archive_sha256: str, row: TickRow, folder: Path, journal: Journal) -> None:
+    nimg = round(row.nimg)
     trained = TrainRecord(
         fingerprint=folder.name, archive_sha256=archive_sha256, resume_from=None, snapshot="last",
         cur_nimg=nimg, trained_nimg=nimg, seed=params.train.seed,

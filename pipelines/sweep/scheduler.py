@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
 
-from pipelines.params import Axis, Params
+from pipelines.params import Axis, Params, Settings
 from pipelines.sweep import space
 from pipelines.sweep.population import member_number
 from pipelines.sweep.search import domain
@@ -67,7 +67,7 @@ def mutation(axis: Axis) -> Any:
     return list(axis.values) if axis.draw in ("grid", "choice") else domain(axis)
 
 
-def within(config: Mapping[str, Any], params: Params) -> dict[str, Any]:
+def within(config: Mapping[str, Any], params: Params) -> Settings:
     """A changed configuration with its numbers inside the ranges of the space"""
     drawn = dict(config["drawn"])
     for axis in space.trained_axes(params.sweep):

@@ -6,14 +6,14 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from pipelines.params import Axis, Params
+from pipelines.params import Axis, Params, Settings
 from pipelines.sweep import space
 from stylegan.config import ConfigError
 
 OPTUNA = "optuna==5.0.0"
 
 
-def domains(params: Params) -> dict[str, Any]:
+def domains(params: Params) -> Settings:
     """The space as Tune spells it"""
     return {axis.parameter: domain(axis) for axis in space.trained_axes(params.sweep)}
 

@@ -10,7 +10,17 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.params import TRAINED_SECTIONS, Axis, ClusterConfig, Params, SweepConfig, fingerprint, flatten, laid
+from pipelines.params import (
+    TRAINED_SECTIONS,
+    Axis,
+    ClusterConfig,
+    Params,
+    Settings,
+    SweepConfig,
+    fingerprint,
+    flatten,
+    laid,
+)
 from stylegan.config import ConfigError, parse
 from stylegan.config.strict import close_to
 
@@ -19,7 +29,7 @@ CHANGEABLE = ("augment.", "loss.", "train.g_lr", "train.d_lr")  # while a state 
 DEFINING = ("space", "searcher", "num_trials", "seed", "total_kimg", "scheduler", "asha_grace_kimg",
             "asha_reduction_factor", "pbt_interval_kimg", "pbt_quantile")  # fmt: skip
 
-Drawn = dict[str, Any]  # dotted parameter -> its value in a trial
+Drawn = Settings  # dotted parameter -> its value in a trial
 
 
 class TrialCluster(ClusterConfig):

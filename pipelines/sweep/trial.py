@@ -5,15 +5,15 @@ is found again by its fingerprint, an unfinished one resumes. The record of each
 runs/<fingerprint>/points/. With population based training see population.py.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from pipelines.artifacts import ticks, train_json
-from pipelines.artifacts.metric_names import Row, distance_of, metric_names
+from pipelines.artifacts import metrics_json, ticks, train_json
+from pipelines.artifacts.artifact import IN_RUNS
+from pipelines.artifacts.metrics_json import MetricsReport, Truncation
 from pipelines.artifacts.train_json import is_finished
 from pipelines.experiments import await_predecessor, evaluated, record_measurement
 from pipelines.params import Params
@@ -23,7 +23,7 @@ from pipelines.sweep.space import Drawn, described, of_trial
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.train import inputs_of, run_experiment
-from stylegan.metrics.evaluation.names import KID
+from stylegan.metrics.evaluation.metric import distance_of
 
 
 def train_trial(config: Mapping[str, Any], job: Job) -> None:
@@ -34,12 +34,12 @@ def train_trial(config: Mapping[str, Any], job: Job) -> None:
     if folder is None:
         return
     evaluation = evaluated(params, folder, job.root, job.state)
-    content = json.loads((evaluation / "metrics.json").read_text())
-    _record(params, drawn, content, folder, job)
+    report = metrics_json.read(evaluation / "metrics.json", IN_RUNS)
+    _record(params, drawn, report, folder, job)
     found = {"evaluation": evaluation.name}
     _tell_rungs(folder, params, found)
-    best = min(row[distance_of(row)] for row in content["truncation"])
-    nimg = train_json.read(folder).trained_nimg
+    best = min(distance_of(row.metrics).value for row in report.truncation)
+    nimg = train_json.read(folder, IN_RUNS).trained_nimg
     tune.report({"run": folder.name, "nimg": nimg, "kid": best, "distance": best, **found})
 
 
@@ -63,22 +63,22 @@ def _tell_rungs(folder: Path, params: Params, more: Mapping[str, str]) -> None:
     if params.sweep.scheduler != "asha":
         return
     for row in ticks.read(folder):
-        if KID in row and row["nimg"] < params.train.total_kimg * 1000:
+        if row.monitor.kid is not None and row.nimg < params.train.total_kimg * 1000:
             tune.report({**rung(folder.name, row), **more})
 
 
-def _record(params: Params, drawn: Drawn, content: Mapping[str, Any], folder: Path, job: Job) -> None:
+def _record(params: Params, drawn: Drawn, report: MetricsReport, folder: Path, job: Job) -> None:
     """Record the measurement with the run, and each psi as a run of its own, which parallel coordinates can show."""
     tag(Journal(folder), drawn, job)
-    record_measurement(params, folder, content, job.root)
-    for row in content["truncation"]:
-        point = Journal(folder / "points" / f"{folder.name}-psi-{row['psi']:g}")
+    record_measurement(params, folder, report, job.root)
+    for row in report.truncation:
+        point = Journal(folder / "points" / f"{folder.name}-psi-{row.psi:g}")
         with publishing(point, params.tracking):
-            _record_point(point, row, drawn, content["cur_nimg"], job)
+            _record_point(point, row, drawn, report.cur_nimg or 0, job)
 
 
-def _record_point(point: Journal, row: Row, drawn: Drawn, nimg: int, job: Job) -> None:
-    point.params({**drawn, "psi": row["psi"]})
+def _record_point(point: Journal, row: Truncation, drawn: Drawn, nimg: int, job: Job) -> None:
+    point.params({**drawn, "psi": row.psi})
     point.tags({"sweep": job.name, "sweep_record": "psi", "sweep_trial": described(drawn)})
-    point.summary(nimg, {f"eval/{metric}": row[metric] for metric in metric_names(row)})
+    point.summary(nimg, {f"eval/{metric.name}": metric.value for metric in row.metrics})
     point.status("FINISHED")

@@ -8,12 +8,14 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
+from pipelines.artifacts import metrics_json
+from pipelines.artifacts.artifact import IN_RUNS
+from pipelines.artifacts.sweep_json import Stopped, Trial, read_stopped, write_stopped
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.cluster import capacity, connection, signals, store, workers
 from pipelines.experiments import tell_pages
 from pipelines.params import Params
 from pipelines.sweep import findings, scheduler, search, space
-from pipelines.sweep.findings import Found
 from pipelines.sweep.job import Job
 from pipelines.sweep.standing import Standing, watching
 from pipelines.sweep.trial import train_trial
@@ -29,7 +31,7 @@ class SweepError(RuntimeError):
     """The sweep has no result; the message says what to do."""
 
 
-def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]:
+def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]:
     """Run or go on with the sweep that `params` says, write its reports, and return its trials in their order.
 
     Raises ConfigError before anything is trained, SweepError when no trial was measured.
@@ -52,13 +54,13 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Found]
             found = run_trials(replace(job, counter=counter), drawn, searcher, ledger)
     for trial in found:
         conclude(trial, job)
-    if not any(trial.content for trial in found):
+    if not any(trial.truncation for trial in found):
         raise SweepError(f"no trial was measured. The first said: {found[0].problem or 'nothing'}")
     findings.write(found, params, reports)
     return found
 
 
-def run_trials(job: Job, drawn: list[space.Drawn] | None, searcher: Searcher | None, ledger: "Ledger") -> list[Found]:
+def run_trials(job: Job, drawn: list[space.Drawn] | None, searcher: Searcher | None, ledger: "Ledger") -> list[Trial]:
     """Every trial, run by Tune: those drawn before, or what the searcher draws  ->  what became of each"""
     params = job.params
     with workers.scratch_storage(params.cluster) as url:
@@ -120,7 +122,7 @@ class Ledger(tune.Callback):  # type: ignore[misc]
         is_stopped = "rung_nimg" in last and "evaluation" not in last
         mark = self.job.stopped(str(last.get("run")))
         if is_stopped and not mark.exists():
-            write_json(mark, {"nimg": last["nimg"], "kid": last["kid"]})
+            write_stopped(mark, Stopped(nimg=last["nimg"], kid=last["kid"]))
         self._end(trial, "stopped" if is_stopped else "measured")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -133,18 +135,22 @@ class Ledger(tune.Callback):  # type: ignore[misc]
         print(self.standing.line(), flush=True)
 
 
-def found_of(result: Any, job: Job) -> Found:
+def found_of(result: Any, job: Job) -> Trial:
     """What became of a trial, from Tune's result and the run's folder"""
-    drawn, metrics = dict(result.config["drawn"]), dict(result.metrics or {})
-    problem = None if result.error is None else reason(result.error)
-    name, evaluation = str(metrics.get("run", "")), metrics.get("evaluation")
-    if problem is None and evaluation is None:
-        metrics |= json.loads(job.stopped(name).read_text())
-    status = "failed" if problem else "measured" if evaluation else "stopped"
-    kimg, kid = metrics.get("nimg", 0) / 1000, metrics.get("kid")
+    drawn, last = dict(result.config["drawn"]), dict(result.metrics or {})
+    name, evaluation = str(last.get("run", "")), last.get("evaluation")
+    trial = Trial(
+        drawn=drawn, run=name, status="failed", kimg=last.get("nimg", 0) / 1000, kid=last.get("kid"),
+        problem=None if result.error is None else reason(result.error),
+    )  # fmt: skip
+    if trial.problem is not None:
+        return trial
+    if evaluation is None:
+        mark = read_stopped(job.stopped(name))
+        return trial.model_copy(update={"status": "stopped", "kimg": mark.nimg / 1000, "kid": mark.kid})
     path = job.state / name / "evaluations" / str(evaluation) / "metrics.json"
-    content = json.loads(path.read_text()) if status == "measured" else None
-    return Found(drawn, name, status, kimg, kid, content, problem)
+    rows = metrics_json.read(path, IN_RUNS).truncation
+    return trial.model_copy(update={"status": "measured", "truncation": rows})
 
 
 def reason(error: BaseException) -> str:
@@ -153,7 +159,7 @@ def reason(error: BaseException) -> str:
     return (lines[-1] if lines else type(error).__name__)[:300]
 
 
-def conclude(trial: Found, job: Job) -> None:
+def conclude(trial: Trial, job: Job) -> None:
     """Close the record of a trial whose process could not do that, because it was ended."""
     if not trial.run or trial.status == "measured":
         return

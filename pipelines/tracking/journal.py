@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import json_lines
+from pipelines.artifacts.json_lines import Record
 from pipelines.params import Scalar
 from stylegan.files import replacing, sha256_of
 
@@ -34,7 +35,7 @@ class Journal:
         self.files = folder / "tracking"
         self.files.mkdir(parents=True, exist_ok=True)
         self._last_step: dict[str, int] = {}  # of every series
-        self._facts: dict[str, Any] = {}  # of everything else: the newest value
+        self._facts: Record = {}  # of everything else: the newest value
         json_lines.drop_torn_line(self.path)  # its writer repeats it after the resume
         for record, _ in self.read(0):
             self._remember(record)
@@ -117,7 +118,7 @@ class Journal:
         """Time of the first record, milliseconds since 1970; None while there is none"""
         return next((int(record["time_ms"]) for record, _ in self.read(0)), None)
 
-    def read(self, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    def read(self, offset: int) -> Iterator[tuple[Record, int]]:
         """Every whole record after a byte offset, with the offset that follows it."""
         return json_lines.read(self.path, offset)
 
@@ -142,7 +143,7 @@ class Journal:
                 self._last_step[series] = max(record["step"], self._last_step.get(series, record["step"]))
 
 
-def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(record: Mapping[str, Any]) -> Record:
     """What a record claims, by name: equal facts are no news."""
     match record["kind"]:
         case "params" | "tags" as kind:

@@ -13,11 +13,12 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from PIL import Image
 
+from pipelines.artifacts.json_lines import Record
 from pipelines.cluster.environment import spare_local_addresses
 from pipelines.params import ROOT, TrackingConfig
 from pipelines.tracking.journal import Journal
@@ -128,7 +129,7 @@ class Publisher:
         bookmark = json.loads(self.bookmark.read_text())
         return int(bookmark["offset"]) if bookmark["run_id"] == self._run_id else 0
 
-    def _send(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -139,37 +140,37 @@ class Publisher:
             # The server will never take it; holding back everything behind it would help nobody.
             logger.warning("%s: record refused and left out: %s", self.journal.path, _first_line(error))
 
-    def _send_params(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send_params(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.entities import Param
 
         params = [Param(key, str(value)[:_VALUE_CHARS]) for key, value in record["values"].items()]
         client.log_batch(self._run_id, params=params)
 
-    def _send_tags(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send_tags(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.entities import RunTag
 
         client.log_batch(self._run_id, tags=[RunTag(k, str(v)[:_VALUE_CHARS]) for k, v in record["values"].items()])
 
-    def _send_metrics(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send_metrics(self, client: "MlflowClient", record: Record) -> None:
         steps = self._foreign_steps or {}
         new = {name: value for name, value in record["values"].items() if record["step"] > steps.get(name, -(2**63))}
         self._send_summary(client, record | {"values": new})
 
-    def _send_summary(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send_summary(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.entities import Metric
 
         # Key, time, step and value are those of the journal, so a point sent twice (killed before the bookmark) is one.
         points = [Metric(name, value, record["time_ms"], record["step"]) for name, value in record["values"].items()]
         client.log_batch(self._run_id, metrics=points)
 
-    def _send_image(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send_image(self, client: "MlflowClient", record: Record) -> None:
         key, step, file = record["key"], record["step"], self.journal.files / record["file"]
         if any(name.startswith(f"{key.replace('/', '~')}+step+{step}+") for name in self._images):
             return
         with Image.open(file) as picture:
             client.log_image(self._run_id, picture, key=key, step=step, timestamp=record["time_ms"], synchronous=True)
 
-    def _send_samples(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send_samples(self, client: "MlflowClient", record: Record) -> None:
         """As a table of two columns: the page that compares runs shows seeds in rows and runs in columns."""
         from mlflow import Image as TableImage
 
@@ -179,10 +180,10 @@ class Publisher:
         table = {"seed": record["seeds"], "image": [TableImage(file) for file in files]}
         client.log_table(self._run_id, table, SAMPLES)
 
-    def _send_artifact(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send_artifact(self, client: "MlflowClient", record: Record) -> None:
         client.log_artifact(self._run_id, str(self.journal.files / record["digest"] / record["name"]))
 
-    def _send_dataset(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send_dataset(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.entities import Dataset, DatasetInput
 
         source = json.dumps({"uri": "data/archive.zip", "sha256": record["digest"]})
@@ -190,7 +191,7 @@ class Publisher:
         dataset = Dataset(name=record["name"], digest=digest, source_type="local", source=source)
         client.log_inputs(self._run_id, datasets=[DatasetInput(dataset)])
 
-    def _send_status(self, client: "MlflowClient", record: dict[str, Any]) -> None:
+    def _send_status(self, client: "MlflowClient", record: Record) -> None:
         if record["status"] == "RUNNING":
             client.update_run(self._run_id, status="RUNNING")
         else:

@@ -8,20 +8,19 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from safetensors import safe_open
 
-from pipelines.artifacts import train_json
-from pipelines.artifacts.metric_names import metric_names
-from pipelines.artifacts.ticks import read_csv
+from pipelines.artifacts import metrics_json, train_json
+from pipelines.artifacts.metrics_json import ClassResult, MetricsReport
+from pipelines.artifacts.ticks import TickRow, read_csv
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
-from pipelines.params import NO_WEIGHTS, ROOT, Params, Scalar, TrackingConfig, flatten, trained_values
+from pipelines.params import NO_WEIGHTS, ROOT, Params, Scalar, Settings, TrackingConfig, flatten, trained_values
 from pipelines.tracking.journal import Journal
 from stylegan.config import Config
 
@@ -36,7 +35,7 @@ def record_training(journal: Journal, config: Config, archive_sha256: str, root:
     journal.status("RUNNING")
 
 
-def _record_sections(journal: Journal, sections: Mapping[str, Any]) -> None:
+def _record_sections(journal: Journal, sections: Settings) -> None:
     """Record parameters; those that may change while the run stays the same one as tags."""
     values = flatten(sections)
     changeable = {path: value for path, value in values.items() if path.startswith(NO_WEIGHTS)}
@@ -44,9 +43,9 @@ def _record_sections(journal: Journal, sections: Mapping[str, Any]) -> None:
     journal.tags(changeable)
 
 
-def record_tick(journal: Journal, nimg: int, values: Mapping[str, float], tracking: TrackingConfig) -> None:
+def record_tick(journal: Journal, row: TickRow, tracking: TrackingConfig) -> None:
     """Record one row of the training log, and the load of the machine if asked for."""
-    journal.metrics(nimg, {**values, **(system_metrics() if tracking.system_metrics else {})})
+    journal.metrics(round(row.nimg), row.series | (system_metrics() if tracking.system_metrics else {}))
 
 
 def record_export(journal: Journal, trained: TrainRecord) -> None:
@@ -54,35 +53,35 @@ def record_export(journal: Journal, trained: TrainRecord) -> None:
     journal.tags({"snapshot": trained.snapshot, "snapshot_kimg": trained.cur_nimg / 1000})
 
 
-def record_evaluation(journal: Journal, results: Mapping[str, Any], params: Params) -> None:
+def record_evaluation(journal: Journal, report: MetricsReport, params: Params) -> None:
     """Record reports/metrics.json (schema in artifacts/metrics_json.py); a new evaluation replaces the old one.
 
     The step of truncation/... is the percentage of psi, so that MLflow draws the metric against psi.
     """
-    step = results["cur_nimg"] or 0  # a network from elsewhere does not say
-    for group, name in (("metrics", "eval"), ("floor", "floor"), ("untrained", "untrained")):
-        journal.summary(step, {f"{name}/{metric}": value for metric, value in results[group].items()})
-    bounds = {f"eval/{metric}_{end}": value for metric, interval in results["intervals"].items()
-              for end, value in zip(("low", "high"), interval, strict=True)}  # fmt: skip
-    chosen = {"recommended/psi": results["recommended"]["psi"]}
-    journal.summary(step, bounds | chosen | class_distances(results["per_class"] or []))
-    for row in sorted(results["truncation"], key=lambda row: float(row["psi"])):
-        journal.summary(round(100 * row["psi"]), {f"truncation/{metric}": row[metric] for metric in metric_names(row)})
-    journal.tags(flatten({"evaluate": params.evaluate.model_dump(mode="json"), "extractor": results["extractor"]}))
-    journal.tags({"recommended": results["recommended"]["sentence"]})
+    step = report.cur_nimg or 0  # a network from elsewhere does not say
+    for name, metrics in (("eval", report.metrics), ("floor", report.floor), ("untrained", report.untrained)):
+        journal.summary(step, {f"{name}/{metric.name}": metric.value for metric in metrics})
+    bounds = [(metric.name, metric.interval) for metric in report.metrics if metric.interval is not None]
+    found = {f"eval/{name}_low": interval.low for name, interval in bounds}
+    found |= {f"eval/{name}_high": interval.high for name, interval in bounds}
+    journal.summary(step, found | {"recommended/psi": report.recommended.psi} | class_distances(report.per_class or ()))
+    for row in report.by_rising_psi:
+        numbers = {f"truncation/{metric.name}": metric.value for metric in row.metrics}
+        journal.summary(round(100 * row.psi), numbers)
+    values = {"evaluate": params.evaluate.model_dump(mode="json"), "extractor": report.extractor.model_dump()}
+    journal.tags(flatten(values) | {"recommended": report.recommended.sentence})
 
 
-def class_distances(per_class: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def class_distances(per_class: Sequence[ClassResult]) -> dict[str, float]:
     """class/<name> -> distance, of the classes that have one
 
     A class without a name goes by its number, and one whose name MLflow would refuse by both.
     """
     found = {}
     for row in per_class:
-        name = str(row["label"] if row["name"] is None else row["name"])
-        spelt = _REFUSED.sub("_", name)
-        if row["distance"] is not None:
-            found[f"class/{spelt}" if spelt == name else f"class/{spelt} {row['label']}"] = row["distance"]
+        spelt = _REFUSED.sub("_", row.title)
+        if row.distance is not None:
+            found[f"class/{spelt}" if spelt == row.title else f"class/{spelt} {row.label}"] = row.distance
     return found
 
 
@@ -109,18 +108,18 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     journal.tags({"archive_sha256": trained.archive_sha256})
     record_export(journal, trained)
     for row in read_csv(root / TICKS):
-        journal.metrics(int(row["nimg"]), {name: value for name, value in row.items() if name not in ("nimg", "kimg")})
+        journal.metrics(int(row.nimg), row.series)
     journal.artifact(generator)
     metrics = root / METRICS
     if metrics.exists():
-        record_evaluation(journal, json.loads(metrics.read_text()), params)
+        record_evaluation(journal, metrics_json.read(metrics), params)
         if (root / "reports/index.html").exists():
             record_report(journal, root / "reports")
     journal.status("FINISHED")
     return journal
 
 
-def _locked_params(lock: Path) -> dict[str, Any]:
+def _locked_params(lock: Path) -> Settings:
     """Sections that the outputs were made with, which params.yaml may have left behind; empty without a lock file"""
     if not lock.exists():
         return {}

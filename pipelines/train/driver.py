@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from pipelines.artifacts import run_json, ticks, train_json
+from pipelines.artifacts import run_json, ticks, train_json, transfer_json
 from pipelines.artifacts.run_json import RunRecord
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, TICKS
@@ -35,7 +35,7 @@ from pipelines.train.start import rehearse
 from pipelines.train.worker import train_worker
 from stylegan.config import describe_unused_labels
 from stylegan.data import ImageDataset
-from stylegan.files import sha256_of, write_json
+from stylegan.files import sha256_of
 from stylegan.metrics.evaluation.names import KID
 from stylegan.metrics.extractors import EFFICIENTNET_FILE
 
@@ -101,8 +101,7 @@ def _run(
         record_training(journal, params, dataset.digest)
         run_json.write(folder, RunRecord(archive_sha256=dataset.digest, sections=trained_values(params)))
         if transferred is not None:
-            write_json(folder / "transfer.json", transferred.model_dump(mode="json"))
-            journal.artifact(folder / "transfer.json")
+            journal.artifact(transfer_json.write(folder, transferred))
         try:
             result = fit(
                 params, dataset, found.pretrained, found.assets, journal, callbacks, start_from, place=place, tell=tell
@@ -119,8 +118,8 @@ def _run(
             archive_sha256=dataset.digest,
             resume_from=transferred,
             snapshot=params.monitor.export,
-            cur_nimg=round(row["nimg"]),
-            trained_nimg=round(rows[-1]["nimg"]),
+            cur_nimg=round(row.nimg),
+            trained_nimg=round(rows[-1].nimg),
             seed=params.train.seed,
         )
         train_json.write(out, trained)

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pipelines.artifacts import json_lines
-from pipelines.artifacts.ticks import LOG, Row
+from pipelines.artifacts import ticks
+from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster.progress import Speed, duration
 from pipelines.diagnosis.alarms import Watch
 from pipelines.diagnosis.stragglers import slow_rank
@@ -25,7 +25,7 @@ from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
 from pipelines.train.pulse import Position
-from pipelines.train.ticklog import FAILURES, KERNELS, read_kernels, read_nodes
+from pipelines.train.ticklog import KERNELS, read_failures_from, read_kernels, read_nodes
 from stylegan.console import make_console
 
 POLL_SEC = 0.5
@@ -94,11 +94,11 @@ class Follower:
     ) -> None:  # fmt: skip
         self.folder, self.journal, self.params, self.console, self.view = folder, journal, params, console, view
         self.place = place
-        self._watch, self._last_rows = Watch(params), deque[Row](maxlen=SLOW_TICKS)
+        self._watch, self._last_rows = Watch(params), deque[TickRow](maxlen=SLOW_TICKS)
         self.speed = Speed()
         self._told: set[str] = set()
         self._num_starts = 0
-        self._offsets = {LOG: 0, FAILURES: 0}  # bytes of each file that have been read
+        self._log_offset = self._failures_offset = 0  # bytes of each file that have been read
 
     def catch_up(self, *, fresh: bool) -> None:
         """Show and record what is new."""
@@ -106,10 +106,11 @@ class Follower:
             self._told.add(KERNELS)
             self.journal.tags({"kernels": line})
             self._say(line)
-        for failure in self._news(FAILURES):
+        failures, self._failures_offset = read_failures_from(self.folder, self._failures_offset)
+        for failure in failures:
             if fresh:
-                self._say(f"{failure['error']}\nTraining goes on from the last snapshot.")
-        rows: list[Row] = self._news(LOG)
+                self._say(f"{failure}\nTraining goes on from the last snapshot.")
+        rows, self._log_offset = ticks.read_from(self.folder, self._log_offset)
         for row in rows:
             samples = _record(row, self.folder, self.journal, self.params, fresh)
             if fresh:
@@ -131,7 +132,7 @@ class Follower:
         if position.nimg is None:
             count = self.params.cluster.max_workers
             return f"waiting for Ray to start {count} worker{'s' if count > 1 else ''}"
-        last = self._last_rows[-1]["sec_per_kimg"] if self._last_rows else None
+        last = self._last_rows[-1].sec_per_kimg if self._last_rows else None
         return self._line(position.nimg, self.speed.sec_per_kimg or last)
 
     def _line(self, nimg: float, sec_per_kimg: float | None) -> str:
@@ -150,14 +151,14 @@ class Follower:
     def _prefix(self) -> str:
         return f"row {self.place.number} of {self.place.count}  " if self.place else ""
 
-    def _show(self, row: Row, samples: Path | None) -> None:
+    def _show(self, row: TickRow, samples: Path | None) -> None:
         """A line of the history"""
-        parts = [self._line(row["nimg"], self.speed.sec_per_kimg or row["sec_per_kimg"])]
-        r = "r_v" if "augment/r_v" in row else "r_t"
-        for form, name in (("p {:.2f}", "augment/p"), (f"{r} {{:.2f}}", f"augment/{r}"), ("G {:.2f}", "loss/G"),
-                           ("D {:.2f}", "loss/D"), ("{:.1f} GB", "memory_gb")):  # fmt: skip
-            if name in row:
-                parts.append(form.format(row[name]))
+        parts = [self._line(row.nimg, self.speed.sec_per_kimg or row.sec_per_kimg)]
+        adapts = ("r_t {:.2f}", row.augment.r_t) if row.augment.r_v is None else ("r_v {:.2f}", row.augment.r_v)
+        for form, value in (("p {:.2f}", row.augment.p), adapts, ("G {:.2f}", row.loss.G), ("D {:.2f}", row.loss.D),
+                            ("{:.1f} GB", row.memory_gb)):  # fmt: skip
+            if value is not None:
+                parts.append(form.format(value))
         line = _one_line("  ".join(parts))
         if self.view:
             self.console.print(line, no_wrap=True, overflow="ellipsis")
@@ -170,13 +171,7 @@ class Follower:
     def _say(self, line: str) -> None:
         self.console.print(line, soft_wrap=True)
 
-    def _news(self, name: str) -> list[dict[str, Any]]:
-        found = list(json_lines.read(self.folder / name, self._offsets[name]))
-        if found:
-            self._offsets[name] = found[-1][1]
-        return [record for record, _ in found]
-
-    def _warn(self, rows: list[Row], fresh: bool) -> None:
+    def _warn(self, rows: list[TickRow], fresh: bool) -> None:
         """Record each alarm once, and show it if it is not from before this process."""
         found = [alarm for row in rows for alarm in self._watch.see(row)]
         self._last_rows.extend(rows)
@@ -195,14 +190,13 @@ def _one_line(text: str) -> Text:
     return Text(text, no_wrap=True, overflow="ellipsis")
 
 
-def _record(row: Row, folder: Path, journal: Journal, params: Params, fresh: bool) -> Path | None:
+def _record(row: TickRow, folder: Path, journal: Journal, params: Params, fresh: bool) -> Path | None:
     """Record a tick, and return its sample images, if it is a snapshot."""
-    nimg = round(row["nimg"])
-    values = {name: value for name, value in row.items() if name not in ("nimg", "kimg")}
+    nimg = round(row.nimg)
     if fresh:
-        record_tick(journal, nimg, values, params.tracking)
+        record_tick(journal, row, params.tracking)
     else:  # the load of the machine belongs to the time when the tick happened
-        journal.metrics(nimg, values)
+        journal.metrics(nimg, row.series)
     samples = folder / "samples" / f"{nimg:09d}.png"
     if not samples.exists():
         return None

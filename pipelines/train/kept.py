@@ -14,8 +14,8 @@ from typing import Any
 from pyarrow.fs import FileSelector, FileSystem
 from ray.train import Checkpoint
 
-from pipelines.artifacts import ticks
 from pipelines.cluster import store
+from pipelines.train.ranks import Report
 from pipelines.train.snapshots import MEASURED_BY
 from stylegan.metrics.evaluation.names import KID
 
@@ -29,12 +29,12 @@ class Kept:
     """A snapshot that the register lists, and its row of the log."""
 
     checkpoint: Checkpoint
-    row: ticks.Row
+    row: Report
 
     @property
     def nimg(self) -> int:
         """Position of the snapshot"""
-        return round(self.row["nimg"])
+        return round(float(self.row["nimg"]))
 
 
 def registered(state: str) -> list[Kept]:

@@ -10,15 +10,16 @@ from pathlib import Path
 from ray.train import Checkpoint
 
 from pipelines.artifacts import ticks
-from pipelines.artifacts.ticks import LOG, MONITOR, Row
-from stylegan.files import replacing, write_json
+from pipelines.artifacts.ticks import LOG, Monitored, TickRow
+from pipelines.train.ranks import Report
+from stylegan.files import write_json
 
 YARDSTICK = "monitor.json"  # of the numbers in the log
 
 
-def unmeasured(row: Row) -> Row:
-    """The row without what was measured of its snapshot"""
-    return {name: value for name, value in row.items() if not name.startswith(MONITOR)}
+def unmeasured(row: Report) -> Report:
+    """The report of a tick without what was measured of its snapshot"""
+    return dict(TickRow.of(row).model_copy(update={"monitor": Monitored()}).columns)
 
 
 def yardstick_of_log(folder: Path) -> str | None:
@@ -32,25 +33,25 @@ def forget(folder: Path, yardstick: str | None) -> None:
     if yardstick is None:
         return
     if yardstick_of_log(folder) not in (None, yardstick):
-        _rewrite(folder, [unmeasured(row) for row in ticks.read(folder)])
+        ticks.write(folder, [row.model_copy(update={"monitor": Monitored()}) for row in ticks.read(folder)])
     write_json(folder / YARDSTICK, yardstick)
 
 
-def fill(folder: Path, found: Sequence[tuple[Checkpoint, Row]]) -> None:
+def fill(folder: Path, found: Sequence[tuple[Checkpoint, Report]]) -> None:
     """Give rows that lack them the numbers of their snapshots, which were measured again."""
-    numbers = {row["nimg"]: {name: row[name] for name in row if name.startswith(MONITOR)} for _, row in found}
+    numbers = {row.nimg: row.monitor for row in (TickRow.of(report) for _, report in found)}
     rows = ticks.read(folder)
-    filled = [numbers.get(row["nimg"], {}) | row for row in rows]
+    filled = [
+        row.model_copy(update={"monitor": numbers[row.nimg]})
+        if row.monitor == Monitored() and row.nimg in numbers
+        else row
+        for row in rows
+    ]
     if filled != rows:
-        _rewrite(folder, filled)
+        ticks.write(folder, filled)
 
 
 def copy(source: Path, target: Path, end_nimg: int) -> None:
     """Begin a log with the rows of another up to a position, unless there is one."""
     if not (target / LOG).exists():
-        _rewrite(target, [row for row in ticks.read(source) if row["nimg"] <= end_nimg])
-
-
-def _rewrite(folder: Path, rows: Sequence[Row]) -> None:
-    with replacing(folder / LOG) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        ticks.write(target, [row for row in ticks.read(source) if row.nimg <= end_nimg])

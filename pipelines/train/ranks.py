@@ -8,21 +8,33 @@ busy_sec_per_kimg is of one: what it takes for 1000 images of its own, without t
 import resource
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 import ray.train
 import torch
 
-from pipelines.artifacts.ticks import Row
+from pipelines.artifacts.ticks import OWN, Ranks, TickRow
 from pipelines.cluster.load import system_metrics
 from pipelines.cluster.nodes import here
 from stylegan.distributed import dealt, waited_sec
 
-OWN = "own"  # key of a rank's own part in its report
+Report = dict[str, Any]  # what Ray carries: columns of the log, and under OWN the plain values of an Own
 
 
-def own(sec: float, nimg: int, num_micro_batches: int, driver_node: str | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Own:
+    """A rank's own part of its report."""
+
+    node: str
+    busy_sec_per_kimg: float
+    memory_gb: float
+    load: Mapping[str, float] = field(default_factory=dict)  # of the node, from one of its ranks
+    kernels: str | None = None  # the line on the kernels of the device, if it has any
+
+
+def own(sec: float, nimg: int, num_micro_batches: int, driver_node: str | None, kernels: str | None) -> Own:
     """This rank's part of a tick of `sec` seconds in which all ranks had nimg images.
 
     The first rank of each node but the driver's, which records its own, adds the load of that node; driver_node is
@@ -30,10 +42,8 @@ def own(sec: float, nimg: int, num_micro_batches: int, driver_node: str | None) 
     """
     share = nimg * len(dealt(num_micro_batches)) / num_micro_batches
     busy = max(sec - waited_sec(), 0.0) / share * 1000
-    found: dict[str, Any] = {"node": here(), "busy_sec_per_kimg": busy, "memory_gb": memory_gb()}
-    if driver_node not in (None, here()) and ray.train.get_context().get_local_rank() == 0:
-        found["load"] = system_metrics()
-    return found
+    is_asked = driver_node not in (None, here()) and ray.train.get_context().get_local_rank() == 0
+    return Own(here(), busy, memory_gb(), system_metrics() if is_asked else {}, kernels)
 
 
 def memory_gb() -> float:
@@ -43,33 +53,38 @@ def memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def merged(reports: Sequence[Mapping[str, Any]]) -> Row:
+def merged(reports: Sequence[Report]) -> TickRow:
     """Row of the log: rank 0's report, and of several ranks the extremes, the slowest and the load of their nodes"""
-    row: Row = {key: value for key, value in reports[0].items() if key != OWN}
-    ranks = [report[OWN] for report in reports if OWN in report]
+    row, ranks = TickRow.of(reports[0]), _own_parts(reports)
     if len(ranks) > 1:
-        busy, memory = ([each[key] for each in ranks] for key in ("busy_sec_per_kimg", "memory_gb"))
-        row |= {
-            "ranks/count": len(ranks),
-            "ranks/busy_sec_per_kimg_min": min(busy),
-            "ranks/busy_sec_per_kimg_median": statistics.median_low(busy),
-            "ranks/busy_sec_per_kimg_max": max(busy),
-            "ranks/memory_gb_min": min(memory),
-            "ranks/memory_gb_max": max(memory),
-            "ranks/slowest": busy.index(max(busy)),
-        }
-    for each in ranks:
-        node = each["node"].replace(":", "-")
-        row |= {key.replace("system/", f"system/{node}/"): value for key, value in each.get("load", {}).items()}
-    return row
+        busy, memory = [each.busy_sec_per_kimg for each in ranks], [each.memory_gb for each in ranks]
+        extremes = Ranks(
+            count=len(ranks),
+            busy_sec_per_kimg_min=min(busy),
+            busy_sec_per_kimg_median=statistics.median_low(busy),
+            busy_sec_per_kimg_max=max(busy),
+            memory_gb_min=min(memory),
+            memory_gb_max=max(memory),
+            slowest=busy.index(max(busy)),
+        )
+        row = row.model_copy(update={"ranks": extremes})
+    load = {
+        f"{each.node.replace(':', '-')}/{name.removeprefix('system/')}": value
+        for each in ranks
+        for name, value in each.load.items()
+    }
+    return row.model_copy(update={"system": load}) if load else row
 
 
-def nodes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+def nodes(reports: Sequence[Report]) -> list[str]:
     """Node of each rank"""
-    return [report[OWN]["node"] for report in reports if OWN in report]
+    return [each.node for each in _own_parts(reports)]
 
 
-def kernels(reports: Sequence[Mapping[str, Any]]) -> str | None:
+def kernels(reports: Sequence[Report]) -> str | None:
     """The line of rank 0 on the kernels of its device; None where it has none"""
-    line: str | None = reports[0].get(OWN, {}).get("kernels")
-    return line
+    return next((each.kernels for each in _own_parts(reports[:1])), None)
+
+
+def _own_parts(reports: Sequence[Report]) -> list[Own]:
+    return [Own(**report[OWN]) for report in reports if OWN in report]

@@ -14,7 +14,6 @@ from pipelines.train import kept, measurements
 from pipelines.train.identity import Inputs
 from pipelines.train.kept import Kept
 from stylegan.config.sections import TrainConfig
-from stylegan.metrics.evaluation.names import KID
 
 
 def end_nimg(train: TrainConfig) -> int:
@@ -55,11 +54,12 @@ def _usable(found: Inputs, snapshots: list[Kept], params: Params) -> list[Kept]:
     newest = snapshots[-1]
     if params.monitor.export == "last":
         return [newest]
-    rows = [row for row in ticks.read(found.folder) if row["nimg"] <= newest.nimg and KID in row]
+    measured = [(row.monitor.kid, row.nimg) for row in ticks.read(found.folder) if row.nimg <= newest.nimg]
+    rows = [(kid, nimg) for kid, nimg in measured if kid is not None]
     if not rows or measurements.yardstick_of_log(found.folder) != found.yardstick:
         return []
-    lowest = min(reversed(rows), key=lambda row: row[KID])  # the last of equals, as Ray keeps it
-    best = next((snapshot for snapshot in snapshots if snapshot.nimg == round(lowest["nimg"])), None)
+    _, lowest = min(reversed(rows), key=lambda row: row[0])  # the last of equals, as Ray keeps it
+    best = next((snapshot for snapshot in snapshots if snapshot.nimg == round(lowest)), None)
     if best is None:
         return []
     return [newest] if best is newest else [newest, best]

@@ -5,19 +5,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import ray.train
 import torch
 from ray.train import Checkpoint, Result
 
 from pipelines.artifacts import ticks
+from pipelines.artifacts.ticks import TickRow
 from pipelines.artifacts.workspace import EXPORTED, GENERATOR
 from pipelines.cluster import store
 from pipelines.drawing.samples import num_columns, num_samples
 from pipelines.train import ticklog
 from pipelines.train.measurements import unmeasured
-from pipelines.train.ranks import OWN
+from pipelines.train.ranks import Report
 from stylegan.analysis.contributions import layer_contributions
 from stylegan.backends import exact_float32
 from stylegan.checkpoint import load_checkpoint, save_checkpoint, save_generator
@@ -41,8 +41,8 @@ Sums = Mapping[str, Sequence[float]]
 
 def resume(
     state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint], yardstick: str | None,
-    measure: Callable[[Generator], ticks.Row],
-) -> tuple[ticks.Row, Sums]:  # fmt: skip
+    measure: Callable[[Generator], Report],
+) -> tuple[Report, Sums]:  # fmt: skip
     """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
 
     Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register; then
@@ -51,7 +51,7 @@ def resume(
     Returns the row of the last tick, and the sums of one that was cut; both are empty for a fresh state.
     """
     registered = ray.train.get_checkpoint()
-    row: ticks.Row = {}
+    row: Report = {}
     if registered is not None:
         with registered.as_directory() as folder:
             load_checkpoint(state, Path(folder) / STATE)
@@ -65,7 +65,7 @@ def resume(
                 found, _ = _row_and_sums(Path(folder))
                 load_checkpoint(state, Path(folder) / STATE)
                 measured_by = _read_yardstick(Path(folder) / MEASURED_BY)
-        except (CheckpointError, FileNotFoundError, json.JSONDecodeError):
+        except (CheckpointError, FileNotFoundError, ValueError):
             continue
         if yardstick is not None and measured_by != yardstick:
             found = unmeasured(found) | measure(state.G_ema)
@@ -74,9 +74,9 @@ def resume(
     return row, {}
 
 
-def _row_and_sums(folder: Path) -> tuple[ticks.Row, Sums]:
-    sums = folder / SUMS
-    return json.loads((folder / ROW).read_text()), json.loads(sums.read_text()) if sums.exists() else {}
+def _row_and_sums(folder: Path) -> tuple[Report, Sums]:
+    row, sums = ticks.read_one(folder / ROW), folder / SUMS
+    return {} if row is None else dict(row.columns), json.loads(sums.read_text()) if sums.exists() else {}
 
 
 def _read_yardstick(path: Path) -> str | None:
@@ -84,16 +84,14 @@ def _read_yardstick(path: Path) -> str | None:
     return found
 
 
-def report(
-    state: TrainState, dataset: ImageDataset, row: ticks.Row, *, yardstick: str | None, is_snapshot: bool
-) -> None:
+def report(state: TrainState, dataset: ImageDataset, row: Report, *, yardstick: str | None, is_snapshot: bool) -> None:
     """Tell Ray about a tick; every rank has to."""
     with snapshot(state, dataset, row, yardstick) if is_snapshot else nullcontext() as checkpoint:
         name = f"nimg_{state.cur_nimg:09d}" if is_snapshot else None
         ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
 
 
-def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str, Any], yardstick: str | None) -> bool:
+def save_if_called_back(state: TrainState, dataset: ImageDataset, row: Report, yardstick: str | None) -> bool:
     """Save a checkpoint beside the run's snapshots if a node will be taken away, and say so; every rank has to ask.
 
     It is never the best: a run that was interrupted exports what an uninterrupted one does.
@@ -105,9 +103,7 @@ def save_if_called_back(state: TrainState, dataset: ImageDataset, row: dict[str,
     return True
 
 
-def save_beside(
-    state: TrainState, dataset: ImageDataset, row: dict[str, Any], sums: Sums, yardstick: str | None
-) -> None:
+def save_beside(state: TrainState, dataset: ImageDataset, row: Report, sums: Sums, yardstick: str | None) -> None:
     """Save a checkpoint beside the run's snapshots; every rank has to.
 
     row: of the last tick, empty before the first one; sums: of the tick that is cut.
@@ -120,7 +116,7 @@ def save_beside(
 
 
 @exact_float32()
-def contributions(state: TrainState, dataset: ImageDataset) -> ticks.Row:
+def contributions(state: TrainState, dataset: ImageDataset) -> dict[str, float]:
     """Share of each resolution in the sample pictures, in per cent, for the row that is logged, which is rank 0's.
 
     Nothing for an architecture that has no such shares.
@@ -139,7 +135,7 @@ def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
 
 @contextmanager
 def snapshot(
-    state: TrainState, dataset: ImageDataset, row: ticks.Row, yardstick: str | None, *, with_samples: bool = True
+    state: TrainState, dataset: ImageDataset, row: Report, yardstick: str | None, *, with_samples: bool = True
 ) -> Iterator[Checkpoint | None]:
     """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
     if rank() != 0:
@@ -149,7 +145,7 @@ def snapshot(
         folder = Path(name)
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
-        write_json(folder / ROW, {name: value for name, value in row.items() if name != OWN})
+        ticks.write_one(folder / ROW, TickRow.of(row) if row else None)
         write_json(folder / MEASURED_BY, yardstick)
         if with_samples:
             save_png(sample_grid(state, dataset), folder / ticklog.SAMPLES)
@@ -168,7 +164,7 @@ def sample_grid(state: TrainState, dataset: ImageDataset) -> torch.Tensor:
 
 def report_beginning(state: TrainState, dataset: ImageDataset) -> None:
     """Send the pictures of a run that has not learned yet; every rank has to. It is no tick."""
-    row: dict[str, Any] = {"nimg": 0.0}
+    row: Report = {"nimg": 0.0}
     if rank() == 0:
         with tempfile.TemporaryDirectory() as name:
             save_png(sample_grid(state, dataset), file := Path(name) / ticklog.SAMPLES)
@@ -176,14 +172,14 @@ def report_beginning(state: TrainState, dataset: ImageDataset) -> None:
     ray.train.report(row)
 
 
-def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, ticks.Row]:
+def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, TickRow]:
     """The snapshot that becomes the generator, and its row of the log"""
     if config.export == "best":
         snapshot, row = result.best_checkpoints[-1]  # ascending
     else:
-        snapshot, row = result.checkpoint, result.metrics
+        snapshot, row = result.checkpoint, result.metrics or {}
     assert snapshot is not None, "train() ends with a snapshot"
-    return snapshot, row
+    return snapshot, TickRow.of(row)
 
 
 def export(checkpoint: Checkpoint, root: Path) -> None:

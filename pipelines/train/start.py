@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from pipelines.artifacts.dataset import open_dataset
-from pipelines.artifacts.train_json import Transfer
+from pipelines.artifacts.transfer_json import Transfer, TransferReport
 from pipelines.params import Params
 from stylegan.checkpoint import load_networks
 from stylegan.config import ConfigError, colour_problems, count_problems
@@ -102,4 +102,6 @@ def rehearse(params: Params, dataset: ImageDataset, pretrained: Path | None) -> 
     if report is None or pretrained is None:
         return None
     print("\n".join(report.lines()))
-    return Transfer(file=str(params.train.resume_from), sha256=sha256_of(pretrained), report=report.as_json())
+    return Transfer(
+        file=str(params.train.resume_from), sha256=sha256_of(pretrained), report=TransferReport(**report.as_json())
+    )

@@ -15,10 +15,10 @@ from typing import Any
 from ray.train import Checkpoint, UserCallback
 
 from pipelines.artifacts import json_lines
-from pipelines.artifacts.ticks import LOG, Row, read
+from pipelines.artifacts.ticks import LOG, TickRow, append, read
 from pipelines.cluster import store
 from pipelines.cluster.errors import spoken
-from pipelines.train.ranks import kernels, merged, nodes
+from pipelines.train.ranks import Report, kernels, merged, nodes
 from stylegan.files import replacing, write_bytes
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class TickLog(UserCallback):
         self._last_nimg: float | None = None  # of the log; None until this process has looked
         self._part = 0  # byte of the log at which the open part begins; the first part of a process is the whole log
 
-    def after_report(self, run_context: Any, metrics: list[Row], checkpoint: Checkpoint | None) -> None:
+    def after_report(self, run_context: Any, metrics: list[Report], checkpoint: Checkpoint | None) -> None:
         if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
             return  # its tick has been reported
         first: dict[str, Any] = metrics[0]
@@ -58,7 +58,7 @@ class TickLog(UserCallback):
             with replacing(self.folder / KERNELS) as temporary:
                 temporary.write_text(line)
         if checkpoint is not None:
-            store.copy_out(checkpoint, SAMPLES, self.folder / "samples" / f"{row['nimg']:09.0f}.png")
+            store.copy_out(checkpoint, SAMPLES, self.folder / "samples" / f"{row.nimg:09.0f}.png")
         self._append(row)
         if self.url is not None:
             try:
@@ -66,16 +66,16 @@ class TickLog(UserCallback):
             except store.StoreError as error:  # the next tick sends the same part, with its own row
                 logger.warning("copy of the tick log: %s", error)
 
-    def _append(self, row: Row) -> None:
+    def _append(self, row: TickRow) -> None:
         """Write a tick unless it is replayed. The log is read once: a tick costs the same however long it is."""
         path = self.folder / LOG
         if self._last_nimg is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             json_lines.drop_torn_line(path)
-            self._last_nimg = max((logged["nimg"] for logged in read(self.folder)), default=-math.inf)
-        if row["nimg"] > self._last_nimg:
-            json_lines.append(path, row)
-            self._last_nimg = row["nimg"]
+            self._last_nimg = max((logged.nimg for logged in read(self.folder)), default=-math.inf)
+        if row.nimg > self._last_nimg:
+            append(self.folder, row)
+            self._last_nimg = row.nimg
 
     def _copy(self, url: str) -> None:
         """Send the open part of the log to the store, and begin another when it is full."""
@@ -116,7 +116,13 @@ def read_copy(url: str) -> list[bytes]:
 
 def read_failures(folder: Path) -> list[str]:
     """Failures of workers so far, oldest first"""
-    return [failure["error"] for failure, _ in json_lines.read(folder / FAILURES)]
+    return read_failures_from(folder, 0)[0]
+
+
+def read_failures_from(folder: Path, offset: int) -> tuple[list[str], int]:
+    """Failures of workers after a byte offset of their file, oldest first, and the offset that follows them"""
+    found = list(json_lines.read(folder / FAILURES, offset))
+    return [str(failure["error"]) for failure, _ in found], found[-1][1] if found else offset
 
 
 def read_nodes(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import ray.train.torch
 import torch
 from filelock import FileLock
 
-from pipelines.artifacts import ticks
+from pipelines.artifacts.ticks import OWN
 from pipelines.cluster.errors import named
 from pipelines.params import Params
 from pipelines.train.identity import monitor_extractor
 from pipelines.train.pulse import Pulse
-from pipelines.train.ranks import OWN, memory_gb, own
+from pipelines.train.ranks import Report, memory_gb, own
 from pipelines.train.snapshots import (
     contributions,
     report,
@@ -82,16 +83,16 @@ def generation(folder: Path) -> Iterator[None]:
 
 def monitoring(
     params: Params, dataset: ImageDataset, assets: Path, device: torch.device
-) -> Callable[[Generator], ticks.Row]:
+) -> Callable[[Generator], dict[str, float]]:
     """What measures the generator at a snapshot, on rank 0; its row is empty where nothing is measured"""
     extractor = monitor_extractor(params, dataset, assets)
     return (lambda G: {}) if extractor is None else Monitor.create(params, dataset, extractor.to(device)).measure
 
 
-def measure(tick: Tick, sec: float, nimg: int, job: dict[str, Any]) -> dict[str, Any]:
+def measure(tick: Tick, sec: float, nimg: int, job: dict[str, Any]) -> Report:
     """What this rank reports of a tick: a row of the log, and what is its own"""
     train = job["params"].train
     row = {"nimg": float(tick.cur_nimg), "kimg": tick.cur_nimg / 1000}
     row |= {"sec": sec, "sec_per_kimg": sec / nimg * 1000, "memory_gb": memory_gb()}
-    mine = own(sec, nimg, train.batch_size // train.batch_gpu, job["driver_node"]) | {"kernels": job["kernels"]}
-    return row | tick.stats | {OWN: mine}
+    mine = own(sec, nimg, train.batch_size // train.batch_gpu, job["driver_node"], job["kernels"])
+    return row | tick.stats | {OWN: asdict(mine)}

@@ -188,7 +188,7 @@ def manifest(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: 
         "num_enlarged": sum(entry.width < wide or entry.height < high for entry in plan.entries),
         "class_names": plan.class_names,
         "class_counts": {str(label): classes[label] for label in sorted(classes)},
-        "label_vectors": label_vectors(plan.entries),
+        "label_vectors": None if (vectors := label_vectors(plan.entries)) is None else asdict(vectors),
         "images": [asdict(entry) for entry in plan.entries],
         "bad_kinds": {f"{kind}; {remedy}": len(files) for kind, remedy, files in group(plan.bad)},
         "bad_files": [file.as_json() for file in plan.bad],
@@ -196,15 +196,25 @@ def manifest(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: 
     }
 
 
-def label_vectors(entries: Sequence[Entry]) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class LabelVectors:
     """Of every element of the label vectors: in how many images it is not 0, its least, mean and greatest value."""
+
+    num_images: list[int]
+    min: list[float]
+    mean: list[float]
+    max: list[float]
+
+
+def label_vectors(entries: Sequence[Entry]) -> LabelVectors | None:
+    """What the label vectors hold; None where labels are none"""
     table = np.array([entry.label for entry in entries if isinstance(entry.label, list)], np.float64)
     if not table.size:
         return None
-    values = {"min": table.min(axis=0), "mean": table.mean(axis=0), "max": table.max(axis=0)}
-    return {"num_images": np.count_nonzero(table, axis=0).tolist()} | {
-        name: value.round(6).tolist() for name, value in values.items()
-    }
+    low, mean, high = (
+        values.round(6).tolist() for values in (table.min(axis=0), table.mean(axis=0), table.max(axis=0))
+    )
+    return LabelVectors(np.count_nonzero(table, axis=0).tolist(), low, mean, high)
 
 
 def is_picture(path: str) -> bool:

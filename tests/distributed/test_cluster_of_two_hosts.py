@@ -84,7 +84,7 @@ class Cluster:
 
     def ticks(self) -> list[float]:
         """nimg of the ticks logged so far"""
-        return [row["nimg"] for folder in self.shared.glob("project/runs/*/driver.lock") for row in read(folder.parent)]
+        return [row.nimg for folder in self.shared.glob("project/runs/*/driver.lock") for row in read(folder.parent)]
 
 
 def trainers(host: Host) -> int:

@@ -182,16 +182,16 @@ def test_fewer_workers_and_more_again(cluster: Cluster, make: Callable[..., tupl
     start = time.monotonic()
     cluster.remove_node(busy_node(cluster), allow_graceful=False)
     wait_for(lambda: count() == 1, project, 120)
-    print(f"\n1 worker after {time.monotonic() - start:.1f} s, at {ticks.read(project.run())[-1]['kimg']} kimg")
+    print(f"\n1 worker after {time.monotonic() - start:.1f} s, at {ticks.read(project.run())[-1].kimg} kimg")
     start = time.monotonic()
     cluster.add_node(num_cpus=1)
     wait_for(lambda: count() == 2, project, 180)
-    print(f"2 workers after {time.monotonic() - start:.1f} s, at {ticks.read(project.run())[-1]['kimg']} kimg")
+    print(f"2 workers after {time.monotonic() - start:.1f} s, at {ticks.read(project.run())[-1].kimg} kimg")
     assert process.poll() is None, "grown too late to show anything"
     assert finish(project, process, LIMIT_SEC) == 0
     rows = ticks.read(project.run())
-    assert [row["nimg"] for row in rows] == [16.0 * (index + 1) for index in range(300)]
-    assert {row.get("ranks/count", 1) for row in rows} == {1, 2}
+    assert [row.nimg for row in rows] == [16.0 * (index + 1) for index in range(300)]
+    assert {row.ranks.count or 1 for row in rows} == {1, 2}
     records = [json.loads(line) for line in (project.run() / "tracking.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in records if record["kind"] == "metrics"] == [row["nimg"] for row in rows]
+    assert [record["step"] for record in records if record["kind"] == "metrics"] == [row.nimg for row in rows]
     assert os.path.exists(project.folder / "models" / "generator.safetensors")

@@ -101,6 +101,7 @@ def folder_of(root: Path) -> Path:
 def test_stage_writes_generator_record_and_log(finished: Path) -> None:
     folder = folder_of(finished)
     assert json.loads((finished / "models" / "train.json").read_text()) == {
+        "version": 1,
         "fingerprint": folder.name,
         "archive_sha256": sha256_of(finished / "data" / "archive.zip"),
         "resume_from": None,
@@ -187,7 +188,7 @@ def test_a_changed_parameter_is_a_run_of_its_own_and_a_diverging_one_stops_with_
     load_checkpoint(state, newest / STATE)
     assert all(p.isfinite().all() for net in (state.G, state.D, state.G_ema) for p in net.parameters())
     assert f"{state.cur_nimg:09d}" == newest.name.removeprefix("nimg_")
-    assert [row["nimg"] for row in ticks.read(second)] == list(range(4, state.cur_nimg + 1, 4))
+    assert [row.nimg for row in ticks.read(second)] == list(range(4, state.cur_nimg + 1, 4))
     assert json.loads((second / "tracking.jsonl").read_text().splitlines()[-1])["status"] == "FAILED"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipelines.artifacts import metrics_json
 from pipelines.cluster.connection import connect
 from pipelines.evaluate.on_cluster import make_evaluator, measure_on_cluster
 from pipelines.evaluate.trained import evaluate
@@ -54,14 +55,15 @@ def train_split(root: Path) -> ImageDataset:
 
 
 def test_stage_writes_its_reports_and_repeats_itself(ray: None, params: Params, root: Path) -> None:
-    content = evaluate(params, root, root / "state")
+    report = evaluate(params, root, root / "state")
     reports = root / "reports"
     first = [(reports / name).read_bytes() for name in ("metrics.json", "psi_sweep.csv", "neighbors.png")]
-    assert json.loads(first[0]) == content
+    assert metrics_json.read(reports / "metrics.json") == report
+    content = json.loads(first[0])
     assert list(content) == [
-        "extractor", "num_images", "num_real", "floor_num_images", "seed", "resize_filter", "split", "archive_sha256",
-        "generator_sha256", "cur_nimg", "metrics", "intervals", "confidence", "floor", "untrained", "truncation",
-        "recommended", "neighbors", "per_class", "notes",
+        "version", "extractor", "num_images", "num_real", "floor_num_images", "seed", "resize_filter", "split",
+        "archive_sha256", "generator_sha256", "cur_nimg", "measures", "metrics", "intervals", "confidence", "floor",
+        "untrained", "truncation", "recommended", "neighbors", "per_class", "notes",
     ]  # fmt: skip
     assert (content["num_images"], content["num_real"], content["floor_num_images"]) == (8, 18, 8)
     assert (content["cur_nimg"], content["split"], content["seed"]) == (32, "train", 0)
@@ -69,13 +71,13 @@ def test_stage_writes_its_reports_and_repeats_itself(ray: None, params: Params, 
     names = ["kid_random", "frechet_random", *pr, "memorized_random", "ppl_random"]
     assert list(content["metrics"]) == list(content["untrained"]) == names
     assert [row["psi"] for row in content["truncation"]] == [0.5, 1.0]
-    untruncated = {"psi": 1.0} | content["metrics"] | {"intervals": content["intervals"]}
+    untruncated = {"psi": 1.0, "metrics": content["metrics"], "intervals": content["intervals"]}
     assert content["truncation"][-1] == untruncated
     assert content["recommended"]["psi"] in (0.5, 1.0)
     assert len(content["neighbors"]["rows"]) == params.evaluate.neighbors_num_shown
     with (reports / "psi_sweep.csv").open(newline="") as file:
         rows = [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
-    assert [row["kid_random"] for row in rows] == [row["kid_random"] for row in content["truncation"]]
+    assert [row["kid_random"] for row in rows] == [row["metrics"]["kid_random"] for row in content["truncation"]]
 
     evaluate(params, root, root / "state")
     assert [(reports / name).read_bytes() for name in ("metrics.json", "psi_sweep.csv", "neighbors.png")] == first

@@ -131,7 +131,7 @@ def digests(lock: Path) -> dict[str, str]:
 
 
 def test_every_tick_is_recorded_once(project: Project, killed_and_resumed: str) -> None:
-    nimg = [row["nimg"] for row in read(project.run_folder())]
+    nimg = [row.nimg for row in read(project.run_folder())]
     assert nimg == [8.0 * (index + 1) for index in range(NUM_TICKS)]
 
 

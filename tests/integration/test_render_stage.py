@@ -1,6 +1,5 @@
 """The render stage as DVC starts it: a process in the work tree, which leaves a page and an MLflow run."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from pipelines.artifacts import metrics_json
 from pipelines.params import Params
 from pipelines.tracking.publisher import initialise
 from stylegan.checkpoint import save_generator
@@ -47,7 +47,7 @@ def test_the_stage_leaves_a_page_and_a_run(
     shutil.copyfile(tiny_archive, tmp_path / "data/archive.zip")
     results = evaluation_results(NUMBERS, floor=NUMBERS, untrained=NUMBERS)
     (tmp_path / "reports").mkdir()
-    (tmp_path / "reports/metrics.json").write_text(json.dumps(results))
+    metrics_json.write(tmp_path / "reports/metrics.json", results)
     (tmp_path / "reports/ticks.csv").write_text("nimg,kimg,sec,loss/G,loss/D\n1000,1,2,1,1\n")
     done = run_stage(tmp_path, repository)
     assert (done.returncode, done.stdout) == (0, f"report: {tmp_path}/reports/index.html\n"), done.stderr

@@ -17,6 +17,8 @@ from PIL import Image
 from pipelines.ablate import __main__ as ablate
 from pipelines.ablate import figures, runner, tables
 from pipelines.ablate.tables import Standing
+from pipelines.artifacts import metrics_json
+from pipelines.artifacts.ladder_json import Quantiles
 from pipelines.ladders import ladder
 from pipelines.ladders.ladder import Ladder
 from pipelines.params import Params, load
@@ -27,9 +29,9 @@ from pipelines.train.follow import Place
 from pipelines.train.identity import inputs_of
 from stylegan.config import ConfigError
 from stylegan.config.strict import parse
-from stylegan.files import write_json
 from tests.command_lines import run_or_exit
-from tests.evaluation_results import evaluation_results
+from tests.evaluation_results import evaluation_results, write_train_record
+from tests.tick_rows import ticks
 
 Make = Callable[..., Params]
 
@@ -45,22 +47,21 @@ FILE: dict[str, Any] = {
     "published": [{"label": "of no row", "data": "LSUN", "figures": {"fid": 9.99}}],
 }  # fmt: skip
 LADDER = parse(Ladder, FILE, "x.yaml")
-TICKS = [
+TICKS = ticks(
     {"kimg": kimg, "nimg": 1000 * kimg, "sec": 9.0, "sec_per_kimg": sec, "memory_gb": memory}
     for kimg, sec, memory in ((4.0, 50.0, 1.0), (8.0, 4.0, 1.25), (12.0, 4.5, 1.25))
-]
+)
 PEAKS = {
-    res: {"num_maps": 8.0, "p1": 1.5, "p25": 2.0, "median": 2.5 + res / 100, "p75": 3.0, "p99": 4.0, "p99_9": 5.0,
-          "max": 6.0}
+    res: Quantiles(num_maps=8.0, p1=1.5, p25=2.0, median=2.5 + res / 100, p75=3.0, p99=4.0, p99_9=5.0, max=6.0)
     for res in (4, 8)
-}  # fmt: skip
+}
 
 
 def standing(name: str, kid: float, **changes: Any) -> Standing:
     metrics = {"kid_x": kid, "fid_x": 40 * kid, "density_x": 0.123, "precision_x": 0.5, "ppl_lpips_vgg16": 1400.0}
-    content = evaluation_results(metrics, floor={}, untrained={}, intervals={"kid_x": [kid - 0.1, kid + 0.1]})
+    report = evaluation_results(metrics, floor={}, untrained={}, intervals={"kid_x": [kid - 0.1, kid + 0.1]})
     return replace(
-        Standing(LADDER.rung(name), f"run{name}", content, TICKS, (1234567, 890), 100, "ada", PEAKS), **changes
+        Standing(LADDER.rung(name), f"run{name}", report, TICKS, (1234567, 890), 100, "ada", PEAKS), **changes
     )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def test_everything_promised_is_written(written: Path) -> None:
     assert {path.name for path in written.iterdir()} == {
-        "table.md", "table.csv", "published.csv", "index.html", "metrics.png", "peaks.png", "peaks.csv",
+        "table.md", "table.csv", "published.csv", "index.html", "metrics.png", "peaks.png", "peaks.csv", "results.json",
     }  # fmt: skip
 
 
@@ -114,25 +115,32 @@ def test_a_row_that_failed_has_no_number_and_says_why(written: Path) -> None:
 def test_rows_that_were_not_run_are_named_and_what_an_earlier_table_left_is_removed(tmp_path: Path) -> None:
     tables.write(FOUND, LADDER, tmp_path)
     tables.write([FAILED], LADDER, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"table.md", "table.csv", "published.csv", "index.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "table.md",
+        "table.csv",
+        "published.csv",
+        "index.html",
+        "results.json",
+    }
     for text in ((tmp_path / "table.md").read_text(), (tmp_path / "index.html").read_text()):
         assert "not run: A, C" in text
 
 
 def test_a_distance_that_is_no_number_is_not_the_best_and_makes_no_delta() -> None:
-    broken = standing("A", 0.7)
-    assert broken.content is not None
-    broken.content["metrics"]["kid_x"] = math.nan
-    rows = tables.measured_rows([broken, standing("C", 0.5)], LADDER)
+    sound = standing("A", 0.7)
+    assert sound.report is not None
+    kid, *others = sound.report.metrics
+    broken = sound.report.model_copy(update={"metrics": (kid.model_copy(update={"value": math.nan}), *others)})
+    rows = tables.measured_rows([replace(sound, report=broken), standing("C", 0.5)], LADDER)
     assert tables.best_of(rows) == "C"
-    assert "delta" not in rows[1]
+    assert rows[1].delta is None
     assert tables.best_of(rows[:1]) is None
 
 
 def test_peaks_are_compared_at_a_resolution_that_all_rows_have() -> None:
     grown = {4: PEAKS[4]}  # of a snapshot that had not come further
     rows = tables.measured_rows([standing("A", 0.7, peaks=grown), standing("C", 0.5)], LADDER)
-    assert [(row["peak_resolution"], row["peak_median"]) for row in rows] == [(4, 2.54), (4, 2.54)]
+    assert [(row.peak_resolution, row.peak_median) for row in rows] == [(4, 2.54), (4, 2.54)]
 
 
 def numbers_of(text: str) -> set[str]:
@@ -202,9 +210,9 @@ def test_when_all_failed_there_is_still_a_page(tmp_path: Path) -> None:
 def test_sizes_are_drawn_against_the_number_of_images_a_line_for_each_mode() -> None:
     def drawn(last_size: int, last_mode: str) -> bytes:
         rows = tables.measured_rows([standing("A", 0.7), standing("C", 0.5)], LADDER)
-        rows[0] |= {"num_images": 10, "mode": "none"}
-        rows[1] |= {"num_images": last_size, "mode": last_mode}
-        return figures.against_size(rows, ["kid_x", "fid_x", "precision_x"], dark=False)
+        rows[0] = rows[0].model_copy(update={"num_images": 10, "mode": "none"})
+        rows[1] = rows[1].model_copy(update={"num_images": last_size, "mode": last_mode})
+        return figures.against_size(rows, tables.shown_metrics(rows), dark=False)
 
     assert len({drawn(100, "none"), drawn(1000, "none"), drawn(100, "ada")}) == 3
 
@@ -237,13 +245,12 @@ class Bench:
         self.trained.append(params.generator.architecture)
         if params.generator.architecture in self.spoilt:
             raise RuntimeError("the gradients\nare not finite")
-        write_json(out / "models" / "train.json", {})
-        (out / "ticks.jsonl").write_text(json.dumps(TICKS[0]) + "\n")
+        write_train_record(out)
+        (out / "ticks.jsonl").write_text(json.dumps(TICKS[0].columns) + "\n")
         return out
 
     def evaluated(self, params: Params, folder: Path, root: Path, state: Path) -> Path:
-        content = evaluation_results({"kid_x": 0.5}, floor={}, untrained={})
-        write_json(folder / "metrics.json", content)
+        metrics_json.write(folder / "metrics.json", evaluation_results({"kid_x": 0.5}, floor={}, untrained={}))
         return folder
 
     def ablate(self, *rows: str) -> list[Standing]:

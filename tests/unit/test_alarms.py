@@ -1,13 +1,16 @@
 """pipelines.diagnosis.alarms: each fires on the log it is about, says what to do, and stays silent on a healthy one."""
 
+import weakref
 from collections.abc import Callable, Sequence
 
 import pytest
 
+from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis import training_curves, verdict
 from pipelines.diagnosis.alarms import GO_ON, Alarm, Watch, alarms
 from pipelines.params import Params
 from tests.evaluation_results import evaluation_results
+from tests.tick_rows import ticks
 
 Make = Callable[..., Params]
 Row = dict[str, float]
@@ -62,18 +65,18 @@ def changed(column: str, values: Sequence[float], *, since: float) -> Log:
 
 
 def only(rows: Log, params: Params) -> Alarm:
-    (alarm,) = alarms(rows, params)
+    (alarm,) = alarms(ticks(rows), params)
     return alarm
 
 
 def test_a_healthy_run_and_an_empty_log_raise_no_alarm(params: Params) -> None:
-    assert alarms(healthy(), params) == []
+    assert alarms(ticks(healthy()), params) == []
     assert alarms([], params) == []
 
 
 def test_a_log_without_what_the_monitor_measures_raises_no_alarm(params: Params) -> None:
     rows = [{"kimg": row["kimg"], "augment/p": 0.0} for row in healthy()]
-    assert alarms(rows, params) == []
+    assert alarms(ticks(rows), params) == []
 
 
 def test_kid_that_stays_above_its_best(params: Params) -> None:
@@ -98,7 +101,7 @@ def test_kid_that_stays_above_its_best(params: Params) -> None:
     ],
 )
 def test_chance_and_small_differences_are_no_rise_of_kid(values: list[float], rises: bool, params: Params) -> None:
-    assert bool(alarms(changed("monitor/kid", values, since=120), params)) == rises
+    assert bool(alarms(ticks(changed("monitor/kid", values, since=120)), params)) == rises
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ def test_overfitting_is_read_from_r_v_where_that_steers_p_and_never_from_signs_o
 def test_scores_of_wgan_gp_may_run_apart(params: Params) -> None:
     rows = changed("logits/real", [8.0] * 3, since=128)
     loss = params.loss.model_copy(update={"adversarial": "wgan_gp"})
-    assert alarms(rows, params.model_copy(update={"loss": loss})) == []
+    assert alarms(ticks(rows), params.model_copy(update={"loss": loss})) == []
 
 
 def test_recall_that_is_lost(params: Params) -> None:
@@ -151,9 +154,9 @@ def test_recall_that_never_comes_is_an_alarm_after_half_of_the_run(params: Param
     rows = changed("monitor/recall", [0.0] * 8, since=0)
     alarm = only(rows, params)
     assert (alarm.kimg, alarm.seen, alarm.best_kimg) == (100, "At kimg 100 recall is still 0.", 80)
-    assert alarms([row for row in rows if row["kimg"] < 100], params) == []
+    assert alarms(ticks(row for row in rows if row["kimg"] < 100), params) == []
     short = params.model_copy(update={"train": params.train.model_copy(update={"total_kimg": 40.0})})
-    assert alarms([row for row in rows if row["kimg"] <= 40], short) == []  # nobody can expect any
+    assert alarms(ticks(row for row in rows if row["kimg"] <= 40), short) == []  # nobody can expect any
 
 
 def test_images_that_are_all_alike(params: Params) -> None:
@@ -176,7 +179,7 @@ def test_logits_that_run_apart(params: Params) -> None:
         "snapshot so far, of kimg 120, is kept"
         f"{GO_ON}"
     )
-    assert alarms(changed("logits/real", [8.0, 8.0, 0.1], since=128), params) == []
+    assert alarms(ticks(changed("logits/real", [8.0, 8.0, 0.1], since=128)), params) == []
 
 
 def test_p_at_its_cap(params: Params, make_params: Make) -> None:
@@ -185,28 +188,32 @@ def test_p_at_its_cap(params: Params, make_params: Make) -> None:
         "p-at-cap: At kimg 12 augment.p reached its cap augment.p_max = 0.8. D still recognises the training images. "
         "Add images or raise loss.r1_gamma rather than the cap: above 0.8 augmentations leak."
     )
-    assert alarms(changed("augment/p", [0.78], since=12), params) == []
+    assert alarms(ticks(changed("augment/p", [0.78], since=12)), params) == []
     for other in (["augment.mode=fixed"], ["augment.p=0.0", "augment.p_max=0.0"]):
-        assert alarms(changed("augment/p", [0.8], since=12), make_params("train.total_kimg=160", *other)) == []
+        assert alarms(ticks(changed("augment/p", [0.8], since=12)), make_params("train.total_kimg=160", *other)) == []
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5, 0.78, 0.783, 0.785, 0.79, 0.8])
 def test_alarm_report_and_advice_agree_on_where_the_cap_is(p: float, params: Params) -> None:
     rows = changed("augment/p", [p] * 2, since=156)
-    sentence = dict(training_curves.readings(rows, params))["Augmentation"]
-    advice = verdict.advice([], evaluation_results({"kid_x": 0.1}, floor={}, untrained={}), rows, params)
-    found = [bool(alarms(rows, params)), "at its cap" in sentence, any("reached its cap" in a.because for a in advice)]
+    sentence = dict(training_curves.readings(ticks(rows), params))["Augmentation"]
+    advice = verdict.advice([], evaluation_results({"kid_x": 0.1}, floor={}, untrained={}), ticks(rows), params)
+    found = [
+        bool(alarms(ticks(rows), params)),
+        "at its cap" in sentence,
+        any("reached its cap" in a.because for a in advice),
+    ]
     assert found == [p >= 0.784] * 3
 
 
 def test_an_alarm_stays_what_it_was_however_the_run_goes_on(params: Params) -> None:
     rows = changed("monitor/kid", [0.3, 0.9, 0.9, 0.9, 0.2, 0.1], since=60)
     rows[30]["augment/p"] = 0.9
-    found = alarms(rows, params)
+    found = alarms(ticks(rows), params)
     assert [(alarm.name, alarm.kimg) for alarm in found] == [("kid-rising", 100), ("p-at-cap", 124)]
     for length in range(len(rows)):
         seen = [alarm for alarm in found if alarm.kimg <= rows[length]["kimg"]]
-        assert alarms(rows[: length + 1], params) == seen
+        assert alarms(ticks(rows[: length + 1]), params) == seen
 
 
 def test_the_best_of_equal_snapshots_is_the_last_as_ray_keeps_it(params: Params) -> None:
@@ -219,22 +226,16 @@ def test_the_best_of_equal_snapshots_is_the_last_as_ray_keeps_it(params: Params)
 
 def test_each_alarm_is_raised_once_however_long_it_lasts(params: Params) -> None:
     watch = Watch(params)
-    rows = [{"kimg": float(kimg), "augment/p": 0.8} for kimg in range(5)]
+    rows = ticks([{"kimg": float(kimg), "augment/p": 0.8} for kimg in range(5)])
     assert [len(watch.see(row)) for row in rows] == [1, 0, 0, 0, 0]
 
 
-class Untouchable(dict[str, float]):
-    """A row that has been dealt with."""
-
-    spent = False
-
-    def __getitem__(self, name: str) -> float:
-        assert not self.spent
-        return super().__getitem__(name)
-
-
-def test_a_row_that_is_no_snapshot_is_looked_at_once(params: Params) -> None:
-    watch = Watch(params)
-    for row in map(Untouchable, changed("augment/p", [0.8], since=40)):
+def test_a_row_that_is_no_snapshot_is_kept_no_longer_than_until_the_next(params: Params) -> None:
+    watch, kept = Watch(params), list[weakref.ref[TickRow]]()
+    for values in changed("augment/p", [0.8], since=40):
+        (row,) = ticks([values])
         watch.see(row)
-        row.spent = "monitor/kid" not in row  # of snapshots the best and the last two are kept
+        assert all(earlier() is None for earlier in kept)
+        if row.monitor.kid is None:  # of snapshots the best and the last two are kept
+            kept = [weakref.ref(row)]
+        del row

@@ -6,24 +6,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.artifacts.metric_names import Row
+from pipelines.artifacts.metrics_json import Truncation
 from pipelines.render.charts import contributions, frontier_chart, layer_chart, training_curves
+from tests.evaluation_results import metrics_of, truncation
+from tests.tick_rows import tick, ticks
 
-TICKS = [
+COLUMNS: list[dict[str, float]] = [
     {"kimg": 1.0, "loss/G": 1.0, "loss/D": 1.3, "augment/p": 0.1, "augment/r_t": 0.5},
     {"kimg": 2.0, "loss/G": 1.2, "loss/D": 1.1, "augment/p": 0.2, "augment/r_t": 0.6, "loss/pl_penalty": 0.2},
 ]
-LAYERS = [
+TICKS = ticks(COLUMNS)
+SHARES: list[dict[str, float]] = [
     {"kimg": 1.0, "contribution/b4": 90.0, "contribution/b8": 6.0, "contribution/b16": 4.0},
     {"kimg": 2.0},  # a tick without a snapshot
     {"kimg": 3.0, "contribution/b4": 50.0, "contribution/b8": 30.0, "contribution/b16": 20.0},
 ]
+LAYERS = ticks(SHARES)
 BANDS = {"generated": {4: 40.0, 8: 35.0, 16: 25.0}, "real": {4: 42.0, 8: 35.0, 16: 23.0}}
-REAL = {"precision_x": 0.9, "recall_x": 0.9}
+REAL = metrics_of({"precision_x": 0.9, "recall_x": 0.9})
 
 
-def sweep_row(psi: float, precision: float, recall: float, **bounds: list[float]) -> Row:
-    return {"psi": psi, "kid_x": 0.1, "precision_x": precision, "recall_x": recall, "intervals": bounds}
+def sweep_row(psi: float, precision: float, recall: float, **bounds: list[float]) -> Truncation:
+    return truncation(psi, {"kid_x": 0.1, "precision_x": precision, "recall_x": recall}, bounds)
 
 
 SWEEP = [sweep_row(1.0, 0.5, 0.6), sweep_row(0.5, 0.8, 0.2)]
@@ -46,7 +50,7 @@ def test_curves_are_drawn_on_paper_of_the_theme(dark: bool) -> None:
 def test_curves_depend_on_their_numbers_and_on_nothing_else() -> None:
     first = training_curves(TICKS, 0.6, dark=False)
     assert first == training_curves(TICKS, 0.6, dark=False)
-    changed = [TICKS[0], TICKS[1] | {"loss/G": 9.0}]
+    changed = [TICKS[0], tick(COLUMNS[1] | {"loss/G": 9.0})]
     assert first != training_curves(changed, 0.6, dark=False)
     assert first != training_curves(TICKS, None, dark=False)  # the target line
 
@@ -57,8 +61,8 @@ def test_the_frontier_depends_on_its_numbers_and_not_on_their_order() -> None:
     changes = (
         ([SWEEP[0], sweep_row(0.5, 0.8, 0.3)], REAL, 1.0),
         (SWEEP, REAL, 0.5),  # the mark of the recommended one
-        (SWEEP, REAL | {"recall_x": 0.8}, 1.0),  # the star
-        (SWEEP, {}, 1.0),
+        (SWEEP, metrics_of({"precision_x": 0.9, "recall_x": 0.8}), 1.0),  # the star
+        (SWEEP, (), 1.0),
     )
     assert all(frontier_chart(rows, real, psi, dark=False) != first for rows, real, psi in changes)
 
@@ -85,7 +89,9 @@ def test_real_images_far_from_a_weak_generator_leave_its_curve_readable() -> Non
 
 @pytest.mark.parametrize("kept", [("kid_x",), ("kid_x", "recall_x"), ("kid_x", "precision_x", "recall_x")])
 def test_what_was_not_measured_is_left_out(kept: tuple[str, ...]) -> None:
-    rows = [{"psi": row["psi"]} | {name: row[name] for name in kept} for row in SWEEP]
+    rows = [
+        Truncation(psi=row.psi, metrics=tuple(metric for metric in row.metrics if metric.name in kept)) for row in SWEEP
+    ]
     size = opened(frontier_chart(rows, REAL, 1.0, dark=False)).size
     assert (size == (1320, 528)) == (len(kept) == 3)  # precision against recall has the left part
 
@@ -95,22 +101,22 @@ def test_one_psi_is_drawn() -> None:
 
 
 def test_what_only_snapshots_measure_is_drawn_as_points() -> None:
-    logged = [TICKS[0], TICKS[1] | {"monitor/kid": 0.3, "monitor/precision": 0.1, "monitor/recall": 0.2}]
+    logged = [TICKS[0], tick(COLUMNS[1] | {"monitor/kid": 0.3, "monitor/precision": 0.1, "monitor/recall": 0.2})]
     height = opened(training_curves(TICKS, None, dark=False)).size[1]
     assert opened(training_curves(logged, None, dark=False)).size[1] == 2 * height  # two more panels, one more row
-    moved = [logged[0], logged[1] | {"monitor/kid": 0.3, "monitor/recall": 0.4}]
+    moved = [logged[0], tick(logged[1].columns | {"monitor/kid": 0.3, "monitor/recall": 0.4})]
     assert training_curves(logged, None, dark=False) != training_curves(moved, None, dark=False)
 
 
 def test_a_column_that_starts_late_is_drawn() -> None:
-    without = [{name: value for name, value in tick.items() if name != "loss/pl_penalty"} for tick in TICKS]
+    without = ticks({name: row[name] for name in row if name != "loss/pl_penalty"} for row in COLUMNS)
     assert training_curves(TICKS, None, dark=False) != training_curves(without, None, dark=False)
 
 
-@pytest.mark.parametrize("ticks", [[], [{"kimg": 1.0, "unknown": 2.0}]])
-def test_a_log_with_nothing_to_draw_is_refused(ticks: list[dict[str, float]]) -> None:
+@pytest.mark.parametrize("rows", [[], [{"kimg": 1.0, "memory_gb": 2.0}]])
+def test_a_log_with_nothing_to_draw_is_refused(rows: list[dict[str, float]]) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
-        training_curves(ticks, None, dark=False)
+        training_curves(ticks(rows), None, dark=False)
     assert str(error.value) == (
         "the training log has none of the columns loss/G, loss/D, logits/real, logits/gen, logits/holdout, "
         "augment/p, augment/r_t, augment/r_v, loss/r1_penalty, loss/gp_penalty, loss/pl_penalty, monitor/kid, "
@@ -127,7 +133,7 @@ def test_the_layer_chart_depends_on_contributions_and_on_bands() -> None:
     first = layer_chart(LAYERS, BANDS, dark=False)
     assert first == layer_chart(LAYERS, BANDS, dark=False)
     assert first == layer_chart([LAYERS[0], LAYERS[2]], BANDS, dark=False)
-    changed = LAYERS[2] | {"contribution/b4": 40.0, "contribution/b8": 40.0}
+    changed = tick(SHARES[2] | {"contribution/b4": 40.0, "contribution/b8": 40.0})
     assert first != layer_chart([*LAYERS[:2], changed], BANDS, dark=False)
     assert first != layer_chart(LAYERS, BANDS | {"real": {4: 10.0, 8: 35.0, 16: 55.0}}, dark=False)
 
@@ -140,7 +146,9 @@ def test_the_layer_chart_needs_no_two_snapshots(count: int) -> None:
 
 def test_shares_fill_the_chart_in_the_colour_of_their_resolution() -> None:
     """The left edge of the area, the first snapshot, is 90 % the colour of the lowest resolution."""
-    picture = np.asarray(opened(layer_chart([LAYERS[0], LAYERS[0] | {"kimg": 2.0}], BANDS, dark=False))).astype(int)
+    picture = np.asarray(opened(layer_chart([LAYERS[0], tick(SHARES[0] | {"kimg": 2.0})], BANDS, dark=False))).astype(
+        int
+    )
     column = picture[:, picture.shape[1] // 4]
     lowest = column[picture.shape[0] // 2]
     share = (np.abs(column - lowest).max(axis=1) < 3).sum()

@@ -1,6 +1,7 @@
 """Stage `evaluate` without Ray: what it reads and refuses, what it measures besides the sweep, what it writes."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from pipelines.artifacts import metrics_json, train_json
+from pipelines.artifacts.metrics_json import ClassResult
+from pipelines.evaluate import facts
 from pipelines.evaluate.measurement import EvaluationError
 from pipelines.evaluate.on_cluster import make_evaluator
 from pipelines.evaluate.trained import evaluate
@@ -21,7 +24,7 @@ from stylegan.metrics.evaluation.comparison import Measured
 from stylegan.metrics.evaluation.evaluator import Reference, Sweep, untrained_like
 from stylegan.networks import Generator
 from stylegan.state import TrainState
-from tests.evaluation_results import write_train_record
+from tests.evaluation_results import evaluation_results, metrics_of, truncation, write_train_record
 from tests.measuring import measured_here, track
 
 
@@ -115,16 +118,16 @@ def test_classes_are_compared_where_labels_name_them(make_params: Callable[..., 
     assert details.per_class is not None
     assert [(found.label, found.num_real) for found in details.per_class] == [(0, 8), (1, 10)]
     assert sum(found.num_gen for found in details.per_class) == params.evaluate.num_images
-    assert metrics_json.classes(details, dataset) == [
-        {
-            "label": found.label,
-            "name": (dataset.class_names or ["0", "1"])[found.label],
-            "num_real": found.num_real,
-            "num_gen": found.num_gen,
-            "distance": None if found.distance is None else metrics_json.digits(found.distance),
-        }
+    assert facts.classes(details, dataset) == tuple(
+        ClassResult(
+            label=found.label,
+            name=(dataset.class_names or ["0", "1"])[found.label],
+            num_real=found.num_real,
+            num_gen=found.num_gen,
+            distance=None if found.distance is None else facts.digits(found.distance),
+        )
         for found in details.per_class
-    ]
+    )
 
 
 def test_frechet_distance_alone_keeps_no_feature(make_params: Callable[..., Params], tiny_archive: Path) -> None:
@@ -138,7 +141,7 @@ def test_frechet_distance_alone_keeps_no_feature(make_params: Callable[..., Para
     )
     assert list(found.numbers) == ["frechet_random"]
     assert floor.numbers == {}
-    assert "The real-vs-real floor needs features" in metrics_json.notes(evaluator, dataset)[-1]
+    assert "The real-vs-real floor needs features" in facts.notes(evaluator, dataset)[-1]
 
 
 def test_no_network_of_path_lengths_is_needed_where_none_is_asked_for(
@@ -206,28 +209,28 @@ def test_untrained_generator_is_the_one_training_starts_from(tiny_params: Params
 
 
 def test_numbers_are_written_with_six_significant_digits() -> None:
-    found = metrics_json.rounded({"a": 123456.789, "b": -0.000123456789, "c": 0.0})
-    assert found == {"a": 123457.0, "b": -0.000123457, "c": 0.0}
+    metrics = metrics_of({"fid_x": 123456.789, "kid_x": -0.000123456789, "recall_x": 0.0}, {"fid_x": [1 / 3, math.inf]})
+    numbers = {"fid_x": 123457.0, "kid_x": -0.000123457, "recall_x": 0.0}
+    assert facts.rounded(metrics) == metrics_of(numbers, {"fid_x": [0.333333, math.inf]})
 
 
 def test_sweep_file_has_a_row_for_each_psi_and_columns_for_the_bounds(tmp_path: Path) -> None:
-    rows = [{"psi": 0.5, "kid": 0.25, "intervals": {"kid": [0.2, 0.3]}},
-            {"psi": 1.0, "kid": 0.125, "intervals": {"kid": [0.1, 0.2]}}]  # fmt: skip
+    rows = [truncation(0.5, {"kid": 0.25}, {"kid": [0.2, 0.3]}), truncation(1.0, {"kid": 0.125}, {"kid": [0.1, 0.2]})]
     metrics_json.write_csv(tmp_path / "reports" / "psi_sweep.csv", rows)
     expected = "psi,kid,kid_low,kid_high\n0.5,0.25,0.2,0.3\n1.0,0.125,0.1,0.2\n"
     assert (tmp_path / "reports" / "psi_sweep.csv").read_text() == expected
 
 
 def test_table_sets_generator_real_and_untrained_side_by_side() -> None:
-    content = {
-        "metrics": {"kid_random": 0.012345, "ppl_random": 9.5},
-        "intervals": {"kid_random": [0.011, 0.0138]},
-        "confidence": 0.9,
-        "floor": {"kid_random": -0.001},
-        "untrained": {"kid_random": 1.5, "ppl_random": 100.0},
-        "notes": ["Few images."],
-    }
-    assert metrics_json.table(content).splitlines() == [
+    report = evaluation_results(
+        {"kid_random": 0.012345, "ppl_random": 9.5},
+        intervals={"kid_random": [0.011, 0.0138]},
+        confidence=0.9,
+        floor={"kid_random": -0.001},
+        untrained={"kid_random": 1.5, "ppl_random": 100.0},
+        notes=("Few images.",),
+    )
+    assert metrics_json.table(report).splitlines() == [
         "                           generator        real   untrained   90% interval",
         "kid_random                   0.01235      -0.001         1.5   0.011 to 0.0138",
         "ppl_random                       9.5                     100",

@@ -1,15 +1,19 @@
 """The truncation frontier: which psi is recommended, and why."""
 
-from typing import Any
-
 import pytest
 
-from pipelines.diagnosis.frontier import Recommendation, balance, best_of_columns, recommend, table
+from pipelines.artifacts.metrics_json import Recommended, Truncation
+from pipelines.diagnosis.frontier import balance, best_of_columns, recommend, table
+from tests.evaluation_results import metrics_of, truncation
 
 
-def row(psi: float, kid: float, precision: float, recall: float, bounds: tuple[float, float] | None) -> dict[str, Any]:
-    numbers = {"psi": psi, "kid_x": kid, "precision_x": precision, "recall_x": recall}
-    return numbers | {"intervals": {} if bounds is None else {"kid_x": list(bounds)}}
+def recommended(psi: float, sentence: str) -> Recommended:
+    return Recommended(psi=psi, sentence=sentence)
+
+
+def row(psi: float, kid: float, precision: float, recall: float, bounds: tuple[float, float] | None) -> Truncation:
+    numbers = {"kid_x": kid, "precision_x": precision, "recall_x": recall}
+    return truncation(psi, numbers, {} if bounds is None else {"kid_x": bounds})
 
 
 # As psi falls, precision rises and recall falls (Karras et al. 2019, App. B; Kynkaanniemi et al. 2019), and the
@@ -23,7 +27,7 @@ CONVENTIONAL = [
 
 
 def test_the_best_balance_of_those_that_cannot_be_told_from_the_lowest_is_recommended() -> None:
-    assert recommend(CONVENTIONAL) == Recommendation(
+    assert recommend(CONVENTIONAL) == recommended(
         0.85,
         "psi 0.85 is the best trade: its KID 0.48 cannot be told from the lowest (0.47 at psi 1), and precision 0.2 "
         "with recall 0.12 are the best balance among the 2 psi that the distance cannot tell apart.",
@@ -58,18 +62,18 @@ def test_a_lowest_that_stands_alone_is_recommended_whatever_its_balance(
     bounds: tuple[float, float] | None, reach: str
 ) -> None:
     rows = [row(0.5, 0.6, 0.9, 0.9, None), row(1.0, 0.47, 0.0, 0.0, bounds)]
-    assert recommend(rows) == Recommendation(
+    assert recommend(rows) == recommended(
         1.0, f"psi 1 is the best trade: its KID 0.47 is the lowest, and no other psi comes within {reach}."
     )
 
 
 def test_without_kid_and_its_interval_a_margin_of_fid_decides() -> None:
     rows = [
-        {"psi": 0.8, "fid_x": 52.0, "precision_x": 0.8, "recall_x": 0.4},
-        {"psi": 0.9, "fid_x": 53.0, "precision_x": 0.8, "recall_x": 0.5},  # 6 % above
-        {"psi": 1.0, "fid_x": 50.0, "precision_x": 0.6, "recall_x": 0.4},
+        truncation(0.8, {"fid_x": 52.0, "precision_x": 0.8, "recall_x": 0.4}),
+        truncation(0.9, {"fid_x": 53.0, "precision_x": 0.8, "recall_x": 0.5}),  # 6 % above
+        truncation(1.0, {"fid_x": 50.0, "precision_x": 0.6, "recall_x": 0.4}),
     ]
-    assert recommend(rows) == Recommendation(
+    assert recommend(rows) == recommended(
         0.8,
         "psi 0.8 is the best trade: its FID 52 is within 5% of the lowest (50 at psi 1), and precision 0.8 with recall "
         "0.4 are the best balance among the 2 psi that the distance cannot tell apart.",
@@ -77,14 +81,14 @@ def test_without_kid_and_its_interval_a_margin_of_fid_decides() -> None:
 
 
 def test_one_psi_is_no_choice() -> None:
-    assert recommend(CONVENTIONAL[3:]) == Recommendation(
+    assert recommend(CONVENTIONAL[3:]) == recommended(
         1.0, "Only psi 1 was measured (KID 0.47); add more to evaluate.truncation_psi to see the trade."
     )
 
 
 def test_where_precision_or_recall_is_0_variety_decides() -> None:
     rows = [row(0.8, 0.47, 0.5, 0.0, (0.4, 0.6)), row(1.0, 0.48, 0.0, 0.3, (0.4, 0.6))]
-    assert recommend(rows) == Recommendation(
+    assert recommend(rows) == recommended(
         1.0,
         "psi 1 is the best trade: its KID 0.48 cannot be told from the lowest (0.47 at psi 0.8), and of the 2 psi that "
         "the distance cannot tell apart the highest has the most variety; precision or recall is 0 at each.",
@@ -92,8 +96,8 @@ def test_where_precision_or_recall_is_0_variety_decides() -> None:
 
 
 def test_where_precision_or_recall_was_not_measured_variety_decides() -> None:
-    rows = [{"psi": 0.8, "kid_x": 0.5, "precision_x": 0.5}, {"psi": 1.0, "kid_x": 0.5, "precision_x": 0.1}]
-    assert recommend(rows) == Recommendation(
+    rows = [truncation(psi, {"kid_x": 0.5, "precision_x": precision}) for psi, precision in ((0.8, 0.5), (1.0, 0.1))]
+    assert recommend(rows) == recommended(
         1.0,
         "psi 1 is the best trade: its KID 0.5 is the lowest, and of the 2 psi that the distance cannot tell apart the "
         "highest has the most variety; precision and recall were not both measured.",
@@ -124,18 +128,19 @@ def test_a_sweep_without_rows_is_refused() -> None:
 
 @pytest.mark.parametrize(("precision", "recall", "mean"), [(0.5, 0.5, 0.5), (0.2, 0.6, 0.3), (0, 1, 0), (0, 0, 0)])
 def test_balance_is_the_harmonic_mean(precision: float, recall: float, mean: float) -> None:
-    assert balance({"precision_x": precision, "pr50k3_full_recall": recall}) == pytest.approx(mean)
+    assert balance(metrics_of({"precision_x": precision, "pr50k3_full_recall": recall})) == pytest.approx(mean)
 
 
 def test_the_best_of_a_column_is_lowest_for_distances_and_highest_for_shares() -> None:
-    low = {"psi": 0.5, "kid_x": 0.2, "recall_x": 0.1, "ppl_y": 3.0, "density_x": 2.0, "memorized_x": 0.5}
-    high = {"psi": 1.0, "kid_x": 0.1, "recall_x": 0.2, "ppl_y": 4.0, "density_x": 1.0, "memorized_x": 0.5}
+    low = truncation(0.5, {"kid_x": 0.2, "recall_x": 0.1, "ppl_y": 3.0, "density_x": 2.0, "memorized_x": 0.5})
+    high = truncation(1.0, {"kid_x": 0.1, "recall_x": 0.2, "ppl_y": 4.0, "density_x": 1.0, "memorized_x": 0.5})
     best = {"kid_x": 1.0, "recall_x": 1.0, "ppl_y": 0.5, "density_x": 0.5, "memorized_x": 1.0}
     assert best_of_columns([low, high]) == best_of_columns([high, low]) == best
 
 
 def test_the_table_is_aligned_and_marks_the_best_and_the_recommended() -> None:
-    rows = [found | {"fid_x": 500.0, "density_x": 0.5} for found in CONVENTIONAL[2:]]
+    more = metrics_of({"fid_x": 500.0, "density_x": 0.5})
+    rows = [Truncation(psi=found.psi, metrics=(*found.metrics, *more)) for found in CONVENTIONAL[2:]]
     assert table(rows) == (
         "psi     kid_x               precision_x  recall_x  fid_x\n"
         "0.85 <  0.48 [0.45, 0.51]   0.2 *        0.12      500\n"

@@ -102,7 +102,7 @@ def test_images_and_gradients_that_are_not_dense(kernel_device: torch.device) ->
     assert_equal_to_stock(lambda x: upfirdn2d(x, f, padding=(2, 2, 0, 0))[:, ::2, 1:, 1::2].transpose(1, 3), x)
 
 
-@pytest.mark.parametrize(("dtype", "layout"), zip(HALF, LAYOUTS, strict=True))
+@pytest.mark.parametrize(("dtype", "layout"), list(zip(HALF, LAYOUTS, strict=True)))
 def test_half_precisions(dtype: torch.dtype, layout: torch.memory_format, kernel_device: torch.device) -> None:
     f = FILTER.to(kernel_device)
     x = randn(1, 3, 4, 3, device=kernel_device, dtype=dtype).contiguous(memory_format=layout)

@@ -1,12 +1,12 @@
 """Published names for published protocols alone."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 
 import pytest
 
 from pipelines.params import Params
-from stylegan.metrics.evaluation.names import metric_names, path_length_name
+from stylegan.metrics.evaluation.metric import KINDS
+from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
 
 Make = Callable[..., Params]
 PUBLISHED = (
@@ -21,7 +21,23 @@ PUBLISHED = (
 
 def names(make_params: Make, extractor: str, *changes: str, whole_set: bool = True) -> dict[str, str]:
     config = make_params(*PUBLISHED, *changes).evaluate
-    return asdict(metric_names(config, extractor, whole_set=whole_set))
+    found = metric_names(config, extractor, whole_set=whole_set)
+    return {measure: getattr(found, measure).name for measure in MetricNames.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("extractor", ["inception", "vgg16", "random", "recall"])
+def test_a_name_comes_with_its_kind_and_the_network_whatever_it_looks_like(make_params: Make, extractor: str) -> None:
+    config = make_params(*PUBLISHED).evaluate
+    found = metric_names(config, extractor, whole_set=True)
+    named = {measure: getattr(found, measure) for measure in MetricNames.__dataclass_fields__}
+    kinds = {measure: each.kind for measure, each in named.items()}
+    assert kinds.pop("inception_score") == "is"
+    assert kinds.pop("fid") == ("frechet" if extractor == "random" else "fid")
+    assert all(measure == kind for measure, kind in kinds.items())
+    assert {each.extractor for each in named.values()} == {extractor}
+    path = path_length_name("ppl_zfull", config, "vgg16")
+    assert (path.kind, path.extractor) == ("ppl", "vgg16")
+    assert {*kinds.values(), "is", "fid", "frechet", "ppl"} == KINDS.keys()
 
 
 def test_inception_with_the_published_protocol_has_the_published_names(make_params: Make) -> None:
@@ -97,10 +113,10 @@ def test_other_networks_never_have_a_published_name(make_params: Make, extractor
 def test_path_length_has_its_published_name_by_the_public_vgg16_alone(
     make_params: Make, lpips: str, change: list[str], expected: str
 ) -> None:
-    assert path_length_name("ppl2_wend", make_params(*PUBLISHED, *change).evaluate, lpips) == expected
+    assert path_length_name("ppl2_wend", make_params(*PUBLISHED, *change).evaluate, lpips).name == expected
 
 
 def test_legacy_path_lengths_keep_the_name_of_their_protocol(make_params: Make) -> None:
     config = make_params(*PUBLISHED).evaluate
-    found = [path_length_name("ppl_zfull", config, lpips) for lpips in ("vgg16", "lpips_vgg")]
+    found = [path_length_name("ppl_zfull", config, lpips).name for lpips in ("vgg16", "lpips_vgg")]
     assert found == ["ppl_zfull", "ppl_zfull_lpips_vgg"]

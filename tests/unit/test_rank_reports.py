@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster import errors
 from pipelines.cluster.errors import WorkerError, named, spoken
 from pipelines.diagnosis.stragglers import slow_rank
@@ -21,7 +22,7 @@ def rank_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def report(busy: float, node: str, **load: float) -> dict[str, Any]:
     own = {"node": node, "busy_sec_per_kimg": busy, "memory_gb": busy / 10, "load": load}
-    return {"nimg": 8.0, "loss/G": 0.5, "own": own}
+    return {"nimg": 8.0, "kimg": 0.008, "loss/G": 0.5, "own": own}
 
 
 def test_every_line_that_a_worker_prints_begins_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,8 +65,8 @@ def test_failures_are_noted_in_the_words_of_the_worker_or_of_ray(tmp_path: Any) 
 
 def test_the_row_of_several_ranks_holds_their_extremes_and_the_load_of_other_nodes() -> None:
     reports = [report(2.0, "n0"), report(4.0, "n1", **{"system/gpu_0_utilization_percentage": 50.0}), report(3.0, "n1")]
-    assert merged(reports) == {
-        "nimg": 8.0, "loss/G": 0.5, "ranks/count": 3, "ranks/busy_sec_per_kimg_min": 2.0,
+    assert merged(reports).columns == {
+        "nimg": 8.0, "kimg": 0.008, "loss/G": 0.5, "ranks/count": 3, "ranks/busy_sec_per_kimg_min": 2.0,
         "ranks/busy_sec_per_kimg_median": 3.0, "ranks/busy_sec_per_kimg_max": 4.0, "ranks/memory_gb_min": 0.2,
         "ranks/memory_gb_max": 0.4, "ranks/slowest": 1, "system/n1/gpu_0_utilization_percentage": 50.0,
     }  # fmt: skip
@@ -73,14 +74,14 @@ def test_the_row_of_several_ranks_holds_their_extremes_and_the_load_of_other_nod
 
 
 def test_one_rank_or_a_replayed_row_has_nothing_to_compare() -> None:
-    assert merged([report(2.0, "n0")]) == {"nimg": 8.0, "loss/G": 0.5}
-    replayed = {"nimg": 8.0}
-    assert (merged([replayed, replayed]), nodes([replayed, replayed])) == (replayed, [])
+    assert merged([report(2.0, "n0")]).columns == {"nimg": 8.0, "kimg": 0.008, "loss/G": 0.5}
+    replayed = {"nimg": 8.0, "kimg": 0.008}
+    assert (merged([replayed, replayed]).columns, nodes([replayed, replayed])) == (replayed, [])
 
 
-def rows(*busy: tuple[float, ...]) -> list[dict[str, float]]:
+def rows(*busy: tuple[float, ...]) -> list[TickRow]:
     return [
-        {"kimg": index + 1.0} | merged([report(sec, f"n{rank}") for rank, sec in enumerate(tick)])
+        merged([report(sec, f"n{rank}") | {"kimg": index + 1.0} for rank, sec in enumerate(tick)])
         for index, tick in enumerate(busy)
     ]
 

@@ -7,8 +7,9 @@ import pytest
 from pipelines.diagnosis.training_curves import readings
 from pipelines.params import Params
 from pipelines.render.charts import PANELS
+from tests.tick_rows import tick, ticks
 
-TICKS = [
+COLUMNS: list[dict[str, float]] = [
     {"kimg": 1.0, "loss/G": 1.0, "loss/D": 1.3, "logits/real": 0.5, "logits/gen": -0.5, "augment/p": 0.1,
      "augment/r_t": 0.5},
     {"kimg": 2.0, "loss/G": 1.2, "loss/D": 1.1, "logits/real": 1.0, "logits/gen": -1.0, "augment/p": 0.2,
@@ -16,6 +17,7 @@ TICKS = [
     {"kimg": 3.0, "loss/G": 1.4, "loss/D": 0.9, "logits/real": 2.0, "logits/gen": -1.0, "augment/p": 0.3,
      "augment/r_t": 0.8},
 ]  # fmt: skip
+TICKS = ticks(COLUMNS)
 
 
 def test_each_curve_gets_one_line_from_its_values(make_params: Callable[..., Params]) -> None:
@@ -45,18 +47,18 @@ def test_the_losses_of_wgan_gp_have_no_equilibrium_of_logarithms(make_params: Ca
 
 
 def test_curves_that_were_not_logged_are_not_read(tiny_params: Params) -> None:
-    titles = [title for title, _ in readings([{"kimg": 1.0, "loss/r1_penalty": 0.1}], tiny_params)]
+    titles = [title for title, _ in readings(ticks([{"kimg": 1.0, "loss/r1_penalty": 0.1}]), tiny_params)]
     assert titles == ["R1 penalty"]
 
 
 def test_what_snapshots_measured_is_read_at_the_last_one(tiny_params: Params) -> None:
-    ticks = [
-        TICKS[0],
-        TICKS[1] | {"monitor/kid": 0.2, "monitor/precision": 0.5, "monitor/recall": 0.25},
-        TICKS[2] | {"monitor/kid": 0.31, "monitor/precision": 0.6, "monitor/recall": 0.125},
+    rows = [
+        COLUMNS[0],
+        COLUMNS[1] | {"monitor/kid": 0.2, "monitor/precision": 0.5, "monitor/recall": 0.25},
+        COLUMNS[2] | {"monitor/kid": 0.31, "monitor/precision": 0.6, "monitor/recall": 0.125},
         {"kimg": 4.0},
     ]
-    lines = dict(readings(ticks, tiny_params))
+    lines = dict(readings(ticks(rows), tiny_params))
     assert lines["KID while training"] == "0.31 at the last snapshot; the lowest was 0.2, at 2 kimg."
     assert lines["Precision and recall while training"] == (
         "Precision 0.6 and recall 0.12 at the last snapshot. Recall that falls while precision rises is variety being "
@@ -65,5 +67,6 @@ def test_what_snapshots_measured_is_read_at_the_last_one(tiny_params: Params) ->
 
 
 def test_a_reading_has_the_title_of_its_panel(tiny_params: Params) -> None:
-    everything = {"kimg": 1.0} | {name: 0.5 for _, names, _ in PANELS for name in names}
+    everything = tick({"kimg": 1.0} | {curve.name: 0.5 for _, curves, _ in PANELS for curve in curves})
+    assert all(curve.of(everything) == 0.5 for _, curves, _ in PANELS for curve in curves)
     assert [title for title, _ in readings([everything], tiny_params)] == [title for title, _, _ in PANELS]

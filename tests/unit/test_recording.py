@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from pipelines.artifacts import metrics_json
+from pipelines.artifacts.metrics_json import ClassResult
 from pipelines.artifacts.ticks import read_csv
 from pipelines.cluster.load import system_metrics
 from pipelines.params import Params, flatten
@@ -23,21 +25,22 @@ from pipelines.tracking.recording import (
 )
 from stylegan.checkpoint import save_generator
 from stylegan.networks import Generator
-from tests.evaluation_results import evaluation_results, write_train_record
+from tests.evaluation_results import evaluation_results, metrics_of, truncation, write_train_record
+from tests.tick_rows import tick
 
 RESULTS = evaluation_results(
     {"kid_efflite0": 0.02, "ppl_lpips_vgg16": 30.0},
     floor={"kid_efflite0": 0.001},
     untrained={"kid_efflite0": 0.3, "ppl_lpips_vgg16": 3.0},
-    truncation=[{"psi": 1.0, "kid_efflite0": 0.02, "intervals": {}}, {"psi": -0.5, "kid_efflite0": 0.2}],
+    sweep=[truncation(1.0, {"kid_efflite0": 0.02}), truncation(-0.5, {"kid_efflite0": 0.2})],
     cur_nimg=3000,
     intervals={"kid_efflite0": [0.01, 0.03]},
-    per_class=[
-        {"label": 0, "name": "cat", "num_real": 5, "num_gen": 5, "distance": 7.0},
-        {"label": 1, "name": "K\u00e4tzchen", "num_real": 5, "num_gen": 5, "distance": 8.0},
-        {"label": 2, "name": None, "num_real": 5, "num_gen": 5, "distance": 9.0},
-        {"label": 3, "name": "dog", "num_real": 1, "num_gen": 1, "distance": None},
-    ],
+    per_class=(
+        ClassResult(label=0, name="cat", num_real=5, num_gen=5, distance=7.0),
+        ClassResult(label=1, name="K\u00e4tzchen", num_real=5, num_gen=5, distance=8.0),
+        ClassResult(label=2, name=None, num_real=5, num_gen=5, distance=9.0),
+        ClassResult(label=3, name="dog", num_real=1, num_gen=1, distance=None),
+    ),
 )
 
 
@@ -74,7 +77,9 @@ def test_a_tick_carries_the_load_of_the_machine_only_if_asked(
 ) -> None:
     for answer, expected in (("false", set()), ("true", {"system"})):
         journal = Journal(tmp_path / answer)
-        record_tick(journal, 1000, {"loss/G": 1.0}, make_params(f"tracking.system_metrics={answer}").tracking)
+        record_tick(
+            journal, tick({"nimg": 1000, "loss/G": 1.0}), make_params(f"tracking.system_metrics={answer}").tracking
+        )
         names = {name.partition("/")[0] for name in values_of(journal, "metrics")}
         assert names == {"loss"} | expected
 
@@ -99,12 +104,14 @@ def test_an_evaluation_is_recorded_with_psi_as_the_step_of_the_sweep(tmp_path: P
     }
     tags = values_of(journal, "tags")
     assert (tags["evaluate.num_images"], tags["extractor.sha256"]) == (tiny_params.evaluate.num_images, "e" * 64)
-    assert tags["recommended"] == RESULTS["recommended"]["sentence"]
+    assert tags["recommended"] == RESULTS.recommended.sentence
 
 
 def test_a_network_from_elsewhere_is_recorded_at_step_0(tmp_path: Path, tiny_params: Params) -> None:
     journal = Journal(tmp_path)
-    record_evaluation(journal, RESULTS | {"cur_nimg": None, "per_class": None, "intervals": {}}, tiny_params)
+    plain = metrics_of({"kid_efflite0": 0.02})
+    changed = RESULTS.model_copy(update={"cur_nimg": None, "per_class": None, "metrics": plain})
+    record_evaluation(journal, changed, tiny_params)
     recorded = values_of(journal, "summary")
     assert recorded["eval/kid_efflite0@0"] == 0.02
     assert not [name for name in recorded if name.startswith("class/") or "_low" in name]
@@ -132,7 +139,9 @@ def test_a_report_is_page_numbers_and_sheets(tmp_path: Path) -> None:
 def test_ticks_without_a_value_leave_it_out(tmp_path: Path) -> None:
     path = tmp_path / "ticks.csv"
     path.write_text("kimg,nimg,loss/pl_penalty\n2,2000,\n4,4000,0.5\n")
-    assert read_csv(path) == [{"kimg": 2, "nimg": 2000}, {"kimg": 4, "nimg": 4000, "loss/pl_penalty": 0.5}]
+    assert [row.columns for row in read_csv(path)] == [
+        {"kimg": 2, "nimg": 2000}, {"kimg": 4, "nimg": 4000, "loss/pl_penalty": 0.5},
+    ]  # fmt: skip
 
 
 def test_a_missing_training_log_names_the_stage(tmp_path: Path) -> None:
@@ -150,7 +159,7 @@ def lay_out_outputs(root: Path, params: Params) -> None:
     write_train_record(root, archive_sha256="f" * 64, cur_nimg=3000, trained_nimg=4000)
     (root / "reports").mkdir()
     (root / "reports/ticks.csv").write_text("kimg,nimg,loss/G\n1,1000,0.5\n3,3000,0.25\n")
-    (root / "reports/metrics.json").write_text(json.dumps(RESULTS))
+    metrics_json.write(root / "reports/metrics.json", RESULTS)
     for name in ("index.html", "samples.png"):
         (root / "reports" / name).write_text(name)
 

@@ -1,7 +1,6 @@
 """The render stage: every file it promises, from the files of the other stages."""
 
 import base64
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines.artifacts import metrics_json
+from pipelines.artifacts.metrics_json import Neighbors
 from pipelines.params import Params
 from pipelines.render.pictures import (
     choose_reals,
@@ -26,13 +27,13 @@ from stylegan.data import ImageDataset
 from stylegan.drawing.generate import generate_images
 from stylegan.images import to_float
 from stylegan.networks import Generator
-from tests.evaluation_results import evaluation_results, write_train_record
+from tests.evaluation_results import evaluation_results, truncation, write_train_record
 
 NUMBERS = {"kid_x": 0.1, "fid_x": 10.0, "precision_x": 0.5, "recall_x": 0.5}
 RESULTS = evaluation_results(
-    NUMBERS, floor=NUMBERS, untrained=NUMBERS, truncation=[{"psi": 0.5} | NUMBERS, {"psi": 1.0} | NUMBERS]
+    NUMBERS, floor=NUMBERS, untrained=NUMBERS, sweep=[truncation(psi, NUMBERS) for psi in (0.5, 1.0)]
 )
-NEIGHBORS = {"k": 1, "rows": [7], "distance": [[0.1]], "spacing": [0.2]}
+NEIGHBORS = Neighbors(k=1, rows=(7,), distance=((0.1,),), spacing=(0.2,))
 
 
 def generator(params: Params, c_dim: int) -> Generator:
@@ -48,7 +49,7 @@ def root(tmp_path: Path, tiny_archive: Path, tiny_params: Params) -> Path:
     save_generator(generator(tiny_params, 0), tmp_path / "models/generator.safetensors")
     write_train_record(tmp_path, fingerprint="abc123")
     (tmp_path / "reports").mkdir()
-    (tmp_path / "reports/metrics.json").write_text(json.dumps(RESULTS))
+    metrics_json.write(tmp_path / "reports/metrics.json", RESULTS)
     (tmp_path / "reports/ticks.csv").write_text("nimg,kimg,sec,loss/G,loss/D\n1000,1,2,1,1\n2000,2,2,1,1\n")
     return tmp_path
 
@@ -61,7 +62,7 @@ def test_pictures_are_drawn_with_as_many_threads_as_a_worker_has(root: Path, tin
 
 
 def test_every_file_is_written_and_the_pictures_have_their_size(root: Path, make_params: Callable[..., Params]) -> None:
-    (root / "reports/metrics.json").write_text(json.dumps(RESULTS | {"neighbors": NEIGHBORS}))
+    metrics_json.write(root / "reports/metrics.json", RESULTS.model_copy(update={"neighbors": NEIGHBORS}))
     (root / "reports/neighbors.png").write_bytes(b"neighbors")
     page = render(make_params("render.video_scale=2", "render.psi_strip=[-1.0, 0.0, 1.0]"), root)
     assert page == root / "reports/index.html"
@@ -84,7 +85,7 @@ def test_the_sheet_of_neighbours_belongs_to_results_that_have_them(tmp_path: Pat
     sheet = tmp_path / "neighbors.png"
     sheet.write_bytes(b"neighbors")
     assert neighbor_picture(RESULTS, tmp_path) is None  # left from an earlier evaluation
-    found = RESULTS | {"neighbors": NEIGHBORS}
+    found = RESULTS.model_copy(update={"neighbors": NEIGHBORS})
     assert neighbor_picture(found, tmp_path) == b"neighbors"
     sheet.unlink()
     with pytest.raises(RenderError) as error:
@@ -99,15 +100,12 @@ def test_rendering_twice_gives_equal_bytes(root: Path, tiny_params: Params) -> N
     assert {path.name: path.read_bytes() for path in reports.iterdir()} == first
 
 
-@pytest.mark.parametrize(
-    ("lost", "stage_name", "error_type"),
-    [("reports/metrics.json", "evaluate", RenderError), ("models/train.json", "train", FileNotFoundError)],
-)
+@pytest.mark.parametrize(("lost", "stage_name"), [("reports/metrics.json", "evaluate"), ("models/train.json", "train")])
 def test_a_missing_file_names_the_stage_that_writes_it(
-    root: Path, tiny_params: Params, lost: str, stage_name: str, error_type: type[Exception]
+    root: Path, tiny_params: Params, lost: str, stage_name: str
 ) -> None:
     (root / lost).unlink()
-    with pytest.raises(error_type) as error:
+    with pytest.raises(FileNotFoundError) as error:
         render(tiny_params, root)
     assert str(error.value) == f"{root / lost}: not there. Run `dvc repro {stage_name}`, which writes it."
 

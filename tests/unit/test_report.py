@@ -1,13 +1,14 @@
 """The page: complete, self-contained, readable without sight, and safe from what names contain."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from pipelines.artifacts.metrics_json import ClassResult, MetricsReport, Neighbors
 from pipelines.params import Params
 from pipelines.render import report_page as page_module
 from pipelines.render.report_page import (
@@ -19,26 +20,26 @@ from pipelines.render.report_page import (
     trained_on,
     worst_classes,
 )
-from tests.evaluation_results import evaluation_results
+from tests.evaluation_results import evaluation_results, metrics_of, truncation
+from tests.tick_rows import ticks
 
 NAMES = ("kid_x", "fid_x", "precision_x", "recall_x")
-NEIGHBORS = {"k": 1, "rows": [7], "distance": [[0.1]], "spacing": [0.2]}
+NEIGHBORS = Neighbors(k=1, rows=(7,), distance=((0.1,),), spacing=(0.2,))
 PICTURES = Pictures(
     samples=b"samples", reals=b"reals", truncation=b"strip", mixing=b"mixing", film=b"film", neighbors=None
 )
 
 
-def results(**others: Any) -> dict[str, Any]:
+def results(more: Mapping[str, float] = {}, bounds: Mapping[str, Sequence[float]] = {}, **others: Any) -> MetricsReport:
+    """More metrics of the generator, and intervals of each psi."""
     measured = dict(zip(NAMES, (0.05, 40.0, 0.6, 0.3), strict=True))
-    content = evaluation_results(
-        measured,
+    return evaluation_results(
+        measured | {"ppl_y": 30.0} | more,
         floor=dict(zip(NAMES, (0.001, 5.0, 0.8, 0.8), strict=True)),
         untrained=dict(zip(NAMES, (0.4, 300.0, 0.0, 0.0), strict=True)) | {"ppl_y": 3.0},
-        truncation=[{"psi": 1.0} | measured, {"psi": 0.5} | dict.fromkeys(NAMES, 0.04)],
+        sweep=[truncation(1.0, measured, bounds), truncation(0.5, dict.fromkeys(NAMES, 0.04), bounds)],
         **others,
     )
-    content["metrics"]["ppl_y"] = 30.0
-    return content
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,11 +64,11 @@ def charts_drawn_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def facts(tiny_params: Params) -> Facts:
-    ticks = [{"kimg": k, "loss/G": 1.0, "loss/D": 1.0} for k in (20.0, 40.0, 60.0)]
-    ticks[1] |= {"contribution/b4": 75.04, "contribution/b8": 24.96}
-    ticks[2] |= {"contribution/b4": 60.04, "contribution/b8": 39.96}
+    rows = [{"kimg": k, "loss/G": 1.0, "loss/D": 1.0} for k in (20.0, 40.0, 60.0)]
+    rows[1] |= {"contribution/b4": 75.04, "contribution/b8": 24.96}
+    rows[2] |= {"contribution/b4": 60.04, "contribution/b8": 39.96}
     bands = {"generated": {4: 52.04, 8: 47.96}, "real": {4: 51.06, 8: 48.94}}
-    return Facts(results(), ticks, (), bands, tiny_params, 2338, (3, 32, 32), "abc123")
+    return Facts(results(), ticks(rows), (), bands, tiny_params, 2338, (3, 32, 32), "abc123")
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,18 @@ class Alarm:
 def full(facts: Facts) -> str:
     """The page of a run that has everything a page may show."""
     measured = results(
+        {"memorized_x": 0.58},
+        {"recall_x": [0.21, 0.37]},
         intervals={"kid_x": [0.041, 0.0597]},
         neighbors=NEIGHBORS,
-        per_class=[
-            {"label": 0, "name": "cat", "num_real": 50, "num_gen": 40, "distance": 20.0},
-            {"label": 1, "name": None, "num_real": 51, "num_gen": 1, "distance": None},
-            {"label": 2, "name": "dog", "num_real": 52, "num_gen": 42, "distance": 30.0},
-        ],
-        notes=["The covariance is <singular>."],
+        per_class=(
+            ClassResult(label=0, name="cat", num_real=50, num_gen=40, distance=20.0),
+            ClassResult(label=1, name=None, num_real=51, num_gen=1, distance=None),
+            ClassResult(label=2, name="dog", num_real=52, num_gen=42, distance=30.0),
+        ),
+        notes=("The covariance is <singular>.",),
     )
-    for row in measured["truncation"]:
-        row["intervals"] = {"recall_x": [0.21, 0.37]}
-    measured["metrics"]["memorized_x"], measured["floor"]["memorized_x"] = 0.58, 0.55
+    measured = measured.model_copy(update={"floor": (*measured.floor, *metrics_of({"memorized_x": 0.55}))})
     alarms = [Alarm("recall is 0", "kimg 20 to 60", "a collapse", "raise loss.r1_gamma")]
     return build_page(replace(facts, results=measured, alarms=alarms), replace(PICTURES, neighbors=b"neighbors"))
 
@@ -200,8 +201,8 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
 
 
 def test_a_run_whose_log_has_no_contributions_shows_the_bands_alone(facts: Facts) -> None:
-    ticks = [{name: value for name, value in tick.items() if "contribution" not in name} for tick in facts.ticks]
-    text = Outline(build_page(replace(facts, ticks=ticks), PICTURES)).text
+    rows = [row.model_copy(update={"contribution": {}}) for row in facts.ticks]
+    text = Outline(build_page(replace(facts, ticks=rows), PICTURES)).text
     assert "Block bands of generated images, % bands of real images, % b4 52.0 51.1 b8 48.0 48.9" in text
     assert "it is recorded where generator.architecture is skip" in text
 
@@ -242,8 +243,7 @@ def test_everything_that_was_measured_is_shown(full: str) -> None:
 
 
 def test_neighbours_are_read_without_held_out_images(facts: Facts) -> None:
-    measured = results(neighbors=NEIGHBORS)
-    measured["metrics"]["memorized_x"] = 0.6
+    measured = results({"memorized_x": 0.6}, neighbors=NEIGHBORS)
     page = build_page(replace(facts, results=measured), replace(PICTURES, neighbors=b"neighbors"))
     sentence = "without held-out real images (prepare.holdout_fraction) up to 67 % are no sign of copying."
     assert sentence in Outline(page).text
@@ -261,15 +261,18 @@ def test_a_page_with_fid_alone_is_judged_by_it(facts: Facts) -> None:
 
 
 def test_of_many_classes_the_worst_are_shown() -> None:
-    rows = [{"label": label, "distance": None if label == 3 else float(label)} for label in range(30)]
-    assert [row["label"] for row in worst_classes(rows)] == list(range(29, 9, -1))
-    assert [row["label"] for row in worst_classes(rows[:5])] == [4, 2, 1, 0, 3]
+    rows = [
+        ClassResult(label=label, name=None, num_real=5, num_gen=5, distance=None if label == 3 else float(label))
+        for label in range(30)
+    ]
+    assert [row.label for row in worst_classes(rows)] == list(range(29, 9, -1))
+    assert [row.label for row in worst_classes(rows[:5])] == [4, 2, 1, 0, 3]
     assert worst_classes(None) == []
 
 
 def test_the_page_says_how_long_was_trained_and_which_snapshot_it_is(make_params: Callable[..., Params]) -> None:
-    ticks = [{"kimg": 1.0}, {"kimg": 2.0}]
-    found = [trained_on(1500, ticks, make_params(f"monitor.export={export}")) for export in ("best", "last")]
+    rows = ticks([{"kimg": 1.0}, {"kimg": 2.0}])
+    found = [trained_on(1500, rows, make_params(f"monitor.export={export}")) for export in ("best", "last")]
     assert found == [
         f"2 kimg (thousand images shown), seed 0; the generator is its {export} snapshot, of kimg 1.5"
         for export in ("best", "last")
@@ -291,8 +294,9 @@ def test_names_cannot_inject_markup(facts: Facts, make_params: Callable[..., Par
 
 
 def test_a_run_with_nothing_to_improve_says_so(facts: Facts) -> None:
-    real = results()["floor"]
-    best = evaluation_results(real, floor=real, untrained=results()["untrained"], num_images=50000)
+    real = results().floor
+    best = results(num_images=50000).model_copy(update={"metrics": real})
+    best = best.model_copy(update={"truncation": best.truncation[:1]})
     text = Outline(build_page(replace(facts, results=best), PICTURES)).text
     assert "No rule found anything to improve" in text
 

@@ -7,35 +7,44 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
 
+from pipelines.artifacts import sweep_json
+from pipelines.artifacts.sweep_json import Trial
 from pipelines.params import Params, load
 from pipelines.sweep import __main__ as sweep
 from pipelines.sweep import findings, plots, scheduler, search, tuner
-from pipelines.sweep.findings import Found
+from pipelines.sweep.plots import Point
 from stylegan.config import ConfigError
+from tests.evaluation_results import truncation
 
 Make = Callable[..., Params]
 
 
-def measured(target: float, kids: dict[float, float]) -> Found:
-    rows = [
-        {"psi": psi, "kid_efflite0": kid, "precision_efflite0": 0.9 - psi / 2, "recall_efflite0": psi / 2,
-         "intervals": {}}
+def measured(target: float, kids: dict[float, float]) -> Trial:
+    rows = tuple(
+        truncation(psi, {"kid_efflite0": kid, "precision_efflite0": 0.9 - psi / 2, "recall_efflite0": psi / 2})
         for psi, kid in kids.items()
-    ]  # fmt: skip
-    return Found({"augment.ada_target": target}, f"run{target}", "measured", 40.0, 0.5, {"truncation": rows}, None)
+    )
+    drawn = {"augment.ada_target": target}
+    return Trial(drawn=drawn, run=f"run{target}", status="measured", kimg=40.0, kid=0.5, truncation=rows)
 
 
 FOUND = [
     measured(0.4, {1.0: 0.7, 0.5: 0.6}),
     measured(0.6, {0.5: 0.3, 1.0: 0.3}),
-    Found({"augment.ada_target": 0.7}, "run0.7", "stopped", 20.0, 1.25, None, None),
-    Found({"augment.ada_target": 0.8}, "", "failed", 0.0, None, None, "TrainError: not | finite"),
+    Trial(drawn={"augment.ada_target": 0.7}, run="run0.7", status="stopped", kimg=20.0, kid=1.25),
+    Trial(
+        drawn={"augment.ada_target": 0.8},
+        run="",
+        status="failed",
+        kimg=0.0,
+        kid=None,
+        problem="TrainError: not | finite",
+    ),
 ]
 
 
@@ -59,8 +68,8 @@ def test_the_table_has_a_row_for_each_trial_and_psi_and_for_each_trial_that_was_
 
 
 def test_the_best_is_the_lowest_distance_and_of_equals_the_higher_psi(written: Path) -> None:
-    trial, row = findings.best_of(FOUND)
-    assert (trial.drawn, row["psi"]) == ({"augment.ada_target": 0.6}, 1.0)
+    trial, row = sweep_json.best_of(FOUND)
+    assert (trial.drawn, row.psi) == ({"augment.ada_target": 0.6}, 1.0)
     assert yaml.safe_load((written / "best.yaml").read_text()) == {
         "augment": {"ada_target": 0.6}, "render": {"truncation_psi": 1.0},
     }  # fmt: skip
@@ -85,28 +94,28 @@ def test_charts_are_pictures(written: Path, name: str) -> None:
         assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8, "nothing is drawn"
 
 
-ROWS: list[dict[str, Any]] = [row for row in findings.rows_of(FOUND) if row["status"] == "measured"]
+def points(*trials: Trial) -> list[Point]:
+    return [Point(trial.run, trial.drawn, at) for trial in trials for at in trial.truncation]
 
 
 def test_charts_differ_with_what_was_found() -> None:
-    changed = [{**row, "kid_efflite0": row["kid_efflite0"] ** 2} for row in ROWS]
+    found = points(measured(0.4, {1.0: 0.7, 0.5: 0.6}), measured(0.6, {0.5: 0.3, 1.0: 0.3}))
+    changed = points(measured(0.4, {1.0: 0.49, 0.5: 0.36}), measured(0.6, {0.5: 0.09, 1.0: 0.09}))
     for draw in (plots.against_parameter, plots.parallel):
-        assert draw(ROWS, ["augment.ada_target"], "kid_efflite0") != draw(
-            changed, ["augment.ada_target"], "kid_efflite0"
-        )
+        assert draw(found, ["augment.ada_target"]) != draw(changed, ["augment.ada_target"])
 
 
 def test_charts_take_words_wide_ranges_many_psi_and_a_single_trial() -> None:
     rows = [
-        {"run": str(i), "augment.mode": mode, "loss.r1_gamma": gamma, "psi": psi / 10, "fid_x": 1.0}
+        Point(str(i), {"augment.mode": mode, "loss.r1_gamma": gamma}, truncation(psi / 10, {"fid_x": 1.0}))
         for i, (mode, gamma) in enumerate([("ada", 0.01), ("none", 10.0)])
         for psi in range(11)
     ]  # fmt: skip
     names = ["augment.mode", "loss.r1_gamma"]
     for some in (rows, rows[:1]):
         pngs = [
-            plots.against_parameter(some, names, "fid_x"), plots.frontiers(some, names),
-            plots.parallel(some, names, "fid_x"), plots.against_parameter(some, names[:1], "fid_x"),
+            plots.against_parameter(some, names), plots.frontiers(some, names),
+            plots.parallel(some, names), plots.against_parameter(some, names[:1]),
         ]  # fmt: skip
         assert all(Image.open(io.BytesIO(png)).size[0] > 300 for png in pngs)
 

@@ -22,6 +22,7 @@ from pipelines.train import ticklog
 from pipelines.train.follow import Follower, following
 from pipelines.train.ticklog import TickLog
 from stylegan.images import save_png
+from tests.tick_rows import ticks
 
 Make = Callable[..., Params]
 
@@ -39,22 +40,22 @@ def test_ticks_are_kept_in_order(tmp_path: Path) -> None:
     assert read(tmp_path) == []
     report(tmp_path, 8.0)
     report(tmp_path, 16.0)
-    assert read(tmp_path) == [row(8.0), row(16.0)]
+    assert read(tmp_path) == ticks([row(8.0), row(16.0)])
 
 
 def test_a_replayed_tick_is_not_written_twice(tmp_path: Path) -> None:
     for nimg in (8.0, 16.0, 8.0, 16.0, 24.0):
         report(tmp_path, nimg)
-    assert [line["nimg"] for line in read(tmp_path)] == [8, 16, 24]
+    assert [line.nimg for line in read(tmp_path)] == [8, 16, 24]
 
 
 def test_half_a_line_that_a_kill_left_is_neither_read_nor_written_behind(tmp_path: Path) -> None:
     report(tmp_path, 8.0)
     with (tmp_path / LOG).open("a") as file:
         file.write('{"nimg": 16.0, "ki')
-    assert read(tmp_path) == [row(8.0)]
+    assert read(tmp_path) == ticks([row(8.0)])
     report(tmp_path, 16.0)
-    assert read(tmp_path) == [row(8.0), row(16.0)]
+    assert read(tmp_path) == ticks([row(8.0), row(16.0)])
 
 
 def test_a_tick_costs_the_same_however_long_the_log_is(
@@ -94,7 +95,7 @@ def test_a_tick_sends_at_most_one_part_to_the_store_and_another_machine_gets_the
         nimg += 8
         TickLog(other, url).after_report(None, [row(float(nimg))], None)
     ticklog.restore(here, url)
-    assert [line["nimg"] for line in read(here)] == list(range(8, nimg + 8, 8))
+    assert [line.nimg for line in read(here)] == list(range(8, nimg + 8, 8))
 
 
 def test_a_tick_that_the_store_refused_is_sent_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,10 +134,11 @@ def test_pictures_before_the_first_step_are_kept_and_are_no_tick(tmp_path: Path)
 def test_table_has_the_position_first_empty_cells_for_what_a_tick_lacks_and_nothing_of_the_machine(
     tmp_path: Path,
 ) -> None:
-    machine = {"ranks/count": 2.0, "ranks/memory_gb_max": 0.5, "system/cpu_percent": 99.0}
-    write_csv([row(8.0, b=1.0), row(16.0, a=0.5, **machine)], tmp_path / "ticks.csv")
+    machine = {"ranks/count": 2, "ranks/memory_gb_max": 0.5, "system/cpu_percent": 99.0}
+    rows = [row(8.0, **{"loss/G": 1.0}), row(16.0, **{"augment/r_t": 0.5}, **machine)]
+    write_csv(ticks(rows), tmp_path / "ticks.csv")
     assert (tmp_path / "ticks.csv").read_bytes() == (
-        b"nimg,kimg,a,augment/p,b\n8.0,0.008,,0.25,1.0\n16.0,0.016,0.5,0.25,\n"
+        b"nimg,kimg,augment/p,augment/r_t,loss/G\n8.0,0.008,0.25,,1.0\n16.0,0.016,0.25,0.5,\n"
     )
 
 
@@ -185,7 +187,7 @@ def test_an_alarm_is_recorded_and_shown_once_and_not_again_after_a_resume(
         (tmp_path / "ticks.jsonl").write_text("".join(lines))
     with following(tmp_path, journal, params):
         (tmp_path / "ticks.jsonl").write_text("".join([*lines, json.dumps(row(24.0)) + "\n"]))
-    (alarm,) = alarms([row(8.0, **{"augment/p": 0.8})], params)
+    (alarm,) = alarms(ticks([row(8.0, **{"augment/p": 0.8})]), params)
     assert [record["values"] for record in records(journal, "tags")] == [{"alarm/p-at-cap": alarm.text}]
     assert capsys.readouterr().out.count(f"alarm {alarm.text}\n") == (0 if resumed else 1)
 

@@ -106,14 +106,14 @@ def create(params: Params) -> TrainState:
 
 
 def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, dataset: ImageDataset) -> None:
-    with snapshot(create(tiny_params), dataset, {"nimg": 8.0, "loss/G": 0.1}, "yard") as checkpoint:
+    with snapshot(create(tiny_params), dataset, {"nimg": 8.0, "kimg": 0.008, "loss/G": 0.1}, "yard") as checkpoint:
         assert checkpoint is not None
         folder = Path(checkpoint.path)
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         assert names == {"state.safetensors", "generator.safetensors", "samples.png", "tick.json", "monitor.json"}
         assert load_generator(folder / GENERATOR).c_dim == 2
         assert read_class_names(folder / GENERATOR) == ["circle", "square"]
-        assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "loss/G": 0.1}
+        assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "kimg": 0.008, "loss/G": 0.1}
     assert not folder.exists()
 
 
@@ -221,12 +221,12 @@ def test_the_parameters_choose_the_snapshot_that_becomes_the_generator(
     export: str, nimg: int, make_params: Make, tmp_path: Path
 ) -> None:
     best, last = (Checkpoint.from_directory(tmp_path / name) for name in ("best", "last"))
-    rows = [{"nimg": 24.0, "monitor/kid": 0.3}, {"nimg": 16.0, "monitor/kid": 0.2}]
+    rows = [{"nimg": nimg, "kimg": nimg / 1000, "monitor/kid": kid} for nimg, kid in ((24.0, 0.3), (16.0, 0.2))]
     result = Result(
         metrics=rows[0], checkpoint=last, error=None, path="", best_checkpoints=[(last, rows[0]), (best, rows[1])]
     )
     checkpoint, row = chosen(result, make_params(f"monitor.export={export}").monitor)
-    assert (checkpoint, row["nimg"]) == ({"best": best, "last": last}[export], nimg)
+    assert (checkpoint, row.nimg) == ({"best": best, "last": last}[export], nimg)
 
 
 def test_too_few_images_or_no_weights_to_measure_with_are_refused_before_anything_starts(
@@ -275,7 +275,7 @@ def reports(monkeypatch: pytest.MonkeyPatch, states: list[dict[str, torch.Tensor
 def keep(folder: Path, state: TrainState, dataset: ImageDataset, nimg: int) -> Path:
     """Write the snapshot of a position as Ray keeps it."""
     state.cur_nimg = nimg
-    with snapshot(state, dataset, {"nimg": nimg}, None) as checkpoint:
+    with snapshot(state, dataset, {"nimg": nimg, "kimg": nimg / 1000}, None) as checkpoint:
         assert checkpoint is not None
         shutil.copytree(checkpoint.path, folder / f"nimg_{nimg:09d}")
     return folder / f"nimg_{nimg:09d}"
@@ -296,7 +296,7 @@ def test_without_a_register_the_newest_checkpoint_that_can_be_read_is_resumed_an
     fresh = create(tiny_params)
     resume(fresh, dataset, spare_checkpoints(str(tmp_path), None), None, measure_again)
     assert fresh.cur_nimg == 8
-    assert reports == [{"row": {"nimg": 8}, "name": "nimg_000000008", "has_state": True}]
+    assert reports == [{"row": {"nimg": 8, "kimg": 0.008}, "name": "nimg_000000008", "has_state": True}]
 
 
 def test_without_a_register_every_checkpoint_is_registered_again_and_the_newest_goes_on(
@@ -346,7 +346,7 @@ def test_a_registered_checkpoint_is_resumed_and_its_tick_said_again_but_not_regi
     state = create(tiny_params)
     resume(state, dataset, [], None, measure_again)
     assert state.cur_nimg == 16
-    assert reports == [{"row": {"nimg": 16}, "name": None, "has_state": False}]
+    assert reports == [{"row": {"nimg": 16, "kimg": 0.016}, "name": None, "has_state": False}]
 
 
 def test_channels_that_the_augmentations_do_not_take_are_refused_before_anything_starts(

@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
+from pipelines.artifacts.metrics_json import MetricsReport
 from pipelines.diagnosis import verdict
 from pipelines.diagnosis.verdict import Advice, Verdict
 from pipelines.params import Params
-from tests.evaluation_results import evaluation_results
+from tests.evaluation_results import evaluation_results, metrics_of, truncation
+from tests.tick_rows import ticks
 
 
-def results(kid: float = 0.1, floor: float = 0.001, untrained: float = 0.4, **others: Any) -> dict[str, Any]:
+def results(kid: float = 0.1, floor: float = 0.001, untrained: float = 0.4, **others: Any) -> MetricsReport:
     precision, recall = others.pop("precision", 0.6), others.pop("recall", 0.6)
     return evaluation_results(
         {"kid_x": kid, "precision_x": precision, "recall_x": recall, "ppl_y": 30.0},
@@ -21,16 +23,23 @@ def results(kid: float = 0.1, floor: float = 0.001, untrained: float = 0.4, **ot
     )
 
 
-def measured(metric: str, value: float, floor: float | None, untrained: float | None) -> dict[str, Any]:
+def measured(metric: str, value: float, floor: float | None, untrained: float | None) -> MetricsReport:
     """Results with one metric more"""
-    numbers = results()
-    for group, number in (("metrics", value), ("floor", floor), ("untrained", untrained)):
-        numbers[group] |= {} if number is None else {metric: number}
-    return numbers
+    return with_one_more(results(), metric, value, floor, untrained)
 
 
-def grade_of(metric: str, numbers: dict[str, Any]) -> str | None:
-    return next(row.grade for row in verdict.verdicts(numbers) if row.metric == metric)
+def with_one_more(
+    report: MetricsReport, metric: str, value: float, floor: float | None, untrained: float | None
+) -> MetricsReport:
+    more = {
+        group: (*getattr(report, group), *metrics_of({} if number is None else {metric: number}))
+        for group, number in (("metrics", value), ("floor", floor), ("untrained", untrained))
+    }
+    return report.model_copy(update=more)
+
+
+def grade_of(metric: str, report: MetricsReport) -> str | None:
+    return next(row.grade for row in verdict.verdicts(report) if row.metric.name == metric)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +111,8 @@ def test_every_kind_of_metric_says_what_it_means() -> None:
 
 def test_every_metric_keeps_its_name_and_numbers() -> None:
     row, other = verdict.verdicts(results(intervals={"kid_x": [0.08, 0.13]}))[:2]
-    assert (row.metric, row.kind, row.value, row.floor, row.untrained) == ("kid_x", "kid", 0.1, 0.001, 0.4)
-    assert (row.interval, other.interval) == ((0.08, 0.13), None)
+    assert (row.metric.name, row.metric.kind, row.value, row.floor, row.untrained) == ("kid_x", "kid", 0.1, 0.001, 0.4)
+    assert (row.metric.interval, other.metric.interval) == ((0.08, 0.13), None)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +148,8 @@ def test_without_kid_the_headline_is_of_fid() -> None:
 
 def test_kid_is_preferred_to_fid_whatever_their_order() -> None:
     numbers = measured("fid_x", 40.0, 5.0, 300.0)
-    for group in ("metrics", "floor", "untrained"):
-        numbers[group] = dict(reversed(numbers[group].items()))
+    turned = {group: getattr(numbers, group)[::-1] for group in ("metrics", "floor", "untrained")}
+    numbers = numbers.model_copy(update=turned)
     assert verdict.headline(verdict.verdicts(numbers)).startswith("KID 0.1: 4.0 times closer")
 
 
@@ -155,19 +164,20 @@ def test_fid_alone_has_no_floor_and_still_a_headline() -> None:
 
 @pytest.mark.parametrize("lost", ["metrics", "untrained"])
 def test_numbers_without_a_distance_are_refused(lost: str) -> None:
-    numbers = results()
-    del numbers[lost]["kid_x"]
+    report = results()
+    numbers = report.model_copy(update={lost: [each for each in getattr(report, lost) if each.name != "kid_x"]})
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
         verdict.headline(verdict.verdicts(numbers))
     expected = "reports/metrics.json lacks kid_* or fid_*, or its untrained. Run `dvc repro evaluate` again."
     assert str(error.value) == expected
 
 
-TICKS = [{"kimg": 3.0, "augment/p": 0.3, "augment/r_t": 0.8}]
+TICKS = ticks([{"kimg": 3.0, "augment/p": 0.3, "augment/r_t": 0.8}])
 
 
-def advise(params: Params, numbers: dict[str, Any], count: int = 5000) -> list[Advice]:
-    return verdict.advice(verdict.verdicts(numbers), numbers | {"num_images": count}, TICKS, params)
+def advise(params: Params, report: MetricsReport, count: int = 5000) -> list[Advice]:
+    report = report.model_copy(update={"num_images": count})
+    return verdict.advice(verdict.verdicts(report), report, TICKS, params)
 
 
 def actions(found: list[Advice]) -> str:
@@ -225,24 +235,21 @@ def test_the_recommended_psi_is_advised_unless_it_is_used_or_there_was_no_choice
     make_params: Callable[..., Params],
 ) -> None:
     sweep = [
-        {"psi": 0.7, "kid_x": 0.001, "precision_x": 0.8, "recall_x": 0.8},
-        {"psi": 1.0, "kid_x": 0.001, "precision_x": 0.7, "recall_x": 0.8},
+        truncation(0.7, {"kid_x": 0.001, "precision_x": 0.8, "recall_x": 0.8}),
+        truncation(1.0, {"kid_x": 0.001, "precision_x": 0.7, "recall_x": 0.8}),
     ]
-    numbers = results(kid=0.001, precision=0.8, recall=0.8, truncation=sweep)
+    numbers = results(kid=0.001, precision=0.8, recall=0.8, sweep=sweep)
     params = make_params("render.truncation_psi=0.85")
     (item,) = advise(params, numbers)
     assert item.action == "Show images at psi = 0.7: set render.truncation_psi (now 0.85)."
-    assert item.because == numbers["recommended"]["sentence"]
+    assert item.because == numbers.recommended.sentence
     assert item.because.startswith("psi 0.7 is the best trade: its KID 0.001")
     assert advise(make_params("render.truncation_psi=0.7"), numbers) == []
     assert advise(params, results(kid=0.001, precision=0.8, recall=0.8)) == []
 
 
-def with_copies(memorized: float, held_out: float | None) -> dict[str, Any]:
-    numbers = results(kid=0.001, precision=0.8, recall=0.8)
-    numbers["metrics"]["memorized_x"] = memorized
-    numbers["floor"] |= {} if held_out is None else {"memorized_x": held_out}
-    return numbers
+def with_copies(memorized: float, held_out: float | None) -> MetricsReport:
+    return with_one_more(results(kid=0.001, precision=0.8, recall=0.8), "memorized_x", memorized, held_out, None)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +288,7 @@ def test_the_most_useful_advice_comes_first(make_params: Callable[..., Params]) 
 
 
 def test_a_verdict_is_a_plain_value() -> None:
-    row = Verdict("fid_x", "", 1.0, None, None, None)
-    assert row == Verdict("fid_x", "", 1.0, None, None, None)
-    assert row.kind == "fid"
+    (metric,) = metrics_of({"fid_x": 1.0})
+    row = Verdict(metric, "", None, None, None)
+    assert row == Verdict(metric, "", None, None, None)
+    assert row.value == 1

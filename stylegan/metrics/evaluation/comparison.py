@@ -4,7 +4,7 @@ N real, M generated, H held-out images, F features.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from stylegan.config.sections import EvaluateConfig
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.bootstrap import Interval, kernel_interval, membership_intervals
+from stylegan.metrics.evaluation.metric import Bounds, Kind, Metric, MetricName
 from stylegan.metrics.evaluation.names import MetricNames
 from stylegan.metrics.evaluation.ranks import gather_rows
 from stylegan.metrics.extractors import Classifier, Extractor
@@ -79,17 +80,29 @@ class Details:
 
 @dataclass
 class Measured:
-    """Numbers by metric name, the bounds of those that have a confidence interval, and details where asked for."""
+    """Numbers, some with a confidence interval, and details where asked for."""
 
-    numbers: dict[str, float] = field(default_factory=dict)
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    metrics: list[Metric] = field(default_factory=list)
     details: Details | None = None
 
-    def add(self, name: str, value: float, interval: Interval | None = None) -> None:
+    def add(self, named: MetricName, value: float, interval: Interval | None = None) -> None:
         """Take in a number, with its interval if it has one."""
-        self.numbers[name] = value
-        if interval is not None:
-            self.intervals[name] = (interval.low, interval.high)
+        bounds = None if interval is None else Bounds(interval.low, interval.high)
+        self.metrics.append(Metric(**asdict(named), value=value, interval=bounds))
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Each number by its name"""
+        return {metric.name: metric.value for metric in self.metrics}
+
+    @property
+    def intervals(self) -> dict[str, Bounds]:
+        """Each confidence interval by the name of its number"""
+        return {metric.name: metric.interval for metric in self.metrics if metric.interval is not None}
+
+    def without(self, kind: Kind) -> "Measured":
+        """The same but for the numbers of a kind"""
+        return Measured([metric for metric in self.metrics if metric.kind != kind], self.details)
 
 
 @dataclass(frozen=True)

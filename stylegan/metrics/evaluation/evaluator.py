@@ -27,6 +27,7 @@ from stylegan.metrics.evaluation.comparison import (
     Statistics,
     summarise,
 )
+from stylegan.metrics.evaluation.metric import find
 from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
 from stylegan.metrics.evaluation.ppl import PROTOCOLS, path_lengths, perceptual_path_length
 from stylegan.metrics.evaluation.ranks import gather_rows, in_turn, own_batches, turn_of
@@ -203,7 +204,8 @@ class Evaluator:
             return Measured()
         rest, sample = split_for_floor(features, self.config.num_images, self.config.seed)
         measured = self.compare(summarise(rest), summarise(sample), bootstrap=False)
-        if measured.numbers.pop(self.names.memorized, None) is not None and reference.heldout is not None:
+        was_asked, measured = find(measured.metrics, "memorized") is not None, measured.without("memorized")
+        if was_asked and reference.heldout is not None:
             assert reference.heldout.features is not None, "kept, as the others are"
             measured.add(self.names.memorized, training_neighbors(features, reference.heldout.features, 1).memorized)
         return measured

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stylegan.config.sections import EvaluateConfig
+from stylegan.metrics.evaluation.metric import Kind, MetricName
 
 PUBLISHED_NUM_IMAGES = 50_000
 # Columns of the training log, in the rows of snapshots (stylegan/monitor.py).
@@ -13,15 +14,15 @@ KID, PRECISION, RECALL, SPREAD = (f"monitor/{name}" for name in ("kid", "precisi
 class MetricNames:
     """Names of the numbers of one evaluation."""
 
-    fid: str
-    kid: str
-    precision: str
-    recall: str
-    density: str
-    coverage: str
-    inception_score: str
-    fid_infinity: str
-    memorized: str
+    fid: MetricName
+    kid: MetricName
+    precision: MetricName
+    recall: MetricName
+    density: MetricName
+    coverage: MetricName
+    inception_score: MetricName
+    fid_infinity: MetricName
+    memorized: MetricName
 
 
 def metric_names(config: EvaluateConfig, extractor: str, *, whole_set: bool) -> MetricNames:
@@ -37,23 +38,27 @@ def metric_names(config: EvaluateConfig, extractor: str, *, whole_set: bool) -> 
     subsets = config.kid_num_subsets == 100 and config.kid_subset_size == 1000
     pr = extractor == "vgg16" and enough and whole_set and config.pr_neighbors == 3
     # Only distances between features of a trained network may carry the letters FID.
-    fid = "frechet_random" if extractor == "random" else f"fid_{extractor}"
+    is_random = extractor == "random"
+
+    def named(kind: Kind, published: str = "") -> MetricName:
+        return MetricName(published or f"{kind}_{extractor}", kind, extractor)
+
     return MetricNames(
-        fid="fid50k_full" if inception and whole_set else fid,
-        kid="kid50k_full" if inception and whole_set and subsets else f"kid_{extractor}",
-        precision="pr50k3_full_precision" if pr else f"precision_{extractor}",
-        recall="pr50k3_full_recall" if pr else f"recall_{extractor}",
-        density=f"density_{extractor}",
-        coverage=f"coverage_{extractor}",
-        inception_score="is50k" if inception else f"is_{extractor}",
-        fid_infinity="frechet_infinity_random" if extractor == "random" else f"fid_infinity_{extractor}",
-        memorized=f"memorized_{extractor}",
+        fid=named("frechet") if is_random else named("fid", "fid50k_full" if inception and whole_set else ""),
+        kid=named("kid", "kid50k_full" if inception and whole_set and subsets else ""),
+        precision=named("precision", "pr50k3_full_precision" if pr else ""),
+        recall=named("recall", "pr50k3_full_recall" if pr else ""),
+        density=named("density"),
+        coverage=named("coverage"),
+        inception_score=named("is", "is50k" if inception else ""),
+        fid_infinity=named("fid_infinity", "frechet_infinity_random" if is_random else ""),
+        memorized=named("memorized"),
     )
 
 
-def path_length_name(protocol: str, config: EvaluateConfig, lpips: str) -> str:
+def path_length_name(protocol: str, config: EvaluateConfig, lpips: str) -> MetricName:
     """Name of a path length; published (Karras et al. 2019 and 2020) are 50,000 pairs by the public VGG16"""
     published = config.ppl_num_pairs == PUBLISHED_NUM_IMAGES and config.ppl_epsilon == 1e-4
     if lpips == "vgg16" and published:
-        return protocol
-    return f"{'ppl' if protocol == 'ppl2_wend' else protocol}_{lpips}"
+        return MetricName(protocol, "ppl", lpips)
+    return MetricName(f"{'ppl' if protocol == 'ppl2_wend' else protocol}_{lpips}", "ppl", lpips)

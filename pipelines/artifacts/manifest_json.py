@@ -1,0 +1,83 @@
+"""data/manifest.json: everything one may ask about the dataset archive later."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pipelines.artifacts import artifact
+from pipelines.artifacts.artifact import Artifact, Values
+from stylegan.config.sections import PrepareConfig
+from stylegan.data import archive
+from stylegan.data.archive import Plan, Source
+
+
+class ImageEntry(Values):
+    """One image of the archive."""
+
+    name: str
+    source: str  # the file it was made from
+    sha256: str
+    width: int
+    height: int
+    mode: str
+    label: int | tuple[float, ...] | None
+    group: str  # whose images are never split
+    split: Literal["train", "holdout"]
+
+
+class BadFileEntry(Values):
+    """A file that could not be used."""
+
+    source: str
+    reason: str
+
+
+class LabelVectorEntry(Values):
+    """Of every element of the label vectors: in how many images it is not 0, its least, mean and greatest value."""
+
+    num_images: tuple[int, ...]
+    min: tuple[float, ...]
+    mean: tuple[float, ...]
+    max: tuple[float, ...]
+
+
+class Manifest(Artifact):
+    """Settings, counts, every image, every file that is not in the archive."""
+
+    noun: ClassVar = "a manifest"
+    command: ClassVar = "dvc repro prepare"
+
+    version: Literal[1] = 1
+    archive_sha256: str
+    prepare: PrepareConfig
+    mode: str
+    num_found: int
+    num_bad: int
+    num_not_drawn: int
+    num_images: int
+    split: Mapping[str, int]
+    num_enlarged: int
+    class_names: tuple[str, ...] | None
+    class_counts: Mapping[str, int]  # by label
+    label_vectors: LabelVectorEntry | None
+    images: tuple[ImageEntry, ...]
+    bad_kinds: Mapping[str, int]  # files by kind of problem and its remedy
+    bad_files: tuple[BadFileEntry, ...]
+    ignored_files: tuple[str, ...]
+
+
+def describe(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: str) -> Manifest:
+    """The manifest of an archive that was written by a plan"""
+    values = archive.manifest(source, plan, config, archive_sha256)
+    return Manifest.model_validate_json(json.dumps(values))
+
+
+def read(path: Path) -> Manifest:
+    """Raises FileNotFoundError, or ArtifactError for another version or a damaged file."""
+    return artifact.read(Manifest, path)
+
+
+def write(path: Path, manifest: Manifest) -> None:
+    """Write the manifest, whole."""
+    artifact.write(path, manifest)

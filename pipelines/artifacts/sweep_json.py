@@ -1,0 +1,80 @@
+"""reports/sweep/results.json: what became of every trial of a sweep, and which row is the best."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pipelines.artifacts import artifact
+from pipelines.artifacts.artifact import Artifact, Values
+from pipelines.artifacts.metrics_json import Truncation
+from stylegan.metrics.evaluation.metric import distance_of
+
+FILE = "results.json"
+
+
+class Trial(Values):
+    """What became of a trial."""
+
+    drawn: Mapping[str, Any]  # dotted parameter -> its value
+    run: str  # its fingerprint; empty where it failed before it had one
+    status: Literal["measured", "stopped", "failed"]
+    kimg: float
+    kid: float | None  # of the last snapshot that was judged while it trained
+    truncation: tuple[Truncation, ...] = ()  # where it was measured
+    problem: str | None = None  # what a failed trial said last
+
+
+class Best(Values):
+    """The row with the lowest distance."""
+
+    run: str
+    psi: float
+
+
+class SweepResults(Artifact):
+    """What a sweep found."""
+
+    noun: ClassVar = "the results of a sweep"
+    command: ClassVar = "make sweep"
+
+    version: Literal[1] = 1
+    trials: tuple[Trial, ...]
+    best: Best
+
+
+class Stopped(Artifact):
+    """The mark of a trial that the scheduler has ended before its time."""
+
+    noun: ClassVar = "the mark of a stopped trial"
+    command: ClassVar = "make sweep"
+
+    version: Literal[1] = 1
+    nimg: int
+    kid: float
+
+
+def best_of(trials: Sequence[Trial]) -> tuple[Trial, Truncation]:
+    """The trial and psi of the lowest distance; of equals the higher psi"""
+    candidates = [(trial, row) for trial in trials for row in trial.truncation]
+    return min(candidates, key=lambda pair: (distance_of(pair[1].metrics).value, -pair[1].psi))
+
+
+def read(folder: Path) -> SweepResults:
+    """Raises FileNotFoundError, or ArtifactError for another version or a damaged file."""
+    return artifact.read(SweepResults, folder / FILE)
+
+
+def write(folder: Path, trials: Sequence[Trial]) -> None:
+    """Write what became of the trials of a sweep, of which at least one was measured."""
+    trial, row = best_of(trials)
+    artifact.write(folder / FILE, SweepResults(trials=tuple(trials), best=Best(run=trial.run, psi=row.psi)))
+
+
+def read_stopped(path: Path) -> Stopped:
+    """Raises FileNotFoundError, or ArtifactError for another version or a damaged file."""
+    return artifact.read(Stopped, path, artifact.IN_RUNS)
+
+
+def write_stopped(path: Path, mark: Stopped) -> None:
+    """Mark a trial as stopped."""
+    artifact.write(path, mark)

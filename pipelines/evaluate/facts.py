@@ -1,0 +1,76 @@
+"""What was measured as the values of metrics.json, with the digits that mean something."""
+
+from collections.abc import Iterable, Sequence
+
+from pipelines.artifacts.metrics_json import ClassResult, ExtractorFacts, Metrics, Neighbors
+from stylegan.data import ImageDataset
+from stylegan.metrics.evaluation.comparison import Details
+from stylegan.metrics.evaluation.evaluator import Evaluator
+from stylegan.metrics.evaluation.metric import Bounds, Metric
+from stylegan.metrics.fid import singular_note
+from stylegan.metrics.memorization import TrainingNeighbors
+
+DIGITS = 6  # significant digits written; what differs beyond them is rounding of the machine
+
+
+def digits(value: float) -> float:
+    """The number with the digits that mean something, so that reruns give equal files"""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def rounded(metrics: Iterable[Metric]) -> Metrics:
+    """Each number and interval with the digits that mean something"""
+    return tuple(
+        metric.model_copy(
+            update={
+                "value": digits(metric.value),
+                "interval": None if metric.interval is None else Bounds(*map(digits, metric.interval)),
+            }
+        )
+        for metric in metrics
+    )
+
+
+def extractor_facts(evaluator: Evaluator) -> ExtractorFacts:
+    """The network that measures"""
+    extractor = evaluator.extractor
+    return ExtractorFacts(name=extractor.name, sha256=extractor.sha256, input_size=extractor.input_size)
+
+
+def neighbors(found: TrainingNeighbors | None, rows: Sequence[int]) -> Neighbors | None:
+    """The generated images `rows` and how near their nearest training images are"""
+    if found is None:
+        return None
+    return Neighbors(
+        k=found.index.shape[1],
+        rows=tuple(rows),
+        distance=tuple(tuple(map(digits, found.distance[row].tolist())) for row in rows),
+        spacing=tuple(digits(float(found.spacing[row])) for row in rows),
+    )
+
+
+def classes(details: Details, dataset: ImageDataset) -> tuple[ClassResult, ...] | None:
+    """The distance within each class, with its name where the archive has names"""
+    if details.per_class is None:
+        return None
+    names = dataset.class_names or [str(found.label) for found in details.per_class]
+    return tuple(
+        ClassResult(
+            label=found.label,
+            name=names[found.label],
+            num_real=found.num_real,
+            num_gen=found.num_gen,
+            distance=None if found.distance is None else digits(found.distance),
+        )
+        for found in details.per_class
+    )
+
+
+def notes(evaluator: Evaluator, dataset: ImageDataset) -> tuple[str, ...]:
+    """What to know before the numbers are compared"""
+    asked = "fid" in evaluator.config.metrics
+    singular = singular_note(len(dataset), evaluator.config.num_images, evaluator.extractor.num_features)
+    found = [singular] if asked and singular is not None else []
+    if not evaluator.keeps_features:
+        found.append("The real-vs-real floor needs features, and FID alone keeps none: add kid to evaluate.metrics.")
+    return tuple(found)
