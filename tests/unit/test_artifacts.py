@@ -68,7 +68,7 @@ TRIALS = [
     Trial(drawn={}, run="", status="failed", kimg=0.0, kid=math.nan, problem="RuntimeError: x"),
 ]  # fmt: skip
 ROWS = [
-    LadderRow(row="A", label="start", run="r", metrics=metrics_of(METRICS, INTERVAL), workers=2, peaks=PEAKS),
+    LadderRow(row="A", label="start", run="r", metrics=metrics_of(METRICS, INTERVAL), peaks=PEAKS),
     LadderRow(row="B", label="next", problem="RuntimeError: x"),
 ]
 
