@@ -28,7 +28,8 @@ from pipelines.tracking.recording import record_export, record_training
 from pipelines.train import follow, measurements, pulse, shorter, ticklog
 from pipelines.train.divergence import after_divergence
 from pipelines.train.identity import Inputs, inputs_of, monitor_extractor, yardstick_of
-from pipelines.train.kept import next_start_nimg, spare_checkpoints
+from pipelines.train.integrity import Damaged
+from pipelines.train.kept import next_start_nimg, set_aside, spare_checkpoints, whole
 from pipelines.train.slow_precision import describe_slow_precision
 from pipelines.train.snapshots import chosen, export
 from pipelines.train.start import rehearse
@@ -107,7 +108,7 @@ def _run(
                 params, dataset, found.pretrained, found.assets, journal, callbacks, start_from, place=place, tell=tell
             )
             snapshot, row = chosen(result, params.monitor)
-            export(snapshot, out)
+            export(snapshot, out, dataset.class_names)
         except BaseException as error:
             journal.status("KILLED" if isinstance(error, signals.Stopped) else "FAILED")
             raise
@@ -161,11 +162,12 @@ def fit(
     if on_store:
         ticklog.restore(folder, state)
     measurements.forget(folder, yardstick)
+    checkpoints = store.join(state, "checkpoints")
     job = {
         "params": params,
         "files": shared_files(params, dataset, pretrained, assets),
         "folder": folder,
-        "spare_checkpoints": spare_checkpoints(store.join(state, "checkpoints"), yardstick) or list(start_from),
+        "spare_checkpoints": whole(spare_checkpoints(checkpoints, yardstick)) or list(start_from),
         "yardstick": yardstick,
         "driver_node": here() if params.tracking.system_metrics else None,
     }
@@ -178,23 +180,49 @@ def fit(
     ):  # fmt: skip
         files.refuse_unshared(state)
         capacity.await_room(params.cluster)
-        trainer = TorchTrainer(
-            train_worker,
-            train_loop_config=job | {"board": board},
-            torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
-            scaling_config=workers.scaling(params.cluster),
-            run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
-        )
+
+        def attempt(job: dict[str, Any]) -> Result:
+            return TorchTrainer(
+                train_worker,
+                train_loop_config=job | {"board": board},
+                torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
+                scaling_config=workers.scaling(params.cluster),
+                run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
+            ).fit()
+
         with capacity.telling(params.cluster):
-            result, stopped = signals.interruptible(trainer.fit, lambda: _ask_to_end(board), SAVE_SEC)
+            result, stopped = signals.interruptible(
+                lambda: past_damage(attempt, job, checkpoints), lambda: _ask_to_end(board), SAVE_SEC
+            )
     if stopped is not None:
         is_saved = result is not None and isinstance(result.return_value, int)
-        stopped.reached = describe_stop(store.join(state, "checkpoints"), is_saved=is_saved)
+        stopped.reached = describe_stop(checkpoints, is_saved=is_saved)
         raise stopped
     assert result is not None
     if result.return_value is not None:
         raise TrainError(after_divergence(result.return_value, params, folder.name, result.checkpoint))
     return result
+
+
+def past_damage(attempt: Callable[[dict[str, Any]], Result], job: dict[str, Any], checkpoints: str) -> Result:
+    """Train; if workers find the checkpoint damaged that they should resume from, train again from the one before it.
+
+    That is no failure to count: Ray would spend cluster.max_failures on the same file.
+    Raises TrainError for one that is damaged again after it was written anew.
+    """
+    told: set[str] = set()
+    while True:
+        result = attempt(job)
+        damaged = result.return_value
+        if not isinstance(damaged, Damaged):
+            return result
+        if damaged.name in told:
+            raise TrainError(
+                f"{damaged.problem} It was written anew after it was found damaged, and is damaged again. Check the "
+                f"disk that holds {store.shown(checkpoints)} before you train on."
+            )
+        told.add(damaged.name)
+        job = job | {"spare_checkpoints": set_aside(checkpoints, damaged)}
 
 
 def _ask_to_end(board: Any) -> None:

@@ -6,7 +6,7 @@ Ray's register lists those that are whole. A trainer may write it, and delete wh
 import json
 import posixpath
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from pyarrow.fs import FileSelector, FileSystem
 from ray.train import Checkpoint
 
 from pipelines.cluster import store
+from pipelines.train.integrity import Damaged
 from pipelines.train.ranks import Report
-from pipelines.train.snapshots import MEASURED_BY
+from pipelines.train.snapshots import MEASURED_BY, ROW, find_damage
 from stylegan.metrics.evaluation.names import KID
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
+KEYS = {"checkpoint_results", "checkpoint_report_indices", "latest_checkpoint_result", "current_report_index",
+        "pending_training_results", "pending_validation_specs"}  # that Ray asks of it  # fmt: skip
 ATTEMPTS, WAIT_SEC = 4, 0.5  # of a register or snapshot that is being written or deleted
 SNAPSHOT = "nimg_"  # begins the names of snapshots; the position follows
 
@@ -91,7 +94,7 @@ def next_start_nimg(url: str) -> int | None:
 def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
     """Set aside a register of checkpoints that cannot be used, and list what it lists no more, newest first.
 
-    Either a kill cut it short, or it ranks by numbers of another yardstick (None: nothing is ranked).
+    Either it is damaged, or it ranks by numbers of another yardstick (None: nothing is ranked).
     url: of the folder that holds them, here or on a store. Raises StoreError.
     """
     with store.explained(url):
@@ -101,14 +104,38 @@ def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
         register = posixpath.join(folder, REGISTER)
         if REGISTER in entries:
             start = names[0] if names else "the beginning"
-            if not _is_json(fs, register):
-                print(f"{register}: cut short by a kill and removed; training goes on from {start}, if it can be read")
+            if (problem := _problem_of_register(fs, folder, entries)) is not None:
+                print(f"{register}: {problem} and removed; training goes on from {start}, if it can be read")
             elif yardstick and any(_measured_otherwise(fs, f"{folder}/{name}", yardstick) for name in names):
                 print(f"monitor: changed since the {len(names)} snapshots that are kept, which are measured again")
             else:
                 return []
             fs.delete_file(register)
     return [Checkpoint(posixpath.join(folder, name), fs) for name in names]
+
+
+def set_aside(url: str, damaged: Damaged) -> list[Checkpoint]:
+    """Take a damaged checkpoint off the register, with all others, and list the snapshots that are left, newest first
+
+    Its files stay until training has come to its position again and writes over them. Raises StoreError.
+    """
+    with store.explained(url):
+        fs, folder = store.filesystem(url)
+        entries = _names(fs, folder)
+        if REGISTER in entries:
+            fs.delete_file(posixpath.join(folder, REGISTER))
+        names = sorted((name for name in entries if _is_one(name) and name != damaged.name), reverse=True)
+    return whole([Checkpoint(posixpath.join(folder, name), fs) for name in names], [damaged])
+
+
+def whole(snapshots: Sequence[Checkpoint], known: Sequence[Damaged] = ()) -> list[Checkpoint]:
+    """The snapshots that are not damaged, in order; of each that is, and of those known to be, one line is printed."""
+    found = {snapshot.path: find_damage(snapshot) for snapshot in snapshots}
+    left = [snapshot for snapshot in snapshots if found[snapshot.path] is None]
+    start = f"from {Path(left[0].path).name}, the newest that is whole" if left else "at 0, for no other is whole"
+    for damaged in [*known, *(each for each in found.values() if each is not None)]:
+        print(f"damaged checkpoint {damaged.name} is not used: {damaged.problem} Training starts {start}.", flush=True)
+    return left
 
 
 def _names(fs: FileSystem, folder: str) -> set[str]:
@@ -119,9 +146,34 @@ def _is_one(name: str) -> bool:
     return name.startswith(SNAPSHOT)
 
 
-def _is_json(fs: FileSystem, path: str) -> bool:
-    with fs.open_input_file(path) as file:
-        return _parsed(file.read()) is not None
+def _problem_of_register(fs: FileSystem, folder: str, entries: set[str]) -> str | None:
+    """Why Ray could not go on from its register, or would from what its checkpoints do not say; None if it can"""
+    with fs.open_input_file(posixpath.join(folder, REGISTER)) as file:
+        content = _parsed(file.read())
+    if content is None:
+        return "cut short by a kill"
+    if content and not content.keys() >= KEYS:
+        return f"damaged (it has no {min(KEYS - content.keys())})"
+    results = [*content.get("checkpoint_results", []), content.get("latest_checkpoint_result")]
+    try:
+        for name, row in ((result["checkpoint_dir_name"], result["metrics"]) for result in results if result):
+            if name not in entries:
+                return f"damaged (it lists {name}, which is gone)"
+            if _is_one(name) and _says_otherwise(fs, f"{folder}/{name}", row):
+                return f"damaged (its numbers of {name} are not those in {name}/{ROW})"
+    except (KeyError, TypeError, AttributeError):
+        return "damaged (a checkpoint in it has no name or no numbers)"
+    return None
+
+
+def _says_otherwise(fs: FileSystem, folder: str, row: Report) -> bool:
+    """Whether the row in a snapshot has another position or KID; one that is damaged says nothing here"""
+    try:
+        with fs.open_input_file(posixpath.join(folder, ROW)) as file:
+            found = json.loads(file.read())
+        return bool(found) and any(row.get(name) != found.get(name) for name in ("nimg", KID))
+    except (FileNotFoundError, ValueError, AttributeError, RecursionError):
+        return False
 
 
 def _measured_otherwise(fs: FileSystem, folder: str, yardstick: str) -> bool:
@@ -135,7 +187,7 @@ def _measured_otherwise(fs: FileSystem, folder: str, yardstick: str) -> bool:
 
 def _parsed(content: bytes) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(content)
-        return found
-    except ValueError:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) else None

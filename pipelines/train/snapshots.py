@@ -15,22 +15,23 @@ from pipelines.artifacts.ticks import TickRow
 from pipelines.artifacts.workspace import EXPORTED, GENERATOR
 from pipelines.cluster import store
 from pipelines.drawing.samples import num_columns, num_samples
-from pipelines.train import ticklog
+from pipelines.train import integrity, ticklog
+from pipelines.train.integrity import UNREADABLE, Damaged, DamagedError
 from pipelines.train.measurements import unmeasured
 from pipelines.train.ranks import Report
 from stylegan.analysis.contributions import layer_contributions
 from stylegan.backends import exact_float32
-from stylegan.checkpoint import load_checkpoint, save_checkpoint, save_generator
+from stylegan.checkpoint import load_checkpoint, load_generator, save_checkpoint, save_generator
 from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
-from stylegan.distributed import rank
+from stylegan.distributed import all_gather, rank
 from stylegan.drawing.generate import generate_images, styles
-from stylegan.files import write_json
+from stylegan.files import write_bytes, write_json
 from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
 from stylegan.networks import Generator
 from stylegan.state import TrainState
-from stylegan.tensor_files import CheckpointError
+from stylegan.tensor_files import CheckpointError, open_tensors
 
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
 MEASURED_BY = "monitor.json"  # in every checkpoint: the yardstick of its numbers, or null
@@ -49,29 +50,64 @@ def resume(
     every checkpoint that can be read is registered again, for one of them may be the best. One that was measured by
     another yardstick is measured again first.
     Returns the row of the last tick, and the sums of one that was cut; both are empty for a fresh state.
+    Raises DamagedError, on every rank, when the registered one is damaged: the driver takes it off the register.
     """
     registered = ray.train.get_checkpoint()
     row: Report = {}
     if registered is not None:
-        with registered.as_directory() as folder:
-            load_checkpoint(state, Path(folder) / STATE)
-            row, sums = _row_and_sums(Path(folder))
+        row, sums, _ = _load(state, registered)
         if row:  # registered twice, it would be deleted once
             report(state, dataset, row, yardstick=yardstick, is_snapshot=False)
         return row, sums
     for spare in reversed(spare_checkpoints):  # the last to be registered is the one to go on from
         try:
-            with spare.as_directory() as folder:
-                found, _ = _row_and_sums(Path(folder))
-                load_checkpoint(state, Path(folder) / STATE)
-                measured_by = _read_yardstick(Path(folder) / MEASURED_BY)
-        except (CheckpointError, FileNotFoundError, ValueError):
+            found, _, measured_by = _load(state, spare)
+        except DamagedError:  # the driver has named those that it found damaged
             continue
         if yardstick is not None and measured_by != yardstick:
             found = unmeasured(found) | measure(state.G_ema)
         row = found
         report(state, dataset, row, yardstick=yardstick, is_snapshot=True)
     return row, {}
+
+
+def _load(state: TrainState, checkpoint: Checkpoint) -> tuple[Report, Sums, str | None]:
+    """Load a checkpoint into the state  ->  (row of its tick, sums of one that was cut, yardstick)
+
+    Raises DamagedError on every rank if a rank cannot read it: they have to go on from the same one.
+    """
+    found, damaged = None, None
+    try:
+        with checkpoint.as_directory() as folder:
+            try:
+                integrity.check(Path(folder))
+                found = (*_row_and_sums(Path(folder)), _read_yardstick(Path(folder) / MEASURED_BY))
+                load_checkpoint(state, Path(folder) / STATE)
+            except UNREADABLE as error:
+                damaged = integrity.describe(checkpoint, folder, error)
+    except FileNotFoundError as error:  # the whole folder is gone from a store
+        damaged = integrity.describe(checkpoint, checkpoint.path, error)
+    for problem in all_gather(damaged):
+        if problem is not None:
+            raise DamagedError(problem)
+    assert found is not None, "read or damaged"
+    return found
+
+
+def find_damage(checkpoint: Checkpoint) -> Damaged | None:
+    """What is wrong with a checkpoint, without a state to load it into"""
+    try:
+        with checkpoint.as_directory() as folder:
+            try:
+                integrity.check(Path(folder))
+                _row_and_sums(Path(folder))
+                _read_yardstick(Path(folder) / MEASURED_BY)
+                open_tensors(Path(folder) / STATE).read()
+            except UNREADABLE as error:
+                return integrity.describe(checkpoint, folder, error)
+    except FileNotFoundError as error:
+        return integrity.describe(checkpoint, checkpoint.path, error)
+    return None
 
 
 def _row_and_sums(folder: Path) -> tuple[Report, Sums]:
@@ -108,9 +144,7 @@ def save_beside(state: TrainState, dataset: ImageDataset, row: Report, sums: Sum
 
     row: of the last tick, empty before the first one; sums: of the tick that is cut.
     """
-    with snapshot(state, dataset, row, yardstick, with_samples=False) as checkpoint:
-        if checkpoint is not None:
-            write_json(Path(checkpoint.path) / SUMS, sums)
+    with snapshot(state, dataset, row, yardstick, sums) as checkpoint:
         name = f"{ticklog.LEAVING}_{state.cur_nimg:09d}"
         ray.train.report(row | {KID: WORST}, checkpoint=checkpoint, checkpoint_dir_name=name)
 
@@ -135,9 +169,12 @@ def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
 
 @contextmanager
 def snapshot(
-    state: TrainState, dataset: ImageDataset, row: Report, yardstick: str | None, *, with_samples: bool = True
+    state: TrainState, dataset: ImageDataset, row: Report, yardstick: str | None, sums: Sums | None = None
 ) -> Iterator[Checkpoint | None]:
-    """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others."""
+    """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others.
+
+    sums: of a tick that is cut, in place of the pictures.
+    """
     if rank() != 0:
         yield None
         return
@@ -147,8 +184,11 @@ def snapshot(
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
         ticks.write_one(folder / ROW, TickRow.of(row) if row else None)
         write_json(folder / MEASURED_BY, yardstick)
-        if with_samples:
+        if sums is None:
             save_png(sample_grid(state, dataset), folder / ticklog.SAMPLES)
+        else:
+            write_json(folder / SUMS, sums)
+        integrity.seal(folder)
         yield Checkpoint.from_directory(folder)
 
 
@@ -182,6 +222,30 @@ def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, TickRow]:
     return snapshot, TickRow.of(row)
 
 
-def export(checkpoint: Checkpoint, root: Path) -> None:
-    """Copy the generator of a snapshot to models/."""
-    store.copy_out(checkpoint, GENERATOR, root / EXPORTED)
+def export(checkpoint: Checkpoint, root: Path, class_names: Sequence[str] | None = None) -> None:
+    """Copy the generator of a snapshot to models/; if its file is damaged, write it anew from the state beside it.
+
+    Raises CheckpointError, StoreError when neither can be read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            store.copy_out(checkpoint, GENERATOR, copy := Path(folder) / GENERATOR)
+            open_tensors(copy).read()
+        except (CheckpointError, store.StoreError) as error:
+            _rebuild(checkpoint, copy, integrity.describe(checkpoint, folder, error).problem, class_names)
+        write_bytes(root / EXPORTED, copy.read_bytes())
+
+
+def _rebuild(checkpoint: Checkpoint, path: Path, problem: str, class_names: Sequence[str] | None) -> None:
+    """Write a snapshot's generator file from its state. Raises CheckpointError that says what is left to do."""
+    try:
+        store.copy_out(checkpoint, STATE, state := path.parent / STATE)
+        G_ema = load_generator(state)
+    except (CheckpointError, store.StoreError) as error:
+        also = integrity.describe(checkpoint, str(path.parent), error).problem
+        raise CheckpointError(
+            f"{problem} Nor can it be written from the state: {also} Delete {store.shown(checkpoint.path)} and "
+            "give the same command again, which exports the best of the others; or delete the run to train it again."
+        ) from None
+    save_generator(G_ema, path, class_names)
+    print(f"{problem} It is written anew from the state beside it.", flush=True)

@@ -16,6 +16,7 @@ from pipelines.artifacts.ticks import OWN
 from pipelines.cluster.errors import named
 from pipelines.params import Params
 from pipelines.train.identity import monitor_extractor
+from pipelines.train.integrity import Damaged, DamagedError
 from pipelines.train.pulse import Pulse
 from pipelines.train.ranks import Report, memory_gb, own
 from pipelines.train.snapshots import (
@@ -36,11 +37,12 @@ from stylegan.step import NonFiniteError
 from stylegan.train import Tick, train
 
 
-def train_worker(job: dict[str, Any]) -> str | int | None:
+def train_worker(job: dict[str, Any]) -> str | int | Damaged | None:
     """One worker's whole life: build or resume the state, train, report every tick.
 
-    Returns the message of a NonFiniteError: the same steps would fail again, so Ray must not retry; or the number of
-    images after which the run was asked to end and has saved its state.
+    Returns the message of a NonFiniteError: the same steps would fail again, so Ray must not retry; for the same reason
+    the damaged checkpoint that it should have resumed from; or the number of images after which the run was asked to
+    end and has saved its state.
     """
     params: Params = job["params"]
     torch.set_num_threads(params.cluster.cpus_per_worker)
@@ -50,7 +52,10 @@ def train_worker(job: dict[str, Any]) -> str | int | None:
         job["kernels"] = prepare_device(device, params.train.kernels, allow_tf32=params.train.allow_tf32)
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
-        row, sums = resume(state, dataset, job["spare_checkpoints"], job["yardstick"], monitored)
+        try:
+            row, sums = resume(state, dataset, job["spare_checkpoints"], job["yardstick"], monitored)
+        except DamagedError as error:
+            return error.damaged
         if state.cur_nimg == 0:
             report_beginning(state, dataset)
         pulse = Pulse(job.get("board"), state.cur_nimg, state.device)

@@ -110,7 +110,9 @@ def test_a_snapshot_holds_state_generator_pictures_and_row(tiny_params: Params, 
         assert checkpoint is not None
         folder = Path(checkpoint.path)
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-        assert names == {"state.safetensors", "generator.safetensors", "samples.png", "tick.json", "monitor.json"}
+        assert names == {
+            "state.safetensors", "generator.safetensors", "samples.png", "tick.json", "monitor.json", "checksums.json",
+        }  # fmt: skip
         assert load_generator(folder / GENERATOR).c_dim == 2
         assert read_class_names(folder / GENERATOR) == ["circle", "square"]
         assert json.loads((folder / "tick.json").read_text()) == {"nimg": 8, "kimg": 0.008, "loss/G": 0.1}

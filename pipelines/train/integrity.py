@@ -1,0 +1,64 @@
+"""Checksums of the files of a checkpoint: damage is found before anything is read from it, and named."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray.train import Checkpoint
+
+from pipelines.cluster.store import shown
+from stylegan.files import sha256_of, write_json
+from stylegan.tensor_files import CheckpointError
+
+CHECKSUMS = "checksums.json"  # in every checkpoint: sha256 of each other file by its name
+UNREADABLE = (CheckpointError, FileNotFoundError, ValueError, RecursionError)  # what reading a damaged file raises
+
+
+class DamagedError(RuntimeError):
+    """The checkpoint that Ray registered last is damaged; every rank raises it, and Ray must not try it again."""
+
+    def __init__(self, damaged: "Damaged") -> None:
+        super().__init__(damaged.problem)
+        self.damaged = damaged
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A checkpoint that cannot be used."""
+
+    name: str  # of its folder
+    problem: str  # begins with the path of the file
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of all files of a checkpoint."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
+    write_json(folder / CHECKSUMS, {path.name: sha256_of(path) for path in files})
+
+
+def check(folder: Path) -> None:
+    """Compare the files of a checkpoint with its checksums; those of earlier versions have none.
+
+    Raises CheckpointError that names the first file that is damaged or missing.
+    """
+    path = folder / CHECKSUMS
+    if not path.exists():
+        return
+    try:
+        sums = dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a list of checksums ({error}).") from None
+    for name, digest in sums.items():
+        if not (file := folder / name).is_file():
+            raise CheckpointError(f"{file}: missing.")
+        if sha256_of(file) != digest:
+            raise CheckpointError(f"{file}: damaged: its content is not what {CHECKSUMS} says.")
+
+
+def describe(checkpoint: Checkpoint, folder: str, error: Exception) -> Damaged:
+    """What is wrong with a checkpoint, on one line, with its own path where it was read from a copy in `folder`"""
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    problem = first.replace(folder, shown(checkpoint.path))
+    if not problem.startswith(shown(checkpoint.path)):
+        problem = f"{shown(checkpoint.path)}: {problem}"
+    return Damaged(Path(checkpoint.path).name, problem)
