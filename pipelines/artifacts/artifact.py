@@ -67,7 +67,7 @@ def parse(model: type[A], content: str | bytes, path: Path, remedy: str | None =
         raise
     except ValidationError as error:
         problem = explain(error)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         problem = str(error)
     except KeyError as error:
         problem = f"{error.args[0]} is missing"

@@ -1,22 +1,60 @@
 """Files that records are appended to, one JSON object a line: a reader gets whole lines only, from where it stopped."""
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
+CHECKSUM = "crc32"  # key of a line, the last: of the line without it
+
+
+class DamagedLineError(ValueError):
+    """A line that nobody can have written to a file of records; the message names file and place."""
+
+    def __init__(self, path: Path, offset: int, problem: str) -> None:
+        super().__init__(f"{path}: the line after byte {offset} is damaged: {problem}")
+        self.problem = problem
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Add one record; whatever is killed when, a reader sees all of it or nothing."""
     # One write of one line, without a buffer.
     with path.open("ab", buffering=0) as stream:
-        stream.write((json.dumps(record) + "\n").encode())
+        stream.write(line_of(record))
+
+
+def line_of(record: Mapping[str, Any]) -> bytes:
+    """One record as a line, its checksum last"""
+    text = json.dumps(record)
+    return f"{text[:-1]}{', ' if record else ''}{_mark(text)}}}\n".encode()
+
+
+def _mark(text: str) -> str:
+    return f'"{CHECKSUM}": "{zlib.crc32(text.encode()):08x}"'
+
+
+def _opened(path: Path, line: bytes, offset: int) -> Record:
+    """The record of a line, without its checksum; lines of earlier versions have none"""
+    try:
+        record = json.loads(line)
+        if not isinstance(record, dict):
+            raise ValueError("it is no object")
+        if CHECKSUM in record:
+            found = record.pop(CHECKSUM)
+            if line_of(record) != line:
+                raise ValueError(f"its checksum is not {found}")
+    except (ValueError, RecursionError) as error:
+        raise DamagedLineError(path, offset, str(error)) from None
+    return record
 
 
 def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
-    """Yield every whole record after a byte offset, with the offset that follows it; nothing without a file."""
+    """Yield every whole record after a byte offset, with the offset that follows it; nothing without a file.
+
+    Raises DamagedLineError for a line that is no record, or not the one that was written.
+    """
     if not path.exists():
         return
     with path.open("rb") as stream:
@@ -24,8 +62,9 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
         for line in stream:
             if not line.endswith(b"\n"):  # being written right now
                 return
+            record = _opened(path, line, offset)
             offset += len(line)
-            yield json.loads(line), offset
+            yield record, offset
 
 
 def drop_torn_line(path: Path) -> None:

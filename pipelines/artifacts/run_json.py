@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipelines.artifacts.artifact import ArtifactError, explain
 from stylegan.config.strict import Section
 from stylegan.files import write_json
 
@@ -22,15 +23,18 @@ class RunRecord(Section):
 def read(folder: Path) -> RunRecord:
     """The record of a run
 
-    Raises FileNotFoundError, or ValueError for a file that is none, with the remedy.
+    Raises FileNotFoundError, or ArtifactError for a file that is none, with the remedy.
     """
     path = folder / RUN
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there. `python -m pipelines.train` writes it when the run is started.")
     try:
-        return RunRecord.model_validate(json.loads(path.read_text()))
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a record of a run ({error}). Start the run again, which writes it.") from None
+        return RunRecord.model_validate(json.loads(path.read_bytes()))
+    except ValidationError as error:
+        problem = explain(error)
+    except (ValueError, RecursionError) as error:
+        problem = str(error)
+    raise ArtifactError(f"{path}: not a record of a run ({problem}). Start the run again, which writes it.")
 
 
 def write(folder: Path, record: RunRecord) -> None:

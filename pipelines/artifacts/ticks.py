@@ -143,7 +143,7 @@ def append(folder: Path, row: TickRow) -> None:
 
 def write(folder: Path, rows: Iterable[TickRow]) -> None:
     """Write the log of a run anew, whole."""
-    write_bytes(folder / LOG, "".join(json.dumps(row.columns) + "\n" for row in rows).encode())
+    write_bytes(folder / LOG, b"".join(json_lines.line_of(row.columns) for row in rows))
 
 
 def read_from(folder: Path, offset: int) -> tuple[list[TickRow], int]:
@@ -157,8 +157,9 @@ def read_from(folder: Path, offset: int) -> tuple[list[TickRow], int]:
             rows.append(TickRow.of(record))
             offset = end
     except (ValueError, AttributeError) as error:
+        problem = error.problem if isinstance(error, json_lines.DamagedLineError) else error
         raise ArtifactError(
-            f"{path}: the line after byte {offset} is not a tick: {error}. Delete {folder} to train the run again."
+            f"{path}: the line after byte {offset} is not a tick: {problem}. Delete {folder} to train the run again."
         ) from None
     return rows, offset
 

@@ -126,12 +126,20 @@ def is_same(path: Path, sha256: str, cache: Path) -> bool:
     signature = [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
     note.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(note.parent / "lock"):
-        if note.exists() and json.loads(note.read_text()) == signature:
+        if note.exists() and _read_note(note) == signature:
             return True
         same = sha256_of(path) == sha256
         if same:
             write_json(note, signature)
     return same
+
+
+def _read_note(path: Path) -> object:
+    """Content of a note; None for a damaged one, after which the file is read again"""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
 
 
 def cache_folder(cache_path: str | None) -> Path:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.artifacts import json_lines, ticks
+from pipelines.artifacts.artifact import ArtifactError
 from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster import connection
 from pipelines.cluster.nodes import alive, ask
@@ -122,8 +123,11 @@ def run_table(runs: Path, now: float) -> Table:
 
 def recorded_status(folder: Path) -> str:
     """What the journal of a run said of it last: RUNNING, FINISHED or FAILED; empty before its first word"""
-    records = (record for record, _ in json_lines.read(folder / "tracking.jsonl"))
-    return next((str(each["status"]) for each in reversed(list(records)) if each.get("kind") == "status"), "")
+    try:
+        records = [record for record, _ in json_lines.read(folder / "tracking.jsonl")]
+    except json_lines.DamagedLineError as error:
+        raise ArtifactError(f"{error}. Give the command again that trains this run: it says what to do.") from None
+    return next((str(each["status"]) for each in reversed(records) if each.get("kind") == "status"), "")
 
 
 def lowest_kid(rows: Sequence[TickRow]) -> str:

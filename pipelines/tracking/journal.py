@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import json_lines
+from pipelines.artifacts.artifact import ArtifactError
 from pipelines.artifacts.json_lines import Record
 from pipelines.params import Scalar
 from stylegan.files import replacing, sha256_of
@@ -37,8 +38,11 @@ class Journal:
         self._last_step: dict[str, int] = {}  # of every series
         self._facts: Record = {}  # of everything else: the newest value
         json_lines.drop_torn_line(self.path)  # its writer repeats it after the resume
-        for record, _ in self.read(0):
-            self._remember(record)
+        for record, end in self.read(0):
+            try:
+                self._remember(record)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise self._damaged(f"{self.path}: the line before byte {end} is no record ({error})") from None
 
     def params(self, values: Mapping[str, Scalar]) -> None:
         """Record values that never change within a run: of each, the first stays (servers refuse another)."""
@@ -119,8 +123,17 @@ class Journal:
         return next((int(record["time_ms"]) for record, _ in self.read(0)), None)
 
     def read(self, offset: int) -> Iterator[tuple[Record, int]]:
-        """Every whole record after a byte offset, with the offset that follows it."""
-        return json_lines.read(self.path, offset)
+        """Every whole record after a byte offset, with the offset that follows it. Raises ArtifactError for others."""
+        try:
+            yield from json_lines.read(self.path, offset)
+        except json_lines.DamagedLineError as error:
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, problem: str) -> ArtifactError:
+        return ArtifactError(
+            f"{problem}. Delete {self.path} and {self.files}, and give the same command again: the ticks are recorded "
+            "anew from the tick log, and what the tracking server has is not sent twice."
+        )
 
     def _is_ahead(self, series: str, step: int) -> bool:
         return series not in self._last_step or step > self._last_step[series]

@@ -126,8 +126,12 @@ class Publisher:
         """Bytes already sent to this very run; 0 when the server lost it."""
         if not self.bookmark.exists():
             return 0
-        bookmark = json.loads(self.bookmark.read_text())
-        return int(bookmark["offset"]) if bookmark["run_id"] == self._run_id else 0
+        try:
+            bookmark = json.loads(self.bookmark.read_bytes())
+            return int(bookmark["offset"]) if bookmark["run_id"] == self._run_id else 0
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            logger.warning("%s: damaged (%s); the server is asked what it has.", self.bookmark, error)
+            return 0
 
     def _send(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.exceptions import MlflowException

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pipelines.artifacts import ticks
+from pipelines.artifacts.artifact import ArtifactError
 from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster.progress import Speed, duration
 from pipelines.diagnosis.alarms import Watch
@@ -54,7 +55,10 @@ def following(
 
     def loop() -> None:
         while not done.wait(POLL_SEC):
-            follower.catch_up(fresh=True)
+            try:
+                follower.catch_up(fresh=True)
+            except ArtifactError:
+                return  # the last look, at the end of the block, raises it
             if (position := _read(board)) is not None:
                 follower.look_at(position)
                 if tell is not None and position.nimg is not None:

@@ -4,17 +4,20 @@ Only snapshots that are kept can be measured again; the log must not compare the
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ray.train import Checkpoint
 
 from pipelines.artifacts import ticks
+from pipelines.artifacts.artifact import IN_RUNS, ArtifactError
 from pipelines.artifacts.ticks import LOG, Monitored, TickRow
 from pipelines.train.ranks import Report
 from stylegan.files import write_json
 
 YARDSTICK = "monitor.json"  # of the numbers in the log
+HASH = re.compile(r"[0-9a-f]+")  # a yardstick
 
 
 def unmeasured(row: Report) -> Report:
@@ -25,7 +28,20 @@ def unmeasured(row: Report) -> Report:
 def yardstick_of_log(folder: Path) -> str | None:
     """By what the numbers in the log were measured; None where that is not known"""
     path = folder / YARDSTICK
-    return str(json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        found, problem = None, str(error)
+    else:
+        problem = "it is no text of hexadecimal digits"
+    if not isinstance(found, str) or not HASH.fullmatch(found):
+        raise ArtifactError(
+            f"{path}: does not say by what the numbers in {LOG} were measured ({problem}). {IN_RUNS}, for monitor as "
+            "params.yaml has it; if monitor was changed since, delete the run instead."
+        )
+    return found
 
 
 def forget(folder: Path, yardstick: str | None) -> None:

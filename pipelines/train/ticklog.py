@@ -15,6 +15,7 @@ from typing import Any
 from ray.train import Checkpoint, UserCallback
 
 from pipelines.artifacts import json_lines
+from pipelines.artifacts.artifact import ArtifactError
 from pipelines.artifacts.ticks import LOG, TickRow, append, read
 from pipelines.cluster import store
 from pipelines.cluster.errors import spoken
@@ -107,11 +108,22 @@ def read_copy(url: str) -> list[bytes]:
     """Lines of the log as the store has them; of rows that several parts have, the first. Raises StoreError."""
     lines, last_nimg = [], -math.inf
     for name in sorted(store.list_names(store.join(url, PARTS))):
-        for line in (store.read(store.join(url, PARTS, name)) or b"").splitlines(keepends=True):
-            if (nimg := json.loads(line)["nimg"]) > last_nimg:
+        place = store.join(url, PARTS, name)
+        for line in (store.read(place) or b"").splitlines(keepends=True):
+            if (nimg := _nimg_of(line, place)) > last_nimg:
                 lines.append(line)
                 last_nimg = nimg
     return lines
+
+
+def _nimg_of(line: bytes, url: str) -> float:
+    try:
+        return float(json.loads(line)["nimg"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ArtifactError(
+            f"{store.shown(url)}: a line of this copy of the tick log is damaged ({error}). Delete it; the machine "
+            "that trained the run last has the log itself."
+        ) from None
 
 
 def read_failures(folder: Path) -> list[str]:
@@ -128,7 +140,11 @@ def read_failures_from(folder: Path, offset: int) -> tuple[list[str], int]:
 def read_nodes(folder: Path) -> list[str]:
     """Node of each rank at the last tick"""
     path = folder / NODES
-    return list(json.loads(path.read_text())) if path.exists() else []
+    try:
+        found = json.loads(path.read_bytes()) if path.exists() else []
+    except (ValueError, RecursionError):
+        return []  # the next tick writes it anew
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def read_kernels(folder: Path) -> str | None:

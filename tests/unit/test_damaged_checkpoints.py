@@ -1,4 +1,4 @@
-"""Damaged checkpoints, without Ray: found whatever the damage is, named, left out; tests/distributed trains past one."""
+"""Damaged checkpoints without Ray: found whatever the damage is, named, left out; see also tests/distributed."""
 
 import json
 import random

@@ -86,7 +86,7 @@ def test_a_tick_sends_at_most_one_part_to_the_store_and_another_machine_gets_the
     log = TickLog(here, url)
     for nimg in range(8, 8 * 3 * ticklog.PART_TICKS + 8, 8):
         log.after_report(None, [row(float(nimg))], None)
-    longest = len(json.dumps(row(float(nimg)))) + 1
+    longest = len(json_lines.line_of(row(float(nimg))))
     assert max(sent) <= ticklog.PART_TICKS * longest
     ticklog.restore(other, url)
     assert (other / LOG).read_bytes() == (here / LOG).read_bytes()
