@@ -229,7 +229,7 @@ def test_a_look_reads_headers_of_a_sample_and_says_so(
 def test_the_counts_of_the_plan_are_those_of_prepare(tiny_params: Params, tmp_path: Path) -> None:
     from pipelines.prepare import prepare
 
-    photos = write_photos(tmp_path / "set", 230, {"text": 2, "cmyk": 1})
+    photos = write_photos(tmp_path / "set", 230, {"text": 2, "lab": 1})
     found = look(tiny_params, photos.folder)
     params = planned(found, tiny_params)
     made = prepare(params.prepare, tmp_path / "a.zip", tmp_path / "m.json", tmp_path / "none.jpg", workers=2)
