@@ -59,7 +59,9 @@ def test_nested_values_become_dotted_names() -> None:
     assert flatten(nested) == {"a.b": 1, "a.c.d": None, "e": "[1, 2]", "f": "[0.5]"}
 
 
-def test_training_records_what_decides_the_run_as_parameters_and_what_may_change_as_tags(tmp_path: Path, tiny_params: Params) -> None:
+def test_training_records_what_decides_the_run_as_parameters_and_what_may_change_as_tags(
+    tmp_path: Path, tiny_params: Params
+) -> None:
     journal = Journal(tmp_path / "run")
     record_training(journal, tiny_params, "f" * 64, root=tmp_path)
     params = values_of(journal, "params")
