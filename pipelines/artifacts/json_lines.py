@@ -35,18 +35,18 @@ def _mark(text: str) -> str:
     return f'"{CHECKSUM}": "{zlib.crc32(text.encode()):08x}"'
 
 
-def _opened(path: Path, line: bytes, offset: int) -> Record:
-    """The record of a line, without its checksum; lines of earlier versions have none"""
+def record_of(line: bytes) -> Record:
+    """The record of a line, without its checksum, which lines of earlier versions lack. Raises ValueError."""
     try:
         record = json.loads(line)
-        if not isinstance(record, dict):
-            raise ValueError("it is no object")
-        if CHECKSUM in record:
-            found = record.pop(CHECKSUM)
-            if line_of(record) != line:
-                raise ValueError(f"its checksum is not {found}")
-    except (ValueError, RecursionError) as error:
-        raise DamagedLineError(path, offset, str(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(record, dict):
+        raise ValueError("it is not an object")
+    if CHECKSUM in record:
+        found = record.pop(CHECKSUM)
+        if line_of(record) != line:
+            raise ValueError(f"its checksum is not {found}")
     return record
 
 
@@ -62,7 +62,10 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
         for line in stream:
             if not line.endswith(b"\n"):  # being written right now
                 return
-            record = _opened(path, line, offset)
+            try:
+                record = record_of(line)
+            except ValueError as error:
+                raise DamagedLineError(path, offset, str(error)) from None
             offset += len(line)
             yield record, offset
 

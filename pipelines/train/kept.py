@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem
+from pydantic import BaseModel
 from ray.train import Checkpoint
 
+from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster import store
 from pipelines.train.integrity import Damaged
 from pipelines.train.ranks import Report
@@ -27,30 +29,47 @@ ATTEMPTS, WAIT_SEC = 4, 0.5  # of a register or snapshot that is being written o
 SNAPSHOT = "nimg_"  # begins the names of snapshots; the position follows
 
 
+class _Listed(BaseModel):
+    """A checkpoint, and what was reported with it."""
+
+    checkpoint_dir_name: str
+    metrics: Report
+
+
+class _Register(BaseModel):
+    """What is read of Ray's register."""
+
+    checkpoint_results: tuple[_Listed, ...] = ()
+    latest_checkpoint_result: _Listed | None = None
+
+
 @dataclass(frozen=True)
 class Kept:
     """A snapshot that the register lists, and its row of the log."""
 
     checkpoint: Checkpoint
-    row: Report
+    row: TickRow
 
     @property
     def nimg(self) -> int:
         """Position of the snapshot"""
-        return round(float(self.row["nimg"]))
+        return round(self.row.nimg)
 
 
 def registered(state: str) -> list[Kept]:
     """Snapshots of the run whose state is at a path or URL, by their positions; none while the register is written
 
-    Raises StoreError.
+    Raises StoreError, or ValueError for a row that is not of this version.
     """
     url = store.join(state, "checkpoints")
-    content = _parsed(store.read(store.join(url, REGISTER)) or b"{}") or {}
+    listed = _register_at(url).checkpoint_results
     with store.explained(url):
         fs, folder = store.filesystem(url)
-    listed = {result["checkpoint_dir_name"]: result["metrics"] for result in content.get("checkpoint_results", [])}
-    found = [Kept(Checkpoint(posixpath.join(folder, name), fs), row) for name, row in listed.items() if _is_one(name)]
+    found = [
+        Kept(Checkpoint(posixpath.join(folder, each.checkpoint_dir_name), fs), TickRow.of(each.metrics))
+        for each in listed
+        if _is_one(each.checkpoint_dir_name)
+    ]
     return sorted(found, key=lambda kept: kept.nimg)
 
 
@@ -62,7 +81,9 @@ def take(state: str, name: str, path_of: Callable[[Kept], Path], *, best: bool) 
     for _ in range(ATTEMPTS):
         found = registered(state)
         if best:
-            found = sorted((kept for kept in found if KID in kept.row), key=lambda kept: -kept.row[KID])
+            measured = [(kept.row.monitor.kid, kept) for kept in found]
+            rated = [(kid, kept) for kid, kept in measured if kid is not None]
+            found = [kept for _, kept in sorted(rated, key=lambda each: -each[0])]
         if found:
             try:
                 store.copy_out(found[-1].checkpoint, name, path_of(found[-1]))
@@ -87,8 +108,8 @@ def next_start_nimg(url: str) -> int | None:
 
     url: of the folder that holds the checkpoints, here or on a store. Raises StoreError.
     """
-    latest = (_parsed(store.read(store.join(url, REGISTER)) or b"{}") or {}).get("latest_checkpoint_result")
-    return None if latest is None else int(latest["checkpoint_dir_name"].rpartition("_")[2])
+    latest = _register_at(url).latest_checkpoint_result
+    return None if latest is None else int(latest.checkpoint_dir_name.rpartition("_")[2])
 
 
 def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
@@ -149,7 +170,7 @@ def _is_one(name: str) -> bool:
 def _problem_of_register(fs: FileSystem, folder: str, entries: set[str]) -> str | None:
     """Why Ray could not go on from its register, or would from what its checkpoints do not say; None if it can"""
     with fs.open_input_file(posixpath.join(folder, REGISTER)) as file:
-        content = _parsed(file.read())
+        content = _json_object(file.read())
     if content is None:
         return "cut short by a kill"
     if content and not content.keys() >= KEYS:
@@ -185,7 +206,19 @@ def _measured_otherwise(fs: FileSystem, folder: str, yardstick: str) -> bool:
         return False
 
 
-def _parsed(content: bytes) -> dict[str, Any] | None:
+def _register_at(url: str) -> _Register:
+    """Ray's register of checkpoints in a folder; an empty one without it, and while it is written"""
+    return _parsed(store.read(store.join(url, REGISTER)) or b"{}") or _Register()
+
+
+def _parsed(content: bytes) -> _Register | None:
+    try:
+        return _Register.model_validate(json.loads(content))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _json_object(content: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):

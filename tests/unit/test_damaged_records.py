@@ -113,7 +113,7 @@ def test_a_damaged_record_is_named_with_its_remedy(
 def test_a_damaged_line_in_the_copy_on_a_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "ticks").mkdir()
     for damage in (b'{"nimg": "x"}\n', b"[]\n", b"\xff\n"):
-        (tmp_path / "ticks" / "000000000008.jsonl").write_bytes(b'{"nimg": 8.0}\n' + damage)
+        (tmp_path / "ticks" / "000000000008.jsonl").write_bytes(b'{"nimg": 8.0, "kimg": 0.008}\n' + damage)
         with pytest.raises(ArtifactError, match=r"000000000008\.jsonl: a line of this copy of the tick log is damaged"):
             ticklog.read_copy(str(tmp_path))
 
