@@ -45,7 +45,7 @@ def record_of(line: bytes) -> Record:
         raise ValueError("it is not an object")
     if CHECKSUM in record:
         found = record.pop(CHECKSUM)
-        if line_of(record) != line:
+        if line_of(record).rstrip() != line.rstrip():
             raise ValueError(f"its checksum is not {found}")
     return record
 
