@@ -22,8 +22,8 @@ OVERRIDES = (
     "train.total_kimg=0.08", "train.tick_kimg=0.008", "train.snapshot_ticks=3", "augment.p=0.2",
     "cluster.max_failures=0",
 )  # fmt: skip
-SHORTER = ("train.total_kimg=0.056",)
-LAST = "nimg_000000056"  # of the shorter run
+SHORTER = ("train.total_kimg=0.072",)  # where both have a snapshot
+LAST = "nimg_000000072"  # of the shorter run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,7 +67,7 @@ def undisturbed(
 def begun(
     ray: None, make_params: Callable[..., Params], tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A work tree whose run has come to 56 of 80 images"""
+    """A work tree whose run has come to 72 of 80 images"""
     root = work_tree(tmp_path_factory.mktemp("begun") / "root", tiny_archive)
     run(make_params(*OVERRIDES, *SHORTER), root, root / "runs")
     return root
@@ -95,7 +95,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one_and_ends_as_an_u
     run(make_params(*OVERRIDES), root, root / "runs")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if LAST in line]
     if harm is shutil.rmtree:
-        assert "it lists nimg_000000056, which is gone) and removed; training goes on from nimg_000000048" in line
+        assert "it lists nimg_000000072, which is gone) and removed; training goes on from nimg_000000048" in line
     else:
         assert line.startswith(f"damaged checkpoint {LAST} is not used: {newest}/{STATE}: ")
         assert line.endswith("Training starts from nimg_000000048, the newest that is whole.")
