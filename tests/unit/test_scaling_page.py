@@ -1,4 +1,4 @@
-"""The page of benchmarks/scaling.py: what it computes from measurements, and the model compared with published figures."""
+"""The page of benchmarks/scaling.py: what it computes, and the model compared with published figures."""
 
 import re
 import time
