@@ -46,6 +46,8 @@ SERVICES = (
              "options.add_doctor"),
     _command("status", "cluster.status", "Show the nodes and the runs of this project.", "--json",
              "options.add_status"),
+    _command("peek", "peek", "Export, measure and render what a running or stopped training has now.",
+             "--best evaluate.num_images=200", "options.add_peek"),
     _command("stop", "cluster.shutdown", "Stop training in this project, and end what Ray left of killed runs.",
              "--list", "options.add_stop"),
     _command("ui", "tracking.__main__:open_ui", "Open the comparison of runs in MLflow.", "--port 5001 --no-browser",

@@ -55,6 +55,16 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def add_peek(parser: argparse.ArgumentParser) -> None:
+    """peek"""
+    parser.add_argument("--run", metavar="NAME", help="folder below runs/ (default: the run that logged last)")
+    parser.add_argument("--best", action="store_true", help="the snapshot with the lowest KID instead of the newest")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where reports go (default: runs/NAME/peek/POSITION)")
+    parser.add_argument("--networks", type=Path, metavar="FILE",
+                        help="only copy the networks of the snapshot to FILE, for train.resume_from")  # fmt: skip
+    add_overrides(parser)
+
+
 def add_status(parser: argparse.ArgumentParser) -> None:
     """status"""
     parser.add_argument("--address", help="host:port, or auto; otherwise cluster.address, otherwise RAY_ADDRESS")

@@ -5,7 +5,6 @@ nothing of the run, is touched. One process on this machine's processor works at
 and other values may follow.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -15,13 +14,15 @@ from pipelines.artifacts import metrics_json, run_json, ticks, train_json
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, GENERATOR, TICKS
 from pipelines.cluster.processes import run_folders
-from pipelines.cluster.store import StoreError
+from pipelines.cluster.signals import stop_on_signals
 from pipelines.cluster.workers import run_state
-from pipelines.evaluate import EvaluationError, evaluate
+from pipelines.command_table import COMMANDS
+from pipelines.evaluate import evaluate
 from pipelines.params import ROOT, Params, load
-from pipelines.render import RenderError, render
+from pipelines.render import render
 from pipelines.train import STATE, Kept, take
 from stylegan.config import parse
+from stylegan.exit_codes import exit_code
 
 QUIET = ("cluster.address=null", "cluster.num_workers=1", "cluster.cpus_per_worker=1", "cluster.use_gpu=false")
 NICENESS = 10  # a trainer on the same cores goes first
@@ -31,19 +32,11 @@ class PeekError(RuntimeError):
     """There is nothing to look at; the message says what to do."""
 
 
+@exit_code
+@stop_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Look at a run, with `section.key=value` arguments over params.yaml."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.peek", description="Export, measure and render what a run has now.",
-        epilog="example: python -m pipelines.peek --run 3fb1c0a2d4e5 evaluate.num_images=200",
-    )  # fmt: skip
-    parser.add_argument("--run", metavar="NAME", help="folder below runs/ (the run that logged last)")
-    parser.add_argument("--best", action="store_true", help="the snapshot of the lowest KID instead of the newest")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where reports go (runs/NAME/peek/POSITION)")
-    parser.add_argument("--networks", type=Path, metavar="FILE",
-                        help="only copy the networks of the snapshot to FILE, for train.resume_from")  # fmt: skip
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    options = parser.parse_args(arguments)
+    options = COMMANDS["peek"].parse(arguments)
     folder = choose_run(ROOT / "runs", options.run)
     params = params_of(folder, options.overrides)
     if options.networks is not None:
@@ -126,7 +119,4 @@ def write_record(params: Params, folder: Path, kept: Kept, out: Path, *, best: b
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (EvaluationError, FileNotFoundError, PeekError, RenderError, StoreError, ValueError) as error:
-        sys.exit(f"peek: {error}")
+    sys.exit(main())

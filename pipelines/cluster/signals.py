@@ -55,6 +55,8 @@ class _Handler:
 
     def __init__(self) -> None:
         self.owner, self.is_called = os.getpid(), False
+        self.is_held = False
+        self.waiting: int | None = None  # a signal that came while signals were held
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.owner:  # a forked child ends as it always did
@@ -64,9 +66,22 @@ class _Handler:
             self.is_called = True
             if number == signal.SIGHUP:
                 _write_no_more()
-            raise Stopped(number)
+            if not self.is_held:
+                raise Stopped(number)
+            self.waiting = number
         elif number == signal.SIGINT:  # a group may get SIGTERM twice, from a service and from its parent
             end_at_once(128 + number)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let the first signal wait until the end of the block, which it would tear apart."""
+        self.is_held = True
+        try:
+            yield
+        finally:
+            self.is_held = False
+        if self.waiting is not None:
+            raise Stopped(self.waiting)
 
 
 def _write_no_more() -> None:
@@ -158,13 +173,17 @@ def interruptible(
     Returns its result, and the Stopped of a signal that came meanwhile: then ask_to_end() is called, and what has not
     returned after grace_sec has no result. Raises what work() raises unless it was asked to end.
     """
-    if not _ours() or threading.current_thread() is not threading.main_thread():
+    ours = _ours()
+    if not ours or threading.current_thread() is not threading.main_thread():
         return work(), None
-    thread = _Work(work)
-    thread.start()
+    thread, handler = _Work(work), next(iter(ours.values()))  # one handler for all signals
     try:
+        with handler.hold():
+            thread.start()
         thread.has_ended.wait()
     except Stopped as stop:
+        if thread.ident is None:  # nothing has begun that could be asked to end
+            raise
         ask_to_end()
         thread.has_ended.wait(grace_sec)
         return thread.result, stop

@@ -2,6 +2,7 @@
 
     python -m pipelines.plan --preset auto --resolution 256 --gpus 2 --source photos train.total_kimg=5000
     python -m pipelines.plan --preset paper256 --gpus 8 --hours 24 --price 2.50 --reference a100
+    python -m pipelines.plan --source photos --gpus 0
     python -m pipelines.plan --source photos
     python -m pipelines.plan --from reports/sweep/best.yaml
     python -m pipelines.plan --rung stylegan2/A
@@ -104,11 +105,14 @@ def size(text: str) -> Resolution:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """plan"""
-    parser.add_argument("--preset", choices=NAMES, help="needs --gpus")
+    parser.add_argument("--preset", choices=NAMES, help="needs --gpus; auto where only --source and --gpus are given")
     parser.add_argument("--from", dest="values", type=Path, metavar="FILE", help="values over the preset: best.yaml")
     parser.add_argument("--rung", metavar="LADDER/ROW", help="a row of pipelines/ladders/, such as stylegan2/A")
     parser.add_argument(
-        "--resolution", type=size, help="pixels, or height x width as 192x256; without it the preset's, or the base's"
+        "--resolution",
+        type=size,
+        help="pixels, or height x width as 192x256; without it the preset's, or the base's; on "
+        "a processor that which suits the images",
     )
     parser.add_argument("--gpus", type=int, help="0 plans for the processor")
     parser.add_argument("--source", help="folder, .zip or data set file of images, which is looked at")
@@ -127,6 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line"""
     options = COMMANDS["plan"].parse(arguments)
     wrong = COMMANDS["plan"].build_parser().error
+    if options.preset is None and options.gpus is not None and options.source:
+        options.preset = "auto"
     if not any((options.preset, options.values, options.rung, options.source)):
         wrong("one of the arguments --preset, --source, --from and --rung is required")
     if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):

@@ -38,17 +38,23 @@ class Look:
         return [*describe_source(self.found, params), *advise_shape(self.found, params)]
 
 
-def look_at(path: str, choices: Choices, asked: Choices) -> Look:
-    """Look at the images, and choose what depends on them unless it was asked for.
-
-    choices: the plan so far. Raises ConfigError when the source cannot be opened.
-    """
-    values: Settings = {name: choice.value for name, choice in (choices | asked).items()}
+def survey_source(path: str, choices: Choices) -> Survey:
+    """Look at the images, of which nothing depends on the plan. Raises ConfigError when the source cannot be opened."""
+    values: Settings = {name: choice.value for name, choice in choices.items()}
     config = _prepare_section(values | {"prepare.source": path})
     try:
-        found = survey(config, EARTH)
+        return survey(config, EARTH)
     except ArchiveError as error:
         raise ConfigError(f"--source {error}") from None
+
+
+def look_at(path: str, found: Survey, choices: Choices, asked: Choices) -> Look:
+    """Choose what depends on the images unless it was asked for.
+
+    choices: the plan so far. Raises ConfigError when its settings do not fit together.
+    """
+    values: Settings = {name: choice.value for name, choice in (choices | asked).items()}
+    _prepare_section(values | {"prepare.source": path})
     chosen = {"prepare.source": Choice(path, "--source")}
     if found.good:
         chosen["prepare.transform"] = choose_transform(found, values["prepare.resolution"])

@@ -1,5 +1,20 @@
-"""Stage `render`: generator, archive, numbers and training log -> the pictures in reports/ and reports/index.html."""
+"""Stage `render`: the report page and its pictures.
 
-from pipelines.render.report import RenderError, render
+The name is all that other rooms use of it. It is imported when first asked for, so that
+`python -m pipelines.render --help` does not wait for torch.
+"""
 
-__all__ = ["RenderError", "render"]
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.render.report import render
+
+__all__ = ["render"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pipelines.render import report
+
+    return getattr(report, name)

@@ -13,6 +13,7 @@ import pytest
 from click.shell_completion import BashComplete
 
 from pipelines import cli
+from pipelines.artifacts.metrics_json import MetricsReport
 from pipelines.cluster.__main__ import CHECK
 from pipelines.evaluate import __main__ as evaluate
 from pipelines.params import Params, load
@@ -218,14 +219,14 @@ def test_a_plan_is_read_by_programs(
 def test_an_evaluation_is_read_by_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     content = evaluation_results({"kid_x": 0.5}, floor={}, untrained={})
 
-    def measured(options: Namespace) -> dict[str, object]:
+    def measured(options: Namespace) -> MetricsReport:
         print(f"reports of {options.network}")
         return content
 
     monkeypatch.setattr(evaluate, "measured", measured)
     assert evaluate.main(["--network", "G.pkl", "--json"]) == 0
     shown = capsys.readouterr()
-    assert json.loads(shown.out) == content
+    assert json.loads(shown.out) == json.loads(json.dumps(content.folded()))
     assert shown.err == "reports of G.pkl\n"
 
 

@@ -59,17 +59,25 @@ def test_nested_values_become_dotted_names() -> None:
     assert flatten(nested) == {"a.b": 1, "a.c.d": None, "e": "[1, 2]", "f": "[0.5]"}
 
 
-def test_training_records_what_decides_the_run_and_nothing_else(tmp_path: Path, tiny_params: Params) -> None:
+def test_training_records_what_decides_the_run_as_parameters_and_what_may_change_as_tags(
+    tmp_path: Path, tiny_params: Params
+) -> None:
     journal = Journal(tmp_path / "run")
     record_training(journal, tiny_params, "f" * 64, root=tmp_path)
     params = values_of(journal, "params")
     assert {name.partition(".")[0] for name in params} == {
-        "prepare", "data", "generator", "discriminator", "augment", "loss", "train", "monitor"
+        "prepare", "data", "generator", "discriminator", "augment", "loss", "train"
     }  # fmt: skip
     assert params["augment.multipliers.xflip"] == 1
-    assert values_of(journal, "tags") == {"archive_sha256": "f" * 64}
+    tags = values_of(journal, "tags")
+    assert tags.pop("archive_sha256") == "f" * 64
+    assert tags["train.total_kimg"] == tiny_params.train.total_kimg
+    assert {name for name in tags if not name.startswith("monitor.")} == {
+        "train.total_kimg", "train.tick_kimg", "train.snapshot_ticks", "train.resume_from"
+    }  # fmt: skip
+    assert not params.keys() & tags.keys()
     kinds = [record["kind"] for record, _ in journal.read(0)]
-    assert kinds == ["params", "dataset", "tags", "status"]
+    assert kinds == ["params", "tags", "dataset", "tags", "status"]
 
 
 def test_a_tick_carries_the_load_of_the_machine_only_if_asked(
@@ -188,7 +196,8 @@ def test_outputs_get_the_parameters_they_were_made_with(tmp_path: Path, make_par
     journal = record_outputs(tmp_path, make_params("train.total_kimg=99"))
     assert journal is not None
     recorded = values_of(journal, "params")
-    assert recorded.items() >= {"prepare.source": "locked", "train.total_kimg": 3, "loss.r1_gamma": 7}.items()
+    assert recorded.items() >= {"prepare.source": "locked", "loss.r1_gamma": 7}.items()
+    assert values_of(journal, "tags")["train.total_kimg"] == 3
     assert not [name for name in recorded if name.startswith("evaluate.")]
 
 

@@ -73,6 +73,20 @@ def test_work_that_is_interrupted_may_save_and_says_so(number: signal.Signals, s
     assert error.startswith("Stopped: saved. To continue, run: ")
 
 
+def test_work_is_asked_to_end_by_a_signal_that_comes_while_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(thread: threading.Thread) -> None:
+        threading.Thread.start(thread)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(signals._Work, "start", begin)
+    asked = threading.Event()
+    with stop_on_signals():
+        result, stop = interruptible(lambda: "saved" if asked.wait(60) else "not asked", asked.set, 60)
+    assert result == "saved"
+    assert stop is not None
+    assert stop.number == signal.SIGTERM
+
+
 def test_a_second_interrupt_ends_the_process_and_its_children_at_once(start: Start) -> None:
     process = start(CANNOT_SAVE)
     child = psutil.Process(int(process.first))  # type: ignore[attr-defined]

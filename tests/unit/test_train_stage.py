@@ -163,9 +163,10 @@ def test_a_worker_that_is_asked_to_end_saves_beside_the_snapshots_with_a_score_t
     monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(Pulse, "should_end", lambda pulse, nimg: nimg == 12)
     job = {"files": {"archive": Shared(tiny_archive, "", None, None)}, "folder": tmp_path / "none"}
-    job |= {"params": make_params(), "spare_checkpoints": [], "driver_node": None}
+    job |= {"params": make_params(), "spare_checkpoints": [], "driver_node": None, "yardstick": None}
     assert train_worker(job) == 12  # half of the second tick
     assert [(report["name"], report["has_state"]) for report in reports] == [
+        (None, False),  # the pictures before the first step
         ("nimg_000000008", True),
         ("leaving_000000012", True),
     ]
@@ -188,7 +189,7 @@ def test_what_is_measured_changes_no_bit_of_the_training(
         for other in others:
             assert state.keys() == other.keys()
             assert all(torch.equal(tensor, other[name]) for name, tensor in state.items())
-    rows = [report["row"] for report in reports]
+    rows = [report["row"] for report in reports if report["has_state"]]
     assert [row.get("monitor/kid") for row in rows[4:]] == [None] * 2
     assert len({row["monitor/kid"] for row in rows[:4]}) == 4
 
@@ -260,7 +261,9 @@ def reports(monkeypatch: pytest.MonkeyPatch, states: list[dict[str, torch.Tensor
     """What a worker told Ray, which has no checkpoint for it"""
     said: list[dict[str, Any]] = []
 
-    def report(row: dict[str, float], checkpoint: Checkpoint | None, checkpoint_dir_name: str | None) -> None:
+    def report(
+        row: dict[str, float], checkpoint: Checkpoint | None = None, checkpoint_dir_name: str | None = None
+    ) -> None:
         files = [] if checkpoint is None else [path.name for path in Path(checkpoint.path).iterdir()]
         said.append({"row": row, "name": checkpoint_dir_name, "has_state": STATE in files})
         if checkpoint is not None:
@@ -314,7 +317,8 @@ def test_snapshots_of_another_yardstick_are_measured_again_and_those_of_the_same
     tmp_path: Path, tiny_params: Params, dataset: ImageDataset, reports: list[dict[str, Any]]
 ) -> None:
     for nimg, yardstick in ((8, "old"), (16, "new")):
-        with snapshot(create(tiny_params), dataset, {"nimg": nimg, "monitor/kid": 0.5}, yardstick) as checkpoint:
+        row = {"nimg": nimg, "kimg": nimg / 1000, "monitor/kid": 0.5}
+        with snapshot(create(tiny_params), dataset, row, yardstick) as checkpoint:
             assert checkpoint is not None
             shutil.copytree(checkpoint.path, tmp_path / f"nimg_{nimg:09d}")
     register = tmp_path / "checkpoint_manager_snapshot.json"
@@ -323,7 +327,10 @@ def test_snapshots_of_another_yardstick_are_measured_again_and_those_of_the_same
         assert len(spare_checkpoints(str(tmp_path), yardstick)) == (2 if yardstick else 0)
         assert register.exists() == (yardstick is None)
     resume(create(tiny_params), dataset, spare_checkpoints(str(tmp_path), "new"), "new", measure_again)
-    assert [report["row"] for report in reports] == [{"nimg": 8, "monitor/kid": 0.25}, {"nimg": 16, "monitor/kid": 0.5}]
+    assert [report["row"] for report in reports] == [
+        {"nimg": 8, "kimg": 0.008, "monitor/kid": 0.25},
+        {"nimg": 16, "kimg": 0.016, "monitor/kid": 0.5},
+    ]
 
 
 def test_nothing_to_resume_stays_fresh(
