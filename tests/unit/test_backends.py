@@ -133,7 +133,7 @@ def test_an_evaluating_worker_is_exact_and_says_which_kernels_it_uses(
 
 
 def test_a_page_is_drawn_exactly(tf32_before: None, tiny_params: Params, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="metrics.json: not there"):  # there is nothing to draw
+    with pytest.raises(FileNotFoundError, match=r"metrics\.json: not there"):  # there is nothing to draw
         render(tiny_params, tmp_path)
     assert tf32() == (False, False)
 
