@@ -157,7 +157,7 @@ def describe(config: ClusterConfig, runs: Path) -> dict[str, Any]:
             {
                 "name": folder.name,
                 "pid": None if (trainer := trainer_of(folder)) is None else trainer.pid,
-                "last_tick": rows[-1] if (rows := ticks.read(folder)) else None,
+                "last_tick": rows[-1].columns if (rows := ticks.read(folder)) else None,
             }
             for folder in run_folders(runs)
         ],
