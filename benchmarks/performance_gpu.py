@@ -11,8 +11,8 @@ def gpu_section(report: Report | None, before: Report) -> Iterator[str]:
     yield "## Measured on a GPU"
     if report is None:
         yield (
-            "**No GPU has run this version.** Speed, memory, and agreement of the kernels with stock torch on a real "
-            "card are unknown until somebody calls `.venv/bin/python -m benchmarks.gpu` there."
+            "**No GPU has run this version.** Its speed and memory on a real card are unknown, and so is whether its "
+            "kernels agree with stock torch there. To find out, run `.venv/bin/python -m benchmarks.gpu` on a GPU."
         )
     else:
         yield from _this_version(report)
@@ -23,7 +23,8 @@ def gpu_section(report: Report | None, before: Report) -> Iterator[str]:
 def _before(before: Report) -> Iterator[str]:
     """The state that this version started from"""
     yield f"### Commit {before['commit']}, stock torch"
-    yield f"{before['machine']}; {before['settings']}. Dreg failed on that torch and is not in it."
+    machine = f"{before['machine'][0].upper()}{before['machine'][1:]}"
+    yield f"{machine}; {before['settings']}. Dreg failed with that torch version and is missing."
     yield ""
     yield "| size, phase | ms | device busy, ms | convolutions alone, ms |"
     yield "|---|--:|--:|--:|"
@@ -33,7 +34,7 @@ def _before(before: Report) -> Iterator[str]:
             cells = [str(column.get(size, {}).get(phase, "")) for column in columns]
             yield f"| {size} {phase} | {' | '.join(cells)} |"
     yield ""
-    yield "One operation on [32, 64, 256, 256] in bf16, whose tensor is read and written once in 0.18 ms:"
+    yield "Single operations on a [32, 64, 256, 256] tensor in bf16. Reading and writing it once takes 0.18 ms:"
     yield ""
     yield "| operation | forward, ms | forward and backward, ms |"
     yield "|---|--:|--:|"
@@ -64,7 +65,7 @@ def _steps(steps: Report, peer: Report) -> Iterator[str]:
     """Phases and speed of each size, precision and choice of kernels; the official code in lines of its own"""
     if not steps:
         return
-    yield "In parentheses: times its convolutions alone."
+    yield "Parentheses: the time divided by that of the phase's convolutions alone."
     yield ""
     yield "| size, precision, kernels | Gmain, ms | Greg | Dmain | Dreg | sec/kimg | convolutions alone | peak GB |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
@@ -96,8 +97,8 @@ def _operations(kernels: Report) -> Iterator[str]:
     if "copy_gb_per_sec" not in kernels:
         return
     yield (
-        f"A copy on the device moves {kernels['copy_gb_per_sec']:.0f} GB/s. Each cell: ms forward, ms forward and "
-        "backward; in parentheses times one pass over their tensors at that speed."
+        f"A copy on the device moves {kernels['copy_gb_per_sec']:.0f} GB/s. Each cell has ms forward, then ms forward "
+        "and backward. Parentheses divide these by the time of one pass over the tensors at that speed."
     )
     yield ""
     rows = {precision: found for precision, found in kernels.items() if isinstance(found, dict)}

@@ -41,12 +41,15 @@ def page(work: Path = RESULTS / "work.json", gpu: Path = RESULTS / "gpu.json") -
         predicted(before, now, measured),
         gpu_section(read(gpu), measured),
         compiled(read(RESULTS / "kernels.json")),
-        rows_section("Bringing images to the device", loader_rows(read(gpu)), NO_LOADER),
+        rows_section("Loading images onto the device", loader_rows(read(gpu)), NO_LOADER),
     )
     return "\n".join(line for section in sections for line in [*section, ""])
 
 
-NO_LOADER = "Not measured on a GPU. [Data](data.md) has each way on a processor, next to what an H100 would consume."
+NO_LOADER = (
+    "Not measured on a GPU. [Data](data.md) has the speed of each way on a processor, compared with what an H100 would "
+    "consume."
+)
 
 
 def read(path: Path) -> Any:
@@ -65,14 +68,15 @@ def head() -> Iterator[str]:
     yield "# Performance on a GPU"
     yield ""
     yield (
-        "Written by `.venv/bin/python -m benchmarks.performance_page` from `benchmarks/results/`. What is counted "
-        "needs no GPU and is exact. What is predicted is arithmetic on it. What is measured names the card "
-        "and the commit."
+        "`.venv/bin/python -m benchmarks.performance_page` writes this page from the files in `benchmarks/results/`. "
+        "Counts need no GPU and are exact. Predictions are arithmetic on these counts. Measurements name the card and "
+        "the commit."
     )
     yield ""
     yield (
-        "*Phases* of a step: Gmain trains G, Dmain trains D, Greg (path length) runs in every 4th step, Dreg (R1) in "
-        "every 16th. *kimg*: 1,000 real images shown to D. Sizes are written as pixels/images per step."
+        "A step has four *phases*: Gmain trains G, Dmain trains D, Greg (path length) runs in every 4th step, and "
+        "Dreg (R1) in every 16th. One *kimg* is 1,000 real images shown to D. Sizes are given as pixels/images per "
+        "step. The [glossary](glossary.md) explains the other terms."
     )
 
 
@@ -88,13 +92,17 @@ def counted(before: Counts, now: Counts) -> Iterator[str]:
     """Work of each phase at the commit that was measured, and of this version"""
     yield "## Work of a step, counted"
     yield (
-        "`.venv/bin/python -m benchmarks.work` runs each phase on meta tensors. It counts every operation but views, "
-        "all tensors that the operation takes or makes, once, and the products of convolutions and matrices. "
-        "Half precision (bf16) in the four highest resolutions, p 0.6, all images in one forward pass, without the "
-        "optimiser's step. Preset `paper256` at 256 pixels, `auto` for one GPU elsewhere. The last column is "
-        "the time on a device that moves "
-        "3 TB/s and computes 700 TFLOP/s, the longer of both for each operation; launching is not in it. "
-        f"Each cell: commit {BEFORE} -> this version, or one number if they agree."
+        "`.venv/bin/python -m benchmarks.work` runs each phase on meta tensors. It counts every operation except "
+        "views. The bytes are those of all tensors that an operation reads or writes, each once. The FLOPs are those "
+        "of convolutions and matrix products. The settings are bf16 in the four highest resolutions, p 0.6 and all "
+        "images in one forward pass, without the optimiser's step. At 256 pixels the preset is `paper256`, elsewhere "
+        "`auto` for one GPU."
+    )
+    yield ""
+    yield (
+        "The last column is the time on a device that moves 3 TB/s and computes 700 TFLOP/s, taking the longer of the "
+        "two for each operation. The time to launch operations is not included. "
+        f"Each cell shows commit {BEFORE} -> this version, or one number if they agree."
     )
     yield ""
     rows = []
@@ -120,10 +128,11 @@ def _change(old: float, new: float, form: str) -> str:
 def predicted(before: Counts, now: Counts, measured: dict[str, Any]) -> Iterator[str]:
     """Bytes at the bandwidth, plus what the convolutions alone took on the card"""
     size = "256/64"
-    yield "## What that predicts for 256 pixels and 64 images per step"
+    yield "## Predicted time for 256 pixels and 64 images per step"
     yield (
-        f"Bytes at 3 TB/s, plus the time of the convolutions alone as measured on {measured['machine']} (Gmain and "
-        "Dmain; Greg and Dreg computed from their FLOPs at the same rate)."
+        "The prediction adds two times: moving the bytes at 3 TB/s, and the convolutions alone. The convolutions of "
+        f"Gmain and Dmain were measured on {measured['machine']}. Those of Greg and Dreg are computed from their FLOPs "
+        "at the same rate."
     )
     yield ""
     alone = convolutions_ms(before[size], measured["convolutions_ms"][size])
@@ -139,15 +148,15 @@ def predicted(before: Counts, now: Counts, measured: dict[str, Any]) -> Iterator
     yield ""
     speeds = _change(totals[0] / 64, totals[1] / 64, ".2f")
     yield (
-        f"With the regularisers shared out: {speeds} sec/kimg. The convolutions alone would take "
-        f"{sum(share * alone[phase] for phase, share in PHASES.items()) / 64:.2f}."
+        f"With the regularisers spread over the steps: {speeds} sec/kimg. The convolutions alone would take "
+        f"{sum(share * alone[phase] for phase, share in PHASES.items()) / 64:.2f} sec/kimg."
     )
     yield ""
     yield (
-        "The sum holds if every operation moves its bytes at the speed of memory, and if the processor launches "
-        "operations fast enough. Bytes of convolutions are in both terms. "
-        f"{BEFORE} took several times the sum: its 4x4 filters ran as depthwise convolutions, at a small part of the "
-        "bandwidth (see below)."
+        "The sum is right if every operation moves its bytes at the speed of memory, and if the processor launches "
+        "operations fast enough. The bytes of convolutions are counted in both terms. "
+        f"Commit {BEFORE} took several times the sum, because its 4x4 filters ran as depthwise convolutions at a small "
+        "fraction of the bandwidth (see below)."
     )
 
 
@@ -161,12 +170,11 @@ def compiled(found: dict[str, Any]) -> Iterator[str]:
     """Machine code of the kernels that move most bytes"""
     yield f"## Kernels compiled for sm_{found['arch']}"
     yield (
-        f"`.venv/bin/python -m benchmarks.compile_kernels`, Triton {found['triton']}: the variants of a step at 256 "
-        "pixels and 64 images that move most bytes. GB: over the four phases. Warps: of 64 that an H100's "
-        "multiprocessor "
-        "holds. Bits: of the widest load and store. The last column compares the time to issue the "
-        "instructions with the time "
-        "that memory takes at 3 TB/s. Above 1 the kernel would compute, below it waits for memory."
+        f"`.venv/bin/python -m benchmarks.compile_kernels` with Triton {found['triton']} compiles the kernel variants "
+        "that move the most bytes in a step at 256 pixels and 64 images. *GB* is the sum over the four phases. *Warps* "
+        "is how many are resident, of the 64 that an H100's multiprocessor can hold. *Bits* are those of the widest "
+        "load and store. The last column divides the time to issue the instructions by the time that memory takes at "
+        "3 TB/s. Above 1, computation limits the kernel; below 1, memory does."
     )
     yield ""
     header = (

@@ -68,8 +68,8 @@ def _head() -> Iterator[str]:
     yield "# Scaling"
     yield ""
     yield (
-        "Written by `.venv/bin/python -m benchmarks.scaling`, in one run with nothing else on the machine. The model "
-        "is `pipelines/plan/cost/scaling.py`; `.venv/bin/python -m pipelines.plan --hours` applies it to a plan."
+        "`.venv/bin/python -m benchmarks.scaling` wrote this page, in one run with nothing else on the machine. The "
+        "model is in `pipelines/plan/cost/scaling.py`. To apply it to your plan, use `.venv/bin/stylegan plan --hours`."
     )
 
 
@@ -79,10 +79,10 @@ def _here(params: Params, measured: Measured) -> Iterator[str]:
     yield "## Measured here: 1, 2, 3 processes with one global batch"
     software = ", ".join(f"{name} {version(name)}" for name in ("torch", "ray"))
     yield (
-        f"{cores} cores{processor}, Python {platform.python_version()}, {software}, gloo, one thread a process; "
-        f"{params.prepare.resolution} pixels, {params.train.batch_size} images a step in passes of "
-        f"{params.train.batch_gpu}, {params.train.precision}, p {params.augment.p:g}. Median and range of "
-        f"{len(measured.plain[1])} turn(s)."
+        f"{cores} cores{processor}, Python {platform.python_version()}, {software}, gloo, one thread per process; "
+        f"{params.prepare.resolution} pixels, {params.train.batch_size} images per step in micro-batches of "
+        f"{params.train.batch_gpu}, {params.train.precision}, p {params.augment.p:g}. Cells show the median and range "
+        f"of {len(measured.plain[1])} repetition(s)."
     )
     yield ""
     alone, rows = statistics.median(measured.plain[1]), []
@@ -95,10 +95,10 @@ def _here(params: Params, measured: Measured) -> Iterator[str]:
     yield ""
     small, large = f"{1e6 * measured.small_sec:.0f} us", f"{1e3 * measured.large_sec:.2f} ms"
     yield (
-        f"The model knows the time of one process, an all-reduce over two ({small} for one number, {large} for the "
-        f"{measured.num_params[0]:,} gradients of G), and the number of cores: from {cores + 1} processes on, {cores} "
-        "cores are shared, so most of the loss there is the machine's. It does not know of caches and memory that "
-        "processes share, nor of waiting for a process that was not running."
+        f"The model is given the time of one process, the time of an all-reduce over two ({small} for one number, "
+        f"{large} for the {measured.num_params[0]:,} gradients of G), and the number of cores. From {cores + 1} "
+        f"processes on, they share {cores} cores, which causes most of the loss there. The model ignores that "
+        "processes share caches and memory, and that they wait for one that is not running."
     )
 
 
@@ -111,8 +111,9 @@ def _processor() -> str:
 def _ray(measured: Measured) -> Iterator[str]:
     yield "## What Ray costs, and what a second process gains"
     yield (
-        "The stage `train` is the same loop in Ray's workers, with a report a tick, the tick log and MLflow; the plain "
-        "loop has none of it. Measured in turns with it, between reports, without start and the last snapshot."
+        "The stage `train` runs the same loop in Ray's workers, with a report per tick, the tick log and MLflow. The "
+        "plain loop has none of these. The two were measured alternately, between reports, so neither the start nor "
+        "the last snapshot counts."
     )
     yield ""
     rows = []
@@ -139,12 +140,12 @@ def with_batch(model: Model, batch_size: int) -> Model:
 
 
 def _check(params: Params) -> Iterator[str]:
-    yield "## The model beside published figures"
+    yield "## The model compared with published figures"
     yield (
-        "Figures of the official implementation as its authors published them (V100: README of stylegan2-ada-pytorch, "
-        "middle of the range; A100: docs/configs of stylegan3, StyleGAN2 configurations), not measurements of this "
-        "project. The model is given the time on one GPU, and the shortest step of the smallest share that was "
-        "published; in bold the cells that it was given."
+        "The published figures are those of the official implementation, from its authors, and not measured by this "
+        "project. V100: README of stylegan2-ada-pytorch, middle of the range. A100: docs/configs of stylegan3, "
+        "StyleGAN2 configurations. The model is given the cells in bold: the time on one GPU, and the shortest step "
+        "with the smallest published share of images per GPU. All numbers are in sec/kimg."
     )
     yield ""
     rows = []
@@ -170,9 +171,9 @@ def _cell(model: Model, device: str, resolution: int, gpus: int) -> str:
 def _far(params: Params) -> Iterator[str]:
     yield "## The model up to 256 GPUs"
     yield (
-        "Seconds per kimg and efficiency of `auto`, from the published time of one GPU. *Fixed*: 64 images a step, as "
-        "far as each GPU has a group of 4. *Growing*: each GPU keeps the images that one has, so the batch grows with "
-        "the GPUs; that is another training, whose quality nothing here speaks about."
+        "Speed and efficiency of the preset `auto`, from the published time of one GPU. *Fixed*: 64 images per step, "
+        "as long as each GPU has at least a group of 4. *Growing*: each GPU has as many images as a single one, so the "
+        "batch grows with the number of GPUs. This is another training, and this page says nothing about its quality."
     )
     header = ("GPUs", "nodes", "fixed: sec/kimg", "efficiency", "growing: batch", "sec/kimg", "efficiency")
     for device, resolution in MODELLED:
@@ -197,17 +198,18 @@ def _cells(model: Model, gpus: int) -> tuple[str, str]:
 def _assumptions() -> Iterator[str]:
     yield "## Assumptions"
     lines = (
-        "A step takes passes x compute(images of a pass) + all-reduces, one after the other (`stylegan/step.py`).",
+        "A step takes micro-batches x compute(images per micro-batch) + all-reduces, one after the other "
+        "(`stylegan/step.py`).",
         "An all-reduce is a ring: 2 (W - 1) / W x bytes / bandwidth + 2 (W - 1) x latency (Patarasuk and Yuan 2009). "
-        "For the few numbers of w_avg on many GPUs NCCL has quicker ways, so that part is too high.",
-        "In a node of 8: 230 GB/s, the lower end of what NVIDIA's nccl-tests are reported to show on 8 A100 with "
-        'NVLink 3 ("bus bandwidth"), and 3.4 us a message. Between nodes: 12.5 GB/s, the line rate of one 100 Gbit/s '
-        "card in each, and 14 us. Latencies: ring, protocol Simple, in the table `hwLat` of NCCL's "
-        "`src/graph/tuning.cc`. V100 and A100 get the same network.",
-        "compute(n) on a GPU is max(floor, n x the time per image on one GPU): below some number of images the launch "
-        "of kernels decides. From 512 pixels no published step is that short, so the floor of 256 pixels stands in; it "
-        "is too low there.",
-        "All GPUs are equally fast and data comes in time; snapshots, restarts and Ray are not in it.",
-        "This project measured the tables of this machine, and no GPU.",
+        "For the few numbers of w_avg on many GPUs, NCCL has faster methods, so the model overestimates that part.",
+        "Within a node of 8 GPUs: 230 GB/s, the lower end of what NVIDIA's nccl-tests are reported to show on 8 A100 "
+        'with NVLink 3 ("bus bandwidth"), and 3.4 us per message. Between nodes: 12.5 GB/s, the line rate of one '
+        "100 Gbit/s card per node, and 14 us per message. The latencies are those for a ring with protocol Simple in "
+        "the table `hwLat` of NCCL's `src/graph/tuning.cc`. V100 and A100 are given the same network.",
+        "compute(n) on a GPU is max(shortest, n x the time per image on one GPU), because launching kernels takes a "
+        "shortest time however few images there are. From 512 pixels on, no published step is that short, so the "
+        "model uses the shortest time at 256 pixels, which is too low there.",
+        "All GPUs are equally fast, and data arrives in time. Snapshots, restarts and Ray are not included.",
+        "This project measured only the tables for this machine. It measured no GPU for this page.",
     )
     yield from (f"- {line}" for line in lines)

@@ -10,7 +10,7 @@ from PIL import Image
 
 CLASSES = ("cat", "dog", "horse")
 SHAPES = ((72, 48), (48, 72), (64, 48), (60, 60), (96, 54), (53, 41))  # width, height
-MODES = ("RGB",) * 12 + ("L", "L", "RGBA", "P")
+MODES = ("RGB",) * 11 + ("CMYK", "L", "L", "RGBA", "P")
 EXIF_ORIENTATION = 0x0112
 HEIC = bytes([0, 0, 0, 24]) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(200)  # the beginning of a phone's photo
 
@@ -55,6 +55,8 @@ def good_photo(number: int) -> tuple[str, bytes]:
         exif = Image.Exif()
         exif[EXIF_ORIENTATION] = 1 + number % 8
         return "JPG", encode(image, "jpg", exif=exif)
+    if mode == "CMYK":
+        return "jpg", encode(image, "jpg")
     if number % 11 == 0:
         return "webp", encode(image, "webp")
     return ("avif", encode(image, "avif")) if number % 101 == 0 else ("jpg", encode(image, "jpg"))
@@ -68,7 +70,7 @@ def animation(number: int) -> bytes:
 BAD: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "truncated": ("jpg", lambda number: encode(picture(number, 72, 48), "jpg")[:600]),
     "text": ("jpg", lambda number: f"no photo {number}".encode()),
-    "cmyk": ("jpg", lambda number: encode(picture(number, 72, 48, "CMYK"), "jpg")),
+    "lab": ("tif", lambda number: encode(Image.new("LAB", (20, 20), (number % 256, 0, 0)), "tiff")),
     "deep": ("png", lambda number: encode(Image.fromarray(np.full((20, 20), number, np.uint16)), "png")),
     "moving": ("gif", animation),
 }

@@ -27,7 +27,7 @@ as such.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict
 
 from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
@@ -194,6 +194,11 @@ def table(report: MetricsReport) -> str:
     return "\n".join([*lines, *report.notes])
 
 
-def _numbers(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+class _Numbers(TypedDict):
+    metrics: dict[str, float]
+    intervals: dict[str, list[float]]
+
+
+def _numbers(metrics: Sequence[Metric]) -> _Numbers:
     intervals = {metric.name: list(metric.interval) for metric in metrics if metric.interval is not None}
     return {"metrics": {metric.name: metric.value for metric in metrics}, "intervals": intervals}

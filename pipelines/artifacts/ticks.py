@@ -136,6 +136,11 @@ class TickRow(Values):
         return dict(sorted((int(block.removeprefix("b")), share) for block, share in self.contribution.items()))
 
 
+def parse(line: bytes) -> TickRow:
+    """The row that a line of the log holds. Raises ValueError."""
+    return TickRow.of(json.loads(line))
+
+
 def append(folder: Path, row: TickRow) -> None:
     """Add a tick to the log of a run."""
     json_lines.append(folder / LOG, row.columns)

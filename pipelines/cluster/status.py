@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import psutil
 import ray
@@ -48,11 +48,35 @@ class Node:
     versions: dict[str, str]
 
 
-def facts() -> tuple[tuple[float, float], dict[str, str]]:
-    """Memory used and there in GB, and versions, of the machine that this runs on"""
+@dataclass(frozen=True)
+class Run:
+    """A run of this repository"""
+
+    name: str
+    pid: int | None  # of who trains it on this machine
+    last_tick: dict[str, float] | None  # by column of the log
+
+
+@dataclass(frozen=True)
+class State:
+    """What `status --json` prints"""
+
+    nodes: tuple[Node, ...]
+    runs: tuple[Run, ...]
+
+
+class Facts(NamedTuple):
+    """What a machine says of itself"""
+
+    memory_gb: tuple[float, float]  # used, there
+    versions: dict[str, str]
+
+
+def facts() -> Facts:
+    """Memory and versions of the machine that this runs on"""
     memory = psutil.virtual_memory()
     versions = {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-    return ((memory.total - memory.available) / 2**30, memory.total / 2**30), versions
+    return Facts(((memory.total - memory.available) / 2**30, memory.total / 2**30), versions)
 
 
 def this_machine() -> Node:
@@ -78,7 +102,7 @@ def nodes() -> list[Node]:
     return result
 
 
-def _answers() -> dict[str, Any]:
+def _answers() -> dict[str, Facts]:
     """facts() of each node that answers in time, by its id"""
     nodes = alive()
     answers = zip(nodes, ask(nodes, facts, limit_sec=ANSWER_SEC), strict=True)
@@ -149,19 +173,15 @@ def find_nodes(config: ClusterConfig) -> list[Node]:
         return nodes()
 
 
-def describe(config: ClusterConfig, runs: Path) -> dict[str, Any]:
-    """Nodes and runs as plain values. Raises ClusterError when no cluster answers at the address."""
-    return {
-        "nodes": [asdict(node) for node in find_nodes(config)],
-        "runs": [
-            {
-                "name": folder.name,
-                "pid": None if (trainer := trainer_of(folder)) is None else trainer.pid,
-                "last_tick": rows[-1].columns if (rows := ticks.read(folder)) else None,
-            }
-            for folder in run_folders(runs)
-        ],
-    }
+def find_state(config: ClusterConfig, runs: Path) -> State:
+    """Nodes and runs. Raises ClusterError when no cluster answers at the address."""
+    return State(tuple(find_nodes(config)), tuple(describe_run(folder) for folder in run_folders(runs)))
+
+
+def describe_run(folder: Path) -> Run:
+    """Who trains a run, and its last tick"""
+    trainer, rows = trainer_of(folder), ticks.read(folder)
+    return Run(folder.name, None if trainer is None else trainer.pid, rows[-1].columns if rows else None)
 
 
 def show(config: ClusterConfig, runs: Path, console: Console) -> None:
@@ -181,6 +201,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     address = options.address or config.address or os.environ.get("RAY_ADDRESS")
     config = config.model_copy(update={"address": address})
     if options.json:
-        print(json.dumps(describe(config, ROOT / "runs"), indent=2))
+        print(json.dumps(asdict(find_state(config, ROOT / "runs")), indent=2))
     else:
         show(config, ROOT / "runs", make_console())

@@ -2,6 +2,7 @@
 
     python -m pipelines.plan --preset auto --resolution 256 --gpus 2 --source photos train.total_kimg=5000
     python -m pipelines.plan --preset paper256 --gpus 8 --hours 24 --price 2.50 --reference a100
+    python -m pipelines.plan --source photos --gpus 0
     python -m pipelines.plan --source photos
     python -m pipelines.plan --from reports/sweep/best.yaml
     python -m pipelines.plan --rung stylegan2/A
@@ -13,15 +14,15 @@ params.yaml says, and so do the comments.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from pipelines.command_table import COMMANDS
 from pipelines.options import add_overrides
-from pipelines.plan.advice import advice, describe, table
+from pipelines.plan.advice import Changed, advice, describe, table
 from pipelines.plan.cost import estimate, summary
 from pipelines.plan.planning import Plan, make_plan
 from pipelines.plan.resolve import NAMES
@@ -32,18 +33,26 @@ from stylegan.console import make_console
 from stylegan.exit_codes import exit_code
 
 
-def show(found: Plan, options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Print the values and what they mean, and return the same for --json."""
-    console.print(table(found.choices if options.all else found.changed, found.base))
-    if not options.all:
+@dataclass(frozen=True)
+class Answer:
+    """What `plan --json` prints"""
+
+    values: Mapping[str, Changed]  # by dotted path
+    advice: Sequence[str]
+    estimate: Sequence[estimate.Row] | None  # for each number of GPUs, with --hours
+    written: str | None  # the file
+    needs: Sequence[str]
+
+
+def show(found: Plan, console: Console, *, everything: bool) -> list[str]:
+    """Print the values, and return the lines on what they mean, which it prints too."""
+    console.print(table(found.choices if everything else found.changed, found.base))
+    if not everything:
         console.print(f"{len(found.choices) - len(found.changed)} values stay as they are; --all lists them.")
     lines = [*(found.look.lines(found.params) if found.look else []), *advice(found.params)]
     for line in lines:
         console.print(line)
-    answer: dict[str, Any] = {"values": describe(found.choices, found.base), "advice": lines, "estimate": None}
-    if options.hours is not None:
-        answer["estimate"] = estimate.show(options, found.params, found.img_channels, console)
-    return answer
+    return lines
 
 
 def write(found: Plan, options: argparse.Namespace) -> Path | None:
@@ -60,8 +69,8 @@ def write(found: Plan, options: argparse.Namespace) -> Path | None:
     return out
 
 
-def conclude(found: Plan, options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Write, say so, and end with what the plan needs; returns the same for --json."""
+def conclude(found: Plan, options: argparse.Namespace, console: Console) -> tuple[Path | None, list[str]]:
+    """Write, say so, and end with what the plan needs; returns the file and these lines."""
     out = write(found, options)
     said = "An estimate (--hours) writes nothing." if options.hours is not None else "Dry run: nothing written."
     if out is not None:
@@ -70,7 +79,17 @@ def conclude(found: Plan, options: argparse.Namespace, console: Console) -> dict
     console.print(said, soft_wrap=True)
     for line in needs:
         console.print(line)
-    return {"written": None if out is None else str(out), "needs": needs}
+    return out, needs
+
+
+def answer(options: argparse.Namespace, console: Console) -> Answer:
+    """Plan, print it, write it, and return what was printed"""
+    found = make_plan(options)
+    lines, rows = show(found, console, everything=options.all), None
+    if options.hours is not None:
+        rows = estimate.show(options, found.params, found.img_channels, console)
+    out, needs = conclude(found, options, console)
+    return Answer(describe(found.choices, found.base), lines, rows, None if out is None else str(out), needs)
 
 
 def size(text: str) -> Resolution:
@@ -86,11 +105,14 @@ def size(text: str) -> Resolution:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """plan"""
-    parser.add_argument("--preset", choices=NAMES, help="needs --gpus")
+    parser.add_argument("--preset", choices=NAMES, help="needs --gpus; auto where only --source and --gpus are given")
     parser.add_argument("--from", dest="values", type=Path, metavar="FILE", help="values over the preset: best.yaml")
     parser.add_argument("--rung", metavar="LADDER/ROW", help="a row of pipelines/ladders/, such as stylegan2/A")
     parser.add_argument(
-        "--resolution", type=size, help="pixels, or height x width as 192x256; without it the preset's, or the base's"
+        "--resolution",
+        type=size,
+        help="pixels, or height x width as 192x256; without it the preset's, or the base's; on "
+        "a processor that which suits the images",
     )
     parser.add_argument("--gpus", type=int, help="0 plans for the processor")
     parser.add_argument("--source", help="folder, .zip or data set file of images, which is looked at")
@@ -109,6 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line"""
     options = COMMANDS["plan"].parse(arguments)
     wrong = COMMANDS["plan"].build_parser().error
+    if options.preset is None and options.gpus is not None and options.source:
+        options.preset = "auto"
     if not any((options.preset, options.values, options.rung, options.source)):
         wrong("one of the arguments --preset, --source, --from and --rung is required")
     if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):
@@ -116,10 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.gpus is not None and options.gpus < 0:
         wrong(f"argument --gpus: is {options.gpus}; expected 0 or more")
     console = make_console(stderr=options.json)
-    found = make_plan(options)
-    answer = show(found, options, console) | conclude(found, options, console)
+    planned = answer(options, console)
     if options.json:
-        print(json.dumps(answer, indent=2))
+        print(json.dumps(asdict(planned), indent=2))
 
 
 if __name__ == "__main__":

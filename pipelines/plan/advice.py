@@ -1,5 +1,6 @@
 """What `plan` shows of the values that it chose."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE
@@ -34,12 +35,19 @@ def table(choices: Choices, base: Params) -> Table:
     return result
 
 
-def describe(choices: Choices, base: Params) -> dict[str, dict[str, Any]]:
-    """The rows of the table as plain values"""
+@dataclass(frozen=True)
+class Changed:
+    """A row of the table."""
+
+    value: Any
+    was: Any
+    because: str
+
+
+def describe(choices: Choices, base: Params) -> dict[str, Changed]:
+    """The rows of the table by their dotted paths"""
     before = dict(leaves(base.model_dump(mode="json")))
-    return {
-        path: {"value": choice.value, "was": before[path], "because": choice.origin} for path, choice in choices.items()
-    }
+    return {path: Changed(choice.value, before[path], choice.origin) for path, choice in choices.items()}
 
 
 def advice(params: Params) -> list[str]:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from pipelines.params import Params, leaves, load, override
 from pipelines.plan.advice import CHANNELS
 from pipelines.plan.cost.speed import Speed, speed_of
+from pipelines.plan.narrow import choose_length, choose_resolution
 from pipelines.plan.origins import Choice, Choices, as_they_are, file_choices, rung_choices, source_of, transfer_choices
 from pipelines.plan.pace import pace_choices
 from pipelines.plan.resolve import checked, resolve
 
 if TYPE_CHECKING:
     from pipelines.plan.source import Look
+    from stylegan.data.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -46,23 +48,38 @@ def make_plan(options: argparse.Namespace) -> Plan:
     choices, look = chosen(options, base, ordered)
     params = checked(choices | ordered)
     speed = speed_of(options, params, CHANNELS[params.prepare.mode])
+    if is_narrow(options):
+        length = {"train.total_kimg": choose_length(speed.sec_per_kimg)}
+        ordered = without_file_values(length, choices) | ordered
+        params = checked(choices | ordered)
     if options.preset is not None:
         train = params.train
         paced = pace_choices(train.total_kimg, train.batch_size, speed.sec_per_kimg, speed.snapshot_sec)
-        ordered = paced | {path: choices[path] for path in paced if choices[path].origin.startswith("--from")} | ordered
+        ordered = without_file_values(paced, choices) | ordered
     choices |= ordered
     return Plan(base, choices, checked(choices), speed, look)
+
+
+def is_narrow(options: argparse.Namespace) -> bool:
+    """Whether the networks are made for a processor"""
+    return bool(options.preset == "auto" and options.gpus == 0)
+
+
+def without_file_values(found: Choices, choices: Choices) -> Choices:
+    """What was found, but a file's values where it has them"""
+    return found | {path: choices[path] for path in found if choices[path].origin.startswith("--from")}
 
 
 def chosen(options: argparse.Namespace, base: Params, ordered: Choices) -> "tuple[Choices, Look | None]":
     """Every value without the assignments of the command line, which are laid over them later; and the images"""
     values = {} if options.values is None else file_choices(options.values, base)
-    choices = as_they_are(base)
+    choices, asked = as_they_are(base), values | ordered
+    source = None if options.source is None else source_of(options.source)
+    found = None if source is None else survey_images(source, choices)
     if options.preset is not None:
-        precision = (values | ordered).get("train.precision", Choice(None, "left to the plan")).value
-        choices = resolve(options.preset, options.resolution, options.gpus, base, precision)
+        choices = preset_values(options, base, asked, found)
     choices |= values
-    look = None if options.source is None else look_at_source(options.source, choices, asked=values | ordered)
+    look = None if source is None or found is None else look_at_images(source, found, choices, asked)
     choices |= look.choices if look else {}
     if options.resume_from is not None:
         choices |= transfer_choices(options.resume_from)
@@ -71,9 +88,26 @@ def chosen(options: argparse.Namespace, base: Params, ordered: Choices) -> "tupl
     return choices, look
 
 
-def look_at_source(path: str, choices: Choices, asked: Choices) -> "Look":
-    """As pipelines.plan.source.look_at, which imports torch: that there is nothing to look at is reported before."""
-    path = source_of(path)
+def preset_values(options: argparse.Namespace, base: Params, asked: Choices, found: "Survey | None") -> Choices:
+    """The preset at the resolution asked for; on a processor, without one, at that which suits the images"""
+    precision = asked.get("train.precision", Choice(None, "left to the plan")).value
+    suits = options.resolution is None and "prepare.resolution" not in asked and is_narrow(options)
+    if found is None or not suits:
+        return resolve(options.preset, options.resolution, options.gpus, base, precision)
+    resolution = choose_resolution(found)
+    choices = resolve(options.preset, resolution.value, options.gpus, base, precision)
+    return choices | {"prepare.resolution": resolution}
+
+
+def survey_images(path: str, choices: Choices) -> "Survey":
+    """As pipelines.plan.source.survey_source, which imports torch: a path to nothing is reported before."""
+    from pipelines.plan.source import survey_source
+
+    return survey_source(path, choices)
+
+
+def look_at_images(path: str, found: "Survey", choices: Choices, asked: Choices) -> "Look":
+    """As pipelines.plan.source.look_at"""
     from pipelines.plan.source import look_at
 
-    return look_at(path, choices, asked)
+    return look_at(path, found, choices, asked)

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from pipelines.params import Params, laid, leaves
-from pipelines.plan import processor
+from pipelines.plan import narrow, processor
 from pipelines.plan.origins import Choice, Choices, as_they_are
 from pipelines.plan.shown import sheet_choices
 from stylegan.config import ConfigError, parse
@@ -53,9 +53,17 @@ def auto_choices(resolution: int, gpus: int) -> Choices:
     }
 
 
-def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
+def workers_for(preset: str, gpus: int) -> Choice:
+    """A process on each GPU; on a processor one, or for networks made for it one on each core"""
+    if gpus:
+        return Choice(gpus, "one per GPU")
+    if preset != "auto":
+        return Choice(1, "no GPU: one process")
+    return Choice(narrow.count_workers(), "no GPU: a process of one thread on each core")
+
+
+def fitted(choices: Choices, reference_gpus: int, gpus: int, workers: int) -> Choices:
     """The preset's batch on this many workers: batch_gpu, and groups that divide it."""
-    workers = max(gpus, 1)
     batch, group = choices["train.batch_size"].value, choices["discriminator.mbstd_group_size"]
     batch_gpu = micro_batch(batch, batch // max(reference_gpus, workers), workers, group.value)
     rounds = -(-batch // batch_gpu // workers)
@@ -69,7 +77,6 @@ def fitted(choices: Choices, reference_gpus: int, gpus: int) -> Choices:
         "train.batch_gpu": Choice(batch_gpu, f"batch_size / {batch // batch_gpu} pieces{steps}"),
         "discriminator.mbstd_group_size": group if fitting == group.value else largest,
         "loss.pl_batch_shrink": shrink if batch_gpu >= shrink.value else Choice(batch_gpu, "at most batch_gpu"),
-        "cluster.num_workers": Choice(workers, "one per GPU" if gpus else "no GPU: one process"),
         "cluster.use_gpu": Choice(gpus > 0, f"--gpus {gpus}"),
         **trial_choices(per_trial, gpus),
     }
@@ -128,7 +135,7 @@ def resolve(
         choices["prepare.resolution"] = Choice(prepare.model_dump(mode="json")["resolution"], "--resolution")
     longer_side = max(sides(choices["prepare.resolution"].value))
     if preset == "auto":
-        choices |= auto_choices(longer_side, max(gpus, 1))
+        choices |= auto_choices(longer_side, max(gpus, 1)) | ({} if gpus else narrow.narrow_choices(longer_side))
     batch = choices["train.batch_size"].value
     if batch < gpus:
         raise ConfigError(
@@ -136,7 +143,9 @@ def resolve(
             "auto, which sizes the batch for the GPUs."
         )
     choices |= half_precision(longer_side, gpus, precision) | sheet_choices(longer_side)
-    return choices | fitted(choices, reference_gpus or max(gpus, 1), gpus)
+    workers = workers_for(preset, gpus)
+    choices["cluster.num_workers"] = workers
+    return choices | fitted(choices, reference_gpus or workers.value, gpus, workers.value)
 
 
 def checked(choices: Choices) -> Params:

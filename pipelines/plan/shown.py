@@ -1,7 +1,7 @@
 """What the report draws, so that no sheet becomes longer than a screen can show: by the size of the images."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipelines.plan.origins import Choice, Choices
 
@@ -18,7 +18,7 @@ def sheet_choices(longer_side: int) -> Choices:
     """Enlargement of small images, and of large ones as few as fit"""
     room = max(LONGEST // longer_side, 1)  # images side by side
     scale = max(1, min(MOST_SCALE, room // COLUMNS))
-    values: dict[str, Any] = {
+    values: dict[str, int | list[int] | list[float]] = {
         "video_scale": scale,
         "num_seeds": SEEDS if room >= COLUMNS else room * max(room * 3 // 5, 1),
         "strip_num_seeds": min(STRIP_SEEDS, room),

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 from statistics import mean, median, median_low
-from typing import Any
 
-from pipelines.params import Params
+from pipelines.params import Params, Settings
 from pipelines.plan.origins import Choice, Choices
 from pipelines.plan.source_report import describe_source
 from pipelines.prepare import EARTH
@@ -39,17 +38,23 @@ class Look:
         return [*describe_source(self.found, params), *advise_shape(self.found, params)]
 
 
-def look_at(path: str, choices: Choices, asked: Choices) -> Look:
-    """Look at the images, and choose what depends on them unless it was asked for.
-
-    choices: the plan so far. Raises ConfigError when the source cannot be opened.
-    """
-    values = {name: choice.value for name, choice in (choices | asked).items()}
+def survey_source(path: str, choices: Choices) -> Survey:
+    """Look at the images, of which nothing depends on the plan. Raises ConfigError when the source cannot be opened."""
+    values: Settings = {name: choice.value for name, choice in choices.items()}
     config = _prepare_section(values | {"prepare.source": path})
     try:
-        found = survey(config, EARTH)
+        return survey(config, EARTH)
     except ArchiveError as error:
         raise ConfigError(f"--source {error}") from None
+
+
+def look_at(path: str, found: Survey, choices: Choices, asked: Choices) -> Look:
+    """Choose what depends on the images unless it was asked for.
+
+    choices: the plan so far. Raises ConfigError when its settings do not fit together.
+    """
+    values: Settings = {name: choice.value for name, choice in (choices | asked).items()}
+    _prepare_section(values | {"prepare.source": path})
     chosen = {"prepare.source": Choice(path, "--source")}
     if found.good:
         chosen["prepare.transform"] = choose_transform(found, values["prepare.resolution"])
@@ -57,7 +62,7 @@ def look_at(path: str, choices: Choices, asked: Choices) -> Look:
         if found.source.holdout is None and found.source.groups is None:
             num_images = min(len(found.source.names), values["prepare.max_images"] or len(found.source.names))
             chosen["prepare.holdout_fraction"] = choose_holdout_share(num_images, values["augment.mode"])
-    labels, reason = choose_labels(found.labels, values if "data.use_labels" in asked else {})
+    labels, reason = choose_labels(found.labels, wanted="data.use_labels" in asked and values["data.use_labels"])
     labels = asked["prepare.labels"].value if "prepare.labels" in asked else labels
     reason = f"prepare.labels is {labels}" if "prepare.labels" in asked else reason
     chosen["prepare.labels"] = Choice(labels, reason)
@@ -65,7 +70,7 @@ def look_at(path: str, choices: Choices, asked: Choices) -> Look:
     return Look(found, {name: choice for name, choice in chosen.items() if name not in asked})
 
 
-def _prepare_section(values: dict[str, Any]) -> PrepareConfig:
+def _prepare_section(values: Settings) -> PrepareConfig:
     section = {name.removeprefix("prepare."): value for name, value in values.items() if name.startswith("prepare.")}
     return parse(PrepareConfig, section, "plan")
 
@@ -110,14 +115,14 @@ def choose_mode(found: Survey) -> Choice:
     return Choice("RGB", "; ".join(reasons) or "all images have colours")
 
 
-def choose_labels(labels: Labels | None, asked: dict[str, Any]) -> tuple[str, str]:
-    """prepare.labels, and why; asked: may say that labels are used in any case"""
+def choose_labels(labels: Labels | None, *, wanted: bool) -> tuple[str, str]:
+    """prepare.labels, and why; wanted: data.use_labels was asked for"""
     if labels is None:
         return "none", "no sub-folders, and no dataset.json with labels"
     where = "sub-folders" if labels.kind == "folders" else "classes of the source"
     if not labels.counts:
         return labels.kind, "label vectors of the source"
-    if asked.get("data.use_labels"):
+    if wanted:
         return labels.kind, f"data.use_labels, and {len(labels.counts):,} {where}"
     if labels.num_unlabelled:
         return "none", f"{labels.num_unlabelled:,} images have no class"

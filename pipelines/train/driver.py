@@ -198,7 +198,7 @@ def fit(
 
 
 def _ask_to_end(board: Any) -> None:
-    print("saving the state before it ends; Ctrl-C once more ends it at once", flush=True)
+    print("saving the state, then stopping; press Ctrl-C again to stop at once", flush=True)
     board.ask_to_end.remote()
 
 

@@ -29,13 +29,13 @@ CODE = (
 )  # fmt: skip
 # The code that decides which snapshot is the best: after a change of it, snapshots that are kept are measured again.
 MONITOR_CODE = (
-    "stylegan/metrics/arrays.py", "stylegan/metrics/evaluation/names.py", "stylegan/metrics/evaluation/ranks.py",
-    "stylegan/metrics/evaluation/sampling.py", "stylegan/metrics/extractors/efficientnet.py",
-    "stylegan/metrics/extractors/inception.py", "stylegan/metrics/extractors/loading.py",
-    "stylegan/metrics/extractors/model_files.py", "stylegan/metrics/extractors/pixels.py",
-    "stylegan/metrics/extractors/scripts.py", "stylegan/metrics/extractors/standard.py",
-    "stylegan/metrics/extractors/weights.py", "stylegan/metrics/kid.py", "stylegan/metrics/neighbors.py",
-    "stylegan/metrics/precision_recall.py", "stylegan/monitor.py",
+    "stylegan/metrics/arrays.py", "stylegan/metrics/evaluation/metric.py", "stylegan/metrics/evaluation/names.py",
+    "stylegan/metrics/evaluation/ranks.py", "stylegan/metrics/evaluation/sampling.py",
+    "stylegan/metrics/extractors/efficientnet.py", "stylegan/metrics/extractors/inception.py",
+    "stylegan/metrics/extractors/loading.py", "stylegan/metrics/extractors/model_files.py",
+    "stylegan/metrics/extractors/pixels.py", "stylegan/metrics/extractors/scripts.py",
+    "stylegan/metrics/extractors/standard.py", "stylegan/metrics/extractors/weights.py", "stylegan/metrics/kid.py",
+    "stylegan/metrics/neighbors.py", "stylegan/metrics/precision_recall.py", "stylegan/monitor.py",
 )  # fmt: skip
 
 

@@ -9,19 +9,33 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem
+from pydantic import BaseModel
 from ray.train import Checkpoint
 
+from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster import store
 from pipelines.train.ranks import Report
 from pipelines.train.snapshots import MEASURED_BY
-from stylegan.metrics.evaluation.names import KID
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
 ATTEMPTS, WAIT_SEC = 4, 0.5  # of a register or snapshot that is being written or deleted
 SNAPSHOT = "nimg_"  # begins the names of snapshots; the position follows
+
+
+class _Listed(BaseModel):
+    """A checkpoint, and what was reported with it."""
+
+    checkpoint_dir_name: str
+    metrics: Report
+
+
+class _Register(BaseModel):
+    """What is read of Ray's register."""
+
+    checkpoint_results: tuple[_Listed, ...] = ()
+    latest_checkpoint_result: _Listed | None = None
 
 
 @dataclass(frozen=True)
@@ -29,25 +43,28 @@ class Kept:
     """A snapshot that the register lists, and its row of the log."""
 
     checkpoint: Checkpoint
-    row: Report
+    row: TickRow
 
     @property
     def nimg(self) -> int:
         """Position of the snapshot"""
-        return round(float(self.row["nimg"]))
+        return round(self.row.nimg)
 
 
 def registered(state: str) -> list[Kept]:
     """Snapshots of the run whose state is at a path or URL, by their positions; none while the register is written
 
-    Raises StoreError.
+    Raises StoreError, or ValueError for a row that is not of this version.
     """
     url = store.join(state, "checkpoints")
-    content = _parsed(store.read(store.join(url, REGISTER)) or b"{}") or {}
+    listed = _register_at(url).checkpoint_results
     with store.explained(url):
         fs, folder = store.filesystem(url)
-    listed = {result["checkpoint_dir_name"]: result["metrics"] for result in content.get("checkpoint_results", [])}
-    found = [Kept(Checkpoint(posixpath.join(folder, name), fs), row) for name, row in listed.items() if _is_one(name)]
+    found = [
+        Kept(Checkpoint(posixpath.join(folder, each.checkpoint_dir_name), fs), TickRow.of(each.metrics))
+        for each in listed
+        if _is_one(each.checkpoint_dir_name)
+    ]
     return sorted(found, key=lambda kept: kept.nimg)
 
 
@@ -59,7 +76,9 @@ def take(state: str, name: str, path_of: Callable[[Kept], Path], *, best: bool) 
     for _ in range(ATTEMPTS):
         found = registered(state)
         if best:
-            found = sorted((kept for kept in found if KID in kept.row), key=lambda kept: -kept.row[KID])
+            measured = [(kept.row.monitor.kid, kept) for kept in found]
+            rated = [(kid, kept) for kid, kept in measured if kid is not None]
+            found = [kept for _, kept in sorted(rated, key=lambda each: -each[0])]
         if found:
             try:
                 store.copy_out(found[-1].checkpoint, name, path_of(found[-1]))
@@ -84,8 +103,8 @@ def next_start_nimg(url: str) -> int | None:
 
     url: of the folder that holds the checkpoints, here or on a store. Raises StoreError.
     """
-    latest = (_parsed(store.read(store.join(url, REGISTER)) or b"{}") or {}).get("latest_checkpoint_result")
-    return None if latest is None else int(latest["checkpoint_dir_name"].rpartition("_")[2])
+    latest = _register_at(url).latest_checkpoint_result
+    return None if latest is None else int(latest.checkpoint_dir_name.rpartition("_")[2])
 
 
 def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
@@ -101,7 +120,7 @@ def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
         register = posixpath.join(folder, REGISTER)
         if REGISTER in entries:
             start = names[0] if names else "the beginning"
-            if not _is_json(fs, register):
+            if not _is_whole(fs, register):
                 print(f"{register}: cut short by a kill and removed; training goes on from {start}, if it can be read")
             elif yardstick and any(_measured_otherwise(fs, f"{folder}/{name}", yardstick) for name in names):
                 print(f"monitor: changed since the {len(names)} snapshots that are kept, which are measured again")
@@ -119,7 +138,7 @@ def _is_one(name: str) -> bool:
     return name.startswith(SNAPSHOT)
 
 
-def _is_json(fs: FileSystem, path: str) -> bool:
+def _is_whole(fs: FileSystem, path: str) -> bool:
     with fs.open_input_file(path) as file:
         return _parsed(file.read()) is not None
 
@@ -133,9 +152,13 @@ def _measured_otherwise(fs: FileSystem, folder: str, yardstick: str) -> bool:
         return False
 
 
-def _parsed(content: bytes) -> dict[str, Any] | None:
+def _register_at(url: str) -> _Register:
+    """Ray's register of checkpoints in a folder; an empty one without it, and while it is written"""
+    return _parsed(store.read(store.join(url, REGISTER)) or b"{}") or _Register()
+
+
+def _parsed(content: bytes) -> _Register | None:
     try:
-        found: dict[str, Any] = json.loads(content)
-        return found
+        return _Register.model_validate(json.loads(content))
     except ValueError:
         return None

@@ -15,7 +15,7 @@ from typing import Any
 from ray.train import Checkpoint, UserCallback
 
 from pipelines.artifacts import json_lines
-from pipelines.artifacts.ticks import LOG, TickRow, append, read
+from pipelines.artifacts.ticks import LOG, TickRow, append, parse, read
 from pipelines.cluster import store
 from pipelines.cluster.errors import spoken
 from pipelines.train.ranks import Report, kernels, merged, nodes
@@ -46,9 +46,8 @@ class TickLog(UserCallback):
     def after_report(self, run_context: Any, metrics: list[Report], checkpoint: Checkpoint | None) -> None:
         if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
             return  # its tick has been reported
-        first: dict[str, Any] = metrics[0]
-        if BEGINNING in first:
-            write_bytes(self.folder / "samples" / f"{0:09d}.png", first[BEGINNING])
+        if BEGINNING in metrics[0]:
+            write_bytes(self.folder / "samples" / f"{0:09d}.png", metrics[0][BEGINNING])
             return
         row = merged(metrics)
         if found := nodes(metrics):
@@ -83,8 +82,8 @@ class TickLog(UserCallback):
             log.seek(self._part)
             part = log.read()
         if part:
-            first = json.loads(part.partition(b"\n")[0])
-            store.write_bytes(part, store.join(url, PARTS, f"{first['nimg']:012.0f}.jsonl"))
+            first = parse(part.partition(b"\n")[0])
+            store.write_bytes(part, store.join(url, PARTS, f"{first.nimg:012.0f}.jsonl"))
         if part.count(b"\n") >= PART_TICKS:
             self._part += len(part)
 
@@ -104,11 +103,14 @@ def restore(folder: Path, url: str) -> None:
 
 
 def read_copy(url: str) -> list[bytes]:
-    """Lines of the log as the store has them; of rows that several parts have, the first. Raises StoreError."""
+    """Lines of the log as the store has them; of rows that several parts have, the first.
+
+    Raises StoreError, or ValueError for a line that is no tick.
+    """
     lines, last_nimg = [], -math.inf
     for name in sorted(store.list_names(store.join(url, PARTS))):
         for line in (store.read(store.join(url, PARTS, name)) or b"").splitlines(keepends=True):
-            if (nimg := json.loads(line)["nimg"]) > last_nimg:
+            if (nimg := parse(line).nimg) > last_nimg:
                 lines.append(line)
                 last_nimg = nimg
     return lines

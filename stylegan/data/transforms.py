@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, features
 
 from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import sides
@@ -19,7 +19,7 @@ from stylegan.data import heif
 from stylegan.data.arrays import Pixels, decode_array, encode_array, is_array, mode_of
 from stylegan.data.problems import Problem
 
-CONVERTIBLE_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")
+CONVERTIBLE_MODES = ("1", "CMYK", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the tag of EXIF, and its values that swap width and height
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 
@@ -170,6 +170,8 @@ def has_shape(width: int, height: int, wide: int, high: int) -> bool:
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
     """A picture of this mode; transparent pixels are laid over white when it has no alpha"""
+    if image.mode == "CMYK":
+        image = _convert_inks(image)
     has_alpha = "A" in image.mode.upper() or "transparency" in image.info
     if has_alpha and mode not in ("LA", "RGBA"):
         opaque = image.convert("RGBA")
@@ -177,6 +179,20 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
     if mode == "LA":
         image = image.convert("RGBA")  # Pillow converts few others to LA
     return image if image.mode == mode else image.convert(mode)
+
+
+def _convert_inks(image: Image.Image) -> Image.Image:
+    """CMYK -> RGB by the picture's colour profile; without one that can be read, as if inks were ideal"""
+    profile = image.info.get("icc_profile")
+    if profile and features.check("littlecms2"):
+        try:
+            inks = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, inks, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):  # a damaged profile, or one for other modes
+            converted = None
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
 
 
 def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from pipelines.params import Params
 pytestmark = [
     pytest.mark.distributed,
     pytest.mark.cluster,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     # MLflow 3.17 itself uses what SQLAlchemy 2.1 deprecates.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
 ]
@@ -43,7 +44,7 @@ def test_a_ladder_killed_in_the_middle_and_run_again_has_every_row_once(
     (tmp_path / "data" / "archive.zip").write_bytes(tiny_archive.read_bytes())
     params = make_params("ablate.total_kimg=0.064", "ablate.metrics=[kid, pr]")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-    runs, deadline = tmp_path / "runs", time.monotonic() + 300
+    runs, deadline = tmp_path / "runs", time.monotonic() + 600
     process = start(tmp_path, repository)
     while len(list(runs.glob("*/ticks.jsonl"))) < 2:  # the second row has begun
         assert process.poll() is None, process.communicate()[0]
@@ -58,13 +59,15 @@ def test_a_ladder_killed_in_the_middle_and_run_again_has_every_row_once(
     with (reports / "table.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["row"] for row in table] == ROWS
-    assert all(float(row["kid_random"]) == float(row["kid_random"]) and row["sec_per_kimg"] for row in table)
+    assert all(math.isfinite(float(row["kid_random"])) for row in table)
     assert len({row["run"] for row in table}) == len(ROWS)
     for row in table:
         ticks = [
             round(json.loads(line)["nimg"]) for line in (runs / row["run"] / "ticks.jsonl").read_text().splitlines()
         ]
         assert ticks == list(range(8, 65, 8))
+    assert output.count("sec/kimg (median)") == len(ROWS)  # what depends on the machine is said, and is in no table
+    assert "sec_per_kimg" not in table[0]
     assert "rows (after `make ui`): http" in output
     check_mlflow(tmp_path)
 

@@ -97,7 +97,7 @@ def test_a_larger_total_continues_the_run_and_ends_with_the_same_bits(straight: 
     assert state_at(longer, 72) == state_at(straight, 72)
     record = train_json.read(longer)
     assert (record.fingerprint, record.trained_nimg) == (folder_of(longer).name, 72)
-    kimg = [round(row["nimg"]) for row in ticks.read(folder_of(longer))]
+    kimg = [round(row.nimg) for row in ticks.read(folder_of(longer))]
     assert kimg == [8, 16, 24, 32, 40, 48, 56, 64, 72]  # 40 is a tick anyway: nothing was trained twice
     tags: dict[str, object] = {}
     named: dict[str, object] = {}
@@ -127,7 +127,7 @@ def test_a_smaller_total_leaves_the_run_alone_and_has_the_weights_of_a_run_of_th
     assert begins in said
     assert {path.name for path in (first / "checkpoints").glob("nimg_*")} == kept
     assert train_json.read(root).trained_nimg == round(total * 1000)
-    assert [row["nimg"] for row in ticks.read(folder)] == list(range(8, round(total * 1000) + 1, 8))
+    assert [row.nimg for row in ticks.read(folder)] == list(range(8, round(total * 1000) + 1, 8))
     # Ray kept the snapshot of the straight run only by chance, so compare with one that is trained here.
     other = tmp_path / "other"
     (other / "data").mkdir(parents=True)
@@ -146,11 +146,11 @@ def test_another_monitor_trains_nothing_and_measures_the_snapshots_that_are_kept
     assert "monitor: changed since the" in capsys.readouterr().out
     assert state_at(root, 72) == state
     after = ticks.read(folder)
-    assert [row["nimg"] for row in after] == [row["nimg"] for row in before]
+    assert [row.nimg for row in after] == [row.nimg for row in before]
     kept = registered(str(folder))
-    measured = {row["nimg"]: row["monitor/kid"] for row in after if "monitor/kid" in row}
+    measured = {row.nimg: row.monitor.kid for row in after if row.monitor.kid is not None}
     assert measured == {each.nimg: each.row["monitor/kid"] for each in kept}
-    assert not set(measured.values()) & {row["monitor/kid"] for row in before if "monitor/kid" in row}
+    assert not set(measured.values()) & {row.monitor.kid for row in before}
     assert train_json.read(root).cur_nimg == min(kept, key=lambda each: each.row["monitor/kid"]).nimg
     # Once is enough.
     run(make_params(*LONG, "monitor.num_images=6"), root, root / "runs")

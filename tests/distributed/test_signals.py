@@ -110,7 +110,7 @@ def test_an_interrupted_and_terminated_run_saves_says_how_to_continue_and_ends_w
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
     rows = ticks.read(project.run())
-    assert [{name: row[name] for name in tick} for row, tick in zip(rows, stats, strict=True)] == stats
+    assert [{name: row.columns[name] for name in tick} for row, tick in zip(rows, stats, strict=True)] == stats
     assert json.loads((project.run() / "tracking.jsonl").read_text().splitlines()[-1])["status"] == "FINISHED"
 
 
@@ -136,7 +136,7 @@ def test_a_second_interrupt_ends_it_at_once_with_all_that_it_started(make: Make)
     children = driver.children(recursive=True)
     project.workers()[0].suspend()  # it cannot save
     process.send_signal(signal.SIGINT)
-    wait_for(lambda: "once more ends it at once" in said(project), project, process)
+    wait_for(lambda: "again to stop at once" in said(project), project, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(LIMIT_SEC) == 130, said(project)
     assert "Traceback" not in said(project)

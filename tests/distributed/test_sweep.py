@@ -18,7 +18,7 @@ from pipelines.params import Params
 pytestmark = [
     pytest.mark.distributed,
     pytest.mark.cluster,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
 ]
 
 Make = Callable[..., Params]
@@ -75,7 +75,7 @@ def make_tree(tmp_path: Path, repository: Path, tiny_archive: Path, make_params:
 def test_a_sweep_killed_in_the_middle_and_run_again_has_every_trial_once(make_tree: Callable[..., Tree]) -> None:
     tree = make_tree(TARGETS, "sweep.max_concurrent_trials=1")
     process = tree.start()
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while len(tree.runs()) < 2 or not (tree.runs()[0] / "ticks.jsonl").exists():  # the second trial has begun
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline

@@ -113,7 +113,7 @@ def test_stage_writes_generator_record_and_log(finished: Path) -> None:
     G = load_generator(finished / "models" / "generator.safetensors")
     assert G(torch.randn(2, G.z_dim), torch.zeros(2, 0)).isfinite().all()
     assert [float(row["nimg"]) for row in table(finished)] == EVERY_TICK
-    assert all(row[name] > 0 for row in ticks.read(folder) for name in ticks.COSTS)
+    assert all(cost and cost > 0 for row in ticks.read(folder) for cost in (row.sec, row.sec_per_kimg, row.memory_gb))
     snapshots = [24, 48, 72, 96, 120, 144, 160]
     assert sorted(path.stem for path in (folder / "samples").iterdir()) == [f"{nimg:09d}" for nimg in snapshots]
     assert [float(row["nimg"]) for row in table(finished) if row["contribution/b16"]] == snapshots
@@ -175,12 +175,6 @@ def test_a_changed_parameter_is_a_run_of_its_own_and_a_diverging_one_stops_with_
     params = make_params(*OVERRIDES, *diverging, "train.tick_kimg=0.004", "train.snapshot_ticks=1")
     with pytest.raises(TrainError) as caught:
         run(params, finished, finished / "runs")
-    # Ray would have wrapped the message and counted attempts, had it tried again.
-    assert re.fullmatch(
-        r"the gradients of phase (Gmain|Dmain) are not finite at kimg 0\.0\d\d\. The last checkpoint is good: "
-        r"lower train\.g_lr / train\.d_lr, raise loss\.r1_gamma, or set train\.precision to fp32, and run again\.",
-        str(caught.value),
-    )
     assert outputs(finished) == before
     (second,) = set((finished / "runs").iterdir()) - {first}
     state = TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
@@ -188,6 +182,12 @@ def test_a_changed_parameter_is_a_run_of_its_own_and_a_diverging_one_stops_with_
     load_checkpoint(state, newest / STATE)
     assert all(p.isfinite().all() for net in (state.G, state.D, state.G_ema) for p in net.parameters())
     assert f"{state.cur_nimg:09d}" == newest.name.removeprefix("nimg_")
+    # Ray would have wrapped the message and counted attempts, had it tried again.
+    assert re.match(
+        rf"the gradients of phase (Gmain|Dmain) are not finite at kimg 0\.0\d\d\. The snapshot of kimg "
+        rf"{state.cur_nimg / 1000:g} is good and kept as {newest}\. ",
+        str(caught.value),
+    )
     assert [row.nimg for row in ticks.read(second)] == list(range(4, state.cur_nimg + 1, 4))
     assert json.loads((second / "tracking.jsonl").read_text().splitlines()[-1])["status"] == "FAILED"
 

@@ -13,7 +13,7 @@ import pytest
 from stylegan.data import ImageDataset
 from tests.photos import CLASSES, Photos, write_photos
 
-NUM_BAD = {"truncated": 8, "text": 4, "cmyk": 10, "deep": 3, "moving": 3}
+NUM_BAD = {"truncated": 8, "text": 4, "lab": 10, "deep": 3, "moving": 3}
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,12 @@ STAGES = ("assets", "prepare", "train", "evaluate", "render")
 ALL = (*STAGES, "sweep", "ablate")  # the last two have pipelines of their own, sweep/dvc.yaml and ablate/dvc.yaml
 HOW_TO_RUN = {"cluster", "tracking"}
 # Modules and whole rooms that decide where things run, what is recorded, how arguments and parameters are read, files
-# written and errors shown: not what is computed.
+# written, and lines and errors shown: not what is computed.
 PLUMBING = {
     "pipelines.cluster", "pipelines.command_table", "pipelines.evaluate.external", "pipelines.options",
     "pipelines.params", "pipelines.tracking", "stylegan.command_line", "stylegan.config.checks",
-    "stylegan.config.image_counts", "stylegan.config.sections", "stylegan.config.strict", "stylegan.exit_codes",
-    "stylegan.files",
+    "stylegan.config.image_counts", "stylegan.config.sections", "stylegan.config.strict", "stylegan.console",
+    "stylegan.exit_codes", "stylegan.files",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {

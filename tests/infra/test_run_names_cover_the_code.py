@@ -12,6 +12,7 @@ from pipelines.train.identity import CODE, MONITOR_CODE
 PLUMBING = {
     "stylegan.config.sections": "declares values, which are in the name themselves",
     "stylegan.config.checks": "refuses values, and computes none",
+    "stylegan.config.image_counts": "refuses too few images, and computes none",
     "stylegan.config.strict": "reads values and words errors",
     "stylegan.files": "writes files whole",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.ImageCms import ImageCmsProfile, createProfile
 
 from pipelines.params import Params
 from stylegan.config.sections import PrepareConfig
@@ -72,7 +73,7 @@ def mixed_folder(tmp_path: Path, write_pictures: Callable[..., list[str]]) -> Pa
     jpeg = encode(noise(64, 64), "jpeg")
     (folder / "truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (folder / "text.png").write_text("this is not a picture\n")
-    (folder / "print.jpg").write_bytes(encode(noise(20, 20, 4).convert("RGB").convert("CMYK"), "jpeg"))
+    Image.new("LAB", (20, 20)).save(folder / "print.tif")
     Image.fromarray(np.full((20, 20), 40000, np.uint16)).save(folder / "sixteen.png")
     noise(24, 20).save(folder / "wide.png")
     frames = [Image.new("L", (20, 20), shade) for shade in (0, 100, 200)]
@@ -83,12 +84,49 @@ def mixed_folder(tmp_path: Path, write_pictures: Callable[..., list[str]]) -> Pa
 
 REASONS = {
     "moving.gif": "is animated or has pages (3 frames); save the frame you want as a file",
-    "print.jpg": "is CMYK, whose colours depend on a profile; save it as RGB",
+    "print.tif": "is LAB, whose colours depend on a profile; save it as RGB",
     "sixteen.png": "has more than 8 bits per channel; save it with 8",
     "text.png": "cannot be decoded (not an image file); replace or remove it",
     "truncated.jpg": "cannot be decoded (image file is truncated (24 bytes not processed)); replace or remove it",
     "wide.png": "is not square (24 x 20); set prepare.transform to center-crop",
 }
+
+
+def test_prints_are_converted_as_inks_on_paper(make_params: Make) -> None:
+    """A CMYK JPEG, as Adobe stores it inverted"""
+    config = make_params("prepare.transform=none").prepare
+    colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 200, 90)]
+    for colour in colours:
+        data = encode(Image.new("RGB", (16, 16), colour).convert("CMYK"), "jpeg", quality=100)
+        assert decode(data).mode == "CMYK"
+        assert reason_of(data, config) is None
+        found = decode(convert_image(data, config, "RGB"))
+        assert found.mode == "RGB"
+        assert np.abs(np.asarray(found, int) - colour).max() <= 3  # what a JPEG loses
+
+
+# What Pillow writes, as people have it: no profile, one that cannot be read, one for colours of a screen.
+@pytest.mark.parametrize("profile", [None, b"no profile", ImageCmsProfile(createProfile("sRGB")).tobytes()])
+def test_a_print_whose_profile_does_not_fit_is_converted_plainly(make_params: Make, profile: bytes | None) -> None:
+    image = noise(16, 16).convert("CMYK")
+    data = encode(image, "jpeg", icc_profile=profile)
+    expected = np.asarray(decode(data).convert("RGB"))
+    assert np.array_equal(decode(convert_image(data, make_params().prepare, "RGB")), expected)
+
+
+def test_a_print_is_converted_by_its_profile(make_params: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No profile of a press is at hand: this one's place is taken, and its bytes have to arrive."""
+    asked = []
+
+    def convert(image: Image.Image, inks: object, screen: object, outputMode: str) -> Image.Image:
+        asked.append((image.mode, outputMode))
+        return Image.new(outputMode, image.size, (1, 2, 3))
+
+    monkeypatch.setattr("PIL.ImageCms.profileToProfile", convert)
+    profile = ImageCmsProfile(createProfile("sRGB")).tobytes()
+    data = encode(noise(16, 16).convert("CMYK"), "jpeg", icc_profile=profile)
+    assert decode(convert_image(data, make_params().prepare, "RGB")).getpixel((0, 0)) == (1, 2, 3)
+    assert asked == [("CMYK", "RGB")]
 
 
 def test_every_bad_file_is_listed_with_its_reason_and_the_good_ones_are_kept(

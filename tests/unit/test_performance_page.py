@@ -47,7 +47,7 @@ def test_a_prediction_is_bytes_at_the_bandwidth_and_the_convolutions() -> None:
     greg = (26.6 + 38.1) / 2  # as many FLOPs as either
     assert cells(lines, "Greg") == ["Greg", f"{greg:.1f}", "10.0", f"{greg + 10:.1f}", "327"]
     total = 36.6 + 48.1 + (greg + 10) * (1 / 4 + 1 / 16)
-    assert any(f"shared out: {total / 64:.2f} sec/kimg" in line for line in lines)
+    assert any(f"over the steps: {total / 64:.2f} sec/kimg" in line for line in lines)
     assert convolutions_ms(COUNTS["256/64"], {"Gmain": 2.0})["Dreg"] == 2.0
 
 

@@ -13,6 +13,7 @@ from pipelines.params import Params, load
 from pipelines.plan import __main__ as plan
 from pipelines.plan import advice, processor, resolve
 from pipelines.plan.cost import memory, speed
+from pipelines.plan.cost.arithmetic import flops_per_image
 from pipelines.plan.cost.memory import Memory
 from pipelines.plan.origins import Choice, transfer_choices
 from pipelines.plan.yaml_edit import rewritten
@@ -20,6 +21,7 @@ from pipelines.render.pictures import sheet_columns
 from stylegan.config import ConfigError
 from stylegan.console import make_console
 from tests.command_lines import run_or_exit
+from tests.photos import picture, write_photos
 
 Make = Callable[..., Params]
 
@@ -332,9 +334,53 @@ def test_every_row_of_a_ladder_fits_a_plan_for_gpus(
         ladder.of_row(planned(base, preset, resolution, gpus=2), rows, rung.name, lambda: 1000)
 
 
-def test_no_gpu_means_one_process_on_the_processor(base: Params) -> None:
-    cluster = planned(base, "auto", 64, gpus=0).cluster
-    assert (cluster.num_workers, cluster.use_gpu) == (1, False)
+def test_no_gpu_means_one_process_on_the_processor_for_published_networks(base: Params) -> None:
+    params = planned(base, "paper256", gpus=0)
+    assert (params.cluster.num_workers, params.cluster.use_gpu) == (1, False)
+    assert (params.generator.channel_base, params.generator.z_dim) == (16384, 512)
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (3, 2), (4, 4), (64, 4)])
+def test_auto_without_a_gpu_is_the_recipe_of_the_default_run_with_a_process_on_each_core(
+    base: Params, monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    params = planned(base, "auto", 32, gpus=0)
+    assert (params.cluster.num_workers, params.cluster.use_gpu) == (workers, False)
+    assert params.train.batch_size == workers * params.train.batch_gpu
+    sections = ("generator", "discriminator", "augment", "loss")
+    assert [getattr(params, name) for name in sections] == [getattr(base, name) for name in sections]
+    assert (params.train.g_lr, params.train.ema_kimg) == (base.train.g_lr, base.train.ema_kimg)
+
+
+# A doubling costs at most four times as much up to 64 pixels, twice above: the hour's kimg stay worth having.
+@pytest.mark.parametrize(("size", "growth"), [(64, 4.1), (128, 2), (256, 2), (512, 3)])
+def test_auto_without_a_gpu_stays_narrow_at_every_resolution(base: Params, size: int, growth: float) -> None:
+    small, large = (flops_per_image(planned(base, "auto", side, gpus=0)) for side in (size // 2, size))
+    assert small < large < growth * small
+
+
+def test_a_source_and_no_gpu_are_a_whole_plan_of_about_an_hour(copy: Path, tmp_path: Path) -> None:
+    write_photos(tmp_path / "set", 40, {})
+    run(copy, "--source", str(tmp_path / "set"), "--gpus", "0", "--sec-per-kimg", "9")
+    params = load(copy)
+    assert (params.train.total_kimg, params.prepare.resolution, params.data.use_labels) == (400, 32, True)
+    run(copy, "--source", str(tmp_path / "set"), "--gpus", "0", "train.total_kimg=3")
+    assert load(copy).train.total_kimg == 3
+
+
+@pytest.mark.parametrize(("cores", "side", "size"), [(2, 200, 32), (4, 200, 64), (4, 60, 32)])
+def test_the_resolution_without_a_gpu_suits_cores_and_images(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, side: int, size: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    (tmp_path / "set").mkdir()
+    for number in range(12):
+        picture(number, side, side).save(tmp_path / "set" / f"{number}.png")
+    run(copy, "--source", str(tmp_path / "set"), "--gpus", "0")
+    assert load(copy).prepare.resolution == size
+    run(copy, "--source", str(tmp_path / "set"), "--gpus", "0", "--resolution", "16", "render.mixing_layers=[0]")
+    assert load(copy).prepare.resolution == 16
 
 
 # Trainable parameters of G and D without labels, as measured on the official networks.

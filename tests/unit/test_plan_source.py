@@ -13,7 +13,7 @@ from pipelines.params import Params, load
 from pipelines.plan import __main__ as plan
 from pipelines.plan.origins import Choice, Choices, as_they_are
 from pipelines.plan.resolve import checked
-from pipelines.plan.source import Look, choose_holdout_share, closest_resolution, look_at
+from pipelines.plan.source import Look, choose_holdout_share, closest_resolution, look_at, survey_source
 from pipelines.plan.source_report import name_aspect
 from stylegan.config import ConfigError
 from stylegan.data import survey
@@ -25,7 +25,8 @@ Make = Callable[..., Params]
 def look(params: Params, folder: Path, **asked: object) -> Look:
     """A look at a folder; asked: values of the command line, with __ for the dot"""
     values: Choices = {name.replace("__", "."): Choice(value, "command line") for name, value in asked.items()}
-    return look_at(str(folder), as_they_are(params), values)
+    choices = as_they_are(params)
+    return look_at(str(folder), survey_source(str(folder), choices | values), choices, values)
 
 
 def chosen(look: Look) -> dict[str, object]:
@@ -229,7 +230,7 @@ def test_a_look_reads_headers_of_a_sample_and_says_so(
 def test_the_counts_of_the_plan_are_those_of_prepare(tiny_params: Params, tmp_path: Path) -> None:
     from pipelines.prepare import prepare
 
-    photos = write_photos(tmp_path / "set", 230, {"text": 2, "cmyk": 1})
+    photos = write_photos(tmp_path / "set", 230, {"text": 2, "lab": 1})
     found = look(tiny_params, photos.folder)
     params = planned(found, tiny_params)
     made = prepare(params.prepare, tmp_path / "a.zip", tmp_path / "m.json", tmp_path / "none.jpg", workers=2)

@@ -1,4 +1,4 @@
-"""The page of benchmarks/scaling.py: what it computes from measurements, and the model beside published figures."""
+"""The page of benchmarks/scaling.py: what it computes, and the model compared with published figures."""
 
 import re
 import time
@@ -75,12 +75,12 @@ def test_the_page_has_every_table(params: Params) -> None:
         "Scaling",
         "Measured here: 1, 2, 3 processes with one global batch",
         "What Ray costs, and what a second process gains",
-        "The model beside published figures",
+        "The model compared with published figures",
         "The model up to 256 GPUs",
         "Assumptions",
     ]
     assert [row[0] for row in cells(text, "A100, 256 pixels:")] == [str(2**power) for power in range(9)]
-    assert len(cells(text, "## The model beside")) == 8
+    assert len(cells(text, "## The model compared")) == 8
 
 
 def test_spread_is_median_and_range() -> None:

@@ -7,6 +7,7 @@ import argparse
 import math
 import statistics
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE
@@ -23,6 +24,16 @@ from stylegan.config.pyramid import sides, spelt
 
 MEASURED_PERIODS = 1  # after one that warms up
 FLOAT = 4  # bytes; gradients are float32 in every precision
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a number of GPUs does."""
+
+    gpus: int
+    bytes_each: int
+    sec_per_kimg: float
+    hours: float  # for train.total_kimg
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +68,7 @@ def positive(text: str) -> float:
     return value
 
 
-def show(options: argparse.Namespace, params: Params, img_channels: int, console: Console) -> list[dict[str, float]]:
+def show(options: argparse.Namespace, params: Params, img_channels: int, console: Console) -> list[Row]:
     """Print table and sentences, and return the table's numbers.
 
     Raises ConfigError when nothing says how long a step takes.
@@ -198,17 +209,12 @@ def network_of(options: argparse.Namespace) -> Network:
     )
 
 
-def records(params: Params, model: Model, memories: dict[int, int]) -> list[dict[str, float]]:
-    """The rows of the table as plain numbers"""
-    total = params.train.total_kimg
+def records(params: Params, model: Model, memories: dict[int, int]) -> list[Row]:
+    """The rows of the table"""
+    total, speeds = params.train.total_kimg, {gpus: model.sec_per_kimg(gpus) for gpus in gpu_counts(params)}
     return [
-        {
-            "gpus": gpus,
-            "bytes_each": memories[model.work.share(gpus)],
-            "sec_per_kimg": (speed := model.sec_per_kimg(gpus)),
-            "hours": scaling.hours_for(total, speed),
-        }
-        for gpus in gpu_counts(params)
+        Row(gpus, memories[model.work.share(gpus)], speed, scaling.hours_for(total, speed))
+        for gpus, speed in speeds.items()
     ]
 
 
