@@ -47,16 +47,11 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
         environment.prepare_for_ray(os.environ)
     # A machine with fewer cores than asked for runs the same computation, only slower.
     cores = max(os.cpu_count() or 1, math.ceil(cluster.max_workers * cluster.resources["CPU"]))
-    num_cpus = cores if address == "local" else None
     runtime_env = _runtime_env(cluster, address)
     reach(address)
     with signals.kept(), ownership.marked() if address == "local" else nullcontext():
-        start = partial(
-            ray.init, address=address, num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR,
-            runtime_env=runtime_env,
-        )  # fmt: skip
         try:
-            _patiently(start) if address == "local" else start()
+            _start(address, cores, runtime_env)
         except ClusterError:
             raise
         except (OSError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
@@ -81,6 +76,18 @@ def _runtime_env(cluster: ClusterConfig, address: str) -> dict[str, Any] | None:
     # Ray hands the interpreter to a shell as it is, so a path with spaces starts no worker, and Ray tries for ever.
     quoted = shlex.quote(sys.executable)
     return {"py_executable": quoted} if quoted != sys.executable else None
+
+
+def _start(address: str, cores: int, runtime_env: dict[str, Any] | None) -> None:
+    """Start Ray on this machine, or join the cluster at the address. Raises ClusterError, and what Ray raises."""
+    init = partial(ray.init, address=address, log_to_driver=False, runtime_env=runtime_env)
+    if address != "local":
+        init(logging_level=logging.ERROR)
+        return
+    # Ray's dashboard takes ports as if it were alone on the machine, and would print a traceback beside another Ray.
+    # What else keeps Ray from starting is raised, and reported in one line.
+    _patiently(partial(init, num_cpus=cores, include_dashboard=False, logging_level=logging.CRITICAL))
+    logging.getLogger("ray").setLevel(logging.ERROR)
 
 
 def _patiently(start: Callable[[], object]) -> None:

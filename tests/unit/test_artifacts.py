@@ -255,7 +255,8 @@ def test_a_tick_is_read_back_equal_with_nan_and_infinity(tmp_path: Path) -> None
     assert repr(ticks.read(tmp_path)) == repr([row])
     ticks.write_csv([row], tmp_path / "ticks.csv")
     (found,) = ticks.read_csv(tmp_path / "ticks.csv")  # which has its columns in the order of the alphabet
-    assert repr(sorted(found.columns.items())) == repr(sorted(row.model_copy(update={"system": {}}).columns.items()))
+    costs = {"sec", "ranks/count", "ranks/slowest", "system/n1/gpu_0"}  # and nothing that another day would change
+    assert repr(sorted(found.columns.items())) == repr(sorted((k, v) for k, v in columns.items() if k not in costs))
     ticks.write_one(tmp_path / "tick.json", row)
     assert repr(ticks.read_one(tmp_path / "tick.json")) == repr(row)
 

@@ -1,5 +1,6 @@
 """A user's environment: proxies, long temporary folders, folders with spaces."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -127,6 +128,30 @@ def test_a_ray_that_does_not_start_is_one_line_with_the_remedy(
         "Ray could not start on this machine: no free port. Its logs are in /tmp/ray/session_latest/logs; "
         "`.venv/bin/python -m pipelines.stop` ends what it left."
     )
+
+
+def test_a_ray_that_starts_at_the_second_try_says_so_in_one_line_and_without_its_logs(
+    monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params], caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    tries: list[dict[str, object]] = []
+    logger = logging.getLogger("ray")
+
+    def start(*, logging_level: int, **options: object) -> None:
+        logger.setLevel(logging_level)
+        tries.append(options)
+        if len(tries) == 1:
+            logger.error("The last 20 lines of dashboard.log")
+            raise Exception("the node timed out during startup")
+
+    monkeypatch.setattr(connection.ray, "init", start)
+    monkeypatch.setattr(connection.ownership, "end_own", lambda: None)
+    monkeypatch.setattr(logger, "level", logger.level)  # put back after the test
+    with connection.connect(make_params().cluster):
+        logger.error("a worker is lost")
+    assert [options["include_dashboard"] for options in tries] == [False, False]
+    assert capsys.readouterr().out == "Ray did not start within 30 s; trying again\n"
+    assert caplog.messages == ["a worker is lost"]
 
 
 @pytest.mark.parametrize(

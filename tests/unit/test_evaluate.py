@@ -116,7 +116,7 @@ def test_classes_are_compared_where_labels_name_them(make_params: Callable[..., 
     assert details is not None
     assert details.neighbors is None  # memorisation was not asked for
     assert details.per_class is not None
-    assert [(found.label, found.num_real) for found in details.per_class] == [(0, 8), (1, 10)]
+    assert [(found.label, found.num_real) for found in details.per_class] == [(0, 9), (1, 9)]
     assert sum(found.num_gen for found in details.per_class) == params.evaluate.num_images
     assert facts.classes(details, dataset) == tuple(
         ClassResult(

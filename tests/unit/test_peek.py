@@ -28,8 +28,11 @@ def run(tmp_path: Path) -> Path:
     for name in (*kids, "nimg_000000032"):
         (folder / name).mkdir(parents=True)
         (folder / name / "file").write_text(name)
-    results = [{"checkpoint_dir_name": name, "metrics": {"nimg": float(name[-9:]), "monitor/kid": kid}}
-               for name, kid in kids.items()]  # fmt: skip
+    positions = {name: float(name.rpartition("_")[2]) for name in kids}
+    results = [
+        {"checkpoint_dir_name": name, "metrics": {"nimg": nimg, "kimg": nimg / 1000, "monitor/kid": kids[name]}}
+        for name, nimg in positions.items()
+    ]
     (folder / "checkpoint_manager_snapshot.json").write_text(json.dumps({"checkpoint_results": results}))
     return tmp_path / "run"
 

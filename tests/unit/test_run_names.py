@@ -118,7 +118,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) ->
         ("stylegan/config/augmentation.py", '("ada", "ada_rv")', '("ada",)'),
         ("stylegan/config/augmentation.py", 'augment.mode == "fixed"', 'augment.mode == "none"'),
         ("stylegan/data/layout.py", '".avif"', '".heic"'),
-        ("stylegan/checkpoint.py", 'state.p = meta["state"]["p"]', "state.p = 0.0"),
+        ("stylegan/checkpoint.py", "state.p = header.state.p", "state.p = 0.0"),
         ("stylegan/state.py", "2.0**-20", "2.0**-10"),
         ("pipelines/artifacts/dataset.py", 'SPLIT: Split = "train"', 'SPLIT: Split = "all"'),
         ("pipelines/train/start.py", "xflip=data.xflip", "xflip=False"),
