@@ -15,7 +15,7 @@ from pipelines.train import driver as stage
 from pipelines.train.driver import run
 from pipelines.train.snapshots import STATE
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.distributed, pytest.mark.long, pytest.mark.timeout(600)]
 
 # Ten ticks with a snapshot every third, and no failure that Ray may forgive.
 OVERRIDES = (

@@ -20,7 +20,7 @@ from pipelines.train.kept import registered
 from pipelines.train.snapshots import STATE
 from stylegan.checkpoint import load_networks
 
-pytestmark = [pytest.mark.distributed]
+pytestmark = [pytest.mark.distributed, pytest.mark.long]
 
 Make = Callable[..., Params]
 SHORT = (

@@ -13,7 +13,7 @@ from pipelines.cluster.capacity import await_room, refuse_impossible, telling
 from pipelines.cluster.connection import connect
 from pipelines.params import ClusterConfig, Params
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.long]
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from stylegan.train import train
 
 pytestmark = [
     pytest.mark.distributed,
+    pytest.mark.long,
     pytest.mark.timeout(1500),  # of which a machine with other work on it took 400
 ]
 

@@ -20,7 +20,7 @@ from pipelines.plan.yaml_edit import rewrite
 from stylegan.generators import load_any_generator
 from tests.photos import CLASSES, write_photos
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1500)]
 
 CODE = (
     "pipelines", "stylegan", "assets", "pretrained/README.md", "weights/README.md", "dvc.yaml", ".dvc/config",
