@@ -116,7 +116,7 @@ ASKED_FOR = ("cluster", "faults", "long")  # markers of tests that take minutes
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes unless it is asked for: `-m cluster`, `-m faults`, `-m long`, or a test by its name."""
+    """Leave out what takes minutes unless it is asked for: `-m` with a marker of ASKED_FOR, or a test by its name."""
     if any("::" in argument for argument in config.args):
         return
     unwanted = {marker for marker in ASKED_FOR if marker not in config.option.markexpr}
