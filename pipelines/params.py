@@ -207,7 +207,7 @@ def laid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
     return result
 
 
-def trained_values(config: Config) -> dict[str, Any]:
+def trained_values(config: Config) -> Settings:
     """Plain values of what images are made from and what stage `train` reads"""
     return config.model_dump(mode="json", include={"prepare", *TRAINED_SECTIONS})
 

@@ -5,11 +5,13 @@ A second Ctrl-C ends it at once. Ray puts handlers of its own in place of these 
 `interruptible` are for the two.
 """
 
+import math
 import os
 import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +21,7 @@ import psutil
 
 R = TypeVar("R")
 WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WAKE_SEC = 0.5
 SHOW_CURSOR = "\x1b[?25h"  # which a line that moves hides
 
 
@@ -165,6 +168,16 @@ class _Work(threading.Thread, Generic[R]):
             self.has_ended.set()
 
 
+def _wait(event: threading.Event, limit_sec: float = math.inf) -> None:
+    """Wait in the main thread, which looks for signals every WAKE_SEC.
+
+    The kernel may hand the second of two signals to another thread, and that does not wake this one.
+    """
+    end = time.monotonic() + limit_sec
+    while not event.wait(min(WAKE_SEC, max(end - time.monotonic(), 0.0))) and time.monotonic() < end:
+        pass
+
+
 def interruptible(
     work: Callable[[], R], ask_to_end: Callable[[], None], grace_sec: float
 ) -> tuple[R | None, Stopped | None]:
@@ -180,12 +193,12 @@ def interruptible(
     try:
         with handler.hold():
             thread.start()
-        thread.has_ended.wait()
+        _wait(thread.has_ended)
     except Stopped as stop:
         if thread.ident is None:  # nothing has begun that could be asked to end
             raise
         ask_to_end()
-        thread.has_ended.wait(grace_sec)
+        _wait(thread.has_ended, grace_sec)
         return thread.result, stop
     if thread.error is not None:
         raise thread.error
