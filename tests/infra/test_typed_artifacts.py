@@ -20,8 +20,8 @@ from pipelines.artifacts import (
 
 UNTYPED = 15  # places in pipelines/ where a dict[str, Any] is meant: sections of params.yaml, records of other tools
 MODULES = (ladder_json, manifest_json, metrics_json, segments, sweep_json, ticks, train_json, transfer_json)
-# Keys of what is no artifact and shares a field's name: a report to Ray Tune, the register of Ray Train, a record of the
-# journal, a source of images, a package, a command.
+# Keys of what is no artifact and shares a field's name: a report to Ray Tune, the register of Ray Train, a record of
+# the journal, a source of images, a package, a command.
 OTHERS = {
     "assets.py": {"sha256"},
     "cluster/__main__.py": {"status"},
