@@ -377,7 +377,8 @@ def test_monitor_parameter_changes_the_columns_or_the_snapshot_that_becomes_the_
     dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
     absent = tiny_archive.parent / "absent"
     best, last = Checkpoint("/best"), Checkpoint("/last")
-    result = Result(metrics={}, checkpoint=last, error=None, path="", best_checkpoints=[(last, {}), (best, {})])
+    row = {"nimg": 8.0, "kimg": 0.008}
+    result = Result(metrics=row, checkpoint=last, error=None, path="", best_checkpoints=[(last, row), (best, row)])
 
     def decided(*overrides: str) -> str:
         params = make_params(*overrides)
