@@ -17,6 +17,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Kimg = Annotated[float, Field(gt=0, le=1e9)]  # thousands of images; a position has to be a whole number of them
 Seed = Annotated[int, Field(ge=0)]
 # Larger than any network of the papers, small enough that a mistaken value is refused and not built.
 MAX_WIDTH = 2**20  # channels, features, classes
@@ -190,7 +191,7 @@ class TrainConfig(Section):
     """Length, batch, optimisers, averaging and reporting of a run (stage `train`)."""
 
     seed: Seed
-    total_kimg: Positive
+    total_kimg: Kimg
     batch_size: Count  # images per step over all processes
     batch_gpu: Count  # images per forward pass in one process
     g_lr: Positive
@@ -199,7 +200,7 @@ class TrainConfig(Section):
     adam_eps: Positive
     ema_kimg: Positive  # half-life of G_ema
     ema_rampup: Positive | None  # half-life is at most this fraction of cur_nimg
-    tick_kimg: Positive
+    tick_kimg: Kimg
     snapshot_ticks: Count
     precision: Literal["fp32", "bf16", "fp16"]  # of the four highest resolutions; the rest is fp32
     kernels: Kernels  # on a GPU: the project's kernels where they run, or torch's operations alone
