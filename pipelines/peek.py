@@ -38,12 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Look at a run, with `section.key=value` arguments over params.yaml."""
     options = COMMANDS["peek"].parse(arguments)
     folder = choose_run(ROOT / "runs", options.run)
-    params = params_of(folder, options.overrides)
-    if options.networks is not None:
-        state = run_state(params.cluster, folder)
+    if options.networks is not None:  # nothing is measured or drawn, so only where runs are kept matters
+        state = run_state(load(overrides=[*QUIET, *options.overrides]).cluster, folder)
         kept = take(state, STATE, lambda kept: options.networks, best=options.best)
         print(f"run {folder.name}: networks of kimg {kept.nimg / 1000:g} -> {options.networks}")
         return
+    params = params_of(folder, options.overrides)
     os.nice(NICENESS)
     if params.cluster.address is None:
         os.environ.pop("RAY_ADDRESS", None)  # the cluster belongs to the trainer

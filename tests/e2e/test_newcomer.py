@@ -87,9 +87,10 @@ class Clone:
 
 
 def own_images_commands(repository: Path, images: Path) -> list[list[str]]:
-    """The block of commands below README's "Your own images", for these images"""
+    """The commands below README's "Your own images" for a machine without a GPU, for these images"""
     section = (repository / "README.md").read_text().partition("## Your own images")[2]
-    block = section.split("```")[1].strip().splitlines()
+    blocks = section.partition("\n## ")[0].split("```")[1::2]
+    block = next(block for block in blocks if "--gpus 0" in block).strip().splitlines()
     return [shlex.split(line.replace("path/to/images", shlex.quote(str(images))), comments=True) for line in block]
 
 
@@ -97,7 +98,7 @@ def own_images_commands(repository: Path, images: Path) -> list[list[str]]:
 def trained(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Clone]:
     photos = write_photos(tmp_path_factory.mktemp("photos") / "meine Bilder ä", 800 - sum(NUM_BAD.values()), NUM_BAD)
     clone = Clone(tmp_path_factory.mktemp("clone"), repository)
-    plan, make, _ = own_images_commands(repository, photos.folder)
+    plan, make = own_images_commands(repository, photos.folder)
     assert make == ["make", "repro"]
     said = clone.run([*plan, *LENGTHS])
     assert "12 of 800 images cannot be used" in said
