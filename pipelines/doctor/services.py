@@ -26,9 +26,10 @@ SERVER_SEC = 5.0
 UI_PORT = 5000  # of `stylegan ui`
 START = """
 import ray
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-assert ray.get(ray.remote(lambda: 1 + 1).remote()) == 2
-ray.shutdown()
+from pipelines.cluster.connection import connect
+from pipelines.params import load
+with connect(load().cluster):
+    assert ray.get(ray.remote(lambda: 1 + 1).remote()) == 2
 """
 
 

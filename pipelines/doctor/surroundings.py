@@ -1,18 +1,18 @@
 """Checks of what surrounds the project: folders, proxies and version control."""
 
+import io
 import os
 import shutil
 import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 
+from pipelines.cluster import environment
 from pipelines.doctor.findings import Finding, State
-
-SOCKET_BYTES = 107  # of the path of a Unix socket on Linux
-# As long as Ray's names get: a process id of seven digits.
-SOCKET = "ray/session_2026-01-01_00-00-00_000000_1000000/sockets/plasma_store"
+from stylegan.config import ConfigError
 
 
 def ray_folder() -> Path:
@@ -39,11 +39,19 @@ def check_folders(root: Path) -> Iterator[Finding]:
             yield Finding(name, state, f"{folder}: cannot be written to ({reason})", remedy)
         else:
             yield Finding(name, "ok", f"{folder} is writable")
-    length = len(os.fsencode(ray_folder() / SOCKET))
-    if length > SOCKET_BYTES:
-        most = SOCKET_BYTES - len(SOCKET) - 1
-        text = f"{ray_folder()}: too long for the paths of Ray's sockets, which leave it {most} bytes"
-        yield Finding("TMPDIR", "problem", text, "export RAY_TMPDIR=/tmp")
+    yield from check_sockets()
+
+
+def check_sockets() -> Iterator[Finding]:
+    """What a start of Ray would say of the folder for its sockets"""
+    said, variables = io.StringIO(), dict(os.environ)
+    try:
+        with redirect_stderr(said):
+            environment.shorten_temporary_folder(variables)
+    except ConfigError as error:
+        yield Finding("TMPDIR", "problem", str(error), "export RAY_TMPDIR=/tmp")
+    if said.getvalue():
+        yield Finding("TMPDIR", "warning", said.getvalue().strip(), f"export TMPDIR={variables['TMPDIR']}")
 
 
 def why_not_writable(folder: Path) -> str | None:
@@ -56,16 +64,9 @@ def why_not_writable(folder: Path) -> str | None:
 
 
 def check_proxies() -> Iterator[Finding]:
-    """Whether a proxy stands between this machine and itself"""
-    proxies = [kind for kind in urllib.request.getproxies() if kind in ("http", "https", "all")]
-    if not proxies:
-        yield Finding("proxy", "ok", "no proxy is set")
-        return
-    if not all(urllib.request.proxy_bypass(host) for host in ("127.0.0.1", "localhost")):
-        yield Finding("proxy", "warning", f"{'_proxy, '.join(proxies)}_proxy also covers 127.0.0.1, "
-                      "where MLflow and Ray listen", "export no_proxy=127.0.0.1,localhost")  # fmt: skip
-    else:
-        yield Finding("proxy", "ok", "a proxy is set, but not for this machine itself")
+    """Whether a proxy is set; commands keep it out of connections to this machine"""
+    names = [f"{kind}_proxy" for kind in urllib.request.getproxies() if f"{kind}_proxy" in environment.PROXIES]
+    yield Finding("proxy", "ok", f"{', '.join(names)} set; not used for this machine" if names else "no proxy is set")
 
 
 def check_repository(root: Path) -> Iterator[Finding]:

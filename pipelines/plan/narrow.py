@@ -4,8 +4,11 @@ Networks of the published width would take years there. The recipe was measured 
 """
 
 import os
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import yaml
 
 from pipelines.plan.origins import Choice, Choices
 
@@ -18,30 +21,7 @@ MOST_WORKERS = 4  # of a batch of 32: eight images each
 LENGTH_SEC = 3600.0
 FEWEST_KIMG = 1.0
 
-MEASURED = "the default run's, measured at 32 pixels on a processor (docs/log.md)"
-QUICK = "minutes on a processor, as in the default run"
-RECIPE: dict[str, tuple[Any, str]] = {
-    "generator.z_dim": (128, "narrow as the networks"),
-    "generator.w_dim": (128, "narrow as the networks"),
-    "generator.mapping_layers": (2, MEASURED),
-    "generator.channel_max": (64, MEASURED),
-    "discriminator.architecture": ("orig", "as preset cifar has it for small images"),
-    "discriminator.mapping_layers": (2, MEASURED),
-    "discriminator.channel_max": (64, MEASURED),
-    "augment.ada_kimg": (40, "p has to follow within a short run"),
-    "loss.r1_gamma": (1.0, "high for its size: small networks and a short run need a smooth D"),
-    "loss.pl_weight": (0, "as preset cifar has it for small images"),
-    "loss.style_mixing_prob": (0.0, "as preset cifar has it for small images"),
-    "train.batch_size": (32, MEASURED),
-    "train.g_lr": (0.005, "twice the published: narrow networks bear it"),
-    "train.d_lr": (0.005, "twice the published: narrow networks bear it"),
-    "train.ema_kimg": (10, "10 x batch_size / 32"),
-    "monitor.num_images": (500, QUICK),
-    "evaluate.num_images": (1000, QUICK),
-    "evaluate.kid_subset_size": (500, "at most half of evaluate.num_images"),
-    "evaluate.ppl_num_pairs": (200, QUICK),
-    "cluster.cpus_per_worker": (1, "processes of one thread are faster than one of several"),
-}
+RECIPE = Path(__file__).parent / "presets" / "narrow.yaml"
 
 
 def narrow_choices(longer_side: int) -> Choices:
@@ -49,7 +29,8 @@ def narrow_choices(longer_side: int) -> Choices:
     value = narrow_base(longer_side)
     base = Choice(value, f"{min(value // longer_side, 64)} channels at {longer_side} pixels")
     widths = {f"{name}.channel_base": base for name in ("generator", "discriminator")}
-    return {path: Choice(value, reason) for path, (value, reason) in RECIPE.items()} | widths
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    return {path: Choice(value, reason) for reason, values in recipe.items() for path, value in values.items()} | widths
 
 
 def narrow_base(longer_side: int) -> int:

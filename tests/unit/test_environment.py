@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from ray._private.utils import validate_socket_filepath
 
 from pipelines.cluster import connection
 from pipelines.cluster.environment import (
@@ -39,6 +40,20 @@ def test_local_addresses_are_spared_from_a_proxy_beside_what_the_user_spares(nam
     environment = {name: "http://proxy:3128", "NO_PROXY": "example.org, 127.0.0.1"}
     spare_local_addresses(environment)
     assert environment["no_proxy"] == environment["NO_PROXY"] == "example.org,127.0.0.1,localhost,::1"
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_folder_is_too_long_exactly_where_ray_refuses_its_sockets(extra: int) -> None:
+    environment = {"TMPDIR": "/" + "t" * (ROOM - 1 + extra)}
+    try:
+        validate_socket_filepath(environment["TMPDIR"] + SOCKET_TAIL)
+        refused = False
+    except OSError:
+        refused = True
+    assert refused == bool(extra)
+    before = dict(environment)
+    shorten_temporary_folder(environment)
+    assert (environment != before) == refused
 
 
 def test_without_a_proxy_the_environment_stays_as_it_is() -> None:

@@ -8,15 +8,17 @@ import pytest
 import torch
 
 from pipelines.params import Params
-from stylegan.config import count_problems, describe_unused_labels
+from stylegan.config import count_problems, describe_unused_labels, image_counts
 from stylegan.config.image_counts import NUM_FEATURES
 from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.evaluation import comparison
 from stylegan.metrics.evaluation.comparison import summarise
 from stylegan.metrics.evaluation.evaluator import Evaluator, Reference
 from stylegan.metrics.extractors import load_extractor
 from stylegan.metrics.extractors.efficientnet import NUM_FEATURES as EFFICIENTNET
 from stylegan.metrics.extractors.inception import NUM_FEATURES as INCEPTION
 from stylegan.metrics.extractors.standard import VGG16_FEATURES
+from stylegan.metrics.inception_score import NUM_SPLITS
 
 Make = Callable[..., Params]
 
@@ -30,6 +32,12 @@ def test_the_numbers_of_features_are_those_of_the_extractors(tiny_params: Params
     assert {"inception": INCEPTION, "vgg16": VGG16_FEATURES, "efficientnet_lite0": EFFICIENTNET, "random": random} == (
         NUM_FEATURES
     )
+
+
+def test_the_other_numbers_that_the_configuration_repeats_because_it_loads_no_torch_are_those_of_the_metrics() -> None:
+    assert image_counts.INFINITY_POINTS == comparison.INFINITY_POINTS
+    assert image_counts.OF_FEATURES == comparison.OF_FEATURES
+    assert image_counts.IS_SPLITS == NUM_SPLITS
 
 
 def baseline(params: Params, num_train: int, num_holdout: int) -> None:
