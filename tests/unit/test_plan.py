@@ -11,7 +11,7 @@ import yaml
 from pipelines.ladders import ladder
 from pipelines.params import Params, load
 from pipelines.plan import __main__ as plan
-from pipelines.plan import advice, processor, resolve
+from pipelines.plan import advice, narrow, processor, resolve
 from pipelines.plan.cost import memory, speed
 from pipelines.plan.cost.arithmetic import flops_per_image
 from pipelines.plan.cost.memory import Memory
@@ -103,8 +103,9 @@ def test_cifar_drops_path_length_and_mixing_and_residual_connections(base: Param
     assert (params.loss.pl_weight, params.loss.style_mixing_prob, params.discriminator.architecture) == (0, 0, "orig")
 
 
-def test_every_preset_file_is_a_named_preset() -> None:
-    assert {path.stem for path in resolve.PRESETS.glob("*.yaml")} == {*resolve.NAMES, "common"}
+def test_every_preset_file_is_a_named_preset_or_part_of_one() -> None:
+    parts = {"common", narrow.RECIPE.stem}  # of all presets, and of auto without a GPU
+    assert {path.stem for path in resolve.PRESETS.glob("*.yaml")} == {*resolve.NAMES, *parts}
 
 
 @pytest.mark.parametrize("preset", resolve.NAMES)
@@ -315,9 +316,9 @@ def test_every_plan_ends_with_what_it_needs_and_from_where_that_is_known(
     processor = last("--preset", "cifar", "--gpus", "0")
     assert "extrapolated from convolutions on this machine, 50 GFLOP/s); memory 2.2 GB (counted)" in processor
     assert "Too long? A smaller --resolution or more --gpus." in processor
-    narrow = last("--preset", "auto", "--resolution", "32", "--gpus", "0")
-    assert re.search(r"Needs: (5\d min|60 min|1 h) for", narrow)
-    assert "Too long?" not in narrow
+    without_gpu = last("--preset", "auto", "--resolution", "32", "--gpus", "0")
+    assert re.search(r"Needs: (5\d min|60 min|1 h) for", without_gpu)
+    assert "Too long?" not in without_gpu
 
 
 @pytest.mark.parametrize("overrides", [(), ("train.kernels=stock", "train.allow_tf32=true")])
