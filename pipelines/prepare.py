@@ -28,6 +28,7 @@ from stylegan.data.problems import describe
 from stylegan.data.sources import open_source
 from stylegan.exit_codes import exit_code
 from stylegan.files import write_json
+from stylegan.text import print_lines
 
 NUM_SHOWN = 12  # classes, or kinds of files, that one line names
 EARTH = ASSETS / "earth" / "bmng.jpg"
@@ -44,29 +45,27 @@ def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Pa
     checks = list(track(check_all(source, config, workers), total, "checking"))
     plan = plan_archive(source, checks, config)
     if plan.bad:
-        print(
-            f"{len(plan.bad):,} of {plan.num_good + len(plan.bad):,} images cannot be used:",
-            *describe(plan.bad),
-            sep="\n",
+        print_lines(
+            f"{len(plan.bad):,} of {plan.num_good + len(plan.bad):,} images cannot be used:", *describe(plan.bad)
         )
     try:
         refuse_losses(source, plan, config)
     except ArchiveError:
         write_json(refused, [file.as_json() for file in plan.bad])
-        print(f"All of them: {refused}")
+        print_lines(f"All of them: {refused}")
         raise
     if plan.bad:
-        print(f"They are left out. All of them: {manifest_path}")
+        print_lines(f"They are left out. All of them: {manifest_path}")
     pngs = convert_all(source, plan, config, workers)
     digest = write_archive(archive, plan, track(pngs, len(plan.entries), "converting"))
     manifest = manifest_json.describe(source, plan, config, digest)
     manifest_json.write(manifest_path, manifest)
     refused.unlink(missing_ok=True)
-    print(summary(plan, archive, manifest.num_enlarged, source.ignored))
+    print_lines(*summary(plan, archive, manifest.num_enlarged, source.ignored))
     return plan
 
 
-def summary(plan: Plan, archive: Path, num_enlarged: int, ignored: Sequence[str]) -> str:
+def summary(plan: Plan, archive: Path, num_enlarged: int, ignored: Sequence[str]) -> list[str]:
     """What the archive holds, in a few lines."""
     split = Counter(entry.split for entry in plan.entries)
     lines = [
@@ -81,7 +80,7 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, ignored: Sequence[str]
         kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in ignored).most_common(NUM_SHOWN)
         named = ", ".join(f"{kind} {count}" for kind, count in kinds)
         lines.append(f"{len(ignored)} files are not images by their names and were ignored ({named})")
-    return "\n".join(lines)
+    return lines
 
 
 def describe_labels(plan: Plan) -> list[str]:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeAlias
 
+from stylegan.text import lines_of, print_lines
+
 DONE, FAILED, MISUSED = 0, 1, 2
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # 130 and 143, as shells count
 OURS = ("stylegan", "pipelines")
@@ -43,9 +45,10 @@ def exit_code(main: Main) -> Callable[..., int]:
             return FAILED
         except Exception as error:
             if is_expected(error):
-                print(f"error: {error}", file=sys.stderr)
+                first, *others = lines_of(error)
+                print_lines(f"error: {first}", *others, to_stderr=True)
             else:
-                traceback.print_exc()
+                print_lines(*traceback.format_exc().rstrip("\n").split("\n"), to_stderr=True)
             return FAILED
 
     return guarded
@@ -72,7 +75,7 @@ def _is_ours(module: str) -> bool:
 
 def _stopped(stop: BaseException, code: int) -> int:
     if str(stop):
-        print(stop, file=sys.stderr)
+        print_lines(stop, to_stderr=True)
     return code
 
 

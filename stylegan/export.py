@@ -20,6 +20,7 @@ from stylegan.checkpoint import load_generator, save_generator
 from stylegan.config.pyramid import sides
 from stylegan.files import replacing, sha256_of, write_json
 from stylegan.networks import Generator
+from stylegan.text import OneLineError
 
 Format = Literal["safetensors", "onnx", "torch"]
 Inputs: TypeAlias = tuple[Tensor, ...]
@@ -31,7 +32,7 @@ CHECKED = ((1, 1.0), (2, 0.7), (5, -0.5))  # batch sizes and psi of the comparis
 TOLERANCE = 1e-3
 
 
-class ExportError(ValueError):
+class ExportError(OneLineError):
     """A generator cannot be exported, or the exported file draws something else; the message says what to do."""
 
 

@@ -36,6 +36,7 @@ from stylegan.files import sha256_of, write_csv
 from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.networks import Generator
 from stylegan.networks.sizes import parameter_counts
+from stylegan.text import print_lines
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ def ablate(
     found: list[Standing] = []
     with exclusive(state / "ladders" / job.name), connection.connect(params.cluster):
         for number, rung in enumerate(rungs, 1):
-            print(f"row {number} of {len(rungs)}: {rung.name} ({rung.label})", flush=True)
+            print_lines(f"row {number} of {len(rungs)}: {rung.name} ({rung.label})")
             found.append(standing(params, rung, job, lambda: len(dataset), Place(number, len(rungs))))
             took = f"; {describe_costs(found[-1].ticks)}" if found[-1].ticks else ""
-            print(f"row {rung.name}: {found[-1].problem or 'measured'}{took}", flush=True)
+            print_lines(f"row {rung.name}: {found[-1].problem or 'measured'}{took}")
             tables.write(found, chosen, reports)
         record(found, job, params, reports)
     return found
@@ -172,6 +173,6 @@ def reason(error: BaseException) -> str:
 
 def announce(params: Params, job: Job, rungs: Sequence[Rung]) -> None:
     """Say what begins and where to watch it."""
-    print(f"{job.name}: {len(rungs)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
+    print_lines(f"{job.name}: {len(rungs)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
     rows = f"tags.ladder_run = '{job.name}' and tags.ladder_record = 'row'"
     tell_pages(params.tracking, [("rows", rows, "CHART"), ("pictures", rows, "ARTIFACT")])

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from pipelines.cluster.nodes import here
 from pipelines.cluster.store import StoreError
 from stylegan.distributed import rank, world_size
+from stylegan.text import shorten, visible
 
 
 class WorkerError(RuntimeError):
@@ -31,7 +32,8 @@ def named() -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            raise WorkerError(f"{name()}: {type(error).__name__}: {error}") from error
+            said = shorten(visible(" ".join(str(error).splitlines())))
+            raise WorkerError(f"{name()}: {type(error).__name__}: {said}") from error
 
 
 class _Named:

@@ -32,6 +32,7 @@ from stylegan.metrics.evaluation.names import KID
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.tensor_files import CheckpointError, open_tensors
+from stylegan.text import print_lines
 
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
 MEASURED_BY = "monitor.json"  # in every checkpoint: the yardstick of its numbers, or null
@@ -248,4 +249,4 @@ def _rebuild(checkpoint: Checkpoint, path: Path, problem: str, class_names: Sequ
             "give the same command again, which exports the best of the others; or delete the run to train it again."
         ) from None
     save_generator(G_ema, path, class_names)
-    print(f"{problem} It is written anew from the state beside it.", flush=True)
+    print_lines(f"{problem} It is written anew from the state beside it.")

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from stylegan.files import replacing
+from stylegan.text import OneLineError
 
 SUFFIXES = (".npz", ".safetensors")
 
 
-class StyleFileError(ValueError):
+class StyleFileError(OneLineError):
     """A file does not hold styles for this generator; the message says what it holds and what was expected."""
 
 
