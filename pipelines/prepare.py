@@ -28,9 +28,9 @@ from stylegan.data.problems import describe
 from stylegan.data.sources import open_source
 from stylegan.exit_codes import exit_code
 from stylegan.files import write_json
-from stylegan.text import print_lines
+from stylegan.text import listed, print_lines
 
-NUM_SHOWN = 12  # classes, or kinds of files, that one line names
+NUM_SHOWN = 12  # kinds of files, or numbers of a label vector, that one line names
 EARTH = ASSETS / "earth" / "bmng.jpg"
 
 
@@ -61,11 +61,11 @@ def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Pa
     manifest = manifest_json.describe(source, plan, config, digest)
     manifest_json.write(manifest_path, manifest)
     refused.unlink(missing_ok=True)
-    print_lines(*summary(plan, archive, manifest.num_enlarged, source.ignored))
+    print_lines(*summary(plan, archive, manifest.num_enlarged, source.ignored, source.note))
     return plan
 
 
-def summary(plan: Plan, archive: Path, num_enlarged: int, ignored: Sequence[str]) -> list[str]:
+def summary(plan: Plan, archive: Path, num_enlarged: int, ignored: Sequence[str], note: str) -> list[str]:
     """What the archive holds, in a few lines."""
     split = Counter(entry.split for entry in plan.entries)
     lines = [
@@ -76,6 +76,8 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, ignored: Sequence[str]
         lines.append(f"{plan.num_good - len(plan.entries)} images were not drawn (prepare.max_images)")
     if num_enlarged:
         lines.append(f"{num_enlarged} images are smaller than prepare.resolution and were enlarged")
+    if note:
+        lines.append(note)
     if ignored:
         kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in ignored).most_common(NUM_SHOWN)
         named = ", ".join(f"{kind} {count}" for kind, count in kinds)
@@ -90,15 +92,15 @@ def describe_labels(plan: Plan) -> list[str]:
     lines = []
     if classes:
         counts = [f"{name} {classes[label]}" for label, name in enumerate(names)]
-        others = f", and {len(counts) - NUM_SHOWN} others" if len(counts) > NUM_SHOWN else ""
-        lines.append("classes: " + ", ".join(counts[:NUM_SHOWN]) + others)
+        lines.append(f"classes: {listed(counts)}")
         trained = {entry.label for entry in plan.entries if entry.split == "train"}
         empty = [name for label, name in enumerate(names) if label not in trained]
         if empty:
-            lines.append(f"classes without an image to train on: {', '.join(empty[:NUM_SHOWN])}")
+            lines.append(f"classes without an image to train on: {listed(empty)}")
     if vectors := label_vectors(plan.entries):
-        counts = [str(count) for count in vectors.num_images]
-        lines.append(f"labels: vectors of {len(vectors.max)} numbers, which are not 0 in {', '.join(counts)} images")
+        counts = vectors.num_images
+        where = ", ".join(map(str, counts)) if len(counts) <= NUM_SHOWN else f"{min(counts)} to {max(counts)}"
+        lines.append(f"labels: vectors of {len(vectors.max)} numbers, which are not 0 in {where} images")
     return lines
 
 

@@ -6,6 +6,7 @@ Every command prints through print_lines (ruff's T20 finds others) or the consol
 import json
 import sys
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 # Controls (escape, newline, ...), formats (among them the marks that reorder a line), lone surrogates (bytes of a file
@@ -47,6 +48,12 @@ def shorten(text: str, limit: int = MAX_LINE) -> str:
         return text
     mark = f" [... {len(text) - limit:,} characters ...] "
     return text[: limit // 2] + mark + text[-(limit // 2) :]
+
+
+def listed(words: Sequence[object], most: int = 12) -> str:
+    """Words separated by commas: `most` of them, and how many others there are"""
+    others = f", and {len(words) - most:,} others" if len(words) > most else ""
+    return ", ".join(shorten(visible(word), 100) for word in words[:most]) + others
 
 
 def print_lines(*lines: object, to_stderr: bool = False) -> None:

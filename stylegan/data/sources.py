@@ -1,12 +1,10 @@
 """Opens what prepare.source names: files in a folder or zip, CIFAR-10, MNIST, or tiles of the built-in earth."""
 
 import gzip
-import json
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from math import isfinite
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeAlias, cast
@@ -16,12 +14,14 @@ from PIL import Image
 
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.archive import Label, Source, is_picture
+from stylegan.data.annotations import MAX_CLASSES, AnnotationError, Annotations, Label, match_names, name_key
+from stylegan.data.archive import Source, is_picture
 from stylegan.data.arrays import Pixels
 from stylegan.data.layout import INDEX, ArchiveError
 from stylegan.data.pickles import load_arrays
 from stylegan.data.problems import BadFile, Problem
 from stylegan.data.transforms import largest_window
+from stylegan.text import visible
 
 CIFAR = "cifar-10-python.tar.gz"
 MNIST_IMAGES, MNIST_LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
@@ -67,8 +67,8 @@ def image_files(root: str, names: Sequence[str], open_file: OpenFile, config: Pr
         with open_file(name) as file:
             return file.read()
 
-    facts = _read_index(root, index, read(index)) if index else {}
-    held = facts.get("holdout")
+    facts = _read_index(root, index, read(index)) if index else Annotations()
+    find, held = match_names(pictures), facts.holdout
     labels, class_names, bad = _labels_of_files(root, pictures, base, facts, config)
     return Source(
         name=root.rstrip("/:"),
@@ -77,9 +77,10 @@ def image_files(root: str, names: Sequence[str], open_file: OpenFile, config: Pr
         open=lambda number: open_file(pictures[number]),
         labels=labels,
         class_names=class_names,
-        holdout=frozenset(root + base + name for name in held) if held is not None else None,
+        holdout=frozenset(root + find(base + name) for name in held) if held is not None else None,
         bad=bad,
         ignored=[root + name for name in names if not is_picture(name) and name != index],
+        note=facts.note if config.labels == "file" else "",
     )
 
 
@@ -97,13 +98,26 @@ def cifar10(path: Path, config: PrepareConfig) -> Source:
         raise ArchiveError(f"{path}: not a complete tar.gz file ({error}). Download it again.") from None
     except ValueError as error:
         raise ArchiveError(str(error)) from None
-    class_names = files.pop("batches.meta", {}).get("label_names")
+    meta = files.pop("batches.meta", None)
     if not files:
         raise ArchiveError(f"{path}: holds no data_batch_* files. Use the original {CIFAR}.")
-    images = np.concatenate([batch["data"] for batch in files.values()]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    names = [f"{path}:{stem}/{number:05d}" for stem, batch in files.items() for number in range(len(batch["data"]))]
-    labels = [int(label) for batch in files.values() for label in batch["labels"]]
+    batches = {stem: _read_batch(batch, f"{path}:{stem}") for stem, batch in files.items()}
+    images = np.concatenate([data for data, _ in batches.values()]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    names = [f"{path}:{stem}/{number:05d}" for stem, (data, _) in batches.items() for number in range(len(data))]
+    labels = [label for _, labels in batches.values() for label in labels]
+    class_names = meta.get("label_names") if isinstance(meta, dict) else None
     return _pixels(path, names, images, labels, class_names, config)
+
+
+def _read_batch(batch: Any, name: str) -> tuple[Pixels, list[Any]]:
+    """Pixels [n, 3072] and labels of a batch of CIFAR-10. Raises ArchiveError for others."""
+    data, labels = (batch.get("data"), batch.get("labels")) if isinstance(batch, dict) else (None, None)
+    is_pixels = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2
+    if not isinstance(data, np.ndarray) or not is_pixels or data.shape[1] != 3 * 32 * 32:
+        raise ArchiveError(f"{name}: holds no images of 3 x 32 x 32 bytes. Use the original {CIFAR}.")
+    if not isinstance(labels, list) or len(labels) != len(data):
+        raise ArchiveError(f"{name}: holds no list of a label for each of its images. Use the original {CIFAR}.")
+    return data, labels
 
 
 def mnist(path: Path, config: PrepareConfig) -> Source:
@@ -116,7 +130,8 @@ def mnist(path: Path, config: PrepareConfig) -> Source:
         if len(labels) != len(images):
             raise ArchiveError(f"{beside}: {len(labels)} labels for {len(images)} images. Use two files of one set.")
     names = [f"{path}:{number:05d}" for number in range(len(images))]
-    return _pixels(path, names, images, labels, [str(digit) for digit in range(10)], config)
+    digits = [str(digit) for digit in range(10)] if max(labels, default=0) < 10 else None  # of EMNIST: letters
+    return _pixels(path, names, images, labels, digits, config)
 
 
 def earth_tiles(path: Path, config: PrepareConfig) -> Source:
@@ -184,24 +199,25 @@ def _zip_files(path: Path, config: PrepareConfig) -> Source:
 
 
 def _labels_of_files(
-    root: str, pictures: Sequence[str], base: str, facts: dict[str, Any], config: PrepareConfig
-) -> tuple[list[Label] | None, list[str] | None, list[BadFile]]:
+    root: str, pictures: Sequence[str], base: str, facts: Annotations, config: PrepareConfig
+) -> tuple[list[Label] | None, Sequence[str] | None, list[BadFile]]:
     """Labels beside the pictures, names of the classes, and labels of files that are not there"""
     if config.labels == "none":
         return None, None, []
     if config.labels == "folders":
         return *_labels_of_folders(root, pictures), []
-    if not facts.get("labels"):
+    if not facts.labels:
         raise ArchiveError(f"{root}: has no {INDEX} with labels. Add it, or set prepare.labels to folders or none.")
-    labels = {base + name: label for name, label in facts["labels"]}
+    find = match_names(pictures)
+    labels = {find(base + name): label for name, label in facts.labels}
     absent = sorted(set(labels) - set(pictures))
     problem = Problem(f"is named in {INDEX} but absent", "add it, or remove its label")
     bad = [BadFile(root + name, problem) for name in absent]
-    return [labels.get(name) for name in pictures], facts.get("class_names"), bad
+    return [labels.get(name) for name in pictures], facts.class_names, bad
 
 
 def _labels_of_folders(root: str, pictures: Sequence[str]) -> tuple[list[Label], list[str]]:
-    parents = [str(PurePosixPath(name).parent) for name in pictures]
+    parents = [str(PurePosixPath(name_key(name)).parent) for name in pictures]
     shared = len(PurePosixPath(commonpath(parents)).parts)  # a zip often wraps everything in one folder
     folders = [PurePosixPath(parent).parts[shared : shared + 1] for parent in parents]
     class_names = sorted({folder[0] for folder in folders if folder})
@@ -210,51 +226,44 @@ def _labels_of_folders(root: str, pictures: Sequence[str]) -> tuple[list[Label],
             f"{root}: prepare.labels is folders, but all images lie in one folder. "
             "Put each class in a sub-folder of its own, or set prepare.labels to none."
         )
-    numbers = {name: number for number, name in enumerate(class_names)}
-    return [numbers[folder[0]] if folder else None for folder in folders], class_names
-
-
-def _read_index(root: str, name: str, data: bytes) -> dict[str, Any]:
-    """Contents of a source's dataset.json, its labels all classes or all vectors of one length"""
-    try:
-        facts = json.loads(data)
-        labels = [label for _, label in facts.get("labels") or []]
-    except (ValueError, TypeError, AttributeError) as error:
-        expected = '{"labels": [[file, label], ...]} or {"labels": null}'
-        raise ArchiveError(f"{root}{name}: not in the official layout ({error}). Expected {expected}.") from None
-    kinds = {f"vector of {len(label)}" if isinstance(label, list) else type(label).__name__ for label in labels}
-    if len(kinds) > 1 or kinds & {"str", "float", "bool", "dict", "NoneType"}:
+    if len(class_names) > MAX_CLASSES:
         raise ArchiveError(
-            f"{root}{name}: labels are of kind {', '.join(sorted(kinds))}. "
-            "Expected a class number (int) for every file, or a vector of one length for every file."
+            f"{root}: has {len(class_names):,} sub-folders, expected at most {MAX_CLASSES:,} classes. Put several "
+            "classes into one folder, or set prepare.labels to none."
         )
-    for name, label in facts.get("labels") or []:
-        if isinstance(label, list) and not (label and all(_is_finite(value) for value in label)):
-            raise ArchiveError(f"{root}{name}: its label is {label}. Expected finite numbers, such as [0, 1, 0.5].")
-    return dict(facts)
+    numbers = {name: number for number, name in enumerate(class_names)}
+    return [numbers[folder[0]] if folder else None for folder in folders], [*map(visible, class_names)]
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+def _read_index(root: str, name: str, data: bytes) -> Annotations:
+    try:
+        return Annotations.read(data)
+    except AnnotationError as error:
+        raise ArchiveError(f"{root}{name}: {error}.") from None
 
 
 def _pixels(
     path: Path,
     names: list[str],
     images: Pixels,
-    labels: list[int],
-    class_names: list[str] | None,
+    labels: list[Any],
+    class_names: Any,
     config: PrepareConfig,
 ) -> Source:
     """Source of raw pixels uint8 [N, H, W] or [N, H, W, C]"""
     if config.labels == "folders":
         raise ArchiveError(f"{path}: has no folders. Set prepare.labels to file (its own classes) or none.")
+    try:
+        facts = Annotations.of_classes(names, labels, class_names) if config.labels == "file" else None
+    except AnnotationError as error:
+        raise ArchiveError(f"{path}: {error}. Use the original file, or set prepare.labels to none.") from None
     return Source(
         name=str(path),
         names=names,
         read=lambda number: np.ascontiguousarray(images[number]),
-        labels=labels if config.labels == "file" else None,
-        class_names=class_names if config.labels == "file" else None,
+        labels=[label for _, label in facts.labels] if facts else None,
+        class_names=facts.class_names if facts else None,
+        note=facts.note if facts else "",
     )
 
 

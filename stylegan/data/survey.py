@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.archive import UNREADABLE, Label, Source, ordered_map, unreadable
+from stylegan.data.annotations import Label
+from stylegan.data.archive import UNREADABLE, Source, ordered_map, unreadable
 from stylegan.data.layout import ArchiveError
 from stylegan.data.problems import BadFile
 from stylegan.data.sources import open_source

@@ -8,7 +8,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from pipelines.cluster.errors import WorkerError, named
-from pipelines.drawing.page import fill
 from stylegan.command_line import Parser
 from stylegan.config import ConfigError
 from stylegan.console import description_column, make_console
