@@ -50,6 +50,11 @@ def shorten(text: str, limit: int = MAX_LINE) -> str:
     return text[: limit // 2] + mark + text[-(limit // 2) :]
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written in UTF-8; the name of a file may hold bytes that are not"""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def listed(words: Sequence[object], most: int = 12) -> str:
     """Words separated by commas: `most` of them, and how many others there are"""
     others = f", and {len(words) - most:,} others" if len(words) > most else ""
