@@ -36,7 +36,7 @@ class _OnceLoader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value]
         for key, _ in node.value:
             if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} appears twice", key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -45,8 +45,8 @@ def _num_workers(value: object) -> int | tuple[int, int]:
     bounds = value if isinstance(value, list | tuple) else (value, value)
     if len(bounds) != 2 or not all(type(bound) is int for bound in bounds) or not 1 <= bounds[0] <= bounds[1]:
         raise ValueError(
-            f"cluster.num_workers is {value!r}; expected a number of processes, or [fewest, most] to go on with fewer "
-            "when a node is lost."
+            f"cluster.num_workers is {value!r}; expected a number of processes, or [fewest, most] to continue with "
+            "fewer after losing a node."
         )
     return bounds[0] if bounds[0] == bounds[1] else (bounds[0], bounds[1])
 
@@ -145,7 +145,7 @@ def load(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Par
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no parameters there. Run from the repository root, or restore the file with `git restore {path}`."
+            f"{path}: file not found. Run from the repository root, or restore the file with `git restore {path}`."
         )
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
