@@ -32,7 +32,7 @@ Change = Callable[[bytes, random.Random], bytes]
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
     """A damaged copy, the same for the same random numbers"""
-    from benchmarks.hostile import containers, opcodes, pictures  # they mutate what they hold
+    from benchmarks.hostile import containers, opcodes, pictures  # they call this function for what they hold
 
     formats: tuple[tuple[Callable[[bytes], bool], Change], ...] = (
         (containers.is_zip, containers.mutate_zip),

@@ -32,7 +32,6 @@ FORMATS = (
     "MSP",
 )
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16")
-    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\n(touch executed) system\nshowpage\n%%EOF",
 TEXTS = (
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\n(touch executed) system\nshowpage\n%%EOF\n",
     b"\xc5\xd0\xd3\xc6" + b"\x1e\0\0\0" + b"\0" * 40, b"%PDF-1.4\n%%EOF\n", b"GIF89a" + b"\xff" * 30,
