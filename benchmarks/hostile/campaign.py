@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.hostile.guard import Watch, forget_peak, limit_address_space, peak_bytes
+from benchmarks.hostile.guard import Watch, forget_peak, limit_address_space, load_on_demand, peak_bytes
 from benchmarks.hostile.reader import Reader, write
 from stylegan.config import ConfigError
 from stylegan.exit_codes import is_expected
@@ -30,7 +30,7 @@ MAX_BYTES = 10**9  # that reading may add to the memory of a process
 ROOM = 4 * MAX_BYTES  # of address space, so that a bomb does not take the machine with it
 MAX_SEC = 10.0  # of processor time, or of waiting without using any
 BATCH = 100  # inputs for a process
-MAX_MESSAGE = 2000  # characters
+MAX_MESSAGE = 4000  # characters
 FAILURES = ("executed", "traceback", "memory", "slow", "later", "message")
 OUTCOMES = ("accepted", "refused", *FAILURES)
 
@@ -51,6 +51,7 @@ def run(readers: Sequence[Reader], plan: Iterator[tuple[int, int]], seed: int) -
     """Outcomes of the inputs (row of readers, number) of a plan, in their order"""
     with tempfile.TemporaryDirectory(prefix="hostile") as name:
         scratch = Path(name)
+        load_on_demand()
         for reader in readers:
             warm_up(reader, scratch / "warm")
         while batch := [item for _, item in zip(range(BATCH), plan, strict=False)]:

@@ -1,11 +1,14 @@
 """What a reader does while it reads: audit events that no reader of data has, and the memory that it takes."""
 
+import encodings
+import importlib
 import os
+import pkgutil
 import resource
 import sys
 import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,8 @@ CHANGES = (
     "os.utime", "os.setxattr", "os.removexattr", "os.mkfifo", "os.mknod", "shutil.", "tempfile.",
 )  # fmt: skip
 HARMLESS = ("os.listdir", "os.scandir", "os.walk", "os.fwalk", "glob.", "object.", "sys._getframe", "time.sleep")
-# Modules of Python itself that error messages and codecs bring in; a file chooses among them but brings none along.
-IMPORTS = ("encodings.", "difflib", "_strptime", "unicodedata", "traceback", "linecache", "stringprep", "quopri", "ast")
+# Parts of Python that codecs and error messages bring in: loaded before, so that no import is left to be noted.
+ON_DEMAND = ("_strptime", "difflib", "unicodedata", "traceback", "linecache", "stringprep", "quopri", "ast", "tokenize")
 
 
 class Watch:
@@ -47,7 +50,7 @@ class Watch:
         elif event.startswith(CHANGES):
             if not all(self._is_own(path) for path in arguments if isinstance(path, str | bytes | os.PathLike)):
                 self.events.append(f"{event} {arguments}"[:300])
-        elif event.startswith(NEVER) and not (event == "import" and str(arguments[0]).startswith(IMPORTS)):
+        elif event.startswith(NEVER):
             self.events.append(f"{event} {arguments}"[:300])
 
     def _may_open(self, path: object, mode: object, flags: object) -> bool:
@@ -69,6 +72,13 @@ class Watch:
             yield
         finally:
             self.is_on = False
+
+
+def load_on_demand() -> None:
+    """Import what Python itself imports when a file is in another encoding or is wrong."""
+    for name in (*ON_DEMAND, *(f"encodings.{module.name}" for module in pkgutil.iter_modules(encodings.__path__))):
+        with suppress(ImportError):  # of other systems
+            importlib.import_module(name)
 
 
 def peak_bytes() -> int:

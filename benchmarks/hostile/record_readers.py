@@ -41,9 +41,8 @@ from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import Publisher
 from pipelines.train import kept, measurements, ticklog
 from stylegan.metrics.evaluation.cache import StatisticsCache
-from stylegan.metrics.evaluation.comparison import Statistics
+from stylegan.metrics.evaluation.comparison import Statistics, summarise
 from stylegan.metrics.extractors.loading import RandomExtractor
-from stylegan.metrics.fid import Gaussian
 from tests.conftest import REPOSITORY, TINY
 from tests.evaluation_results import evaluation_results, truncation, write_train_record
 
@@ -290,7 +289,6 @@ def register_reader() -> Reader:
 def statistics_reader() -> Reader:
     """Features of real images that evaluation keeps"""
     extractor = RandomExtractor(16)
-    gaussian = Gaussian(torch.zeros(4, dtype=torch.float64), torch.eye(4, dtype=torch.float64), None)
 
     def cache(folder: Path) -> StatisticsCache:
         return StatisticsCache(folder, "a" * 64, extractor)
@@ -300,7 +298,7 @@ def statistics_reader() -> Reader:
 
     return artifact_reader(
         "statistics of real images",
-        lambda folder: cache(folder).save("train", Statistics(gaussian, torch.rand(6, 4))),
+        lambda folder: cache(folder).save("train", summarise(torch.rand(6, 64))),
         lambda folder: cache(folder).load("train", features=True),
         use,
     )

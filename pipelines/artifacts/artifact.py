@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ConfigDict, ValidationError
 
 from stylegan.config.strict import Section
-from stylegan.files import write_json
+from stylegan.files import check_regular, write_json
 
 IN_RUNS = "Delete it and give the same command again, which writes it"  # the remedy for a file below runs/
 
@@ -51,6 +51,7 @@ def read(model: type[A], path: Path, remedy: str | None = None) -> A:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there. Run `{model.command}`, which writes it.")
+    check_regular(path)
     return parse(model, path.read_bytes(), path, remedy)
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from pipelines.artifacts.artifact import ArtifactError, explain
 from stylegan.config.strict import Section
-from stylegan.files import write_json
+from stylegan.files import check_regular, write_json
 
 RUN = "run.json"
 
@@ -28,6 +28,7 @@ def read(folder: Path) -> RunRecord:
     path = folder / RUN
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there. `python -m pipelines.train` writes it when the run is started.")
+    check_regular(path)
     try:
         return RunRecord.model_validate(json.loads(path.read_bytes()))
     except ValidationError as error:

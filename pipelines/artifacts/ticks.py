@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pipelines.artifacts import json_lines
 from pipelines.artifacts.artifact import ArtifactError, Values, explain
-from stylegan.files import write_bytes, write_json, write_table
+from stylegan.files import check_regular, write_bytes, write_json, write_table
 
 LOG = "ticks.jsonl"
 OWN = "own"  # key of a rank's own part in its report, which no row has
@@ -181,7 +181,8 @@ def write_one(path: Path, row: TickRow | None) -> None:
 
 def read_one(path: Path) -> TickRow | None:
     """The last tick of a checkpoint, if there was one. Raises FileNotFoundError, or ValueError for a file of none."""
-    columns = json.loads(path.read_text())
+    check_regular(path)
+    columns = json.loads(path.read_text(encoding="utf-8"))
     return None if columns == {} else TickRow.of(columns)
 
 
@@ -200,16 +201,15 @@ def read_csv(path: Path) -> list[TickRow]:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no training log there. Run `dvc repro train`, which writes it.")
-    with path.open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        try:
-            rows.append(TickRow.of({name: _number(cell) for name, cell in line.items() if cell}))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ArtifactError(
-                f"{path}: line {number} is not a tick: {error}. Run `dvc repro --force train`, which writes it again."
-            ) from None
+    check_regular(path)
+    rows: list[TickRow] = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                rows.append(TickRow.of({name: _number(cell) for name, cell in line.items() if cell}))
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+        place = f"{path}: line {len(rows) + 2} is not a tick: {error}"
+        raise ArtifactError(f"{place}. Run `dvc repro --force train`, which writes it again.") from None
     return rows
 
 
