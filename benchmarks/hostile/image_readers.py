@@ -90,8 +90,6 @@ def look_at(dataset: ImageDataset) -> None:
     for number in range(len(dataset)):
         dataset[number]
         assert bool(dataset.label(number).isfinite().all()), "a label that is not finite"
-    names = dataset.class_names or []
-    assert all(name.isprintable() for name in names), "class names that a terminal takes for commands"
     with contextlib.suppress(ArchiveError):
         held_out = dataset.holdout()
         held_out.batch(range(len(held_out)))

@@ -9,9 +9,9 @@ import csv
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipelines.artifacts import json_lines
 from pipelines.artifacts.artifact import ArtifactError, Values, explain
@@ -23,6 +23,10 @@ _FIRST = ("nimg", "kimg")  # columns of the table
 # What depends on the machine and the day, and so is in the log and in MLflow but in no output of a stage.
 _COSTS = ("sec", "sec_per_kimg", "memory_gb")
 _COST_GROUPS = ("ranks/", "system/")
+
+
+Position = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Block = Annotated[str, Field(pattern=r"^b[1-9][0-9]{0,4}$")]
 
 
 class Losses(Values):
@@ -80,8 +84,8 @@ class Ranks(Values):
 class TickRow(Values):
     """One row of the tick log."""
 
-    nimg: float  # real images shown to D so far
-    kimg: float
+    nimg: Position  # real images shown to D so far
+    kimg: Position
     sec: float | None = None
     sec_per_kimg: float | None = None
     memory_gb: float | None = None
@@ -90,7 +94,7 @@ class TickRow(Values):
     augment: Augmentation = Augmentation()
     grad_norm: Mapping[str, float] = {}  # by phase of the step
     monitor: Monitored = Monitored()
-    contribution: Mapping[str, float] = {}  # of each block to the image, in per cent: {"b64": 12.5}
+    contribution: Mapping[Block, float] = {}  # of each block to the image, in per cent: {"b64": 12.5}
     ranks: Ranks = Ranks()
     system: Mapping[str, float] = {}  # load of the machines, for the tracker
 
