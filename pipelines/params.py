@@ -34,8 +34,8 @@ def _num_workers(value: object) -> int | tuple[int, int]:
     bounds = value if isinstance(value, list | tuple) else (value, value)
     if len(bounds) != 2 or not all(type(bound) is int for bound in bounds) or not 1 <= bounds[0] <= bounds[1]:
         raise ValueError(
-            f"cluster.num_workers is {value!r}; expected a number of processes, or [fewest, most] to go on with fewer "
-            "when a node is lost."
+            f"cluster.num_workers is {value!r}; expected a number of processes, or [fewest, most] to continue with "
+            "fewer after losing a node."
         )
     return bounds[0] if bounds[0] == bounds[1] else (bounds[0], bounds[1])
 
@@ -134,7 +134,7 @@ def load(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Par
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no parameters there. Run from the repository root, or restore the file with `git restore {path}`."
+            f"{path}: file not found. Run from the repository root, or restore the file with `git restore {path}`."
         )
     values = read_yaml(path, path, "sections such as `train:`")
     return parse(Params, override(values, overrides), str(path))

@@ -15,15 +15,15 @@ MAX_DEPTH = 30  # sections within sections
 
 
 class _OnceLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; here a key stands once."""
+    """YAML takes the last of two equal keys in silence; here each key appears once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key is no text", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key is not text", key.start_mark)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} appears twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -74,7 +74,7 @@ def _plain(value: Any, left: Iterator[int], depth: int) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise ValueError(f"the key {key!r:.100} is no text; put it in quotes")
+                raise ValueError(f"the key {key!r:.100} is not text; put it in quotes")
         return {key: _plain(item, left, depth - 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item, left, depth - 1) for item in value]

@@ -217,7 +217,7 @@ def _open(path: Path, *kinds: str) -> TensorFile:
         held = sorted(header.keys() - {CHECKSUM}) or "no metadata"
         raise CheckpointError(
             f"{path}: holds {held} of version {header.get('version')}, expected {expected} of version {VERSION}. "
-            "A generator can be drawn from a training checkpoint, but training cannot go on from a generator."
+            "A training checkpoint contains a generator, but training cannot resume from a generator file."
         )
     return file
 
@@ -255,4 +255,4 @@ def _difference(saved: dict[str, Any], now: dict[str, Any]) -> str:
         for key, value in values.items()
         if section in now and now[section].get(key) != value
     ]
-    return "; ".join(changes) or "its parameters are the same, so the data set or the version of the code differs"
+    return "; ".join(changes) or "its settings are the same, so the dataset or the version of the code differs"

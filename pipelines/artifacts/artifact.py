@@ -10,7 +10,7 @@ from pydantic import ConfigDict, ValidationError
 from stylegan.config.strict import Section
 from stylegan.files import check_regular, write_json
 
-IN_RUNS = "Delete it and give the same command again, which writes it"  # the remedy for a file below runs/
+IN_RUNS = "Delete it and run the same command again, which writes it"  # the remedy for a file below runs/
 
 
 class ArtifactError(ValueError):
@@ -50,7 +50,7 @@ def read(model: type[A], path: Path, remedy: str | None = None) -> A:
     Raises FileNotFoundError, or ArtifactError for another version or a damaged file.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: not there. Run `{model.command}`, which writes it.")
+        raise FileNotFoundError(f"{path}: file not found. Run `{model.command}`, which writes it.")
     check_regular(path)
     return parse(model, path.read_bytes(), path, remedy)
 

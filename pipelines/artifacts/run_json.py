@@ -27,7 +27,9 @@ def read(folder: Path) -> RunRecord:
     """
     path = folder / RUN
     if not path.exists():
-        raise FileNotFoundError(f"{path}: not there. `python -m pipelines.train` writes it when the run is started.")
+        raise FileNotFoundError(
+            f"{path}: file not found. `python -m pipelines.train` writes it when it starts the run."
+        )
     check_regular(path)
     try:
         return RunRecord.model_validate(json.loads(path.read_bytes()))

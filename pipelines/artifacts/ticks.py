@@ -204,7 +204,7 @@ def read_csv(path: Path) -> list[TickRow]:
     Raises FileNotFoundError with the stage that writes it, ArtifactError for a table that is none.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no training log there. Run `dvc repro train`, which writes it.")
+        raise FileNotFoundError(f"{path}: training log not found. Run `dvc repro train`, which writes it.")
     check_regular(path)
     rows: list[TickRow] = []
     try:

@@ -62,7 +62,7 @@ def archive_of(data: Path, G: Generator, params: Params) -> Path:
     """
     data = data.expanduser()
     if not data.exists():
-        raise ArchiveError(f"{data}: nothing there. Name an archive, a folder, a .zip or a data set file.")
+        raise ArchiveError(f"{data}: not found. Give a dataset archive, a folder, a .zip or a dataset file.")
     if is_archive(data) and suits(data, G):
         return data
     values = params.prepare.model_dump(mode="json") | {

@@ -79,7 +79,7 @@ class Journal:
         self._append_news({"kind": "summary", "step": step, "values": {k: float(v) for k, v in values.items()}})
 
     def image(self, key: str, step: int, png: bytes) -> None:
-        """Record one picture of a series; steps up to the last recorded are dropped.
+        """Record one image of a series; steps up to the last recorded are dropped.
 
         Raises ValueError for a key that no server would take.
         """
@@ -91,7 +91,7 @@ class Journal:
             self._append({"kind": "image", "key": key, "step": step, "file": file.name})
 
     def samples(self, pngs: Mapping[int, bytes]) -> None:
-        """Record a picture of each seed, which runs are compared by; equal pictures are dropped."""
+        """Record an image of each seed, which runs are compared by; equal images are dropped."""
         digest = hashlib.sha256(b"".join(pngs.values())).hexdigest()[:12]
         record = {"kind": "samples", "seeds": [*pngs], "digest": digest}
         if self._is_news(record):
@@ -103,7 +103,7 @@ class Journal:
     def artifact(self, path: Path) -> None:
         """Record a copy of a file (the next experiment may overwrite the original); equal content is dropped.
 
-        Raises FileNotFoundError when there is no such file.
+        Raises FileNotFoundError if there is no such file.
         """
         if not path.is_file():
             raise FileNotFoundError(
@@ -127,15 +127,17 @@ class Journal:
                 try:
                     check_record(record)
                 except ValueError as error:
-                    raise self._damaged(f"{self.path}: the line before byte {end} is no record ({error})") from None
+                    raise self._damaged(
+                        f"{self.path}: the line before byte {end} is not a valid record ({error})"
+                    ) from None
                 yield record, end
         except json_lines.DamagedLineError as error:
             raise self._damaged(str(error)) from None
 
     def _damaged(self, problem: str) -> ArtifactError:
         return ArtifactError(
-            f"{problem}. Delete {self.path} and {self.files}, and give the same command again: the ticks are recorded "
-            "anew from the tick log, and what the tracking server has is not sent twice."
+            f"{problem}. Delete {self.path} and {self.files}, and run the same command again: the ticks are "
+            "recorded again from the tick log, and nothing is sent to the tracking server twice."
         )
 
     def _is_ahead(self, series: str, step: int) -> bool:

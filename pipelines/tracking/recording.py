@@ -93,7 +93,7 @@ def record_report(journal: Journal, reports: Path) -> None:
 
 
 def record_outputs(root: Path, params: Params) -> Journal | None:
-    """Record the stage outputs that lie in a work tree, wherever they came from; None when nothing was trained.
+    """Record the stage outputs that lie in a work tree, wherever they came from; None if nothing was trained.
 
     What the stages recorded themselves is not repeated, so this is safe at any time.
     """

@@ -113,7 +113,7 @@ class Follower:
         failures, self._failures_offset = read_failures_from(self.folder, self._failures_offset)
         for failure in failures:
             if fresh:
-                self._say(f"{failure}\nTraining goes on from the last snapshot.")
+                self._say(f"{failure}\nTraining resumes from the last snapshot.")
         rows, self._log_offset = ticks.read_from(self.folder, self._log_offset)
         for row in rows:
             samples = _record(row, self.folder, self.journal, self.params, fresh)

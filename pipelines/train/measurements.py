@@ -26,7 +26,7 @@ def unmeasured(row: Report) -> Report:
 
 
 def yardstick_of_log(folder: Path) -> str | None:
-    """By what the numbers in the log were measured; None where that is not known"""
+    """By what the numbers in the log were measured; None if that is not known"""
     path = folder / YARDSTICK
     if not path.exists():
         return None
@@ -36,7 +36,7 @@ def yardstick_of_log(folder: Path) -> str | None:
     except (ValueError, RecursionError) as error:
         found, problem = None, str(error)
     else:
-        problem = "it is no text of hexadecimal digits"
+        problem = "it is not a string of hexadecimal digits"
     if not isinstance(found, str) or not HASH.fullmatch(found):
         raise ArtifactError(
             f"{path}: does not say by what the numbers in {LOG} were measured ({problem}). {IN_RUNS}, for monitor as "

@@ -24,7 +24,7 @@ from stylegan.files import replacing, write_bytes
 
 logger = logging.getLogger(__name__)
 SAMPLES = "samples.png"  # in every snapshot
-BEGINNING = "beginning"  # key of the report that brings the pictures before the first step
+BEGINNING = "beginning"  # key of the report that brings the images before the first step
 LEAVING = "leaving"  # begins the names of checkpoints that are no snapshots
 NODES = "nodes.json"  # of the ranks at the last tick
 KERNELS = "kernels.txt"  # the line on the kernels of rank 0's device, if it has any
@@ -34,7 +34,7 @@ PART_TICKS = 64  # rows in a part
 
 
 class TickLog(UserCallback):
-    """Appends a row of the ranks' reports to ticks.jsonl, keeps the pictures of each snapshot, and notes failures.
+    """Appends a row of the ranks' reports to ticks.jsonl, keeps the images of each snapshot, and notes failures.
 
     url: of the run on a store, which gets a copy of the log; None without a store.
     """

@@ -1,4 +1,4 @@
-"""Picture files as the targets of a projection: any size, depth and mode, made to fit the generator, or refused.
+"""Image files as the targets of a projection: any size, depth and mode, made to fit the generator, or refused.
 
 C channels, H W image.
 """
@@ -24,7 +24,7 @@ MAX_PIXELS = 100_000_000  # a photograph of 12,000 x 8,000; a small file can say
 
 @dataclass(frozen=True)
 class Target:
-    """A picture as the generator would draw it."""
+    """An image as the generator would draw it."""
 
     path: Path
     img: Tensor  # uint8 [C, H, W]
@@ -32,7 +32,7 @@ class Target:
 
 
 def list_files(targets: Sequence[Path]) -> list[Path]:
-    """The files named, and for a folder all pictures in it and below, by their names
+    """The files named, and for a folder all images in it and below, by their names
 
     Raises ValueError for a folder without any.
     """
@@ -43,20 +43,22 @@ def list_files(targets: Sequence[Path]) -> list[Path]:
             continue
         found = sorted(path for path in target.rglob("*") if is_picture(path.relative_to(target).as_posix()))
         if not found:
-            raise ValueError(f"{target}: no picture in this folder or below. Name files, or a folder that holds some.")
+            raise ValueError(
+                f"{target}: no image in this folder or below. Give image files, or a folder that holds some."
+            )
         files += found
     return files
 
 
 def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], list[str]]:
-    """-> the pictures that can be read, and the reason for each of the others
+    """-> the images that can be read, and the reason for each of the others
 
-    Raises ValueError when none can, and for a generator whose pictures have no PNG mode.
+    Raises ValueError if none can, and for a generator whose images have no PNG mode.
     """
     if G.img_channels not in MODES:
         raise ValueError(
-            f"this generator makes pictures of {G.img_channels} channels. Projection needs one of 1 to 4, as picture "
-            "files have."
+            f"this generator draws images of {G.img_channels} channels. Projection needs a generator of 1 to 4 "
+            "channels, as image files have."
         )
     good, reasons = [], []
     for path in files:
@@ -71,13 +73,13 @@ def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], lis
 
 
 def load_target(path: Path, G: Generator) -> Target:
-    """A picture file in the generator's size and channels. Raises FileNotFoundError, and ValueError with the reason."""
+    """An image file in the generator's size and channels. Raises FileNotFoundError, and ValueError with the reason."""
     height, width = sides(G.img_resolution)
     image, note = _to_eight_bits(_decode(path), path)
     image = to_mode(image, MODES[G.img_channels])
     if image.size != (width, height):
         note += f"{path}: {image.width} x {image.height} cut to the centre, now {width} x {height}"
-        # Cropped first: a resize of part of a picture would let in pixels around it.
+        # Cropped first: a resize of part of an image would let in pixels around it.
         image = crop_to_shape(image, width, height).resize((width, height), Image.Resampling.LANCZOS)
     img = torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1).contiguous()
     return Target(path, img, note)
@@ -85,7 +87,7 @@ def load_target(path: Path, G: Generator) -> Target:
 
 def _decode(path: Path) -> Image.Image:
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file. Name a picture file, or a folder of pictures.")
+        raise FileNotFoundError(f"{path}: no such file. Give an image file, or a folder of images.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
@@ -94,10 +96,10 @@ def _decode(path: Path) -> Image.Image:
                     raise Image.DecompressionBombError(f"it has {file.width} x {file.height}")
                 return ImageOps.exif_transpose(file)
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a picture that can be read. Give PNG, JPEG or another image file.") from None
+        raise ValueError(f"{path}: not an image that can be read. Give PNG, JPEG or another image file.") from None
     except Image.DecompressionBombError as error:
         reason = str(error).partition(".")[0]
-        raise ValueError(f"{path}: more than {MAX_PIXELS} pixels ({reason}). Make the picture smaller.") from None
+        raise ValueError(f"{path}: more than {MAX_PIXELS} pixels ({reason}). Make the image smaller.") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: damaged or cut short ({reason}). Give a whole file.") from None
@@ -106,7 +108,7 @@ def _decode(path: Path) -> Image.Image:
 def _to_eight_bits(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
     """Grey of 16 bits, whole numbers or floats in the range of 8 bits, and a note on the range that was taken
 
-    Raises ValueError for numbers in no range that pictures have.
+    Raises ValueError for numbers in no range that images have.
     """
     if not image.mode.startswith(("I", "F")):
         return image, ""

@@ -86,13 +86,13 @@ def test_a_wrong_key_is_refused_with_what_to_set(url: str, monkeypatch: pytest.M
     with pytest.raises(StoreError) as caught:
         store.read(url)
     assert str(caught.value) == (
-        f"{url}: the store refuses the credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (gs://: "
-        "GOOGLE_APPLICATION_CREDENTIALS) where training is started, to a user who may list, read, write and delete."
+        f"{url}: the store refuses the credentials. On the machine that starts training, set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY (gs://: GOOGLE_APPLICATION_CREDENTIALS) of a user who may list, read, write and delete."
     )
 
 
 def test_a_bucket_that_is_not_there_is_named(archive: Path) -> None:
-    with pytest.raises(StoreError, match=r"^s3://other/x/files/.*: there is no such bucket\. Create it, "):
+    with pytest.raises(StoreError, match=r"^s3://other/x/files/.*: bucket not found\. Create it, "):
         files.put(archive, SHA256, "s3://other/x")
 
 

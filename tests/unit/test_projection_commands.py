@@ -181,7 +181,7 @@ def test_a_folder_is_all_its_pictures_and_bad_ones_are_named_at_the_end(
     assert run(folder, str(album), "--out", str(out)) == 0
     assert sorted(path.name for path in out.iterdir()) == ["a", "b", "distances.csv", "summary.json"]
     said = capsys.readouterr()
-    reason = f"{album / 'bad.jpg'}: not a picture that can be read. Give PNG, JPEG or another image file."
+    reason = f"{album / 'bad.jpg'}: not an image that can be read. Give PNG, JPEG or another image file."
     assert said.out.splitlines()[-3:] == [f"2 projections in {out}", "1 left out:", reason]
     assert said.err.startswith(f"left out: {reason}\n")
 
@@ -197,7 +197,7 @@ def test_a_folder_of_nothing_that_works_fails_in_one_line(
         (tmp_path / "empty" / name).write_bytes(b"bad")
     assert run(folder, str(tmp_path / "empty"), "--out", str(tmp_path / "out")) == 1
     assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'empty/a.png'}: not a picture that can be read. Give PNG, JPEG or another image file. "
+        f"error: {tmp_path / 'empty/a.png'}: not an image that can be read. Give PNG, JPEG or another image file. "
         "(and 1 more files, none of which can be read)\n"
     )
 
@@ -247,7 +247,7 @@ def test_detect_writes_distances_a_histogram_and_a_verdict(
         f"AUC {summary['auc']:.2f} (95% interval {summary['auc_low']:.2f} to {summary['auc_high']:.2f}), "
         f"{summary['accuracy']:.0%} right at the distance "
     )
-    assert "2 pictures of a kind are too few to say anything" in first
+    assert "2 images of each kind are too few to say anything" in first
     assert second == f"histogram.png, distances.csv and summary.json in {tmp_path}"
 
 
@@ -255,11 +255,11 @@ def test_detect_writes_distances_a_histogram_and_a_verdict(
     ("command", "arguments", "message"),
     [
         ("detect", ["--num", "9", "--real", "{folder}"],
-         "{folder}: holds 2 pictures, fewer than --num 9. Ask for fewer."),
+         "{folder}: holds 2 images, fewer than --num 9. Ask for fewer."),
         ("project", ["{folder}/a.png", "--class", "1"],
-         "class 1 was asked for, but this generator is unconditional. Leave the class out."),
+         "class 1 was requested, but this generator is unconditional. Leave the class out."),
         ("project", ["{folder}/plain.safetensors"],
-         "{folder}/plain.safetensors: not a picture that can be read. Give PNG, JPEG or another image file."),
+         "{folder}/plain.safetensors: not an image that can be read. Give PNG, JPEG or another image file."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(

@@ -155,7 +155,7 @@ def test_ticks_without_a_value_leave_it_out(tmp_path: Path) -> None:
 def test_a_missing_training_log_names_the_stage(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         read_csv(tmp_path / "ticks.csv")
-    expected = f"{tmp_path / 'ticks.csv'}: no training log there. Run `dvc repro train`, which writes it."
+    expected = f"{tmp_path / 'ticks.csv'}: training log not found. Run `dvc repro train`, which writes it."
     assert str(error.value) == expected
 
 

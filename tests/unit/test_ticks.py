@@ -200,7 +200,7 @@ def test_a_failure_of_a_worker_is_shown_as_it_is_and_not_again_after_a_resume(
         with following(tmp_path, Journal(tmp_path), make_params()):
             if not ticklog.read_failures(tmp_path):
                 TickLog(tmp_path, None).after_exception(None, {0: RuntimeError(error)})
-    assert capsys.readouterr().out == f"{error}\nTraining goes on from the last snapshot.\n"
+    assert capsys.readouterr().out == f"{error}\nTraining resumes from the last snapshot.\n"
 
 
 def test_the_kernels_of_rank_0_are_told_and_recorded_once_in_each_start(
