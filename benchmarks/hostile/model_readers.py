@@ -141,7 +141,6 @@ def draw_named(found: tuple[Generator, list[str] | None]) -> None:
 
 
 def official_readers() -> list[Reader]:
-    G, D = small_generator(), small_discriminator()
     tiny = {"resolution": 8, "channel_max": 2, "mapping_layers": 1, "z_dim": 2, "w_dim": 2}
     tiny_D = {"resolution": 8, "channel_max": 2, "mapping_layers": 0}
 
@@ -157,7 +156,7 @@ def official_readers() -> list[Reader]:
             load_networks(path)
 
     files = {
-        "official pickle": official(G, D, Style(protocol=4)),
+        "official pickle": official(small_generator(**tiny), small_discriminator(**tiny_D), Style(protocol=4)),
         "official pickle, protocol 2": official(small_generator(c_dim=2, **tiny), small_discriminator(c_dim=2,
         **tiny_D), Style(protocol=2)),
         "official pickle, StyleGAN3 code": official(small_generator(**tiny), small_discriminator(**tiny_D),
