@@ -22,15 +22,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}  # torch's threads do not survive a fork
-
-RESULTS = Path(__file__).parents[1] / "results" / "hostile.json"
-MAX_EXAMPLES = 5  # of a failure at one place of the code
 
 
 def parse() -> argparse.Namespace:
@@ -42,7 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", help="names, separated by commas, or of groups of readers (default: all)")
     parser.add_argument("--again", metavar="READER/NUMBER", help="read one input once more, and leave its files")
-    parser.add_argument("--out", type=Path, help="write the results there as JSON")
+    parser.add_argument("--out", type=Path, help="write the results there as JSON, beside those of other readers")
     parser.add_argument("--keep", type=Path, default=Path("hostile"), help="folder for failures (default: %(default)s)")
     return parser.parse_args()
 
@@ -70,32 +67,49 @@ def main() -> int:
         plan = islice(((row, number) for number in count() for row in range(len(readers))), given.inputs)
     if not readers:
         sys.exit("--readers: no reader has this name")
-    start, found, failures = time.monotonic(), {each.name: Counter[str]() for each in readers}, []
-    slowest, largest = Counter[str](), Counter[str]()
+    tallies, failed = {each.name: Tally(each) for each in readers}, 0
     for outcome in run(readers, within(plan, given.seconds), given.seed):
-        found[outcome.reader][outcome.outcome] += 1
-        slowest[outcome.reader] = max(slowest[outcome.reader], outcome.seconds)
-        largest[outcome.reader] = max(largest[outcome.reader], outcome.bytes)
+        tally = tallies[outcome.reader]
+        tally.add(outcome)
         if outcome.outcome in FAILURES or given.again:
-            failures.append(outcome)
-            keep(next(each for each in readers if each.name == outcome.reader), outcome, given)
+            failed += outcome.outcome in FAILURES
+            keep(tally.reader, outcome, given)
             print(f"{outcome.reader}/{outcome.number}: {outcome.outcome}: {outcome.detail}", flush=True)
-    spent = time.monotonic() - start
-    print(table(readers, found, OUTCOMES))
-    total = Counter[str]()
-    for each in found.values():
-        total.update(each)
-    print(f"{sum(total.values())} inputs in {spent:.0f} s, seed {given.seed}: {dict(total)}")
+    rows = [tally.row(OUTCOMES) for tally in tallies.values()]
+    print(table(rows, OUTCOMES))
     if given.out:
-        rows = [
-            {"reader": each.name, "group": each.group} | {name: found[each.name][name] for name in OUTCOMES}
-            | {"slowest_sec": round(slowest[each.name], 2), "most_mb": round(largest[each.name] / 1e6)}
-            for each in readers
-        ]  # fmt: skip
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        facts = {"seed": given.seed, "inputs": sum(total.values()), "seconds": round(spent), "rows": rows}
-        given.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return int(any(total[name] for name in FAILURES))
+        save(given.out, rows, given.seed)
+    return int(failed > 0)
+
+
+class Tally:
+    """What became of the inputs of one reader"""
+
+    def __init__(self, reader: Any) -> None:
+        self.reader, self.counts = reader, Counter[str]()
+        self.seconds, self.slowest, self.most = 0.0, 0.0, 0
+
+    def add(self, outcome: Any) -> None:
+        self.counts[outcome.outcome] += 1
+        self.seconds += outcome.seconds
+        self.slowest = max(self.slowest, outcome.seconds)
+        self.most = max(self.most, outcome.bytes)
+
+    def row(self, outcomes: Iterable[str]) -> dict[str, Any]:
+        """As plain values: seconds are those of the processor, bytes in MB"""
+        counts = {name: self.counts[name] for name in outcomes}
+        costs = {"sec": round(self.seconds, 1), "slowest_sec": round(self.slowest, 2)}
+        names = {"reader": self.reader.name, "group": self.reader.group}
+        return names | counts | costs | {"most_mb": round(self.most / 1e6)}
+
+
+def save(path: Path, rows: list[dict[str, Any]], seed: int) -> None:
+    """Write the results, and keep rows that the file has of other readers and the same seed."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seed": seed, "rows": []}
+    known = {row["reader"]: row for row in before["rows"] if before["seed"] == seed}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    together = list((known | {row["reader"]: row for row in rows}).values())
+    path.write_text(json.dumps({"seed": seed, "rows": together}, indent=1) + "\n", encoding="utf-8")
 
 
 def within(plan: Iterator[tuple[int, int]], seconds: float | None) -> Iterator[tuple[int, int]]:
@@ -119,12 +133,12 @@ def keep(reader: Any, outcome: Any, given: argparse.Namespace) -> None:
     )
 
 
-def table(readers: Any, found: Any, outcomes: Any) -> str:
-    """A row for each reader"""
+def table(rows: list[dict[str, Any]], outcomes: Iterable[str]) -> str:
+    """A line for each reader, and their sum"""
+    sums = {name: sum(row[name] for row in rows) for name in outcomes}
     lines = [f"{'':34}" + "".join(f"{name:>11}" for name in outcomes)]
-    lines += [
-        f"{each.name:34}" + "".join(f"{found[each.name][name] or '':>11}" for name in outcomes) for each in readers
-    ]
+    for row in [*rows, {"reader": f"all {sum(sums.values()):,}"} | sums]:
+        lines.append(f"{row['reader']:34}" + "".join(f"{row[name] or '':>11}" for name in outcomes))
     return "\n".join(lines)
 
 

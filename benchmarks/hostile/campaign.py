@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hostile.containers import zeros
 from benchmarks.hostile.guard import Watch, forget_peak, limit_address_space, load_on_demand, peak_bytes
 from benchmarks.hostile.reader import Reader, write
 from stylegan.config import ConfigError
@@ -52,6 +53,7 @@ def run(readers: Sequence[Reader], plan: Iterator[tuple[int, int]], seed: int) -
     with tempfile.TemporaryDirectory(prefix="hostile") as name:
         scratch = Path(name)
         load_on_demand()
+        zeros()
         for reader in readers:
             warm_up(reader, scratch / "warm")
         while batch := [item for _, item in zip(range(BATCH), plan, strict=False)]:

@@ -27,14 +27,20 @@ NAMES = (
 
 
 @cache
-def zeros(wbits: int) -> tuple[bytes, int]:
-    """(BOMB_BYTES zeros, packed; their CRC-32)"""
-    packer, piece, crc = zlib.compressobj(1, zlib.DEFLATED, wbits), bytes(2**24), 0
-    packed = []
-    for _ in range(BOMB_BYTES // len(piece)):
-        packed.append(packer.compress(piece))
+def zeros() -> tuple[bytes, int]:
+    """(BOMB_BYTES zeros as a stream of deflate, their CRC-32); it takes seconds, so ask before a process is forked"""
+    piece, crc = bytes(2**24), 0
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)  # which forgets: the next piece is the same
+    for _ in range(count := BOMB_BYTES // len(piece)):
         crc = zlib.crc32(piece, crc)
-    return b"".join([*packed, packer.flush()]), crc
+    return packed * count + packer.flush(), crc
+
+
+def zeros_in_gzip() -> bytes:
+    """A gzip file of BOMB_BYTES zeros"""
+    packed, crc = zeros()
+    return gzip.compress(b"", mtime=0)[:10] + packed + struct.pack("<II", crc, BOMB_BYTES & 0xFFFFFFFF)
 
 
 @dataclass
@@ -140,7 +146,7 @@ def _lying(each: Part, rng: random.Random) -> Part:
 
 
 def _bomb(each: Part) -> Part:
-    packed, crc = zeros(-15)
+    packed, crc = zeros()
     return replace(each, method=8, packed=packed, size=BOMB_BYTES, crc=crc)
 
 
@@ -171,11 +177,11 @@ def mutate_gzip(content: bytes, rng: random.Random) -> bytes:
     if kind == 0:
         return corrupt(content, rng)
     if kind == 1:
-        return zeros(31)[0]
+        return zeros_in_gzip()
     inner = gzip.decompress(content)
     if kind == 2:
         bomb = zlib.compressobj(1, zlib.DEFLATED, 31)
-        return bomb.compress(inner[:2000]) + bomb.flush() + zeros(31)[0]  # two members
+        return bomb.compress(inner[:2000]) + bomb.flush() + zeros_in_gzip()  # two members
     if kind == 3:
         return content[: -rng.choice([1, 4, 8])] + rng.choice([b"", b"\0" * 8, b"junk"])
     return gzip.compress(mutate(inner, rng)[:MAX_BYTES], 1, mtime=0)

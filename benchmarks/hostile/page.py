@@ -39,8 +39,9 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         yield _line(name, [row for row in found["rows"] if row["group"] == name])
     yield _line("all", found["rows"])
     yield ""
-    spent = f"{found['seconds'] / 60:.0f} minutes"
-    yield f"{found['inputs']:,} inputs of seed {found['seed']} in {spent} on a shared machine."
+    inputs = sum(row[key] for row in found["rows"] for key in COLUMNS)
+    spent = sum(row["sec"] for row in found["rows"]) / 60
+    yield f"{inputs:,} inputs of seed {found['seed']}, in {spent:.0f} minutes of one processor of a shared machine."
 
 
 def _line(name: str, rows: list[dict[str, Any]]) -> str:
