@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
+from pipelines.yaml_files import parse_yaml, read_yaml
 from stylegan.config import Config, ConfigError, Section, parse, worker_problems
 from stylegan.config.sections import Count, Metric, NonNegative, Positive, Seed
 
@@ -27,17 +27,6 @@ TRAINED_SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "tr
 # Of these, what decides no weights: when to stop, what to look at, and a path whose content counts instead. batch_gpu
 # does decide them: a micro-batch has its own random numbers and groups of minibatch standard deviation.
 NO_WEIGHTS = ("train.total_kimg", "train.tick_kimg", "train.snapshot_ticks", "train.resume_from", "monitor.")
-
-
-class _OnceLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; here a key stands once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} appears twice", key.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _num_workers(value: object) -> int | tuple[int, int]:
@@ -147,12 +136,7 @@ def load(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Par
         raise FileNotFoundError(
             f"{path}: file not found. Run from the repository root, or restore the file with `git restore {path}`."
         )
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {type(values).__name__}, expected sections such as `train:`")
+    values = read_yaml(path, path, "sections such as `train:`")
     return parse(Params, override(values, overrides), str(path))
 
 
@@ -173,8 +157,8 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> Settings:
             if not isinstance(node, dict):
                 raise ConfigError(f"override {assignment!r}: {section} is a value, not a section")
         try:
-            node[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            node[key] = parse_yaml(text)
+        except ValueError:
             raise ConfigError(
                 f"override {assignment!r}: {text} is not a YAML value; quote it or close its bracket"
             ) from None

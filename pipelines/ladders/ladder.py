@@ -19,10 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, Strict, model_validator
 
 from pipelines.params import Params, Settings, laid, leaves
+from pipelines.yaml_files import read_yaml
 from stylegan.config import ConfigError, Section, parse
 from stylegan.config.strict import close_to
 
@@ -184,12 +184,7 @@ def load(name: str) -> Ladder:
     if name not in names():
         raise ConfigError(f"{name or 'no name'} is not a ladder; {close_to(name, names())}")
     file = f"pipelines/ladders/{name}.yaml"
-    try:
-        values = yaml.safe_load((LADDERS / f"{name}.yaml").read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file}: holds {type(values).__name__}, expected title, question, source and rows")
+    values = read_yaml(LADDERS / f"{name}.yaml", file, "title, question, source and rows")
     return parse(Ladder, {"name": name, **values}, file)
 
 

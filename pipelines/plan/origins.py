@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.ladders import ladder
 from pipelines.params import Params, leaves
+from pipelines.yaml_files import read_yaml
 from stylegan.config import ConfigError
 from stylegan.config.strict import close_to
 
@@ -36,9 +35,7 @@ def file_choices(path: Path, base: Params) -> Choices:
     """
     if not path.exists():
         raise FileNotFoundError(f"--from {path}: no such file. `make sweep` writes reports/sweep/best.yaml.")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ConfigError(f"--from {path}: holds {type(values).__name__}, expected sections such as `augment:`")
+    values = read_yaml(path, f"--from {path}", "sections such as `augment:`")
     found, known = dict(leaves(values)), [*as_they_are(base)]
     for name in found.keys() - set(known):
         raise ConfigError(f"--from {path}: {name} is not a parameter; {close_to(name, known)}")

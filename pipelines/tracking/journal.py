@@ -16,6 +16,7 @@ from pipelines.artifacts import json_lines
 from pipelines.artifacts.artifact import ArtifactError
 from pipelines.artifacts.json_lines import Record
 from pipelines.params import Scalar
+from pipelines.tracking.records import check_record
 from stylegan.files import replacing, sha256_of
 
 # What MLflow accepts; checked here because a refused name would otherwise surface hours later, at the server.
@@ -38,13 +39,8 @@ class Journal:
         self._last_step: dict[str, int] = {}  # of every series
         self._facts: Record = {}  # of everything else: the newest value
         json_lines.drop_torn_line(self.path)  # its writer repeats it after the resume
-        for record, end in self.read(0):
-            try:
-                self._remember(record)
-            except (KeyError, TypeError, AttributeError) as error:
-                raise self._damaged(
-                    f"{self.path}: the line before byte {end} is not a valid record ({error})"
-                ) from None
+        for record, _ in self.read(0):
+            self._remember(record)
 
     def params(self, values: Mapping[str, Scalar]) -> None:
         """Record values that never change within a run: of each, the first stays (servers refuse another)."""
@@ -127,7 +123,14 @@ class Journal:
     def read(self, offset: int) -> Iterator[tuple[Record, int]]:
         """Every whole record after a byte offset, with the offset that follows it. Raises ArtifactError for others."""
         try:
-            yield from json_lines.read(self.path, offset)
+            for record, end in json_lines.read(self.path, offset):
+                try:
+                    check_record(record)
+                except ValueError as error:
+                    raise self._damaged(
+                        f"{self.path}: the line before byte {end} is not a valid record ({error})"
+                    ) from None
+                yield record, end
         except json_lines.DamagedLineError as error:
             raise self._damaged(str(error)) from None
 

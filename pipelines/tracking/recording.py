@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from safetensors import safe_open
 
 from pipelines.artifacts import metrics_json, train_json
@@ -22,6 +21,7 @@ from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
 from pipelines.params import NO_WEIGHTS, ROOT, Params, Scalar, Settings, TrackingConfig, flatten, trained_values
 from pipelines.tracking.journal import Journal
+from pipelines.yaml_files import read_yaml
 from stylegan.config import Config
 
 _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slash would begin another group
@@ -123,7 +123,7 @@ def _locked_params(lock: Path) -> Settings:
     """Sections that the outputs were made with, which params.yaml may have left behind; empty without a lock file"""
     if not lock.exists():
         return {}
-    stages = yaml.safe_load(lock.read_text())["stages"]
+    stages = read_yaml(lock, lock, "stages, as `dvc repro` writes them").get("stages", {})
     found = (stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in ("prepare", "train"))
     return {name: values for sections in found for name, values in sections.items()}
 

@@ -14,7 +14,7 @@ from pipelines.artifacts import ticks
 from pipelines.artifacts.artifact import IN_RUNS, ArtifactError
 from pipelines.artifacts.ticks import LOG, Monitored, TickRow
 from pipelines.train.ranks import Report
-from stylegan.files import write_json
+from stylegan.files import check_regular, write_json
 
 YARDSTICK = "monitor.json"  # of the numbers in the log
 HASH = re.compile(r"[0-9a-f]+")  # a yardstick
@@ -30,6 +30,7 @@ def yardstick_of_log(folder: Path) -> str | None:
     path = folder / YARDSTICK
     if not path.exists():
         return None
+    check_regular(path)
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -1,13 +1,14 @@
 """Snapshots of a training: what is in one, how a run resumes from them, and which one becomes the generator."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Annotated, TypeVar
 
 import ray.train
 import torch
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from ray.train import Checkpoint, Result
 
 from pipelines.artifacts import ticks
@@ -26,7 +27,7 @@ from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import all_gather, rank
 from stylegan.drawing.generate import generate_images, styles
-from stylegan.files import write_bytes, write_json
+from stylegan.files import check_regular, write_bytes, write_json
 from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
 from stylegan.networks import Generator
@@ -38,6 +39,8 @@ MEASURED_BY = "monitor.json"  # in every checkpoint: the yardstick of its number
 WORST = 1e300  # Ray's register cannot hold an infinite number: it comes back as null, and no later start can sort it
 SUMS = "sums.json"  # of the statistics of a tick that was cut
 Sums = Mapping[str, Sequence[float]]
+SUMS_MODEL = TypeAdapter(dict[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(gt=0)]]])  # sum and count
+T = TypeVar("T")
 
 
 def resume(
@@ -111,13 +114,22 @@ def find_damage(checkpoint: Checkpoint) -> Damaged | None:
 
 
 def _row_and_sums(folder: Path) -> tuple[Report, Sums]:
-    row, sums = ticks.read_one(folder / ROW), folder / SUMS
-    return {} if row is None else dict(row.columns), json.loads(sums.read_text()) if sums.exists() else {}
+    row, path = ticks.read_one(folder / ROW), folder / SUMS
+    sums = _read(path, SUMS_MODEL) if path.exists() else {}
+    return {} if row is None else dict(row.columns), sums
 
 
 def _read_yardstick(path: Path) -> str | None:
-    found: str | None = json.loads(path.read_text())
-    return found
+    return _read(path, TypeAdapter(str | None))
+
+
+def _read(path: Path, model: TypeAdapter[T]) -> T:
+    """The value in a JSON file. Raises CheckpointError for another one, OSError."""
+    check_regular(path)
+    try:
+        return model.validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {error.errors()[0]['msg']}.") from None
 
 
 def report(state: TrainState, dataset: ImageDataset, row: Report, *, yardstick: str | None, is_snapshot: bool) -> None:

@@ -153,14 +153,14 @@ def read_failures(folder: Path) -> list[str]:
 def read_failures_from(folder: Path, offset: int) -> tuple[list[str], int]:
     """Failures of workers after a byte offset of their file, oldest first, and the offset that follows them"""
     found = list(json_lines.read(folder / FAILURES, offset))
-    return [str(failure["error"]) for failure, _ in found], found[-1][1] if found else offset
+    return [str(failure.get("error")) for failure, _ in found], found[-1][1] if found else offset
 
 
 def read_nodes(folder: Path) -> list[str]:
     """Node of each rank at the last tick"""
     path = folder / NODES
     try:
-        found = json.loads(path.read_bytes()) if path.exists() else []
+        found = json.loads(path.read_bytes()) if path.is_file() else []
     except (ValueError, RecursionError):
         return []  # the next tick writes it anew
     return [str(name) for name in found] if isinstance(found, list) else []
@@ -169,4 +169,4 @@ def read_nodes(folder: Path) -> list[str]:
 def read_kernels(folder: Path) -> str | None:
     """The line on the kernels of rank 0's device, once there is one"""
     path = folder / KERNELS
-    return path.read_text() if path.exists() else None
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
