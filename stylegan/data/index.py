@@ -57,7 +57,7 @@ def read_index(path: Path, archive: ZipReader, *, use_labels: bool) -> Index:
         rows, is_there = _find(names, check_holdout(held))
         is_held_out[rows[is_there]] = True
 
-    facts = b"{}" if facts_at is None else archive.read(archive.record(facts_at))
+    facts = b"{}" if facts_at is None else archive.read_index(facts_at)
     given, _ = read_annotations(facts, table.add if use_labels else len, hold_out)
     class_names = table.model.check_class_names(given)
     if not use_labels:
@@ -79,6 +79,8 @@ def _images(archive: ZipReader) -> tuple[Names, NDArray[np.int64], int | None]:
                 found.append(place)
                 yield name
             elif name == INDEX.encode():
+                if facts_at is not None:
+                    raise ValueError(f"two entries are named {INDEX}")
                 facts_at = place
 
     names += [np.array(piece) for piece in pieces(images())]
@@ -86,6 +88,9 @@ def _images(archive: ZipReader) -> tuple[Names, NDArray[np.int64], int | None]:
     if not (all_names[:-1] <= all_names[1:]).all():  # an archive of `prepare` is in order
         order = np.argsort(all_names, kind="stable")
         all_names, places = all_names[order], places[order]
+    if len(repeated := np.flatnonzero(all_names[:-1] == all_names[1:])):
+        first = all_names[repeated[0]].decode(errors="backslashreplace")
+        raise ValueError(f"{len(repeated):,} entries have the name of another, such as {first}")
     return all_names, places, facts_at
 
 
