@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from pipelines.cluster.nodes import here
 from pipelines.cluster.store import StoreError
 from stylegan.distributed import rank, world_size
+from stylegan.exit_codes import explain
 from stylegan.text import shorten, visible
 
 
@@ -32,7 +33,8 @@ def named() -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            said = shorten(visible(" ".join(str(error).splitlines())))
+            said = explain(error) if isinstance(error, OSError) else str(error)
+            said = shorten(visible(" ".join(said.splitlines())))
             raise WorkerError(f"{name()}: {type(error).__name__}: {said}") from error
 
 
