@@ -49,6 +49,8 @@ def read_annotations(data: bytes, take_labels: Take, take_holdout: Take) -> tupl
             if key == "class_names":
                 class_names = list(value) if isinstance(value, Iterator) else value
             elif key in takers and value is not None:
+                if not isinstance(value, Iterator | dict):
+                    raise TypeError(f"{key} is {type(value).__name__}, not a list")
                 has_holdout |= key == "holdout"
                 for piece in pieces(value.items() if isinstance(value, dict) else value):
                     takers[key](piece)
@@ -167,6 +169,7 @@ class LabelModel:
             return None
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise AnnotationError('class_names is not a list of text. Expected ["cat", "dog"] or null')
+        names = [visible(name) for name in names]
         if len(names) > MAX_CLASSES or any(len(name) > MAX_CLASS_NAME for name in names):
             raise AnnotationError(
                 f"class_names has {len(names):,} names of up to {max(map(len, names)):,} characters. Expected at most "
@@ -176,7 +179,7 @@ class LabelModel:
         if len(names) < wanted or (self.shape and len(names) > wanted):
             each = "number of the label vectors" if self.shape else f"class from 0 to {self.largest:,}"
             raise AnnotationError(f"class_names has {len(names):,} names. Expected one for each {each}, or null")
-        return [visible(name) for name in names]
+        return names
 
 
 def renumber(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str] | None]:

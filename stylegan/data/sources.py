@@ -13,7 +13,15 @@ from PIL import Image
 
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.annotations import MAX_CLASSES, AnnotationError, Annotations, Label, match_names, name_key
+from stylegan.data.annotations import (
+    MAX_CLASS_NAME,
+    MAX_CLASSES,
+    AnnotationError,
+    Annotations,
+    Label,
+    match_names,
+    name_key,
+)
 from stylegan.data.archive import UNREADABLE, Source, is_picture
 from stylegan.data.arrays import Pixels
 from stylegan.data.decoders import open_image
@@ -24,7 +32,7 @@ from stylegan.data.pickles import load_arrays
 from stylegan.data.problems import BadFile, Problem, ProblemError
 from stylegan.data.transforms import largest_window
 from stylegan.files import irregular_kind
-from stylegan.text import visible
+from stylegan.text import shorten, visible
 
 CIFAR = "cifar-10-python.tar.gz"
 CIFAR_FILES = re.compile(r"data_batch_.*|batches\.meta").fullmatch
@@ -256,7 +264,9 @@ def _labels_of_folders(root: str, pictures: Sequence[str]) -> tuple[list[Label],
             "classes into one folder, or set prepare.labels to none."
         )
     numbers = {name: number for number, name in enumerate(class_names)}
-    return [numbers[folder[0]] if folder else None for folder in folders], [*map(visible, class_names)]
+    return [numbers[folder[0]] if folder else None for folder in folders], [
+        shorten(visible(name), MAX_CLASS_NAME // 2) for name in class_names
+    ]
 
 
 def _read_index(root: str, name: str, data: bytes) -> Annotations:
