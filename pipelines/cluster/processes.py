@@ -12,12 +12,21 @@ import psutil
 from pipelines.cluster.ownership import Owner, owner_of
 
 
+EXPERIMENTS = ("sweeps", "ladders")  # folders below runs/ of drivers that start one run after the other
+
+
 @dataclass(frozen=True)
 class Orphans:
     """What still runs of a Ray whose driver is gone."""
 
     driver_pid: int
     processes: tuple[psutil.Process, ...]
+
+
+def driver_folders(runs: Path) -> list[Path]:
+    """Every sweep and ladder, then every run: a driver that starts runs is ended before them"""
+    experiments = (lock.parent for kind in EXPERIMENTS for lock in runs.glob(f"{kind}/*/driver.lock"))
+    return [*sorted(experiments), *run_folders(runs)]
 
 
 def run_folders(runs: Path) -> list[Path]:
