@@ -11,7 +11,6 @@ import psutil
 
 from pipelines.cluster.ownership import Owner, owner_of
 
-
 EXPERIMENTS = ("sweeps", "ladders")  # folders below runs/ of drivers that start one run after the other
 
 

@@ -22,7 +22,7 @@ POLL_SEC = 0.1
 
 
 def stop(root: Path, grace_sec: float, say: Callable[[str], None]) -> None:
-    """SIGTERM, and SIGKILL for what is still there after grace_sec: first drivers of sweeps and ladders, then trainers, then orphans."""
+    """SIGTERM, and SIGKILL after grace_sec: first drivers of sweeps and ladders, then of runs, then orphans."""
     found = False
     for folder in driver_folders(root / "runs"):
         trainer = trainer_of(folder)
