@@ -1,0 +1,57 @@
+"""Install what the project needs into the environment of this interpreter; every file is compared with its sha256.
+
+    .venv/bin/python infra/install.py [--extra NAME]... [--packages-only] [--torch-index URL]
+
+`make`, infra/ray/setup.sh and the images use it. Versions are those of constraints.txt, sums those of infra/locks.
+Only the standard library is imported: nothing is installed yet.
+"""
+
+import argparse
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ROOT / "infra/locks"
+EXTRAS = ("dev", "export", "heif", "s3", "sweep")
+
+
+def pip(*arguments: str) -> None:
+    """Run pip of this interpreter. Raises CalledProcessError."""
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *arguments]
+    subprocess.run(command, check=True)
+
+
+def hashed(*names: str) -> list[str]:
+    """pip's arguments for lists of infra/locks; what has to be built is built by the setuptools that is locked"""
+    files = [argument for name in names for argument in ("--requirement", str(LOCKS / f"{name}.txt"))]
+    return ["--require-hashes", "--no-build-isolation", *files]
+
+
+def install(*, extras: list[str], project: bool, torch_index: str | None) -> None:
+    """torch first, and of no other package: its build decides whether the libraries of CUDA are needed."""
+    index = ["--extra-index-url", torch_index] if torch_index else []
+    pip("--no-deps", *index, *hashed("torch"))
+    lists = ["run"] if version("torch").endswith("+cpu") else ["run", "cuda"]
+    pip(*hashed(*lists, *extras))
+    if project:
+        pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Install what the project needs, in locked versions.")
+    parser.add_argument("--extra", action="append", default=[], choices=EXTRAS, help="an optional part of the project")
+    parser.add_argument("--packages-only", action="store_true", help="leave out the project itself")
+    parser.add_argument(
+        "--torch-index", metavar="URL", help="a further index for torch alone, such as that of CPU builds"
+    )
+    options = parser.parse_args()
+    try:
+        install(extras=options.extra, project=not options.packages_only, torch_index=options.torch_index)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"infra/install.py: pip ended with status {error.returncode}; its message is above.")
+
+
+if __name__ == "__main__":
+    main()
