@@ -3,14 +3,16 @@
     .venv/bin/python infra/install.py [--extra NAME]... [--packages-only] [--torch-index URL]
 
 `make`, infra/ray/setup.sh and the images use it. Versions are those of constraints.txt, sums those of infra/locks.
-Only the standard library is imported: nothing is installed yet.
+Only the standard library and pip are imported: nothing else is installed yet.
 """
 
 import argparse
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from pip._vendor.packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "infra/locks"
@@ -23,6 +25,21 @@ def pip(*arguments: str) -> None:
     subprocess.run(command, check=True)
 
 
+def is_installed(*names: str) -> bool:
+    """Whether this environment has every package of the lists that this machine needs, in its version"""
+    lines = [line for name in names for line in (LOCKS / f"{name}.txt").read_text().splitlines() if line[:1].isalnum()]
+    for requirement in (Requirement(line.rstrip(" \\")) for line in lines):
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
+        try:
+            found = version(requirement.name).partition("+")[0]  # +cpu and +cu130 are one version
+        except PackageNotFoundError:
+            return False
+        if not requirement.specifier.contains(found, prereleases=True):
+            return False
+    return True
+
+
 def hashed(*names: str) -> list[str]:
     """pip's arguments for lists of infra/locks; what has to be built is built by the setuptools that is locked"""
     files = [argument for name in names for argument in ("--requirement", str(LOCKS / f"{name}.txt"))]
@@ -32,9 +49,11 @@ def hashed(*names: str) -> list[str]:
 def install(*, extras: list[str], project: bool, torch_index: str | None) -> None:
     """torch first, and of no other package: its build decides whether the libraries of CUDA are needed."""
     index = ["--extra-index-url", torch_index] if torch_index else []
-    pip("--no-deps", *index, *hashed("torch"))
-    lists = ["run"] if version("torch").endswith("+cpu") else ["run", "cuda"]
-    pip(*hashed(*lists, *extras))
+    if not is_installed("torch"):
+        pip("--no-deps", *index, *hashed("torch"))
+    lists = [*(["run"] if version("torch").endswith("+cpu") else ["run", "cuda"]), *extras]
+    if not is_installed(*lists):  # pip takes long to find that there is nothing to do, and `ray up` asks it every time
+        pip(*hashed(*lists))
     if project:
         pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -114,6 +115,28 @@ def test_the_inputs_agree_with_the_lists(name: str) -> None:
         wanted = Requirement(line.partition("#")[0].strip())
         entry = Requirement(requirement_of(entries(name)[canonicalize_name(wanted.name)]))
         assert not wanted.specifier or wanted.specifier == entry.specifier
+
+
+def test_what_is_installed_is_not_installed_again_and_what_is_not_is(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install = runpy.run_path(str(repository / "infra/install.py"))
+    calls: list[list[str]] = []
+    (tmp_path / "torch.txt").write_text(f"setuptools=={importlib.metadata.version('setuptools')} \\\n    --hash=x\n")
+    (tmp_path / "cuda.txt").write_text("")
+    scope = install["install"].__globals__
+    monkeypatch.setitem(scope, "LOCKS", tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: calls.append(command[command.index("install") + 1 :]))
+    for line, is_asked_for in (
+        ("pyyaml==6.0.3 ; sys_platform == 'win32'\nPyYAML==6.0.3 \\", False),
+        ("pyyaml==6.0.2 \\", True),
+        ("nothing-like-it==1 ; python_version > '3'", True),
+    ):
+        (tmp_path / "run.txt").write_text(line)
+        calls.clear()
+        install["install"](extras=[], project=False, torch_index=None)
+        assert len(calls) == is_asked_for
+        assert all("--require-hashes" in call and str(tmp_path / "run.txt") in call for call in calls)
 
 
 def pypi_answers() -> bool:
