@@ -107,7 +107,7 @@ def _patiently(start: Callable[[], object]) -> None:
             if attempt == START_ATTEMPTS:
                 raise ClusterError(
                     f"Ray did not start on this machine in {attempt} attempts: {error} Try again when the machine is "
-                    "less busy, or stop what Ray left here with `make stop`."
+                    "less busy, or end leftover Ray processes with `make stop`."
                 ) from error
             print("Ray did not start within 30 s; trying again", flush=True)
 
@@ -144,6 +144,6 @@ def refused(address: str, error: Exception) -> ClusterError:
             "`.venv/bin/python -m pipelines.stop` ends what it left."
         )
     return ClusterError(
-        f"{address}: cannot join that Ray cluster: {reason}. The address is cluster.address of params.yaml, or else "
+        f"{address}: cannot join that Ray cluster: {reason}. The address is cluster.address in params.yaml, or else "
         "RAY_ADDRESS: host:port, or auto on a machine of the cluster. Without both, Ray starts on this machine."
     )

@@ -36,7 +36,7 @@ def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallbac
     """Where a training keeps which checkpoints, and how often it may fail; the same folder resumes.
 
     lowest: the number by which the best are kept; every report of a checkpoint has to hold it, or Ray takes that for
-    the best. The last is kept beside them. None keeps the last ones.
+    the best. The last is kept next to them. None keeps the last ones.
     folder is runs/<fingerprint>/checkpoints; a shared storage holds it as <storage_path>/<fingerprint>/checkpoints.
     """
     storage, filesystem = store.for_ray(run_state(cluster, folder.parent))

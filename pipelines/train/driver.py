@@ -45,7 +45,7 @@ SAVE_SEC = 20.0  # that a run which is interrupted has to save its state
 
 
 class TrainError(RuntimeError):
-    """Training cannot start or go on; the message says what to do."""
+    """Training cannot start or continue; the message says what to do."""
 
 
 @contextmanager
@@ -219,8 +219,8 @@ def past_damage(attempt: Callable[[dict[str, Any]], Result], job: dict[str, Any]
             return result
         if damaged.name in told:
             raise TrainError(
-                f"{damaged.problem} It was written anew after it was found damaged, and is damaged again. Check the "
-                f"disk that holds {store.shown(checkpoints)} before you train on."
+                f"{damaged.problem} It was written again after it was found damaged, and is damaged once more. Check "
+                f"the disk that holds {store.shown(checkpoints)} before you train on."
             )
         told.add(damaged.name)
         job = job | {"spare_checkpoints": set_aside(checkpoints, damaged)}
