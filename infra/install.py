@@ -7,6 +7,7 @@ Only the standard library and pip are imported: nothing else is installed yet.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -19,10 +20,12 @@ LOCKS = ROOT / "infra/locks"
 EXTRAS = ("dev", "export", "heif", "s3", "sweep")
 
 
+PIP = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet")
+
+
 def pip(*arguments: str) -> None:
     """Run pip of this interpreter. Raises CalledProcessError."""
-    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *arguments]
-    subprocess.run(command, check=True)
+    subprocess.run([*PIP, *arguments], check=True)
 
 
 def is_installed(*names: str) -> bool:
@@ -50,12 +53,22 @@ def install(*, extras: list[str], project: bool, torch_index: str | None) -> Non
     """torch first, and of no other package: its build decides whether the libraries of CUDA are needed."""
     index = ["--extra-index-url", torch_index] if torch_index else []
     if not is_installed("torch"):
-        pip("--no-deps", *index, *hashed("torch"))
+        pip("--no-deps", *index, *hashed("torch-cpu" if offers_cpu_build(index) else "torch"))
     lists = [*(["run"] if version("torch").endswith("+cpu") else ["run", "cuda"]), *extras]
     if not is_installed(*lists):  # pip takes long to find that there is nothing to do, and `ray up` asks it every time
         pip(*hashed(*lists))
     if project:
         pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+
+
+def offers_cpu_build(index: list[str]) -> bool:
+    """Whether pip, as it is configured here, would take a build of torch without CUDA; with sums it prefers PyPI's"""
+    lines = (LOCKS / "torch.txt").read_text().splitlines()
+    wanted = next(line.rstrip(" \\") for line in lines if line.startswith("torch=="))
+    command = [*PIP, "--dry-run", "--ignore-installed", "--no-deps", "--report", "-", *index, wanted]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    (found,) = json.loads(done.stdout)["install"]
+    return str(found["metadata"]["version"]).endswith("+cpu")
 
 
 def main() -> None:

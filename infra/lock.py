@@ -40,15 +40,13 @@ def write(name: str, entries: Entries) -> None:
     (LOCKS / f"{name}.txt").write_text("".join(entries[key] for key in sorted(entries)))
 
 
-def with_cpu_builds(torch: str) -> str:
-    """torch's entry with the sums of the builds that PyPI does not have. Exits if those are of another version."""
+def cpu_builds(torch: str) -> str:
+    """An entry of the builds of torch that PyPI does not have. Exits if their sums are of another version."""
     wanted = torch.split()[0].partition("==")[2]
     sums = [line.split() for line in (LOCKS / "torch-cpu.sums").read_text().splitlines() if not line.startswith("#")]
     if any(f"-{wanted}+cpu-" not in file for _, file in sums):
-        sys.exit(
-            f"infra/lock.py: infra/locks/torch-cpu.sums is not of torch {wanted}. Copy the sums from torch's CPU index."
-        )
-    return " \\\n".join([torch.rstrip(), *(f"    --hash=sha256:{digest}" for digest, _ in sums)]) + "\n"
+        sys.exit(f"infra/lock.py: torch-cpu.sums is not of torch {wanted}. Copy the sums from torch's CPU index.")
+    return " \\\n".join([f"torch=={wanted}+cpu", *(f"    --hash=sha256:{digest}" for digest, _ in sums)]) + "\n"
 
 
 def main() -> None:
@@ -57,7 +55,8 @@ def main() -> None:
     run = compiled(project)
     first = {name: entry for name, entry in run.items() if FIRST.match(name)}
     cuda = {name: entry for name, entry in run.items() if CUDA.match(name)}
-    write("torch", first | {"torch": with_cpu_builds(first["torch"])})
+    write("torch", first)
+    write("torch-cpu", first | {"torch": cpu_builds(first["torch"])})
     write("cuda", cuda)
     write("run", {name: entry for name, entry in run.items() if name not in first | cuda})
     for extra in tomllib.loads(project.read_text())["project"]["optional-dependencies"]:

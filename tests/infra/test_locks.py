@@ -1,6 +1,7 @@
 """infra/locks: what is installed is what constraints.txt says, with the sum of every file, and pip can install it."""
 
 import importlib.metadata
+import json
 import re
 import runpy
 import socket
@@ -41,11 +42,12 @@ def locked(repository: Path) -> dict[str, str]:
 def test_every_file_has_a_sum_and_every_version_is_that_of_the_constraints(name: str, locked: dict[str, str]) -> None:
     for package, entry in entries(name).items():
         first = Requirement(requirement_of(entry))
-        assert re.fullmatch(r"==[\w.]+", str(first.specifier)), entry
+        assert re.fullmatch(r"==[\w.+]+", str(first.specifier)), entry
         assert re.findall(r"--hash=(sha256:[0-9a-f]{64})(?: |\n|$)", entry), package
         assert entry.count("--hash") == len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", entry))
         if package in locked:
-            assert str(first.specifier) == f"=={locked[package]}", package
+            build = "+cpu" if (name, package) == ("torch-cpu", "torch") else ""
+            assert str(first.specifier) == f"=={locked[package]}{build}", package
         elif name not in ("server", "gcp"):  # what only those need is in no environment of the project
             assert any(system in str(first.marker) for system in FOREIGN), package
 
@@ -102,7 +104,7 @@ def test_builds_without_cuda_are_known_by_their_sums(locked: dict[str, str]) -> 
     lines = [line.split() for line in (LOCKS / "torch-cpu.sums").read_text().splitlines() if not line.startswith("#")]
     assert {file.split("-")[1] for _, file in lines} == {f"{locked['torch']}+cpu"}
     assert {file.split("-")[2] for _, file in lines} >= {"cp311", "cp312"}  # of the images and of the clouds' machines
-    torch = entries("torch")["torch"]
+    torch = entries("torch-cpu")["torch"]
     assert all(f"--hash=sha256:{digest}" in torch for digest, _ in lines)
 
 
@@ -137,6 +139,24 @@ def test_what_is_installed_is_not_installed_again_and_what_is_not_is(
         install["install"](extras=[], project=False, torch_index=None)
         assert len(calls) == is_asked_for
         assert all("--require-hashes" in call and str(tmp_path / "run.txt") in call for call in calls)
+
+
+@pytest.mark.parametrize(("offered", "taken"), [("2.13.0+cpu", "torch-cpu.txt"), ("2.13.0", "torch.txt")])
+def test_a_build_without_cuda_is_taken_where_pip_is_told_of_one(
+    offered: str, taken: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install = runpy.run_path(str(repository / "infra/install.py"))["install"]
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        return subprocess.CompletedProcess(command, 0, json.dumps({"install": [{"metadata": {"version": offered}}]}))
+
+    monkeypatch.setitem(install.__globals__, "is_installed", lambda *names: names != ("torch",))
+    monkeypatch.setattr(subprocess, "run", run)
+    install(extras=[], project=False, torch_index="https://example.org/cpu")
+    assert all("--extra-index-url" in call for call in calls)
+    assert [Path(call[-1]).name for call in calls] == ["torch==2.13.0", taken]
 
 
 def pypi_answers() -> bool:
