@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import re
 import runpy
-import socket
 import subprocess
 import sys
 import tomllib
@@ -159,23 +158,28 @@ def test_a_build_without_cuda_is_taken_where_pip_is_told_of_one(
     assert [Path(call[-1]).name for call in calls] == ["torch==2.13.0", taken]
 
 
-def pypi_answers() -> bool:
-    try:
-        socket.create_connection(("pypi.org", 443), timeout=3).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.mark.long
-@pytest.mark.skipif(not pypi_answers(), reason="needs the package index")
-@pytest.mark.parametrize("names", [("server",), ("aws",), ("gcp",), ("run", "dev", "heif", "s3", "sweep", "export")])
+@pytest.mark.parametrize(
+    "names", [("server",), ("aws",), ("gcp",), ("run", "dev", "heif", "s3", "sweep", "export")], ids="-".join
+)
 def test_pip_finds_every_version_and_no_contradiction(names: tuple[str, ...], tmp_path: Path) -> None:
     """Without the sums, for with them pip fetches whole files even in a dry run"""
     plain = [requirement_of(entry) for name in names for entry in entries(name).values()]
     if "torch" not in names:
         plain = [line for line in plain if not line.startswith("torch==")]
     (tmp_path / "plain.txt").write_text("\n".join(plain))
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "-r"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--quiet",
+        "--ignore-installed",
+        "--retries=1",
+        "-r",
+    ]
     done = subprocess.run([*command, str(tmp_path / "plain.txt")], check=False, capture_output=True, text=True)
+    if done.returncode and "connection broken by" in done.stderr:
+        pytest.skip("no package index answers")
     assert done.returncode == 0, done.stderr
