@@ -7,6 +7,7 @@ N images, L = num_ws.
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,9 +17,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from stylegan.files import replacing
+from stylegan.data.limits import MAX_CONTAINER_BYTES
+from stylegan.files import open_regular, replacing
 
 SUFFIXES = (".npz", ".safetensors")
+# RuntimeError: an encrypted entry, or one of another compression; MemoryError: a header that says a huge shape.
+UNREADABLE = (
+    *(SafetensorError, zipfile.BadZipFile, zlib.error, TypeError, ValueError, AttributeError, EOFError, OSError),
+    *(OverflowError, RuntimeError, MemoryError),
+)
 
 
 class StyleFileError(ValueError):
@@ -62,12 +69,14 @@ def _read(path: Path) -> Tensor:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)["w"]
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
+            if (count := sum(entry.file_size for entry in arrays.zip.infolist())) > MAX_CONTAINER_BYTES:
+                raise ValueError(f"{count:,} bytes, expected at most {MAX_CONTAINER_BYTES:,}")
             return torch.from_numpy(arrays["w"])
     except KeyError:
         raise StyleFileError(f"{path}: holds no tensor named w. Only w can be read from a file.") from None
-    except (SafetensorError, zipfile.BadZipFile, TypeError, ValueError, AttributeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise StyleFileError(f"{path}: not a {path.suffix} file of plain tensors ({reason})") from None
 
 
