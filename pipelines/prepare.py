@@ -37,8 +37,8 @@ EARTH = ASSETS / "earth" / "bmng.jpg"
 def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Path, workers: int) -> Plan:
     """Check every file, then convert the good ones; nothing is written before all are checked.
 
-    Raises ArchiveError when there is nothing to prepare, or more files than prepare.max_bad_share cannot be used; these
-    are then listed in bad_files.json beside the manifest.
+    Raises ArchiveError if there is nothing to prepare, or more files than prepare.max_bad_share cannot be used; these
+    are then listed in bad_files.json next to the manifest.
     """
     source = open_source(config, earth)
     total, refused = len(source.names), manifest_path.with_name("bad_files.json")

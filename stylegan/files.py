@@ -26,6 +26,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_regular(path: Path) -> None:
+    """Raises OSError for a folder, pipe, socket or device, whose reading may never end; what is missing passes."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: not a regular file. Remove it, or put the file there that belongs there.")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, whole; equal values give equal bytes."""
     with replacing(path) as temporary:

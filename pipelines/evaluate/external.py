@@ -47,7 +47,7 @@ def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | 
         report = measure(params, subject, dataset, Path("assets"), ROOT / "runs" / "features", out)
         journal.params(flatten({"network": network.name, "generator": G.config.model_dump(mode="json")}))
         journal.dataset(dataset.path.name, dataset.digest)
-        record_evaluation(journal, report, params)
+        record_evaluation(journal, report, params.evaluate.model_dump(mode="json"))
         journal.artifact(out / "metrics.json")
         journal.artifact(out / "neighbors.png")
         journal.status("FINISHED")
@@ -63,7 +63,7 @@ def archive_of(data: Path, G: Generator, params: Params) -> Path:
     """
     data = data.expanduser()
     if not data.exists():
-        raise ArchiveError(f"{data}: nothing there. Name an archive, a folder, a .zip or a data set file.")
+        raise ArchiveError(f"{data}: not found. Give a dataset archive, a folder, a .zip or a dataset file.")
     if is_archive(data) and suits(data, G):
         return data
     values = params.prepare.model_dump(mode="json") | {

@@ -246,7 +246,7 @@ def test_detect_writes_distances_a_histogram_and_a_verdict(
         f"AUC {summary['auc']:.2f} (95% interval {summary['auc_low']:.2f} to {summary['auc_high']:.2f}), "
         f"{summary['accuracy']:.0%} right at the distance "
     )
-    assert "2 pictures of a kind are too few to say anything" in first
+    assert "2 images of each kind are too few to say anything" in first
     assert second == f"histogram.png, distances.csv and summary.json in {tmp_path}"
 
 
@@ -254,9 +254,9 @@ def test_detect_writes_distances_a_histogram_and_a_verdict(
     ("command", "arguments", "message"),
     [
         ("detect", ["--num", "9", "--real", "{folder}"],
-         "{folder}: holds 2 pictures, fewer than --num 9. Ask for fewer."),
+         "{folder}: holds 2 images, fewer than --num 9. Ask for fewer."),
         ("project", ["{folder}/a.png", "--class", "1"],
-         "class 1 was asked for, but this generator is unconditional. Leave the class out."),
+         "class 1 was requested, but this generator is unconditional. Leave the class out."),
         ("project", ["{folder}/plain.safetensors"],
          "{folder}/plain.safetensors: cannot be decoded (not an image file); replace or remove it."),
     ],

@@ -122,13 +122,6 @@ def test_a_shape_that_the_file_does_not_hold_takes_no_memory(tmp_path: Path, sha
         load_styles(write_npz(tmp_path / "w.npz", header), 6, 8)
 
 
-def test_entries_are_bounded_before_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylegan.drawing.style_files.MAX_CONTAINER_BYTES", 9_999)
-    path = write_npz(tmp_path / "w.npz", b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999,), }", bytes(39_996))
-    with pytest.raises(StyleFileError, match=r"\(40,124 bytes, expected at most 9,999\)$"):
-        load_styles(path, 6, 8)
-
-
 def test_an_encrypted_entry_and_a_fifo_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.npz"
     save_styles(torch.zeros(1, 6, 8), path)
@@ -136,7 +129,8 @@ def test_an_encrypted_entry_and_a_fifo_are_refused(tmp_path: Path) -> None:
     for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         data[data.index(signature) + offset] |= 1
     path.write_bytes(data)
+    with pytest.raises(StyleFileError, match="encrypted"):
+        load_styles(path, 6, 8)
     os.mkfifo(tmp_path / "fifo.npz")
-    for name, reason in {"w.npz": "encrypted", "fifo.npz": "is a FIFO, not a file"}.items():
-        with pytest.raises(StyleFileError, match=reason):
-            load_styles(tmp_path / name, 6, 8)
+    with pytest.raises(OSError, match=r"fifo\.npz: not a regular file\. Remove it"):
+        load_styles(tmp_path / "fifo.npz", 6, 8)
