@@ -11,7 +11,7 @@ from typing import IO
 from PIL import Image
 
 from stylegan.data import heif
-from stylegan.data.limits import MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_JPEG2000, MAX_SCANS, MAX_TEXT_BYTES
+from stylegan.data.limits import MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_HEAVY, MAX_SCANS, MAX_TEXT_BYTES
 from stylegan.data.problems import REPLACE, Problem, ProblemError
 
 # How files of the formats that are read begin; AVIF and HEIF beside them.
@@ -42,6 +42,7 @@ REFUSED = {
 TEXT_PPM = rb"P[123]\s"
 TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 START_OF_SCAN = b"\xff\xda"
+HEAVY = ("JPEG2000", "WEBP")
 HEAD_BYTES = heif.HEAD_BYTES
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow refuses twice as many before it decodes a frame or a part
@@ -75,7 +76,7 @@ def open_header(file: IO[bytes]) -> Image.Image:
         raise ProblemError(too_many_pixels(size)) from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise ProblemError(undecodable(error)) from None
-    most = MAX_PIXELS_JPEG2000 if image.format == "JPEG2000" else MAX_PIXELS
+    most = MAX_PIXELS_HEAVY if image.format in HEAVY else MAX_PIXELS
     if image.width * image.height > most:
         raise ProblemError(too_many_pixels(f"{image.width} x {image.height}", most))
     if image.format == "TIFF":

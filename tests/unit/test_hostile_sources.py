@@ -159,12 +159,25 @@ def test_what_a_small_file_claims_is_refused_before_there_is_memory_for_it(
     assert peak < 4 * len(data) + 12_000_000  # the file, copies of it, and what Pillow allows a text to unpack to
 
 
-def test_jpeg_2000_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("format", ["jpeg2000", "webp"])
+def test_formats_whose_decoders_take_more_memory_have_a_limit_of_their_own(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     buffer = io.BytesIO()
-    Image.new("L", (20, 20)).save(buffer, "jpeg2000")
-    monkeypatch.setattr("stylegan.data.decoders.MAX_PIXELS_JPEG2000", 399)
+    Image.new("L", (20, 20)).save(buffer, format)
+    monkeypatch.setattr("stylegan.data.decoders.MAX_PIXELS_HEAVY", 399)
     with pytest.raises(ProblemError, match=r"^has more than 399 pixels \(20 x 20\); make it smaller$"):
         open_image(buffer.getvalue())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1025), (10_001, 10_000), (2**32, 2**32, 1)])
+def test_arrays_have_the_limits_of_images_and_so_many_channels(
+    shape: tuple[int, ...], make_params: Make, tmp_path: Path
+) -> None:
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+    (reason,) = bad_files(make_params, tmp_path, "prepare.mode=keep").values()
+    assert "expected at most 100,000,000 pixels and 1,024 channels" in reason
 
 
 # --- folders
