@@ -128,9 +128,11 @@ def _locked_params(lock: Path) -> Settings:
     if not lock.exists():
         return {}
     stages = read_yaml(lock, lock, "stages, as `dvc repro` writes them").get("stages", {})
-    read = {stage: stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in STAGES}
-    found: Settings = read["prepare"] | read["train"]
-    return found | {name: values for name, values in read["evaluate"].items() if name == "evaluate"}
+    found: Settings = {}
+    for stage in STAGES:
+        read = stages.get(stage, {}).get("params", {}).get("params.yaml", {})
+        found |= {name: values for name, values in read.items() if stage != "evaluate" or name == stage}
+    return found
 
 
 def source_tags(root: Path) -> dict[str, Scalar]:

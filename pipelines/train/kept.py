@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem
 from pydantic import BaseModel
 from ray.train import Checkpoint
 
+from pipelines.artifacts.json_lines import Record
 from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster import store
 from pipelines.train.integrity import Damaged
@@ -219,7 +219,7 @@ def _parsed(content: bytes) -> _Register | None:
         return None
 
 
-def _json_object(content: bytes) -> dict[str, Any] | None:
+def _json_object(content: bytes) -> Record | None:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
