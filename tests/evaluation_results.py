@@ -60,6 +60,17 @@ def evaluation_results(
     return report.model_copy(update=others)
 
 
+def results(kid: float = 0.1, floor: float = 0.001, untrained: float = 0.4, **others: Any) -> MetricsReport:
+    """Results with KID, precision, recall and a path length."""
+    precision, recall = others.pop("precision", 0.6), others.pop("recall", 0.6)
+    return evaluation_results(
+        {"kid_x": kid, "precision_x": precision, "recall_x": recall, "ppl_y": 30.0},
+        floor={"kid_x": floor, "precision_x": 0.8, "recall_x": 0.8},
+        untrained={"kid_x": untrained, "precision_x": 0.0, "recall_x": 0.0, "ppl_y": 3.0},
+        **others,
+    )
+
+
 def write_train_record(root: Path, **others: Any) -> None:
     """models/train.json of a run that began fresh; others replace entries."""
     record = TrainRecord(

@@ -71,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps(report.folded(), indent=2))
         return
-    print(metrics_json.table(report), frontier.table(report.truncation), report.recommended.sentence, sep="\n")
+    trade = frontier.table(report.truncation, report.recommended.psi)
+    print(metrics_json.table(report), trade, report.recommended.sentence, sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """What was measured as the values of metrics.json, with the digits that mean something."""
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 
 from pipelines.artifacts.metrics_json import ClassResult, ExtractorFacts, Metrics, Neighbors
+from pipelines.diagnosis.frontier import Noise
 from stylegan.data import ImageDataset
-from stylegan.metrics.evaluation.comparison import Details
+from stylegan.metrics.evaluation.comparison import Details, Measured
 from stylegan.metrics.evaluation.evaluator import Evaluator
 from stylegan.metrics.evaluation.metric import Bounds, Metric
 from stylegan.metrics.fid import singular_note
@@ -35,6 +37,15 @@ def extractor_facts(evaluator: Evaluator) -> ExtractorFacts:
     """The network that measures"""
     extractor = evaluator.extractor
     return ExtractorFacts(name=extractor.name, sha256=extractor.sha256, input_size=extractor.input_size)
+
+
+def noise_between(psis: Sequence[float], measured: Sequence[Measured]) -> Noise:
+    """How far the differences between the psi of one sweep would move with other images"""
+    distance = {}
+    for (psi, one), (other, two) in combinations(zip(psis, measured, strict=False), 2):
+        if one.kid_left_out is not None and two.kid_left_out is not None:
+            distance[frozenset((psi, other))] = (one.kid_left_out - two.kid_left_out).standard_error
+    return Noise(distance)
 
 
 def neighbors(found: TrainingNeighbors | None, rows: Sequence[int]) -> Neighbors | None:

@@ -83,7 +83,7 @@ def measure(
         floor=facts.rounded(measured[-1].metrics),
         untrained=facts.rounded(measured[-2].metrics),
         truncation=rows,
-        recommended=frontier.recommend(rows),
+        recommended=frontier.recommend(rows, facts.noise_between(generator.psis, measured)),
         neighbors=facts.neighbors(neighbors, rows_shown),
         per_class=facts.classes(details, dataset),
         notes=facts.notes(evaluator, dataset),

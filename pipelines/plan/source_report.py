@@ -84,7 +84,7 @@ def _describe_split(found: Survey, params: Params, bad: list[BadFile]) -> Iterat
     num_train, num_holdout = count_split(found, params, bad)
     about = "about " if found.is_sample else ""
     yield f"{about}{num_train:,} images will train, {num_holdout:,} are held out."
-    yield from count_problems(params, num_train, num_holdout)
+    yield from count_problems(params, num_train)
 
 
 def count_split(found: Survey, params: Params, bad: list[BadFile]) -> tuple[int, int]:

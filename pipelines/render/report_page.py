@@ -7,6 +7,7 @@ from pathlib import Path
 from pipelines.artifacts.metrics_json import ClassResult, MetricsReport
 from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis import frontier, thresholds, verdict
+from pipelines.diagnosis.advice import advice
 from pipelines.diagnosis.alarms import Alarm
 from pipelines.diagnosis.training_curves import readings
 from pipelines.drawing.page import embed, fill
@@ -14,6 +15,7 @@ from pipelines.render.charts import contributions, frontier_chart, layer_chart, 
 from stylegan.config import Config
 from stylegan.config.augmentation import adapts
 from stylegan.metrics.evaluation.metric import by_name, find, short
+from stylegan.metrics.memorization import COPY
 
 TEMPLATE = Path(__file__).with_name("report.html")
 NUM_CLASSES = 20  # shown, the worst ones; the others are in reports/metrics.json
@@ -60,11 +62,11 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         confidence=results.confidence if any(metric.interval for metric in results.metrics) else None,
         notes=results.notes,
         alarms=facts.alarms,
-        advice=verdict.advice(judged, results, facts.ticks, config),
+        advice=advice(judged, results, facts.ticks, config),
         readings=readings(facts.ticks, config),
         truncation=[(row.psi, by_name(row.metrics)) for row in results.by_rising_psi],
         best=frontier.best_of_columns(results.truncation),
-        margin=thresholds.MARGIN,
+        copy=COPY,
         recommended=results.recommended,
         neighbors=neighbor_lines(results),
         classes=worst_classes(results.per_class),
@@ -103,13 +105,13 @@ def target(config: Config) -> float | None:
 
 
 def neighbor_lines(results: MetricsReport) -> dict[str, float | None] | None:
-    """Shares of generated and of held-out images that look like copies, where measured; None without neighbours"""
+    """Shares of generated and of real images that look like copies, where measured; None without neighbours"""
     if results.neighbors is None:
         return None
-    generated, held_out = find(results.metrics, "memorized"), find(results.floor, "memorized")
+    generated, real = find(results.metrics, "memorized"), find(results.floor, "memorized")
     return {
         "generated": None if generated is None else generated.value,
-        "held_out": None if held_out is None else held_out.value,
+        "real": None if real is None else real.value,
     }
 
 

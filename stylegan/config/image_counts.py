@@ -11,19 +11,17 @@ from stylegan.config.checks import Config
 NUM_FEATURES = {"inception": 2048, "vgg16": 4096, "efficientnet_lite0": 1280, "random": 64}
 INFINITY_POINTS = 15
 IS_SPLITS = 10
-OF_FEATURES = {"kid", "pr", "is", "fid_infinity", "memorization"}  # metrics that have a real-image baseline
+OF_FEATURES = {"kid", "pr", "is", "fid_infinity"}  # metrics that have a real-image baseline
 
 
-def count_problems(config: Config, num_train: int, num_holdout: int) -> Iterator[str]:
-    """What cannot be measured with so many images to train on and held out, each with a setting that mends it."""
+def count_problems(config: Config, num_train: int) -> Iterator[str]:
+    """What cannot be measured with so many images to train on, each with a setting that mends it."""
     yield from _monitor_problems(config, min(num_train, config.data.max_images or num_train))
     yield from _baseline_problems(config, num_train)
-    if "memorization" in config.evaluate.metrics and num_holdout == 1:
-        total = num_train + num_holdout
-        more = f" or to {2 / total:.2g}" if total >= 6 else ""
+    if "memorization" in config.evaluate.metrics and num_train < 3:
         yield (
-            "evaluate.metrics has memorization, which compares held-out images with each other, but 1 image is held "
-            f"out. Set prepare.holdout_fraction to 0{more}."
+            f"evaluate.metrics has memorization, which needs 3 training images; there are {num_train}. Add images, or "
+            "take memorization out of evaluate.metrics."
         )
 
 

@@ -68,7 +68,7 @@ def test_stage_writes_its_reports_and_repeats_itself(ray: None, params: Params, 
     assert (content["num_images"], content["num_real"], content["floor_num_images"]) == (8, 18, 8)
     assert (content["cur_nimg"], content["split"], content["seed"]) == (32, "train", 0)
     pr = ["precision_random", "recall_random", "density_random", "coverage_random"]
-    names = ["kid_random", "frechet_random", *pr, "memorized_random", "ppl_random"]
+    names = ["kid_random", "frechet_random", *pr, "memorized_8px", "ppl_random"]
     assert list(content["metrics"]) == list(content["untrained"]) == names
     assert [row["psi"] for row in content["truncation"]] == [0.5, 1.0]
     untruncated = {"psi": 1.0, "metrics": content["metrics"], "intervals": content["intervals"]}

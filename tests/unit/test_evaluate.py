@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def test_all_images_of_the_train_split_are_the_real_side(tiny_params: Params, ti
 def test_a_measurement_names_every_number(tiny_params: Params, tiny_archive: Path) -> None:
     half, floor = measured(tiny_params, tiny_archive, Sweep("generator", generator(tiny_params), (0.5,)))
     pr = ["precision_random", "recall_random", "density_random", "coverage_random"]
-    assert list(half.numbers) == ["kid_random", "frechet_random", *pr, "memorized_random", "ppl_random"]
-    assert list(floor.numbers) == ["kid_random", "frechet_random", *pr]  # no path; nothing is held out here
+    assert list(half.numbers) == ["kid_random", "frechet_random", *pr, "memorized_8px", "ppl_random"]
+    assert list(floor.numbers) == ["kid_random", "frechet_random", *pr, "memorized_8px"]  # no path
     assert list(half.intervals) == ["kid_random", *pr]
     assert floor.intervals == {}
 
@@ -96,15 +97,19 @@ def test_a_gpu_measures_what_the_processor_measures(tiny_params: Params, tiny_ar
     assert found[0].intervals.keys() == found[1].intervals.keys()
 
 
-def test_held_out_images_are_the_yardstick_of_memorisation(tiny_params: Params, tiny_archive: Path) -> None:
+def test_the_yardstick_of_memorisation_are_the_training_images_among_each_other(
+    tiny_params: Params, tiny_archive: Path
+) -> None:
     dataset = train_split(tiny_archive)
     evaluator = make_evaluator(tiny_params.evaluate, dataset, tiny_archive)
     real = evaluator.statistics(dataset, track)
-    floors = [
-        evaluator.floor(Reference(real, torch.zeros(18, 0), heldout)).numbers.get("memorized_random")
-        for heldout in (None, real)
-    ]
-    assert floors == [None, 1.0]  # the training images themselves are copies, all of them
+    assert real.thumbnails is not None
+    twice = replace(real, thumbnails=real.thumbnails.repeat(2, 1, 1, 1))
+    alone, repeated = (
+        evaluator.floor(Reference(statistics, torch.zeros(18, 0))).numbers["memorized_8px"]
+        for statistics in (real, twice)
+    )
+    assert alone < repeated == 1
 
 
 def test_classes_are_compared_where_labels_name_them(make_params: Callable[..., Params], tiny_archive: Path) -> None:
@@ -137,7 +142,7 @@ def test_frechet_distance_alone_keeps_no_feature(make_params: Callable[..., Para
     statistics = evaluator.statistics(dataset, track)
     assert statistics.features is None
     found, floor = evaluator.measure(
-        [Sweep("generator", generator(params), (1.0,))], Reference(statistics, torch.zeros(18, 0), None), track
+        [Sweep("generator", generator(params), (1.0,))], Reference(statistics, torch.zeros(18, 0)), track
     )
     assert list(found.numbers) == ["frechet_random"]
     assert floor.numbers == {}
@@ -159,7 +164,7 @@ def test_a_failed_measurement_is_named(tiny_params: Params, tiny_archive: Path) 
     real.features[0, 0] = torch.nan
     with pytest.raises(MetricError) as caught:
         evaluator.measure(
-            [Sweep("generator", generator(tiny_params), (0.5,))], Reference(real, torch.zeros(18, 0), None), track
+            [Sweep("generator", generator(tiny_params), (0.5,))], Reference(real, torch.zeros(18, 0)), track
         )
     assert str(caught.value) == (
         "generator at psi 0.5: kernel_distance: features hold NaN or infinity; the images or the extractor's weights "

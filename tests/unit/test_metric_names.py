@@ -7,6 +7,7 @@ import pytest
 from pipelines.params import Params
 from stylegan.metrics.evaluation.metric import KINDS
 from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
+from stylegan.metrics.memorization import SIDE
 
 Make = Callable[..., Params]
 PUBLISHED = (
@@ -34,6 +35,8 @@ def test_a_name_comes_with_its_kind_and_the_network_whatever_it_looks_like(make_
     assert kinds.pop("inception_score") == "is"
     assert kinds.pop("fid") == ("frechet" if extractor == "random" else "fid")
     assert all(measure == kind for measure, kind in kinds.items())
+    copies = named.pop("memorized")
+    assert (copies.name, copies.extractor) == (f"memorized_{SIDE}px", "thumbnails")  # no network looks for copies
     assert {each.extractor for each in named.values()} == {extractor}
     path = path_length_name("ppl_zfull", config, "vgg16")
     assert (path.kind, path.extractor) == ("ppl", "vgg16")
@@ -50,7 +53,7 @@ def test_inception_with_the_published_protocol_has_the_published_names(make_para
         "coverage": "coverage_inception",
         "inception_score": "is50k",
         "fid_infinity": "fid_infinity_inception",
-        "memorized": "memorized_inception",
+        "memorized": "memorized_8px",
     }
 
 
@@ -96,7 +99,7 @@ def test_other_networks_never_have_a_published_name(make_params: Make, extractor
         "coverage": f"coverage_{extractor}",
         "inception_score": f"is_{extractor}",
         "fid_infinity": "frechet_infinity_random" if extractor == "random" else f"fid_infinity_{extractor}",
-        "memorized": f"memorized_{extractor}",
+        "memorized": "memorized_8px",
     }
 
 

@@ -1,6 +1,7 @@
 """Which images are measured, path lengths, and the way from images to named numbers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from stylegan.metrics.evaluation.sampling import (
 from stylegan.metrics.extractors import RandomExtractor
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.metrics.fid import gaussian_distance
+from stylegan.metrics.memorization import thumbnails
 from stylegan.networks import Generator, truncate
 
 WEND = PROTOCOLS["ppl2_wend"]
@@ -240,7 +242,8 @@ EXTRACTOR = RandomExtractor(16)
 
 
 def statistics_of(img: Tensor) -> Statistics:
-    return summarise(torch.cat([EXTRACTOR(batch) for batch in torch.split(img, 16)]))
+    features = torch.cat([EXTRACTOR(batch) for batch in torch.split(img, 16)])
+    return replace(summarise(features), thumbnails=thumbnails(img))
 
 
 def compare(real: Statistics, gen: Statistics, config: EvaluateConfig, *, bootstrap: bool = False) -> Measured:
@@ -252,7 +255,7 @@ def test_numbers_are_those_asked_for_in_that_order(make_params: Callable[..., Pa
     real, gen = statistics_of(random_images(80, 0)), statistics_of(random_images(80, 1))
     config = make_params("evaluate.metrics=[fid_infinity, memorization, fid, pr, kid]").evaluate
     assert list(compare(real, gen, config).numbers) == [
-        "fid_infinity_x", "memorized_x", "fid_x", "precision_x", "recall_x", "density_x", "coverage_x", "kid_x",
+        "fid_infinity_x", "memorized_8px", "fid_x", "precision_x", "recall_x", "density_x", "coverage_x", "kid_x",
     ]  # fmt: skip
     assert list(compare(real, gen, make_params("evaluate.metrics=[kid]").evaluate).numbers) == ["kid_x"]
 
@@ -284,9 +287,9 @@ def test_moments_give_the_distance_of_kept_features(make_params: Callable[..., P
     for keep in (True, False):
         sides = []
         for seed in (0, 1):
-            collector = Collector(EXTRACTOR.num_features, torch.device("cpu"), keep=keep)
+            collector = Collector(EXTRACTOR, torch.device("cpu"), keep=keep, shrink=False)
             for batch in torch.split(random_images(200, seed), 30):
-                collector.append(EXTRACTOR(batch))
+                collector.append(batch)
             statistics = collector.together(None)
             assert statistics is not None
             assert (statistics.features is not None) == keep
@@ -359,21 +362,37 @@ def test_real_statistics_are_found_again_by_archive_split_and_extractor_alone(tm
 
     saved = statistics_of(random_images(80, 0))
     cache().save("train", saved)
-    found = cache().load("train", features=True)
+    found = cache().load("train", features=True, thumbnails=False)
     assert found is not None
     assert found.features is not None
     assert torch.equal(found.features, saved.features if saved.features is not None else torch.empty(0))
     assert gaussian_distance(found.gaussian, saved.gaussian) == pytest.approx(0, abs=1e-12)
-    others = [cache("b").load("train", features=True), cache(size=8).load("train", features=True)]
-    assert [*others, cache().load("all", features=True)] == [None, None, None]
+    others = [
+        cache("b").load("train", features=True, thumbnails=False),
+        cache(size=8).load("train", features=True, thumbnails=False),
+    ]
+    assert [*others, cache().load("all", features=True, thumbnails=False)] == [None, None, None]
 
 
 def test_moments_alone_do_not_stand_for_features(tmp_path: Path) -> None:
     cache, whole = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR), statistics_of(random_images(80, 0))
     cache.save("train", Statistics(whole.gaussian, None))
-    assert cache.load("train", features=True) is None
-    found = cache.load("train", features=False)
+    assert cache.load("train", features=True, thumbnails=False) is None
+    found = cache.load("train", features=False, thumbnails=False)
     assert found is not None
     assert torch.equal(found.gaussian.mean, whole.gaussian.mean)
     cache.save("all", whole)
-    assert cache.load("all", features=False) is not None  # features have moments
+    assert cache.load("all", features=False, thumbnails=False) is not None  # features have moments
+
+
+def test_thumbnails_are_found_again_and_looked_at_again_where_they_were_not_kept(tmp_path: Path) -> None:
+    cache, whole = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR), statistics_of(random_images(20, 0))
+    cache.save("train", replace(whole, thumbnails=None))
+    assert cache.load("train", features=True, thumbnails=True) is None
+    cache.save("train", whole)
+    found, without = (cache.load("train", features=True, thumbnails=wanted) for wanted in (True, False))
+    assert found is not None
+    assert found.thumbnails is not None
+    assert torch.equal(found.thumbnails, thumbnails(random_images(20, 0)))
+    assert without is not None
+    assert without.thumbnails is None

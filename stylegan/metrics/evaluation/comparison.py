@@ -1,10 +1,10 @@
 """Statistics -> numbers: what one set of generated images scores against the real ones, and how sure that is.
 
-N real, M generated, H held-out images, F features.
+N real, M generated images, F features, C channels, S pixels of a thumbnail.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,12 +20,13 @@ from stylegan.metrics.fid import FeatureMoments, Gaussian, fit, gaussian_distanc
 from stylegan.metrics.fid_infinity import frechet_infinity
 from stylegan.metrics.inception_score import inception_score
 from stylegan.metrics.kid import kernel_distance
-from stylegan.metrics.memorization import TrainingNeighbors, training_neighbors
+from stylegan.metrics.left_out import LeftOut, kernel_distance_left_out
+from stylegan.metrics.memorization import TrainingNeighbors, thumbnails, training_neighbors
 from stylegan.metrics.per_class import ClassDistance
 from stylegan.metrics.precision_recall import membership
 
 # Metrics that need every feature; a Frechet distance is content with moments, whose memory does not grow with N.
-OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity", "memorization"})
+OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity"})
 INFINITY_POINTS = 15  # of the published line (Chong and Forsyth 2020)
 
 
@@ -34,11 +35,13 @@ class Statistics:
     """All that is compared of a set of images."""
 
     gaussian: Gaussian
-    features: Tensor | None  # float32 [N, F], where a metric needs them
+    features: Tensor | None = None  # float32 [N, F], where a metric needs them
+    thumbnails: Tensor | None = None  # float32 [N, C, S, S], where memorisation is asked for
 
     def to(self, device: torch.device | str) -> "Statistics":
         """The same on another device"""
-        return Statistics(self.gaussian.to(device), None if self.features is None else self.features.to(device))
+        kept = (None if each is None else each.to(device) for each in (self.features, self.thumbnails))
+        return Statistics(self.gaussian.to(device), *kept)
 
 
 def summarise(features: Tensor) -> Statistics:
@@ -47,27 +50,33 @@ def summarise(features: Tensor) -> Statistics:
 
 
 class Collector:
-    """Features of one set of images on one rank, as they come: kept, or only their moments."""
+    """What is compared of one set of images on one rank, as they come: features or their moments, and thumbnails."""
 
-    def __init__(self, num_features: int, device: torch.device, *, keep: bool) -> None:
+    def __init__(self, extractor: Extractor, device: torch.device, *, keep: bool, shrink: bool) -> None:
+        self._extractor, self._device, self._shrink = extractor, device, shrink
         self._pieces: list[Tensor] = []
-        self._moments = None if keep else FeatureMoments(num_features, device)
-        self._device = device
+        self._thumbnails: list[Tensor] = []
+        self._moments = None if keep else FeatureMoments(extractor.num_features, device)
 
-    def append(self, features: Tensor) -> None:
-        """Add the features [n, F] of a batch."""
+    def append(self, img: Tensor) -> None:
+        """Add a batch of images, uint8 [n, C, H, W]."""
+        features = self._extractor(img)
         if self._moments is None:
             self._pieces.append(features.cpu())
         else:
             self._moments.append(features)
+        if self._shrink:
+            self._thumbnails.append(thumbnails(img).cpu())
 
     def together(self, dst: int | None) -> Statistics | None:
         """Statistics of what all ranks collected, on rank dst, or on every rank; every rank has to call it, once"""
+        small = gather_rows(self._thumbnails, dst) if self._shrink else None
+        small = None if small is None else small.to(self._device)
         if self._moments is None:
             features = gather_rows(self._pieces, dst)
-            return None if features is None else summarise(features.to(self._device))
+            return None if features is None else replace(summarise(features.to(self._device)), thumbnails=small)
         self._moments.all_reduce_()
-        return Statistics(Gaussian(*self._moments.mean_and_cov(), factor=None), None)
+        return Statistics(Gaussian(*self._moments.mean_and_cov(), factor=None), thumbnails=small)
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class Measured:
 
     metrics: list[Metric] = field(default_factory=list)
     details: Details | None = None
+    kid_left_out: LeftOut | None = None  # beside intervals: what every image owes to KID, to compare it between psi
 
     def add(self, named: MetricName, value: float, interval: Interval | None = None) -> None:
         """Take in a number, with its interval if it has one."""
@@ -102,7 +112,7 @@ class Measured:
 
     def without(self, kind: Kind) -> "Measured":
         """The same but for the numbers of a kind"""
-        return Measured([metric for metric in self.metrics if metric.kind != kind], self.details)
+        return replace(self, metrics=[metric for metric in self.metrics if metric.kind != kind])
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,8 @@ class Comparison:
         kid = kernel_distance(real, gen, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
         interval = kernel_interval(real, gen, *self.resampling()) if self.bootstrap else None
         measured.add(self.names.kid, kid, interval)
+        if self.bootstrap and min(len(real), len(gen)) > 2:
+            measured.kid_left_out = kernel_distance_left_out(real, gen)
 
     def fid(self, measured: Measured) -> None:
         measured.add(self.names.fid, gaussian_distance(self.real.gaussian, self.gen.gaussian))
@@ -161,7 +173,9 @@ class Comparison:
         measured.add(self.names.fid_infinity, line.value)
 
     def memorization(self, measured: Measured) -> None:
-        measured.add(self.names.memorized, training_neighbors(*self.features(), k=1).memorized)
+        if self.real.thumbnails is not None and self.gen.thumbnails is not None:  # a part of the real images has none
+            found = training_neighbors(self.real.thumbnails, self.gen.thumbnails, k=1)
+            measured.add(self.names.memorized, found.memorized)
 
     def resampling(self) -> tuple[int, int, float]:
         """Resamplings, seed and level of the bootstrap"""

@@ -27,14 +27,13 @@ from stylegan.metrics.evaluation.comparison import (
     Statistics,
     summarise,
 )
-from stylegan.metrics.evaluation.metric import find
 from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
 from stylegan.metrics.evaluation.ppl import PROTOCOLS, path_lengths, perceptual_path_length
 from stylegan.metrics.evaluation.ranks import gather_rows, in_turn, own_batches, turn_of
 from stylegan.metrics.evaluation.sampling import draw_noise, draw_w, synthesize_w
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.extractors.lpips import Lpips
-from stylegan.metrics.memorization import training_neighbors
+from stylegan.metrics.memorization import among_others, training_neighbors
 from stylegan.metrics.per_class import class_frechet_distances, is_one_hot
 from stylegan.networks import Generator
 from stylegan.state import creation_seed
@@ -59,12 +58,10 @@ class Reference:
 
     real: Statistics
     c: Tensor  # [N, c_dim], their labels
-    heldout: Statistics | None  # of images kept from training, the yardstick of memorisation
 
     def to(self, device: torch.device | str) -> "Reference":
         """The same on another device"""
-        heldout = None if self.heldout is None else self.heldout.to(device)
-        return Reference(self.real.to(device), self.c, heldout)
+        return Reference(self.real.to(device), self.c)
 
 
 @dataclass(frozen=True)
@@ -92,6 +89,11 @@ class Evaluator:
         return bool(OF_FEATURES & set(self.config.metrics))
 
     @property
+    def keeps_thumbnails(self) -> bool:
+        """Whether copies are looked for"""
+        return "memorization" in self.config.metrics
+
+    @property
     def protocols(self) -> list[str]:
         """Path lengths that are asked for"""
         return [metric for metric in self.config.metrics if metric in PROTOCOLS]
@@ -108,7 +110,7 @@ class Evaluator:
 
     def collector(self) -> Collector:
         """An empty one for a set of images"""
-        return Collector(self.extractor.num_features, self.device, keep=self.keeps_features)
+        return Collector(self.extractor, self.device, keep=self.keeps_features, shrink=self.keeps_thumbnails)
 
     def images_of(self, sweep: Sweep) -> int:
         """Images that all ranks together make of a sweep"""
@@ -118,7 +120,7 @@ class Evaluator:
         """Of every image of the data set, on every rank; all ranks have to call it"""
         collector = self.collector()
         for rows in track(own_batches(len(dataset), self.config.batch_size), 1):
-            collector.append(self.extractor(dataset.batch(rows)[0]))
+            collector.append(dataset.batch(rows)[0])
         found = collector.together(None)
         assert found is not None, "every rank gets it"
         return found
@@ -146,7 +148,7 @@ class Evaluator:
         config = self.config
         for rows in track(own_batches(config.num_images, config.batch_size), len(sweep.psis)):
             for share, img in zip(found, self.pictures(sweep, rows), strict=True):
-                share.collector.append(self.extractor(img))
+                share.collector.append(img)
         for name in self.protocols:
             for rows in track(own_batches(config.ppl_num_pairs, config.batch_size), 2 * len(sweep.psis)):
                 for share, lengths in zip(found, self.lengths(sweep, name, rows), strict=True):
@@ -197,28 +199,25 @@ class Evaluator:
     def floor(self, reference: Reference) -> Measured:
         """What real images score against the other real images of their split; nothing where no feature is kept
 
-        In memorisation the held-out images play the generator: the others are what could be memorised.
+        In memorisation each image is looked for among the others.
         """
-        features = reference.real.features
-        if features is None:
-            return Measured()
-        rest, sample = split_for_floor(features, self.config.num_images, self.config.seed)
-        measured = self.compare(summarise(rest), summarise(sample), bootstrap=False)
-        was_asked, measured = find(measured.metrics, "memorized") is not None, measured.without("memorized")
-        if was_asked and reference.heldout is not None:
-            assert reference.heldout.features is not None, "kept, as the others are"
-            measured.add(self.names.memorized, training_neighbors(features, reference.heldout.features, 1).memorized)
+        real, measured = reference.real, Measured()
+        if real.features is not None:
+            rest, sample = split_for_floor(real.features, self.config.num_images, self.config.seed)
+            measured = self.compare(summarise(rest), summarise(sample), bootstrap=False)
+        if real.thumbnails is not None:
+            measured.add(self.names.memorized, among_others(real.thumbnails).memorized)
         return measured
 
     def details(self, reference: Reference, gen: Statistics) -> Details:
         """The nearest training images of each generated one, and the distance within each class"""
-        real = reference.real.features
-        if real is None or gen.features is None:
-            return Details(None, None)
-        wanted = "memorization" in self.config.metrics
-        neighbors = training_neighbors(real, gen.features, min(NUM_NEIGHBORS, len(real))) if wanted else None
+        neighbors, per_class, real = None, None, reference.real
+        if real.thumbnails is not None and gen.thumbnails is not None:
+            k = min(NUM_NEIGHBORS, len(real.thumbnails))
+            neighbors = training_neighbors(real.thumbnails, gen.thumbnails, k)
         c = self.c[: self.config.num_images]
-        per_class = class_frechet_distances(real, reference.c, gen.features, c) if is_one_hot(c) else None
+        if real.features is not None and gen.features is not None and is_one_hot(c):
+            per_class = class_frechet_distances(real.features, reference.c, gen.features, c)
         return Details(neighbors, per_class)
 
 

@@ -7,7 +7,9 @@ from stylegan.metrics.evaluation.metric import Kind, MetricName
 
 PUBLISHED_NUM_IMAGES = 50_000
 # Columns of the training log, in the rows of snapshots (stylegan/monitor.py).
-KID, PRECISION, RECALL, SPREAD = (f"monitor/{name}" for name in ("kid", "precision", "recall", "spread"))
+KID, KID_SE, PRECISION, RECALL, SPREAD = (
+    f"monitor/{name}" for name in ("kid", "kid_se", "precision", "recall", "spread")
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def metric_names(config: EvaluateConfig, extractor: str, *, whole_set: bool) -> 
         coverage=named("coverage"),
         inception_score=named("is", "is50k" if inception else ""),
         fid_infinity=named("fid_infinity", "frechet_infinity_random" if is_random else ""),
-        memorized=named("memorized"),
+        memorized=MetricName("memorized_8px", "memorized", "thumbnails"),  # the side of a thumbnail, and no network
     )
 
 
