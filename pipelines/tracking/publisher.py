@@ -43,7 +43,7 @@ _ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _VALUE_CHARS = 5000  # of a param or tag; the server's limit is 6000
-SAMPLES = "samples.json"  # pictures by seed
+SAMPLES = "samples.json"  # images by seed
 
 
 class TrackingError(RuntimeError):
@@ -83,7 +83,7 @@ class Publisher:
     def publish(self) -> int:
         """Send what is new and return the number of records sent; 0 too when another process is sending.
 
-        Raises TrackingError when the server cannot be reached; what was sent is bookmarked, the rest stays.
+        Raises TrackingError if the server cannot be reached; what was sent is bookmarked, the rest stays.
         """
         try:
             with FileLock(self.journal.files / "publish.lock", timeout=0), _reaching(self.uri):
@@ -130,7 +130,7 @@ class Publisher:
             bookmark = json.loads(self.bookmark.read_bytes())
             return int(bookmark["offset"]) if bookmark["run_id"] == self._run_id else 0
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            logger.warning("%s: damaged (%s); the server is asked what it has.", self.bookmark, error)
+            logger.warning("%s: damaged (%s); asking the server what it has.", self.bookmark, error)
             return 0
 
     def _send(self, client: "MlflowClient", record: Record) -> None:
@@ -171,7 +171,7 @@ class Publisher:
         key, step, file = record["key"], record["step"], self.journal.files / record["file"]
         if any(name.startswith(f"{key.replace('/', '~')}+step+{step}+") for name in self._images):
             return
-        with Image.open(file) as picture:
+        with Image.open(file, formats=["PNG"]) as picture:
             client.log_image(self._run_id, picture, key=key, step=step, timestamp=record["time_ms"], synchronous=True)
 
     def _send_samples(self, client: "MlflowClient", record: Record) -> None:
@@ -230,7 +230,7 @@ def initialise(uri: str, experiment: str, root: Path = ROOT) -> tuple["MlflowCli
 
 
 def find_experiment(tracking: TrackingConfig, root: Path = ROOT) -> str:
-    """Id of the experiment, which is made if need be. Raises TrackingError when the server cannot be reached."""
+    """Id of the experiment, which is made if need be. Raises TrackingError if the server cannot be reached."""
     uri = tracking_uri(tracking, root)
     with _reaching(uri):
         return initialise(uri, tracking.experiment, root)[1]
