@@ -48,8 +48,8 @@ def _overfitting(ticks: Ticks, config: Config) -> Advice | None:
     seen = "" if value is None else f"{name} is {value:.2f}, above its target of {config.augment.ada_target:g}"
     if at_cap:
         reached = f"Augmentation reached its cap (augment.p_max = {config.augment.p_max:g})"
-        return Advice(less_overfitting(config, at_cap=True), f"{reached}, and D still memorises the training images"
-                      f"{': ' + seen if seen else ''}.")  # fmt: skip
+        more = f", and {seen}" if seen else ""
+        return Advice(less_overfitting(config, at_cap=True), f"{reached}{more}: it would have to be stronger.")
     if not is_overfitting(ticks[-1], config) or _can_rise(config):
         return None
     return Advice(less_overfitting(config, at_cap=False), f"{seen}: D memorises the training images.")

@@ -78,8 +78,11 @@ def _read_scores(ticks: Ticks) -> str:
         return ""
     if (before := ticks[min(1, len(ticks) - 1)].logits.gap) is None:
         return ""
+    ends = f"{before:.2f}", f"{after:.2f}"
+    if ends[0] == ends[1]:
+        return f"Real minus generated stayed at {ends[0]}; a gap that runs away is overfitting."
     verb = "widened" if after > before else "narrowed"
-    return f"Real minus generated {verb} from {before:.2f} to {after:.2f}; a gap that runs away is overfitting."
+    return f"Real minus generated {verb} from {ends[0]} to {ends[1]}; a gap that runs away is overfitting."
 
 
 def _read_augmentation(ticks: Ticks, config: Config) -> str:

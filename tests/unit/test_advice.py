@@ -78,8 +78,8 @@ def test_augmentation_at_its_cap_asks_for_more_of_it_or_data_and_not_for_longer_
     (item,) = advise(ada(make_params, "augment.p_max=0.3"), results(kid=0.05, precision=0.8, recall=0.8), SURE)
     assert item == Advice(
         "Raise augment.p_max from 0.3 to 0.8, add training images, or raise loss.r1_gamma from 0.01 to 0.04.",
-        "Augmentation reached its cap (augment.p_max = 0.3), and D still memorises the training images: r_t is 0.80, "
-        "above its target of 0.6.",
+        "Augmentation reached its cap (augment.p_max = 0.3), and r_t is 0.80, above its target of 0.6: it would have "
+        "to be stronger.",
     )
 
 
