@@ -36,6 +36,7 @@ from stylegan.files import sha256_of, write_csv
 from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.networks import Generator
 from stylegan.networks.sizes import parameter_counts
+from stylegan.wording import counted
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,6 @@ def reason(error: BaseException) -> str:
 
 def announce(params: Params, job: Job, chosen_rows: Sequence[Row]) -> None:
     """Say what begins and where to watch it."""
-    print(f"{job.name}: {len(chosen_rows)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
+    print(f"{job.name}: {counted(len(chosen_rows), 'row')} of {params.ablate.total_kimg:g} kimg, one after the other")
     rows = f"tags.ladder_run = '{job.name}' and tags.ladder_record = 'row'"
     tell_pages(params.tracking, [("rows", rows, "CHART"), ("pictures", rows, "ARTIFACT")])

@@ -16,6 +16,7 @@ from stylegan.config.sections import PrepareConfig
 from stylegan.data import ArchiveError
 from stylegan.data.survey import Labels, Survey, survey
 from stylegan.data.transforms import has_shape, largest_window
+from stylegan.wording import counted
 
 USUAL_SHARE = 0.05  # held out
 MOST_HELD_OUT = 1000  # images; more measure memorisation no better
@@ -125,7 +126,7 @@ def choose_labels(labels: Labels | None, *, wanted: bool) -> tuple[str, str]:
     if wanted:
         return labels.kind, f"data.use_labels, and {len(labels.counts):,} {where}"
     if labels.num_unlabelled:
-        return "none", f"{labels.num_unlabelled:,} images have no class"
+        return "none", f"{counted(labels.num_unlabelled, 'image has', 'images have')} no class"
     if len(labels.counts) < 2:
         return "none", "a single class"
     if labels.kind == "folders" and all(COUNTERS.fullmatch(name) for name in labels.counts):
@@ -140,9 +141,9 @@ def choose_holdout_share(num_images: int, augment_mode: str) -> Choice:
     if augment_mode == "ada_rv":
         return Choice(2 * USUAL_SHARE, "augment.mode ada_rv compares with held-out images")
     if num_images < FEWEST_TO_HOLD_OUT:
-        return Choice(0.0, f"{num_images:,} images are few: all of them train")
+        return Choice(0.0, f"{counted(num_images, 'image is', 'images are')} few: all of them train")
     share = float(f"{min(USUAL_SHARE, MOST_HELD_OUT / num_images):.2g}")
-    return Choice(share, f"{round(share * num_images):,} images are enough to measure memorisation")
+    return Choice(share, f"{counted(round(share * num_images), 'image is', 'images are')} enough to see memorisation")
 
 
 def advise_shape(found: Survey, params: Params) -> list[str]:

@@ -16,6 +16,7 @@ from stylegan.config import Config
 from stylegan.config.augmentation import adapts
 from stylegan.metrics.evaluation.metric import by_name, find, short
 from stylegan.metrics.memorization import COPY
+from stylegan.wording import counted
 
 TEMPLATE = Path(__file__).with_name("report.html")
 NUM_CLASSES = 20  # shown, the worst ones; the others are in reports/metrics.json
@@ -135,11 +136,11 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
     """
     results, config = facts.results, facts.config
     channels, height, width = facts.img_shape
-    size = f"{width} x {height} pixels, {channels} channel(s)"
+    size = f"{width} x {height} pixels, {counted(channels, 'channel')}"
     extractor = results.extractor
     seen = f", sees the first 3 of {channels} channels" if channels > 4 else ""
     return [
-        ("Data", f"{config.prepare.source}: {facts.num_images} training images, {size}"),
+        ("Data", f"{config.prepare.source}: {counted(facts.num_images, 'training image')}, {size}"),
         ("Archive sha256", results.archive_sha256),
         ("Generator sha256", results.generator_sha256),
         ("Trained on", trained_on(results.cur_nimg or 0, facts.ticks, config)),

@@ -189,7 +189,7 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
         "psi 0.5 is the best trade: its KID 0.04 is the lowest, and no other psi comes within 5% of it.",
         "Block contribution, % bands of generated images, % bands of real images, % "
         "b4 60.0 52.0 51.1 b8 40.0 48.0 48.9",
-        "2338 training images, 32 x 32 pixels, 3 channel(s)",
+        "2338 training images, 32 x 32 pixels, 3 channels",
         "60 kimg",
         "abc123",
         "Generator sha256 " + "d" * 64,
