@@ -11,13 +11,14 @@ from torch import Tensor
 
 from stylegan.config.sections import EvaluateConfig
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.bootstrap import Interval, kernel_interval, membership_intervals
+from stylegan.metrics.bootstrap import Interval, kernel_interval
 from stylegan.metrics.evaluation.metric import Bounds, Kind, Metric, MetricName
 from stylegan.metrics.evaluation.names import MetricNames
 from stylegan.metrics.evaluation.ranks import gather_rows
 from stylegan.metrics.extractors import Classifier, Extractor
 from stylegan.metrics.fid import FeatureMoments, Gaussian, fit, gaussian_distance
 from stylegan.metrics.fid_infinity import frechet_infinity
+from stylegan.metrics.half_samples import manifold_intervals
 from stylegan.metrics.inception_score import inception_score
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.memorization import TrainingNeighbors, training_neighbors
@@ -133,15 +134,17 @@ class Comparison:
     def kid(self, measured: Measured) -> None:
         config, (real, gen) = self.config, self.features()
         kid = kernel_distance(real, gen, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
-        interval = kernel_interval(real, gen, *self.resampling()) if self.bootstrap else None
+        interval = kernel_interval(real, gen, *self.config.resampling) if self.bootstrap else None
         measured.add(self.names.kid, kid, interval)
 
     def fid(self, measured: Measured) -> None:
         measured.add(self.names.fid, gaussian_distance(self.real.gaussian, self.gen.gaussian))
 
     def pr(self, measured: Measured) -> None:
-        found = membership(*self.features(), self.config.pr_neighbors)
-        intervals = membership_intervals(found, *self.resampling()) if self.bootstrap else {}
+        features, k = self.features(), self.config.pr_neighbors
+        found = membership(*features, k)
+        halves = self.bootstrap and min(map(len, features)) // 2 > k  # of fewer, a half has no neighbours
+        intervals = manifold_intervals(*features, found, *self.config.resampling) if halves else {}
         for term in ("precision", "recall", "density", "coverage"):
             measured.add(getattr(self.names, term), getattr(found, term), intervals.get(term))
 
@@ -162,10 +165,6 @@ class Comparison:
 
     def memorization(self, measured: Measured) -> None:
         measured.add(self.names.memorized, training_neighbors(*self.features(), k=1).memorized)
-
-    def resampling(self) -> tuple[int, int, float]:
-        """Resamplings, seed and level of the bootstrap"""
-        return self.config.bootstrap_num_resamples, self.config.seed, self.config.bootstrap_level
 
 
 MEASURES: dict[str, Callable[[Comparison, Measured], None]] = {
