@@ -10,6 +10,7 @@ from stylegan.metrics.evaluation.comparison import Details, Measured
 from stylegan.metrics.evaluation.evaluator import Evaluator
 from stylegan.metrics.evaluation.metric import Bounds, Metric
 from stylegan.metrics.fid import singular_note
+from stylegan.metrics.half_samples import balance_error
 from stylegan.metrics.memorization import TrainingNeighbors
 
 DIGITS = 6  # significant digits written; what differs beyond them is rounding of the machine
@@ -41,11 +42,14 @@ def extractor_facts(evaluator: Evaluator) -> ExtractorFacts:
 
 def noise_between(psis: Sequence[float], measured: Sequence[Measured]) -> Noise:
     """How far the differences between the psi of one sweep would move with other images"""
-    distance = {}
+    distance, balance = {}, {}
     for (psi, one), (other, two) in combinations(zip(psis, measured, strict=False), 2):
+        both = frozenset((psi, other))
         if one.kid_left_out is not None and two.kid_left_out is not None:
-            distance[frozenset((psi, other))] = (one.kid_left_out - two.kid_left_out).standard_error
-    return Noise(distance)
+            distance[both] = (one.kid_left_out - two.kid_left_out).standard_error
+        if one.halves is not None and two.halves is not None:
+            balance[both] = balance_error(one.halves, two.halves)
+    return Noise(distance, balance)
 
 
 def neighbors(found: TrainingNeighbors | None, rows: Sequence[int]) -> Neighbors | None:

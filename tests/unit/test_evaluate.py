@@ -63,7 +63,7 @@ def test_a_measurement_names_every_number(tiny_params: Params, tiny_archive: Pat
     pr = ["precision_random", "recall_random", "density_random", "coverage_random"]
     assert list(half.numbers) == ["kid_random", "frechet_random", *pr, "memorized_8px", "ppl_random"]
     assert list(floor.numbers) == ["kid_random", "frechet_random", *pr, "memorized_8px"]  # no path
-    assert list(half.intervals) == ["kid_random", *pr]
+    assert list(half.intervals) == ["kid_random", *pr, "ppl_random"]
     assert floor.intervals == {}
 
 

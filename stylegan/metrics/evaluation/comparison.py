@@ -11,13 +11,14 @@ from torch import Tensor
 
 from stylegan.config.sections import EvaluateConfig
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.bootstrap import Interval, kernel_interval, membership_intervals
+from stylegan.metrics.bootstrap import Interval, kernel_interval
 from stylegan.metrics.evaluation.metric import Bounds, Kind, Metric, MetricName
 from stylegan.metrics.evaluation.names import MetricNames
 from stylegan.metrics.evaluation.ranks import gather_rows
 from stylegan.metrics.extractors import Classifier, Extractor
 from stylegan.metrics.fid import FeatureMoments, Gaussian, fit, gaussian_distance
 from stylegan.metrics.fid_infinity import frechet_infinity
+from stylegan.metrics.half_samples import Halves, half_samples, intervals_by_halves
 from stylegan.metrics.inception_score import inception_score
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.left_out import LeftOut, kernel_distance_left_out
@@ -93,7 +94,9 @@ class Measured:
 
     metrics: list[Metric] = field(default_factory=list)
     details: Details | None = None
-    kid_left_out: LeftOut | None = None  # beside intervals: what every image owes to KID, to compare it between psi
+    # Beside intervals: what KID, precision and recall are without some of the images, to compare psi that share them.
+    kid_left_out: LeftOut | None = None
+    halves: Halves | None = None
 
     def add(self, named: MetricName, value: float, interval: Interval | None = None) -> None:
         """Take in a number, with its interval if it has one."""
@@ -143,7 +146,7 @@ class Comparison:
     def kid(self, measured: Measured) -> None:
         config, (real, gen) = self.config, self.features()
         kid = kernel_distance(real, gen, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
-        interval = kernel_interval(real, gen, *self.resampling()) if self.bootstrap else None
+        interval = kernel_interval(real, gen, *self.config.resampling) if self.bootstrap else None
         measured.add(self.names.kid, kid, interval)
         if self.bootstrap and min(len(real), len(gen)) > 2:
             measured.kid_left_out = kernel_distance_left_out(real, gen)
@@ -152,8 +155,13 @@ class Comparison:
         measured.add(self.names.fid, gaussian_distance(self.real.gaussian, self.gen.gaussian))
 
     def pr(self, measured: Measured) -> None:
-        found = membership(*self.features(), self.config.pr_neighbors)
-        intervals = membership_intervals(found, *self.resampling()) if self.bootstrap else {}
+        features, k = self.features(), self.config.pr_neighbors
+        found = membership(*features, k)
+        num_resamples, seed, level = self.config.resampling
+        intervals = {}
+        if self.bootstrap and min(map(len, features)) // 2 > k:  # of fewer, a half has no neighbours
+            measured.halves = half_samples(*features, k, num_resamples, seed)
+            intervals = intervals_by_halves(found, measured.halves, level)
         for term in ("precision", "recall", "density", "coverage"):
             measured.add(getattr(self.names, term), getattr(found, term), intervals.get(term))
 
@@ -176,10 +184,6 @@ class Comparison:
         if self.real.thumbnails is not None and self.gen.thumbnails is not None:  # a part of the real images has none
             found = training_neighbors(self.real.thumbnails, self.gen.thumbnails, k=1)
             measured.add(self.names.memorized, found.memorized)
-
-    def resampling(self) -> tuple[int, int, float]:
-        """Resamplings, seed and level of the bootstrap"""
-        return self.config.bootstrap_num_resamples, self.config.seed, self.config.bootstrap_level
 
 
 MEASURES: dict[str, Callable[[Comparison, Measured], None]] = {

@@ -18,6 +18,7 @@ from stylegan import images
 from stylegan.config.sections import EvaluateConfig
 from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.bootstrap import sample_interval
 from stylegan.metrics.evaluation.comparison import (
     OF_FEATURES,
     Collector,
@@ -182,18 +183,20 @@ class Evaluator:
     ) -> Measured:
         """Everything about one generator at one psi, on the rank that has it"""
         assert gen is not None, "it was gathered where its turn is"
-        measured = self.compare(reference.real, gen, bootstrap=is_headline)
+        intervals = is_headline and self.config.bootstrap_num_resamples > 0
+        measured = self.compare(reference.real, gen, bootstrap=intervals)
         for protocol, values in lengths.items():
             assert values is not None, "they were gathered where their turn is"
             assert self.lpips is not None, "it is loaded where path lengths are asked for"
-            measured.add(path_length_name(protocol, self.config, self.lpips.name), perceptual_path_length(values))
+            name = path_length_name(protocol, self.config, self.lpips.name)
+            found = sample_interval(values, perceptual_path_length, *self.config.resampling) if intervals else None
+            measured.add(name, float(perceptual_path_length(values)), found)
         if is_headline and psi == 1:
             measured.details = self.details(reference, gen)
         return measured
 
     def compare(self, real: Statistics, gen: Statistics, *, bootstrap: bool) -> Measured:
         """The numbers of one set of images against another"""
-        bootstrap = bootstrap and self.config.bootstrap_num_resamples > 0
         return Comparison(self.config, self.names, self.extractor, real, gen, bootstrap).measure()
 
     def floor(self, reference: Reference) -> Measured:
