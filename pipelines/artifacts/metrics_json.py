@@ -12,7 +12,7 @@
     metrics           {name: number} of what evaluate.metrics asks for, at psi = 1
     intervals         {name: [low, high]} of some of them, by the bootstrap; `confidence` is their level
     floor             metrics of real images: a random part of the split against the disjoint rest; no ppl; memorized_*
-                      is that of the held-out images, if there are any
+                      is that of each image among the others
     untrained         as metrics, of the generator that training started from
     truncation        a list over psi, ascending: psi, metrics, intervals; also the rows of psi_sweep.csv
     recommended       the psi that is the best trade, and a sentence that says why

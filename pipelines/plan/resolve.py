@@ -29,7 +29,9 @@ def preset_choices(name: str) -> tuple[Choices, int | None]:
     reference_gpus: int | None = own.pop("reference_gpus", None)
     choices = {path: Choice(value, "every official preset") for path, value in leaves(common)}
     held_out = choices["prepare.holdout_fraction"].value
-    choices["prepare.holdout_fraction"] = Choice(held_out, "measures memorisation; --source sets it by the images")
+    choices["prepare.holdout_fraction"] = Choice(
+        held_out, "kept from training, for tests of your own; --source sets it by the images"
+    )
     return choices | {path: Choice(value, f"preset {name}") for path, value in leaves(own)}, reference_gpus
 
 
