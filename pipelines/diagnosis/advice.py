@@ -103,7 +103,7 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
     return Advice(
         f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}. The run "
         "continues from its end.",
-        f"{found.metric.label} {short(found.value, 3)} is above the real-image baseline of {short(found.floor, 2)}"
+        f"{found.metric.label} {short(found.compared, 3)} is above the real-image baseline of {short(found.floor, 2)}"
         f"{calm}.",
     )
 
@@ -115,7 +115,7 @@ def _variety(judged: Sequence[Verdict], config: Config) -> Advice | None:
     mirror = "" if config.data.xflip else " Where left and right do not matter, data.xflip: true doubles the images."
     return Advice(
         "For more variety, train on more, and more varied, images." + mirror,
-        f"Recall is {recall.value:.2f} where real images reach {recall.floor:.2f}: kinds of images are missing.",
+        f"Recall is {recall.compared:.2f} where real images reach {recall.floor:.2f}: kinds of images are missing.",
     )
 
 
@@ -126,7 +126,7 @@ def _fidelity(judged: Sequence[Verdict]) -> Advice | None:
     return Advice(
         "For cleaner images, give the generator more capacity (generator.channel_base); a lower psi cleans them at "
         "the price of variety.",
-        f"Precision is {precision.value:.2f} where real images reach {precision.floor:.2f}: many images look wrong.",
+        f"Precision is {precision.compared:.2f} where real images reach {precision.floor:.2f}: many images look wrong.",
     )
 
 

@@ -86,29 +86,32 @@ def best_of_columns(rows: Sequence[Truncation]) -> dict[str, float]:
     Of path lengths none is: they fall with psi, whatever the generator.
     """
     best = {}
-    for metric in rows[0].metrics:
+    for name, metric in by_name(each for row in rows for each in row.metrics).items():
         sign = -1 if metric.lower_is_better else 1
-        column = [(sign * by_name(row.metrics)[metric.name].value, row.psi) for row in rows]
+        column = [(sign * each.value, row.psi) for row in rows for each in row.metrics if each.name == name]
         column = [cell for cell in column if math.isfinite(cell[0])]
         if column and metric.kind != "ppl":
-            best[metric.name] = max(column)[1]
+            best[name] = max(column)[1]
     return best
 
 
 def table(rows: Sequence[Truncation], chosen: float) -> str:
     """The frontier for a terminal, by rising psi: the best of each column and the recommended psi are marked"""
     best = best_of_columns(rows)
-    names = [metric.name for metric in rows[0].metrics if metric.kind in COLUMNS]
+    found = by_name(metric for row in rows for metric in row.metrics)
+    names = [name for name, metric in found.items() if metric.kind in COLUMNS]
     lines = [["psi", *names]]
     for row in sorted(rows, key=lambda row: row.psi):
         mark, metrics = " <" if row.psi == chosen else "  ", by_name(row.metrics)
-        lines.append([f"{row.psi:g}{mark}", *(_cell(metrics[name], best.get(name) == row.psi) for name in names)])
+        lines.append([f"{row.psi:g}{mark}", *(_cell(metrics.get(name), best.get(name) == row.psi) for name in names)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = (_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join([*(line.rstrip() for line in aligned), "* best of its column, < recommended"])
 
 
-def _cell(metric: Metric, is_best: bool) -> str:
+def _cell(metric: Metric | None, is_best: bool) -> str:
+    if metric is None:
+        return "-"  # could not be measured at this psi
     interval = metric.interval if metric.kind == "kid" else None
     bounds = "" if interval is None else f" [{short(interval.low, 3)}, {short(interval.high, 3)}]"
     return f"{short(metric.value, 4)}{bounds}{' *' if is_best else ''}"

@@ -48,6 +48,7 @@ class Verdict:
 
     metric: Metric
     meaning: str
+    compared: float  # the same with as many images as the baseline, where that was measured
     floor: float | None
     noise: float  # standard error of the difference from the baseline; 0 where it is not known
     untrained: float | None
@@ -61,17 +62,18 @@ class Verdict:
     @property
     def is_like_real(self) -> bool:
         """Whether it is statistically indistinguishable from what real images score"""
-        return self.floor is not None and self.value - self.floor <= NOISE_ERRORS * self.noise
+        return self.floor is not None and self.compared - self.floor <= NOISE_ERRORS * self.noise
 
 
 def verdicts(report: MetricsReport) -> list[Verdict]:
     """Every metric of reports/metrics.json, judged"""
-    floors, starts = by_name(report.floor), by_name(report.untrained)
+    floors, starts, likes = (by_name(group) for group in (report.floor, report.untrained, report.like_floor))
     judged: list[Verdict] = []
     for metric in report.metrics:
         floor, untrained = floors.get(metric.name), starts.get(metric.name)
         found = Verdict(
-            metric, _MEANING[metric.kind], None if floor is None else floor.value, _noise(metric, floor, report),
+            metric, _MEANING[metric.kind], likes.get(metric.name, metric).value,
+            None if floor is None else floor.value, _noise(metric, floor, report),
             None if untrained is None else untrained.value, None,
         )  # fmt: skip
         judged.append(replace(found, grade=_grade(found, judged, report)))
@@ -85,7 +87,7 @@ def _noise(metric: Metric, floor: Metric | None, report: MetricsReport) -> float
     if metric.kind == "memorized":
         shares = ((metric.value, report.num_images), (floor.value, report.num_real))
         return math.hypot(*(_error_of_share(value, count) for value, count in shares))
-    return math.hypot(*(_error_of_interval(each, report.confidence) for each in (metric, floor)))
+    return math.hypot(_error_of_interval(metric, report.confidence), floor.sd or 0.0)
 
 
 def _error_of_interval(metric: Metric, confidence: float) -> float:
@@ -101,8 +103,8 @@ def _error_of_share(value: float, count: int) -> float:
 
 
 def _grade(found: Verdict, others: Sequence[Verdict], report: MetricsReport) -> Grade | None:
-    kind, value, floor = found.metric.kind, found.value, found.floor
-    if floor is None or not all(map(math.isfinite, (value, floor))):
+    kind, value, floor = found.metric.kind, found.compared, found.floor
+    if floor is None or not all(map(math.isfinite, (value, found.value, floor))):
         return None
     if kind == "memorized":  # needs no untrained generator: its images are far from all others, so it scores low
         return _memorized_grade(found, others)
@@ -110,7 +112,7 @@ def _grade(found: Verdict, others: Sequence[Verdict], report: MetricsReport) -> 
         return None
     if kind in (*DISTANCES, "fid_infinity"):
         # The bias of few images cancels in a difference from a baseline of as many; KID has none.
-        comparable = kind == "kid" or report.floor_num_images == report.num_images
+        comparable = kind == "kid" or any(each.name == found.metric.name for each in report.like_floor)
         return _distance_grade(found, found.untrained) if comparable else None
     if kind == "is":
         return _share_grade(value - LOWEST_IS, floor - LOWEST_IS)
@@ -124,7 +126,7 @@ def _grade(found: Verdict, others: Sequence[Verdict], report: MetricsReport) -> 
 def _distance_grade(found: Verdict, untrained: float) -> Grade | None:
     """By the excess over the baseline, as a share of the untrained generator's"""
     assert found.floor is not None, "asked for before"
-    excess, scale, noise = found.value - found.floor, untrained - found.floor, NOISE_ERRORS * found.noise
+    excess, scale, noise = found.compared - found.floor, untrained - found.floor, NOISE_ERRORS * found.noise
     if noise >= OK_SHARE * scale:
         return None  # too few images to tell a good generator from a poor one
     if found.is_like_real or excess <= GOOD_SHARE * scale:
@@ -135,7 +137,7 @@ def _distance_grade(found: Verdict, untrained: float) -> Grade | None:
 def _memorized_grade(found: Verdict, others: Sequence[Verdict]) -> Grade | None:
     """Copies are copies, but their absence says nothing of images that are far from all real ones"""
     if not found.is_like_real:
-        above = found.value - (found.floor or 0.0) - NOISE_ERRORS * found.noise
+        above = found.compared - (found.floor or 0.0) - NOISE_ERRORS * found.noise
         return "poor" if above > FEW_COPIES else "ok"
     precision = find_verdict(others, "precision")
     return None if precision is not None and precision.grade == "poor" else "good"
@@ -160,7 +162,7 @@ def headline(judged: Sequence[Verdict]) -> str:
     if not untrained - found.value > NOISE_ERRORS * found.noise:
         return f"{start} no {closer} network."
     floor = found.floor or 0.0
-    times = (untrained - floor) / (found.value - floor)
+    times = (untrained - floor) / (found.compared - floor)
     if times < HARDLY:
         return f"{start} hardly {closer} network."
     shown = f"more than {MANY:.0f}" if times > MANY else f"{times:.0f}" if times >= 10 else f"{times:.1f}"

@@ -8,6 +8,7 @@ from typing import Any
 import ray.train.torch
 import torch
 
+from pipelines.artifacts import manifest_json
 from pipelines.artifacts.dataset import SPLIT
 from pipelines.cluster.errors import told
 from pipelines.cluster.files import Shared, share
@@ -94,13 +95,15 @@ def make_evaluator(config: EvaluateConfig, dataset: ImageDataset, weights: Path)
     extractor = load_extractor(config.extractor, config.extractor_input_size, weights)
     lpips = load_lpips(config.ppl_network, weights) if PROTOCOLS.keys() & set(config.metrics) else None
     c = draw_labels(dataset, max(config.num_images, config.ppl_num_pairs), config.seed)
-    return Evaluator(config, extractor, lpips, c, is_whole(dataset), torch.device("cpu"))
+    return Evaluator(config, extractor, lpips, c, whole_set(dataset), torch.device("cpu"))
 
 
-def is_whole(dataset: ImageDataset) -> bool:
-    """Whether the data set is every image of its archive, once"""
+def whole_set(dataset: ImageDataset) -> int | None:
+    """Number of images where the data set is every image of its source, once; None where some are left out"""
     everything = ImageDataset(dataset.path, use_labels=False, xflip=False, split="all", max_images=None)
-    return len(dataset) == len(everything) and not dataset.xflip
+    prepared = manifest_json.settings_of(dataset.path, dataset.digest)
+    whole = prepared is None or prepared.num_left_out == 0
+    return len(dataset) if whole and len(dataset) == len(everything) and not dataset.xflip else None
 
 
 def measure_on_cluster(

@@ -66,6 +66,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         advice=advice(judged, results, facts.ticks, config),
         readings=readings(facts.ticks, config),
         truncation=[(row.psi, by_name(row.metrics)) for row in results.by_rising_psi],
+        columns=list(by_name(metric for row in results.truncation for metric in row.metrics)),
         best=frontier.best_of_columns(results.truncation),
         copy=COPY,
         recommended=results.recommended,

@@ -10,6 +10,7 @@ import torch
 from pipelines.params import Params
 from stylegan.config import count_problems, describe_unused_labels, image_counts
 from stylegan.config.image_counts import NUM_FEATURES
+from stylegan.metrics import fid_infinity
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluation import comparison
 from stylegan.metrics.evaluation.comparison import summarise
@@ -35,7 +36,7 @@ def test_the_numbers_of_features_are_those_of_the_extractors(tiny_params: Params
 
 
 def test_the_other_numbers_that_the_configuration_repeats_because_it_loads_no_torch_are_those_of_the_metrics() -> None:
-    assert image_counts.INFINITY_POINTS == comparison.INFINITY_POINTS
+    assert image_counts.INFINITY_FEWEST == fid_infinity.FEWEST
     assert image_counts.OF_FEATURES == comparison.OF_FEATURES
     assert image_counts.IS_SPLITS == NUM_SPLITS
 
@@ -45,12 +46,14 @@ def baseline(params: Params, num_train: int) -> None:
     extractor = load_extractor("random", 16, Path())
     draw = torch.Generator().manual_seed(0)
     features = torch.randn(num_train, extractor.num_features, generator=draw)
-    evaluator = Evaluator(params.evaluate, extractor, None, torch.zeros(8, 0), True, torch.device("cpu"))
+    evaluator = Evaluator(params.evaluate, extractor, None, torch.zeros(8, 0), None, torch.device("cpu"))
     small = torch.randn(num_train, 3, 8, 8, generator=draw) if evaluator.keeps_thumbnails else None
     kept = replace(summarise(features), thumbnails=small)
     if not evaluator.keeps_features:
         kept = replace(kept, features=None)
-    evaluator.floor(Reference(kept, torch.zeros(num_train, 0)))
+    floor = evaluator.floor(Reference(kept, torch.zeros(num_train, 0)))
+    if floor.failures:
+        raise MetricError(floor.failures[0].reason)
 
 
 @pytest.mark.parametrize("num_train", [2, 3, 4, 5, 7, 8, 9])
@@ -81,11 +84,13 @@ def test_the_remedy_helps(make_params: Make, num_train: int) -> None:
 
 
 def test_infinity_and_inception_score_name_the_images_that_they_need(make_params: Make) -> None:
-    params = make_params("evaluate.metrics=[kid, is, fid_infinity]", "evaluate.num_images=100")
-    found = problems(params, 1000)
-    assert found == []
-    assert len(problems(params, 19)) == 2
-    assert problems(params, 100)[0].startswith("evaluate.metrics has fid_infinity, which needs 78 generated images")
+    metrics = "evaluate.metrics=[kid, is, fid_infinity]"
+    assert problems(make_params(metrics, "evaluate.num_images=640"), 1000) == []  # 64 random features
+    assert len(problems(make_params(metrics, "evaluate.num_images=639"), 19)) == 2
+    assert problems(make_params(metrics, "evaluate.num_images=639"), 100) == [
+        "evaluate.metrics has fid_infinity, which needs 640 generated images; evaluate.num_images is 639. Raise it, or "
+        "take fid_infinity out of evaluate.metrics."
+    ]
 
 
 def test_a_subset_to_train_on_counts_for_the_monitor_and_the_whole_for_evaluation(make_params: Make) -> None:

@@ -20,7 +20,7 @@ PUBLISHED = (
 )
 
 
-def names(make_params: Make, extractor: str, *changes: str, whole_set: bool = True) -> dict[str, str]:
+def names(make_params: Make, extractor: str, *changes: str, whole_set: int = 70_000) -> dict[str, str]:
     config = make_params(*PUBLISHED, *changes).evaluate
     found = metric_names(config, extractor, whole_set=whole_set)
     return {measure: getattr(found, measure).name for measure in MetricNames.__dataclass_fields__}
@@ -29,7 +29,7 @@ def names(make_params: Make, extractor: str, *changes: str, whole_set: bool = Tr
 @pytest.mark.parametrize("extractor", ["inception", "vgg16", "random", "recall"])
 def test_a_name_comes_with_its_kind_and_the_network_whatever_it_looks_like(make_params: Make, extractor: str) -> None:
     config = make_params(*PUBLISHED).evaluate
-    found = metric_names(config, extractor, whole_set=True)
+    found = metric_names(config, extractor, whole_set=70_000)
     named = {measure: getattr(found, measure) for measure in MetricNames.__dataclass_fields__}
     kinds = {measure: each.kind for measure, each in named.items()}
     assert kinds.pop("inception_score") == "is"
@@ -82,9 +82,19 @@ def test_a_departure_from_the_protocol_takes_the_name_away(make_params: Make, ch
 
 
 def test_a_part_of_the_set_takes_full_out_of_the_name(make_params: Make) -> None:
-    assert not any("full" in name for name in names(make_params, "inception", whole_set=False).values())
-    assert not any("full" in name for name in names(make_params, "vgg16", whole_set=False).values())
-    assert names(make_params, "inception", whole_set=False)["inception_score"] == "is50k"  # of no real image
+    assert not any("full" in name for name in names(make_params, "inception", whole_set=0).values())
+    assert not any("full" in name for name in names(make_params, "vgg16", whole_set=0).values())
+    assert names(make_params, "inception", whole_set=0)["inception_score"] == "is50k"  # of no real image
+
+
+def test_more_real_images_than_the_protocol_compares_with_take_its_name_away(make_params: Make) -> None:
+    def published(extractor: str, count: int) -> set[str]:
+        return {name for name in names(make_params, extractor, whole_set=count).values() if "full" in name}
+
+    assert published("vgg16", 200_000) == {"pr50k3_full_precision", "pr50k3_full_recall"}
+    assert published("vgg16", 200_001) == set()
+    assert published("inception", 1_000_000) == {"fid50k_full", "kid50k_full"}
+    assert published("inception", 1_000_001) == {"fid50k_full"}  # of any number
 
 
 @pytest.mark.parametrize("extractor", ["efflite0", "random", "mine_0123abcd"])

@@ -3,8 +3,9 @@
 N real, M generated images, F features, C channels, S pixels of a thumbnail.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean, stdev
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from stylegan.metrics.evaluation.names import MetricNames
 from stylegan.metrics.evaluation.ranks import gather_rows
 from stylegan.metrics.extractors import Classifier, Extractor
 from stylegan.metrics.fid import FeatureMoments, Gaussian, fit, gaussian_distance
-from stylegan.metrics.fid_infinity import frechet_infinity
+from stylegan.metrics.fid_infinity import Extrapolation, frechet_infinity, refuse_few
 from stylegan.metrics.half_samples import Halves, half_samples, intervals_by_halves
 from stylegan.metrics.inception_score import inception_score
 from stylegan.metrics.kid import kernel_distance
@@ -28,7 +29,7 @@ from stylegan.metrics.precision_recall import membership
 
 # Metrics that need every feature; a Frechet distance is content with moments, whose memory does not grow with N.
 OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity"})
-INFINITY_POINTS = 15  # of the published line (Chong and Forsyth 2020)
+INFINITY_POINTS = 15  # of the published line, which starts at a tenth of the images (Chong and Forsyth 2020)
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,23 @@ class Details:
     per_class: list[ClassDistance] | None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An entry of evaluate.metrics that could not be measured, and why; the others could."""
+
+    metric: str
+    reason: str
+
+
 @dataclass
 class Measured:
     """Numbers, some with a confidence interval, and details where asked for."""
 
     metrics: list[Metric] = field(default_factory=list)
     details: Details | None = None
+    failures: list[Failure] = field(default_factory=list)
+    line: Extrapolation | None = None  # of FID-infinity
+    like_floor: "Measured | None" = None  # measured again with as many images as the real-image baseline
     # Beside intervals: what KID, precision and recall are without some of the images, to compare psi that share them.
     kid_left_out: LeftOut | None = None
     halves: Halves | None = None
@@ -130,11 +142,14 @@ class Comparison:
     bootstrap: bool  # whether confidence intervals are computed too
 
     def measure(self) -> Measured:
-        """The numbers that evaluate.metrics asks for, but path lengths"""
+        """The numbers that evaluate.metrics asks for, but path lengths; one that fails costs no other"""
         measured = Measured()
         for metric in self.config.metrics:
-            if metric in MEASURES:
-                MEASURES[metric](self, measured)
+            try:
+                if metric in MEASURES:
+                    MEASURES[metric](self, measured)
+            except (MetricError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+                measured.failures.append(Failure(metric, str(error)))
         return measured
 
     def features(self) -> tuple[Tensor, Tensor]:
@@ -176,14 +191,26 @@ class Comparison:
 
     def fid_infinity(self, measured: Measured) -> None:
         real, gen = self.features()
-        first = max(len(gen) // 10, gen.shape[1])  # published: 5,000 of 50,000; below F the bias is no line
-        line = frechet_infinity(real, gen, INFINITY_POINTS, first, self.config.seed)
-        measured.add(self.names.fid_infinity, line.value)
+        refuse_few(len(gen), gen.shape[1])
+        measured.line = frechet_infinity(real, gen, INFINITY_POINTS, len(gen) // 10, self.config.seed)
+        measured.add(self.names.fid_infinity, measured.line.value)
 
     def memorization(self, measured: Measured) -> None:
         if self.real.thumbnails is not None and self.gen.thumbnails is not None:  # a part of the real images has none
             found = training_neighbors(self.real.thumbnails, self.gen.thumbnails, k=1)
             measured.add(self.names.memorized, found.memorized)
+
+
+def over_splits(found: Sequence[Measured]) -> Measured:
+    """Mean and standard deviation of each number over several splits; what failed in one of them is left out"""
+    failures = {failure.metric: failure for each in found for failure in each.failures}
+    together = []
+    for metric in found[0].metrics:
+        values = [each.numbers.get(metric.name, torch.nan) for each in found]
+        if all(metric.name in each.numbers for each in found):
+            sd = stdev(values) if len(values) > 1 else None
+            together.append(metric.model_copy(update={"value": fmean(values), "sd": sd}))
+    return Measured(together, failures=[*failures.values()])
 
 
 MEASURES: dict[str, Callable[[Comparison, Measured], None]] = {

@@ -71,6 +71,7 @@ class Metric(Section):
     extractor: str
     value: float
     interval: Bounds | None = None
+    sd: float | None = None  # of a mean over several splits: the standard deviation of one of them
 
     @property
     def label(self) -> str:
