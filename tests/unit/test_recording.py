@@ -191,10 +191,13 @@ def test_outputs_out_of_the_cache_are_recorded_once(tmp_path: Path, tiny_params:
 
 def test_outputs_get_the_parameters_they_were_made_with(tmp_path: Path, make_params: Callable[..., Params]) -> None:
     lay_out_outputs(tmp_path, make_params())
-    lock = {"stages": {"prepare": {"params": {"params.yaml": {"prepare": {"source": "locked"}}}},
-                       "train": {"params": {"params.yaml": {"train": {"total_kimg": 3}, "loss": {"r1_gamma": 7}}}},
-                       "evaluate": {"params": {"params.yaml": {"evaluate": {"seed": 1}, "train.kernels": "auto"}}}}}  # fmt: skip
-    (tmp_path / "dvc.lock").write_text(json.dumps(lock))
+    read = {
+        "prepare": {"prepare": {"source": "locked"}},
+        "train": {"train": {"total_kimg": 3}, "loss": {"r1_gamma": 7}},
+        "evaluate": {"evaluate": {"seed": 1}, "train.kernels": "stock"},
+    }
+    stages = {name: {"params": {"params.yaml": values}} for name, values in read.items()}
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": stages}))
     journal = record_outputs(tmp_path, make_params("train.total_kimg=99"))
     assert journal is not None
     recorded = values_of(journal, "params")
