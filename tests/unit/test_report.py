@@ -189,7 +189,7 @@ def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> 
         "psi 0.5 is the best trade: its KID 0.04 is the lowest, and no other psi comes within 5% of it.",
         "Block contribution, % bands of generated images, % bands of real images, % "
         "b4 60.0 52.0 51.1 b8 40.0 48.0 48.9",
-        "2338 training images, 32 x 32 pixels, 3 channels",
+        "2,338 training images, 32 x 32 pixels, 3 channels",
         "60 kimg",
         "abc123",
         "Generator sha256 " + "d" * 64,
@@ -289,7 +289,7 @@ def test_names_cannot_inject_markup(facts: Facts, make_params: Callable[..., Par
 
 def test_a_run_with_nothing_to_improve_says_so(facts: Facts) -> None:
     real = results().floor
-    best = results(num_images=50000).model_copy(update={"metrics": real})
+    best = results(num_images=50000).model_copy(update={"metrics": real, "like_floor": real})
     best = best.model_copy(update={"truncation": best.truncation[:1]})
     text = Outline(build_page(replace(facts, results=best), PICTURES)).text
     assert "No rule found anything to improve" in text
