@@ -80,7 +80,7 @@ def picture(resolution: int, seed: int) -> Image.Image:
 
 
 def write_archive(path: Path, resolution: int) -> None:
-    """An archive as `prepare` writes it; every picture is there several times, under other names."""
+    """An archive as `prepare` writes it; every image is there several times, under other names."""
     count, files = max(8, DECODED_BYTES // (3 * resolution**2)), []
     for seed in range(min(count, 4)):
         buffer = io.BytesIO()
@@ -195,9 +195,9 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None, write: Callable[[str], None] = print) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--device", default="cpu", help="where batches go: cpu or cuda (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="device that receives the batches: cpu or cuda (default: cpu)")
     parser.add_argument("--resolutions", type=int, nargs="+", choices=CHANNEL_BASE, default=list(CHANNEL_BASE))
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each way (default: 3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds per way of loading (default: 3)")
     parser.add_argument("--quick", action="store_true", help="256 pixels only, a twentieth of a second for each way")
     options = parser.parse_args(arguments)
     resolutions, seconds = ([256], 0.05) if options.quick else (options.resolutions, options.seconds)

@@ -118,7 +118,7 @@ class Project:
             )  # fmt: skip
 
     def run(self) -> Path:
-        """Folder of the only run. Raises ValueError when there is none."""
+        """Folder of the only run. Raises ValueError if there is none."""
         (folder,) = (lock.parent for lock in self.folder.glob("runs/*/driver.lock"))
         return folder
 
@@ -186,7 +186,7 @@ class Project:
 
 
 def digest(file: Path) -> str:
-    """sha256 over the tensors of a file; the parameters beside them also say where it ran"""
+    """sha256 over the tensors of a file; the parameters next to them also say where it ran"""
     found = hashlib.sha256()
     for name, tensor in sorted(load_file(file).items()):
         found.update(name.encode() + tensor.tobytes())
@@ -238,7 +238,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--limit", type=float, default=300, metavar="SEC", help="of one run after its last kill")
+    parser.add_argument(
+        "--limit", type=float, default=300, metavar="SEC", help="time limit of one run after its last kill"
+    )
     given = parser.parse_args()
     if "node" in given.kinds and given.kinds != "node":
         parser.error("--kinds: a node is killed on a cluster, the others on this machine; give node alone")

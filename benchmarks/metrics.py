@@ -36,9 +36,9 @@ _OPERATORS: list[torch.library.Library] = []
 
 
 def import_peer(name: str) -> ModuleType | None:
-    """Module of a peer, or None where it is not installed
+    """Module of a peer, or None if it is not installed
 
-    torchvision built for CUDA cannot register its operators beside a torch for processors; declaring them suffices, as
+    torchvision built for CUDA cannot register its operators next to a torch for processors; declaring them suffices, as
     no metric calls them.
     """
     if importlib.util.find_spec(name.split(".")[0]) is None:
@@ -75,7 +75,7 @@ def torchmetrics_value(metric: nn.Module, real: Tensor, gen: Tensor) -> float:
 
 
 def torchmetrics_metric(module: str, name: str, **options: object) -> nn.Module | None:
-    """A new metric of torchmetrics.image, which warns of its memory; None where it is not installed"""
+    """A new metric of torchmetrics.image, which warns of its memory; None if it is not installed"""
     found = import_peer(f"torchmetrics.image.{module}")
     if found is None:
         return None

@@ -53,7 +53,7 @@ NO_LOADER = (
 
 
 def read(path: Path) -> Any:
-    """Content of a JSON file, None where there is none"""
+    """Content of a JSON file, None if there is none"""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 

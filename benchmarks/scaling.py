@@ -162,7 +162,7 @@ def stage(folder: Path, params: Params, workers: int, num_ticks: int) -> tuple[f
 
 
 def prepare(folder: Path, params: Params) -> None:
-    """Random pictures, as an archive, and params.yaml"""
+    """Random images, as an archive, and params.yaml"""
     from pipelines.prepare import prepare as stage_prepare
     from stylegan.config.pyramid import sides
 
@@ -222,8 +222,10 @@ def main(arguments: Sequence[str]) -> None:
         worker(int(arguments[1]), int(arguments[2]), Path(arguments[3]))
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=5.0, help="for all rounds together [%(default)s]")
-    parser.add_argument("--ticks", type=int, default=2, help="timed in each turn [%(default)s]")
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="minutes for all rounds together (default: %(default)g)"
+    )
+    parser.add_argument("--ticks", type=int, default=2, help="ticks timed in each turn (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "scaling.md")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The page docs/scaling.md: what benchmarks/scaling.py measured, beside the model of pipelines/plan/cost/scaling.py."""
+"""The page docs/scaling.md: the figures of benchmarks/scaling.py next to those of pipelines/plan/cost/scaling.py."""
 
 import os
 import platform

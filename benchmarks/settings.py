@@ -1,4 +1,4 @@
-"""Settings of the networks that are counted and timed, from settings.json beside this file.
+"""Settings of the networks that are counted and timed, from settings.json next to this file.
 
     python -m benchmarks.settings
 

@@ -1,4 +1,4 @@
-"""What a sweep over K truncations costs beside one evaluation: `python -m benchmarks.truncation_sweep`.
+"""What a sweep over K truncations costs next to one evaluation: `python -m benchmarks.truncation_sweep`.
 
 Of models/generator.safetensors against data/archive.zip as params.yaml says, in one process, real features included.
 Processor time, so that other work on the machine matters little. The goal: at most 1 + 0.9 K times one evaluation.

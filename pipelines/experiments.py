@@ -1,4 +1,4 @@
-"""A run beside the main chain (trial of a sweep, row of a ladder): in runs/<fingerprint>/, found again when finished.
+"""A run next to the main chain (trial of a sweep, row of a ladder): in runs/<fingerprint>/, found again when finished.
 
 The exported generator lies in models/ of the run's folder, its measurements in evaluations/<hash of how and of what>/.
 """
@@ -24,7 +24,7 @@ from stylegan.files import sha256_of
 from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.metrics.extractors import load_extractor
 
-SAMPLE_SEEDS = range(8)  # of the pictures by which MLflow compares runs
+SAMPLE_SEEDS = range(8)  # of the images by which MLflow compares runs
 PREDECESSOR_SEC = 120.0  # that the processes of a killed trial or row may outlive it
 
 
@@ -43,7 +43,7 @@ def await_predecessor(folder: Path) -> None:
         pid = owner.read_text() if owner.exists() else "unknown"
         raise BusyError(
             f"{folder}: process {pid} has been training this run for {PREDECESSOR_SEC:g} s. Wait until it ends and "
-            f"give the same command again, or end it with `kill {pid}`."
+            f"run the same command again, or end it with `kill {pid}`."
         ) from None
 
 
@@ -67,9 +67,9 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
 
 
 def record_measurement(params: Params, folder: Path, report: MetricsReport, root: Path) -> None:
-    """Record a measurement with its run, and pictures of the same seeds as every other run's"""
+    """Record a measurement with its run, and images of the same seeds as every other run's"""
     with publisher.publishing(journal := Journal(folder), params.tracking):
-        record_evaluation(journal, report, params)
+        record_evaluation(journal, report, params.evaluate.model_dump(mode="json"))
         journal.samples(samples(params, folder, root))
 
 

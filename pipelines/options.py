@@ -12,7 +12,11 @@ STOP_GRACE_SEC = 30.0  # Ray needs about 4 to end its workers
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Settings over those of params.yaml"""
     parser.add_argument(
-        "overrides", nargs="*", type=assignment, metavar="section.key=value", help="a setting over params.yaml's"
+        "overrides",
+        nargs="*",
+        type=assignment,
+        metavar="section.key=value",
+        help="use this setting instead of the one in params.yaml",
     )
 
 
@@ -25,33 +29,42 @@ def assignment(text: str) -> str:
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """evaluate"""
-    parser.add_argument("--network", type=Path, metavar="FILE", help="any network: .safetensors, or an official .pkl")
-    parser.add_argument("--data", type=Path, metavar="DATA", help="archive, folder or data set (data/archive.zip)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where reports go (reports/evaluations/NAME)")
+    parser.add_argument(
+        "--network",
+        type=Path,
+        metavar="FILE",
+        help="generator file to evaluate, .safetensors or an official .pkl (default: that of the run)",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DATA", help="dataset archive, folder or dataset file (default: data/archive.zip)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder for the reports (default: reports/evaluations/NAME)"
+    )
     add_json(parser)
     add_overrides(parser)
 
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:
     """sweep"""
-    parser.add_argument("--kimg", type=float, help="of each trial (sweep.total_kimg)")
-    parser.add_argument("--gpus", type=int, help="one trial on each of so many GPUs")
+    parser.add_argument("--kimg", type=float, help="length of each trial in kimg (default: sweep.total_kimg)")
+    parser.add_argument("--gpus", type=int, help="number of GPUs to use, one trial on each")
     add_overrides(parser)
 
 
 def add_ablate(parser: argparse.ArgumentParser) -> None:
     """ablate"""
     ladders = sorted(file.stem for file in (Path(__file__).parent / "ladders").glob("*.yaml"))
-    parser.add_argument("--ladder", required=True, metavar="NAME", help=", ".join(ladders))
-    parser.add_argument("--rows", default="", metavar="A,B", help="some of its rows, separated by commas")
-    parser.add_argument("--kimg", type=float, help="of each row (ablate.total_kimg)")
-    parser.add_argument("--gpus", type=int, help="workers of each row, one GPU each")
+    parser.add_argument("--ladder", required=True, metavar="NAME", help=f"ladder to train: {', '.join(ladders)}")
+    parser.add_argument("--rows", default="", metavar="A,B", help="train only these rows of the ladder (default: all)")
+    parser.add_argument("--kimg", type=float, help="length of each row in kimg (default: ablate.total_kimg)")
+    parser.add_argument("--gpus", type=int, help="number of workers per row, one GPU each")
     add_overrides(parser)
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
     """doctor"""
-    parser.add_argument("--quick", action="store_true", help="leave out the start of Ray, which takes longest")
+    parser.add_argument("--quick", action="store_true", help="skip the start of Ray, which takes longest")
     add_json(parser)
 
 
@@ -59,7 +72,9 @@ def add_peek(parser: argparse.ArgumentParser) -> None:
     """peek"""
     parser.add_argument("--run", metavar="NAME", help="folder below runs/ (default: the run that logged last)")
     parser.add_argument("--best", action="store_true", help="the snapshot with the lowest KID instead of the newest")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where reports go (default: runs/NAME/peek/POSITION)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the reports (default: runs/NAME/peek/POSITION)"
+    )
     parser.add_argument("--networks", type=Path, metavar="FILE",
                         help="only copy the networks of the snapshot to FILE, for train.resume_from")  # fmt: skip
     add_overrides(parser)
@@ -67,21 +82,25 @@ def add_peek(parser: argparse.ArgumentParser) -> None:
 
 def add_status(parser: argparse.ArgumentParser) -> None:
     """status"""
-    parser.add_argument("--address", help="host:port, or auto; otherwise cluster.address, otherwise RAY_ADDRESS")
+    parser.add_argument("--address", help="host:port, or auto (default: cluster.address, or else RAY_ADDRESS)")
     add_json(parser)
 
 
 def add_stop(parser: argparse.ArgumentParser) -> None:
     """stop"""
-    parser.add_argument("--list", action="store_true", help="show what would be ended, and end nothing")
+    parser.add_argument("--list", action="store_true", help="list the processes without ending them")
     parser.add_argument(
-        "--grace", type=float, default=STOP_GRACE_SEC, metavar="SEC", help="until SIGKILL [%(default)s]"
+        "--grace",
+        type=float,
+        default=STOP_GRACE_SEC,
+        metavar="SEC",
+        help="seconds until SIGKILL (default: %(default)g)",
     )
 
 
 def add_ui(parser: argparse.ArgumentParser) -> None:
     """ui"""
-    parser.add_argument("--port", type=int, default=5000, help="of the local server (5000)")
+    parser.add_argument("--port", type=int, default=5000, help="port of the local MLflow server (default: 5000)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
@@ -92,10 +111,10 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 def add_choice(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     """One of some commands, and what it is given"""
-    parser.add_argument("command", choices=names, help="with --help after it: its options")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of that command")
+    parser.add_argument("command", choices=names, help="command to run; add --help for its options")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of that command")
 
 
 def add_submit(parser: argparse.ArgumentParser) -> None:
     """submit"""
-    parser.add_argument("arguments", nargs="*", help="of `dvc repro`: a stage, --force and so on")
+    parser.add_argument("arguments", nargs="*", help="arguments of `dvc repro`, such as a stage or --force")

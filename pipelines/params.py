@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
+from pipelines.yaml_files import parse_yaml, read_yaml
 from stylegan.config import Config, ConfigError, Section, parse, worker_problems
 from stylegan.config.sections import Count, Metric, NonNegative, Positive, Seed
 
@@ -29,24 +29,13 @@ TRAINED_SECTIONS = ("data", "generator", "discriminator", "augment", "loss", "tr
 NO_WEIGHTS = ("train.total_kimg", "train.tick_kimg", "train.snapshot_ticks", "train.resume_from", "monitor.")
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; here a key stands once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} stands twice", key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _num_workers(value: object) -> int | tuple[int, int]:
     """One number, or [fewest, most]"""
     bounds = value if isinstance(value, list | tuple) else (value, value)
     if len(bounds) != 2 or not all(type(bound) is int for bound in bounds) or not 1 <= bounds[0] <= bounds[1]:
         raise ValueError(
-            f"cluster.num_workers is {value!r}; expected a number of processes, or [fewest, most] to go on with fewer "
-            "when a node is lost."
+            f"cluster.num_workers is {value!r}; expected a number of processes, or [fewest, most] to continue with "
+            "fewer after losing a node."
         )
     return bounds[0] if bounds[0] == bounds[1] else (bounds[0], bounds[1])
 
@@ -145,14 +134,9 @@ def load(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Par
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no parameters there. Run from the repository root, or restore the file with `git restore {path}`."
+            f"{path}: file not found. Run from the repository root, or restore the file with `git restore {path}`."
         )
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {type(values).__name__}, expected sections such as `train:`")
+    values = read_yaml(path, path, "sections such as `train:`")
     return parse(Params, override(values, overrides), str(path))
 
 
@@ -173,8 +157,8 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> Settings:
             if not isinstance(node, dict):
                 raise ConfigError(f"override {assignment!r}: {section} is a value, not a section")
         try:
-            node[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            node[key] = parse_yaml(text)
+        except ValueError:
             raise ConfigError(
                 f"override {assignment!r}: {text} is not a YAML value; quote it or close its bracket"
             ) from None

@@ -1,4 +1,4 @@
-"""`python -m pipelines.peek`: export, measure and render what a running or stopped run has now, beside it.
+"""`python -m pipelines.peek`: export, measure and render what a running or stopped run has now, next to it.
 
 Reports go to a folder of their own, laid out as a work tree: models/, reports/index.html. Nothing that DVC keeps, and
 nothing of the run, is touched. One process on this machine's processor works at low priority; `cluster.use_gpu=true`
@@ -55,7 +55,7 @@ def choose_run(runs: Path, name: str | None) -> Path:
     """The run of a name, or the one that logged last. Raises PeekError."""
     found = {folder.name: folder for folder in run_folders(runs) if (folder / run_json.RUN).exists()}
     if name is not None and name not in found:
-        raise PeekError(f"{runs / name}: no run there that can be looked at; there are {', '.join(found) or 'none'}.")
+        raise PeekError(f"{runs / name}: not a run that can be looked at; found {', '.join(found) or 'none'}.")
     if not found:
         raise PeekError(f"{runs}: no runs yet. `dvc repro train` starts one.")
     logs = {folder: folder / ticks.LOG for folder in found.values()}
@@ -103,7 +103,7 @@ def lay_out(out: Path, root: Path) -> Path:
 
 
 def write_record(params: Params, folder: Path, kept: Kept, out: Path, *, best: bool) -> None:
-    """Write what stage train would have written beside the generator."""
+    """Write what stage train would have written next to the generator."""
     rows = ticks.read(folder)
     trained = TrainRecord(
         fingerprint=folder.name,

@@ -4,7 +4,7 @@
     ray job submit -- python /mnt/stylegan/project/pipelines/submit.py ARGUMENTS       survives a lost connection
 
 and the entrypoint of infra/kuberay/rayjob.yaml. `ray submit` copies this file away from its project and runs the copy,
-so it imports nothing of the project. Given again after a failure, the same command goes on where the last one stopped.
+so it imports nothing from the project. After a failure, the same command continues where the last one stopped.
 """
 
 import os
@@ -23,7 +23,7 @@ def project() -> Path:
     folder = Path(os.environ.get("STYLEGAN_PROJECT") or Path(__file__).resolve().parent.parent)
     if not (folder / "dvc.yaml").exists():
         sys.exit(
-            f"submit: {folder}: no dvc.yaml there. Set STYLEGAN_PROJECT to the folder of the project on this machine; "
+            f"submit: {folder}: holds no dvc.yaml. Set STYLEGAN_PROJECT to the folder of the project on this machine; "
             "`ray up infra/ray/on-prem.yaml` does."
         )
     return folder

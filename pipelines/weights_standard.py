@@ -22,13 +22,13 @@ TIMEOUT_SEC = 60
 
 
 def fetch_file(file: WeightFile, folder: Path) -> Path:
-    """Download a file into the folder, unless it is there already, and return its path.
+    """Download a file into the folder, unless it already exists, and return its path.
 
-    Raises AssetError when it cannot be had or is not the public file; then nothing is left there.
+    Raises AssetError if it cannot be had or is not the public file; then nothing is left there.
     """
     path = folder / file.names[0]
     if path.exists() and sha256_of(path) == file.sha256:
-        print(f"{path} is there already")
+        print(f"{path} already exists")
         return path
     with replacing(path) as temporary:
         _download(file.url, temporary, path.name)

@@ -1,4 +1,4 @@
-"""Draw from a trained generator, find the styles of pictures, read official network files, export.
+"""Draw from a trained generator, find the styles of images, read official network files, export.
 
 python -m stylegan --help
 """

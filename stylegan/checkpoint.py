@@ -27,6 +27,7 @@ from stylegan.state import TrainState
 from stylegan.tensor_files import CHECKSUM, CheckpointError, Kind, TensorFile, open_tensors, write_tensors
 
 VERSION = 1
+LEAST = {"step": 1, "exp_avg_sq": 0}  # of what Adam remembers
 Moments: TypeAlias = Mapping[Tensor, dict[str, Tensor]]  # what Adam remembers of each parameter
 
 
@@ -55,7 +56,7 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
             f"{path}: {name} is {got} on disk but {want} in this model; "
             f"{_difference(header.config, state.config.model_dump(mode='json'))}"
         )
-    tensors = file.read()
+    tensors = _sound(file)
     for name, tensor in wanted.items():
         tensor.copy_(tensors[name])
     for prefix, optimizer in (("opt_g", state.opt_g), ("opt_d", state.opt_d)):
@@ -216,19 +217,32 @@ def _open(path: Path, *kinds: str) -> TensorFile:
         held = sorted(header.keys() - {CHECKSUM}) or "no metadata"
         raise CheckpointError(
             f"{path}: holds {held} of version {header.get('version')}, expected {expected} of version {VERSION}. "
-            "A generator can be drawn from a training checkpoint, but training cannot go on from a generator."
+            "A training checkpoint contains a generator, but training cannot resume from a generator file."
         )
     return file
 
 
 def _finite(file: TensorFile, prefix: str = "") -> dict[str, Tensor]:
-    """Tensors of networks that are used beyond this run"""
+    """Tensors whose names begin with a prefix, without it"""
     tensors = file.read(prefix)
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise CheckpointError(
                 f"{file.path}: {prefix}{name} holds values that are not finite; the training had diverged or the file "
                 "is damaged. Use an earlier snapshot."
+            )
+    return tensors
+
+
+def _sound(file: TensorFile) -> dict[str, Tensor]:
+    """Tensors of a state: finite, and with moments that Adam can have"""
+    tensors = _finite(file)
+    for name, tensor in tensors.items():
+        least = LEAST.get(name.rpartition(".")[2])
+        if least is not None and name.startswith(("opt_g.", "opt_d.")) and bool((tensor < least).any()):
+            raise CheckpointError(
+                f"{file.path}: {name} holds {tensor.min().item():g}, expected {least} or more; the file is damaged. "
+                "Use an earlier snapshot."
             )
     return tensors
 
@@ -241,4 +255,4 @@ def _difference(saved: dict[str, Any], now: dict[str, Any]) -> str:
         for key, value in values.items()
         if section in now and now[section].get(key) != value
     ]
-    return "; ".join(changes) or "its parameters are the same, so the data set or the version of the code differs"
+    return "; ".join(changes) or "its settings are the same, so the dataset or the version of the code differs"

@@ -25,7 +25,7 @@ class Terminated(BaseException):
 def exit_code(main: Main) -> Callable[..., int]:
     """Decorate a command line: return its exit code, and print an expected error as one line on stderr.
 
-    A KeyboardInterrupt or Terminated that carries a message is shown too: what to run to go on. Only errors that no
+    A KeyboardInterrupt or Terminated that carries a message is shown too: what to run to continue. Only errors that no
     user can mend keep their traceback.
     """
 

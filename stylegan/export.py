@@ -27,7 +27,7 @@ Draw: TypeAlias = Callable[[Inputs], Tensor]
 EXTRA = "stylegan2-ada-workflow[export]"
 OPSET = 20  # of ONNX; read by onnxruntime from 1.17 on
 CHECKED = ((1, 1.0), (2, 0.7), (5, -0.5))  # batch sizes and psi of the comparison with torch
-# An eighth of a step of 8 bits, beside the largest value; sums in another order differ by far less.
+# An eighth of a step of 8 bits, next to the largest value; sums in another order differ by far less.
 TOLERANCE = 1e-3
 
 
@@ -62,7 +62,7 @@ class _Conditional(_Unconditional):
 def export_generator(G: Generator, path: Path, file_format: Format, class_names: Sequence[str] | None = None) -> float:
     """Write path and path.json, and return the largest difference from torch, relative to the largest value from 1 up.
 
-    Raises ExportError when a package is missing or the difference exceeds TOLERANCE; then no file is written.
+    Raises ExportError if a package is missing or the difference exceeds TOLERANCE; then no file is written.
     """
     G = copy.deepcopy(G).cpu().eval().requires_grad_(False)
     net = _wrapped(G)
@@ -76,7 +76,7 @@ def export_generator(G: Generator, path: Path, file_format: Format, class_names:
         difference = max(_difference(net, run, _inputs(G, num, psi)) for num, psi in CHECKED)
         if not difference <= TOLERANCE:
             raise ExportError(
-                f"{path}: draws pictures that differ from torch by {difference:.1e}, more than {TOLERANCE:.0e}. "
+                f"{path}: its images differ from torch's by {difference:.1e}, more than {TOLERANCE:.0e}. "
                 f"Nothing was written. The packages of {EXTRA} have other versions than those tested."
             )
     write_json(path.with_name(path.name + ".json"), _description(G, path, file_format, class_names, difference))

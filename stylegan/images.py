@@ -25,7 +25,7 @@ def to_uint8(img: Tensor) -> Tensor:
 
 
 def to_pil(img: Tensor) -> Image.Image:
-    """uint8 [C, H, W] -> picture of the mode its channels name (1: L, 2: LA, 3: RGB, 4: RGBA).
+    """uint8 [C, H, W] -> image of the mode its channels name (1: L, 2: LA, 3: RGB, 4: RGBA).
 
     Of more channels the first three are shown, as RGB: a preview. `save_image` keeps them all.
     """
@@ -76,7 +76,7 @@ def save_png(img: Tensor, path: Path) -> None:
 
 
 def save_image(img: Tensor, path: Path) -> None:
-    """Write uint8 [C, H, W] as a PNG file and, where that shows only some channels, all as .npy [H, W, C] beside it."""
+    """Write uint8 [C, H, W] as a PNG file. If that shows only some channels, also write all as .npy [H, W, C]."""
     save_png(img, path)
     if img.shape[0] not in MODES:
         np.save(path.with_suffix(".npy"), np.ascontiguousarray(img.cpu().permute(1, 2, 0).numpy()))

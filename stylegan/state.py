@@ -159,7 +159,7 @@ def _no_logits(device: torch.device) -> Tensor:
 def learning_d(D: Discriminator, train: TrainConfig) -> list[nn.Parameter]:
     """Parameters of D but for its first freeze_d layers, from the highest resolution (Mo et al. 2020, Freeze-D).
 
-    In each block fromrgb, conv0, conv1 and skip count, then conv, fc and out. Raises ConfigError when none is left.
+    In each block fromrgb, conv0, conv1 and skip count, then conv, fc and out. Raises ConfigError if none is left.
     """
     frozen = _first_layers("train.freeze_d", train.freeze_d, D)
     return [param for name, param in D.named_parameters() if _layer(name) not in frozen]
@@ -168,7 +168,7 @@ def learning_d(D: Discriminator, train: TrainConfig) -> list[nn.Parameter]:
 def learning_g(G: Generator, train: TrainConfig) -> list[nn.Parameter]:
     """Parameters of G but for the first freeze_g layers of its synthesis, from the lowest resolution, and mapping.
 
-    In each block const, conv0, conv1, torgb and skip count. Raises ConfigError when none is left.
+    In each block const, conv0, conv1, torgb and skip count. Raises ConfigError if none is left.
     """
     frozen = _first_layers("train.freeze_g", train.freeze_g, G.synthesis)
     synthesis = [param for name, param in G.synthesis.named_parameters() if _layer(name) not in frozen]
@@ -180,7 +180,7 @@ def _first_layers(parameter: str, count: int, net: nn.Module) -> set[str]:
     layers = [layer for layer in layers if not layer.startswith("mapping.")]
     if count >= len(layers):
         raise ConfigError(
-            f"{parameter} is {count}, but there are {len(layers)} layers and one at least has to learn: "
+            f"{parameter} is {count}, but found {len(layers)} layers and one at least has to learn: "
             f"{', '.join(layers)}. Set it to at most {len(layers) - 1}."
         )
     return set(layers[:count])

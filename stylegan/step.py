@@ -17,7 +17,7 @@ from stylegan.stats import Stats
 
 Batch = tuple[Tensor, Tensor]  # images [N, C, H, W] in [-1, 1] and their labels [N, c_dim]
 Images = Tensor | list[Tensor]  # list: of all resolutions, for the architecture msg
-DrawLabels = Callable[[int], Tensor]  # n -> labels of n images drawn at random from the data set [n, c_dim]
+DrawLabels = Callable[[int], Tensor]  # n -> labels of n images drawn at random from the dataset [n, c_dim]
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 SEEDED = (*PHASES, "Dval")  # have random numbers of their own; no step is taken in the last
 
@@ -25,7 +25,7 @@ SEEDED = (*PHASES, "Dval")  # have random numbers of their own; no step is taken
 class NonFiniteError(ArithmeticError):
     """A loss or gradient became infinite or NaN; the message names the phase and the kimg.
 
-    The state is spoilt: go on from one that was saved before, with other parameters, or the same steps fail again.
+    The state is spoilt: resume from one that was saved before, with other parameters, or the same steps fail again.
     """
 
 
@@ -209,7 +209,7 @@ class Trainer:
     def phase(self, name: str) -> Iterator[None]:
         """Collect gradients of what learns in the phase, average them over ranks, check them, take one step.
 
-        What is tracked beside them, the means of w and of path lengths, travels in the same all-reduce. A phase within
+        What is tracked next to them, the means of w and of path lengths, travels in the same all-reduce. A phase within
         another draws random numbers of its own, and the rest it leaves to that.
         """
         if self.phase_name:

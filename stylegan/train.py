@@ -59,7 +59,7 @@ def train(
             if index > ticks_before or is_last:
                 trainer.check_finite()
                 stats = _with_r_v(trainer.stats.pop_means()) | {"augment/p": state.p}
-                # Not index % snapshot_ticks: a step of more images than a tick passes several at once.
+                # Not index% snapshot_ticks: a step of more images than a tick passes several at once.
                 is_snapshot = is_last or index // config.snapshot_ticks > ticks_before // config.snapshot_ticks
                 if is_snapshot:
                     state.gather_sums()

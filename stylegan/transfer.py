@@ -64,14 +64,14 @@ def transfer(state: TrainState, saved: Networks, policy: Policy) -> Report:
     """Load what fits into a fresh state, in place: networks, and p where it adapts. Optimisers and position stay fresh.
 
     A file without G has G_ema in its place, and the other way round, which `source` of the report then says.
-    Raises CheckpointError when not one weight of G fits, or its style blocks mean other things.
+    Raises CheckpointError if not one weight of G fits, or its style blocks mean other things.
     """
     sources = {"G": saved.G or saved.G_ema, "D": saved.D, "G_ema": saved.G_ema or saved.G}
     block = "adain" if STYLE_OF_CONSTANT in sources["G"] else "demodulation"
     if sources["G"] and block != state.config.generator.style_block:
         raise CheckpointError(
-            f"{saved.source}: its style blocks are {block}, where weights of the same names mean other things. Set "
-            f"generator.style_block to {block}, or train.resume_from to null."
+            f"{saved.source}: its style blocks are {block}, in which weights of the same names mean other things. "
+            f"Set generator.style_block to {block}, or train.resume_from to null."
         )
     source = saved.source + ("" if saved.G else "; G is its G_ema") + ("" if saved.G_ema else "; G_ema is its G")
     entries = []

@@ -43,7 +43,7 @@ def _version(package: str) -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints; None where there is no such command, or it fails"""
+    """What a command prints; None if there is no such command, or it fails"""
     if shutil.which(command[0]) is None:
         return None
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)

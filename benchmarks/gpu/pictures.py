@@ -33,7 +33,7 @@ def write_folder(folder: Path, count: int, size: int) -> None:
 
 
 def write_zip(path: Path, count: int, size: int) -> None:
-    """The same in the layout of official data sets"""
+    """The same in the layout of official datasets"""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for number in range(count):
             archive.writestr(f"00000/img{number:08d}.png", _png(number, size))

@@ -117,7 +117,7 @@ def _group(command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> Iterator
 
 
 def _wait(process: subprocess.Popen[bytes], limit_sec: float, told: Path, printer: Printer) -> int | None:
-    """Exit status, None where the limit came first; prints what the section says meanwhile"""
+    """Exit status, None if the limit came first; prints what the section says meanwhile"""
     end, code = time.monotonic() + limit_sec, process.poll()
     with told.open(errors="replace") as lines:
         while code is None and time.monotonic() < end:

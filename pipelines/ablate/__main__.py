@@ -4,7 +4,7 @@
 
 A row is an ordinary run in runs/<fingerprint>/ with its changes laid over params.yaml (see ladders/ladder.py), and is
 measured at psi 1. Rows run one at a time, each on all workers, so that their times are comparable. Killed at any
-moment, the same command goes on: finished rows are found again, an unfinished one resumes. A row that fails is
+moment, the same command continues: finished rows are found again, an unfinished one resumes. A row that fails is
 reported, ends nothing but the command's success, and is tried again by the same command. What is written: see
 pipelines/ablate/tables.py.
 """

@@ -20,7 +20,7 @@ from pipelines.cluster import capacity, connection
 from pipelines.cluster.progress import describe_costs
 from pipelines.experiments import await_predecessor, evaluated, record_measurement, tell_pages
 from pipelines.ladders import ladder
-from pipelines.ladders.ladder import Ladder, Rung
+from pipelines.ladders.ladder import Ladder, Row
 from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
@@ -51,58 +51,60 @@ class Job:
 def ablate(
     params: Params, chosen: Ladder, rows: Sequence[str], root: Path, state: Path, reports: Path
 ) -> list[Standing]:
-    """Run or go on with these rows of a ladder, write the reports after each, and return what became of them.
+    """Run or resume these rows of a ladder, write the reports after each, and return what became of them.
 
     Raises ConfigError for a row that there is not, and for what no row can do, before anything is trained.
     """
-    rungs = [chosen.rung(name) for name in rows] or list(chosen.rows)
+    chosen_rows = [chosen.row(name) for name in rows] or list(chosen.rows)
     capacity.refuse_impossible(params.cluster)
     dataset = open_split(params, root)
-    refuse_what_none_can(params, chosen, rungs, lambda: len(dataset))
+    refuse_what_none_can(params, chosen, chosen_rows, lambda: len(dataset))
     name = fingerprint(
         params, dataset.digest, chosen.model_dump_json(), sections=(*TRAINED_SECTIONS, "evaluate", "ablate")
     )
     job = Job(chosen, root.absolute(), state.absolute(), f"ladder-{chosen.name}-{name}")
-    announce(params, job, rungs)
+    announce(params, job, chosen_rows)
     found: list[Standing] = []
     with exclusive(state / "ladders" / job.name), connection.connect(params.cluster):
-        for number, rung in enumerate(rungs, 1):
-            print(f"row {number} of {len(rungs)}: {rung.name} ({rung.label})", flush=True)
-            found.append(standing(params, rung, job, lambda: len(dataset), Place(number, len(rungs))))
+        for number, row in enumerate(chosen_rows, 1):
+            print(f"row {number} of {len(chosen_rows)}: {row.name} ({row.label})", flush=True)
+            found.append(standing(params, row, job, lambda: len(dataset), Place(number, len(chosen_rows))))
             took = f"; {describe_costs(found[-1].ticks)}" if found[-1].ticks else ""
-            print(f"row {rung.name}: {found[-1].problem or 'measured'}{took}", flush=True)
+            print(f"row {row.name}: {found[-1].problem or 'measured'}{took}", flush=True)
             tables.write(found, chosen, reports)
         record(found, job, params, reports)
     return found
 
 
-def refuse_what_none_can(params: Params, chosen: Ladder, rungs: Sequence[Rung], num_images: Callable[[], int]) -> None:
+def refuse_what_none_can(
+    params: Params, chosen: Ladder, chosen_rows: Sequence[Row], num_images: Callable[[], int]
+) -> None:
     """Raises the ConfigError of the first row when no row has valid parameters: it is not the rows' fault."""
     problems = []
-    for rung in rungs:
+    for row in chosen_rows:
         try:
-            ladder.of_row(params, chosen, rung.name, num_images)
+            ladder.of_row(params, chosen, row.name, num_images)
             return
         except ConfigError as error:
             problems.append(error)
     raise problems[0]
 
 
-def standing(params: Params, rung: Rung, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
+def standing(params: Params, row: Row, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
     """Train and measure a row, or find that done; whatever goes wrong is what became of it"""
     try:
-        row_params = ladder.of_row(params, job.ladder, rung.name, num_images)
-        return measured(row_params, rung, job, num_images, place)
+        row_params = ladder.of_row(params, job.ladder, row.name, num_images)
+        return measured(row_params, row, job, num_images, place)
     except Exception as error:  # a row is an experiment, and the others are worth having without it
-        return Standing(rung, problem=reason(error))
+        return Standing(row, problem=reason(error))
 
 
-def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
+def measured(params: Params, row: Row, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
     """Train and measure a row, or find that done."""
     folder = inputs_of(params, job.root, job.state).fixed_folder
     await_predecessor(folder)
     journal = Journal(folder)
-    journal.tags({"ladder": job.ladder.name, "ladder_record": "row", "ladder_row": rung.name, "ladder_run": job.name})
+    journal.tags({"ladder": job.ladder.name, "ladder_record": "row", "ladder_row": row.name, "ladder_run": job.name})
     if not is_finished(folder):
         run_experiment(params, job.root, job.state, place=place)
     dataset = open_split(params, job.root)
@@ -110,7 +112,7 @@ def measured(params: Params, rung: Rung, job: Job, num_images: Callable[[], int]
     report = metrics_json.read(where / "metrics.json", IN_RUNS)
     record_measurement(params, folder, report, job.root)
     return Standing(
-        rung,
+        row,
         run=folder.name,
         report=report,
         ticks=ticks.read(folder),
@@ -170,8 +172,8 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(lines)}"[:400]
 
 
-def announce(params: Params, job: Job, rungs: Sequence[Rung]) -> None:
+def announce(params: Params, job: Job, chosen_rows: Sequence[Row]) -> None:
     """Say what begins and where to watch it."""
-    print(f"{job.name}: {len(rungs)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
+    print(f"{job.name}: {len(chosen_rows)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
     rows = f"tags.ladder_run = '{job.name}' and tags.ladder_record = 'row'"
     tell_pages(params.tracking, [("rows", rows, "CHART"), ("pictures", rows, "ARTIFACT")])

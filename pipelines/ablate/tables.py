@@ -26,7 +26,7 @@ from pipelines.artifacts.ladder_json import LadderRow, Quantiles
 from pipelines.artifacts.metrics_json import MetricsReport
 from pipelines.artifacts.ticks import TickRow
 from pipelines.drawing.markdown import table_lines
-from pipelines.ladders.ladder import FIGURES, Figures, Ladder, Rung
+from pipelines.ladders.ladder import FIGURES, Figures, Ladder, Row
 from stylegan.files import write_bytes, write_csv
 from stylegan.metrics.evaluation.metric import DISTANCES, Kind, Metric, by_name, distance_of, short
 
@@ -37,7 +37,7 @@ SHOWN: tuple[Kind, ...] = (*DISTANCES, "precision", "recall", "ppl")  # metrics 
 class Standing:
     """What became of a row of a ladder."""
 
-    rung: Rung
+    row: Row
     run: str = ""  # its fingerprint
     report: MetricsReport | None = None  # where it was measured
     ticks: Sequence[TickRow] = ()
@@ -53,12 +53,12 @@ Cells = dict[str, object]  # a row of a table by column
 
 def measured_rows(found: Sequence[Standing], ladder: Ladder) -> list[LadderRow]:
     """The table of what was measured, and of nothing else: a row that failed has no numbers"""
-    reports = {each.rung.name: each.report for each in found if each.report}
+    reports = {each.row.name: each.report for each in found if each.report}
     levels = [set(each.peaks) for each in found if each.peaks]
     common = max(set.intersection(*levels), default=None) if levels else None
     rows = []
     for each in found:
-        before = ladder.compared_with(each.rung)
+        before = ladder.compared_with(each.row)
         row = _measured(each, None if before is None else before.name, reports)
         if each.peaks and common is not None:
             at = each.peaks[common]
@@ -69,7 +69,7 @@ def measured_rows(found: Sequence[Standing], ladder: Ladder) -> list[LadderRow]:
 
 
 def _measured(each: Standing, before: str | None, reports: Mapping[str, MetricsReport]) -> LadderRow:
-    row = LadderRow(row=each.rung.name, label=each.rung.label)
+    row = LadderRow(row=each.row.name, label=each.row.label)
     if each.report is None:
         return row.model_copy(update={"problem": each.problem})
     order = [*SHOWN, *(metric.kind for metric in each.report.metrics if metric.kind not in SHOWN)]
@@ -97,7 +97,7 @@ def costs(each: Standing) -> Cells:
     # A resumed run has slow ticks at each beginning.
     speeds = [row.sec_per_kimg for row in each.ticks if row.sec_per_kimg is not None]
     return {
-        "row": each.rung.name,
+        "row": each.row.name,
         "workers": max(row.ranks.count or 1 for row in each.ticks),
         "sec_per_kimg": _rounded(statistics.median(speeds)),
         "memory_gb": _rounded(max(row.ranks.memory_gb_max or row.memory_gb or 0.0 for row in each.ticks)),
@@ -154,9 +154,7 @@ class QuotedRow:
 def published_rows(ladder: Ladder) -> list[QuotedRow]:
     """Figures of papers: the rows of the ladder that have some, then what is no row of it"""
     rows = [
-        QuotedRow(rung.name, rung.label, data, figures)
-        for rung in ladder.rows
-        for data, figures in rung.published.items()
+        QuotedRow(row.name, row.label, data, figures) for row in ladder.rows for data, figures in row.published.items()
     ]
     return rows + [QuotedRow("", quoted.label, quoted.data, quoted.figures) for quoted in ladder.published]
 
@@ -175,7 +173,7 @@ def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
         draw = figures.against_size if ladder.chart == "sizes" else figures.bars
         measured = [row for row in rows if row.is_measured]
         charts["metrics"] = [draw(measured, shown_metrics(rows), dark=dark) for dark in (False, True)]
-    if peaks := {each.rung.name: each.peaks for each in found if each.peaks}:
+    if peaks := {each.row.name: each.peaks for each in found if each.peaks}:
         levels = [
             {"row": name, "resolution": res, **at.model_dump()}
             for name, own in peaks.items()

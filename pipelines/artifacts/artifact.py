@@ -8,9 +8,9 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ConfigDict, ValidationError
 
 from stylegan.config.strict import Section
-from stylegan.files import write_json
+from stylegan.files import check_regular, write_json
 
-IN_RUNS = "Delete it and give the same command again, which writes it"  # the remedy for a file below runs/
+IN_RUNS = "Delete it and run the same command again, which writes it"  # the remedy for a file below runs/
 
 
 class ArtifactError(ValueError):
@@ -50,7 +50,8 @@ def read(model: type[A], path: Path, remedy: str | None = None) -> A:
     Raises FileNotFoundError, or ArtifactError for another version or a damaged file.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: not there. Run `{model.command}`, which writes it.")
+        raise FileNotFoundError(f"{path}: file not found. Run `{model.command}`, which writes it.")
+    check_regular(path)
     return parse(model, path.read_bytes(), path, remedy)
 
 
@@ -61,7 +62,8 @@ def parse(model: type[A], content: str | bytes, path: Path, remedy: str | None =
         values = json.loads(content)
         found = values.get("version") if isinstance(values, dict) else None
         if isinstance(values, dict) and found != version_of(model):
-            raise ArtifactError(f"{path}: version {found or 'unknown'}, expected {version_of(model)}. {remedy}.")
+            held = found if isinstance(found, int) else "unknown"
+            raise ArtifactError(f"{path}: version {held}, expected {version_of(model)}. {remedy}.")
         return model.model_validate_json(json.dumps(model.unfolded(values)))
     except ArtifactError:
         raise

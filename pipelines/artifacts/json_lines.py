@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stylegan.files import check_regular
+
 Record = dict[str, Any]
 CHECKSUM = "crc32"  # key of a line, the last: of the line without it
 
@@ -55,6 +57,7 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
 
     Raises DamagedLineError for a line that is no record, or not the one that was written.
     """
+    check_regular(path)
     if not path.exists():
         return
     with path.open("rb") as stream:
@@ -72,6 +75,7 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
 
 def drop_torn_line(path: Path) -> None:
     """Cut what a kill left half-written, before anything is appended."""
+    check_regular(path)
     if path.exists():
         content = path.read_bytes()
         if not content.endswith(b"\n"):

@@ -85,7 +85,7 @@ class ClassResult(Values):
     name: str | None
     num_real: int
     num_gen: int
-    distance: float | None  # None where there are too few images
+    distance: float | None  # None if there are too few images
 
     @property
     def title(self) -> str:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from pipelines.artifacts.artifact import ArtifactError, explain
 from stylegan.config.strict import Section
-from stylegan.files import write_json
+from stylegan.files import check_regular, write_json
 
 RUN = "run.json"
 
@@ -27,7 +27,10 @@ def read(folder: Path) -> RunRecord:
     """
     path = folder / RUN
     if not path.exists():
-        raise FileNotFoundError(f"{path}: not there. `python -m pipelines.train` writes it when the run is started.")
+        raise FileNotFoundError(
+            f"{path}: file not found. `python -m pipelines.train` writes it when it starts the run."
+        )
+    check_regular(path)
     try:
         return RunRecord.model_validate(json.loads(path.read_bytes()))
     except ValidationError as error:

@@ -9,13 +9,13 @@ import csv
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipelines.artifacts import json_lines
 from pipelines.artifacts.artifact import ArtifactError, Values, explain
-from stylegan.files import write_bytes, write_json, write_table
+from stylegan.files import check_regular, write_bytes, write_json, write_table
 
 LOG = "ticks.jsonl"
 OWN = "own"  # key of a rank's own part in its report, which no row has
@@ -23,6 +23,10 @@ _FIRST = ("nimg", "kimg")  # columns of the table
 # What depends on the machine and the day, and so is in the log and in MLflow but in no output of a stage.
 _COSTS = ("sec", "sec_per_kimg", "memory_gb")
 _COST_GROUPS = ("ranks/", "system/")
+
+
+Position = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Block = Annotated[str, Field(pattern=r"^b[1-9][0-9]{0,4}$")]
 
 
 class Losses(Values):
@@ -80,8 +84,8 @@ class Ranks(Values):
 class TickRow(Values):
     """One row of the tick log."""
 
-    nimg: float  # real images shown to D so far
-    kimg: float
+    nimg: Position  # real images shown to D so far
+    kimg: Position
     sec: float | None = None
     sec_per_kimg: float | None = None
     memory_gb: float | None = None
@@ -90,7 +94,7 @@ class TickRow(Values):
     augment: Augmentation = Augmentation()
     grad_norm: Mapping[str, float] = {}  # by phase of the step
     monitor: Monitored = Monitored()
-    contribution: Mapping[str, float] = {}  # of each block to the image, in per cent: {"b64": 12.5}
+    contribution: Mapping[Block, float] = {}  # of each block to the image, in per cent: {"b64": 12.5}
     ranks: Ranks = Ranks()
     system: Mapping[str, float] = {}  # load of the machines, for the tracker
 
@@ -181,7 +185,8 @@ def write_one(path: Path, row: TickRow | None) -> None:
 
 def read_one(path: Path) -> TickRow | None:
     """The last tick of a checkpoint, if there was one. Raises FileNotFoundError, or ValueError for a file of none."""
-    columns = json.loads(path.read_text())
+    check_regular(path)
+    columns = json.loads(path.read_text(encoding="utf-8"))
     return None if columns == {} else TickRow.of(columns)
 
 
@@ -199,17 +204,16 @@ def read_csv(path: Path) -> list[TickRow]:
     Raises FileNotFoundError with the stage that writes it, ArtifactError for a table that is none.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no training log there. Run `dvc repro train`, which writes it.")
-    with path.open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        try:
-            rows.append(TickRow.of({name: _number(cell) for name, cell in line.items() if cell}))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ArtifactError(
-                f"{path}: line {number} is not a tick: {error}. Run `dvc repro --force train`, which writes it again."
-            ) from None
+        raise FileNotFoundError(f"{path}: training log not found. Run `dvc repro train`, which writes it.")
+    check_regular(path)
+    rows: list[TickRow] = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                rows.append(TickRow.of({name: _number(cell) for name, cell in line.items() if cell}))
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+        place = f"{path}: line {len(rows) + 2} is not a tick: {error}"
+        raise ArtifactError(f"{place}. Run `dvc repro --force train`, which writes it again.") from None
     return rows
 
 

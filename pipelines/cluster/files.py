@@ -96,8 +96,8 @@ def _fetch(url: str, sha256: str, path: Path) -> None:
     if found != sha256:
         partial.unlink()
         raise StoreError(
-            f"{shown(url)}: its sha256 is {found[:12]}, not {sha256[:12]}: it is damaged. Delete it there; training "
-            "puts it there again when it is started."
+            f"{shown(url)}: its sha256 is {found[:12]}, not {sha256[:12]}: it is damaged. Delete it and start "
+            "training again, which uploads a new copy."
         )
     os.replace(partial, path)
 
@@ -170,6 +170,7 @@ def refuse_unshared(url: str) -> None:
     # One that does not answer is refused elsewhere, or left out by Ray.
     if blind := [node["NodeManagerAddress"] for node, sees in zip(others, answers, strict=True) if sees is False]:
         raise StoreError(
-            f"{folder}: {', '.join(blind)} does not see what this machine writes there, so a run could not go on when "
-            "its first worker moves. Set cluster.storage_path to a folder that is mounted on every node, or to s3://..."
+            f"{folder}: {', '.join(blind)} does not see what this machine writes there, so a run could not continue "
+            "if its first worker moves. Set cluster.storage_path to a folder that is mounted on every node, or to "
+            "s3://..."
         )

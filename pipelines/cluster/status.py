@@ -127,7 +127,7 @@ def node_table(found: Sequence[Node]) -> Table:
 def warning(found: Sequence[Node], here: dict[str, str]) -> str:
     """Versions that are not those of this machine, and the remedy; empty when there are none"""
     if lines := differences({HERE: here} | {node.address: node.versions for node in found}):
-        lines.append("Results and messages between nodes need the same: install constraints.txt there.")
+        lines.append("All nodes need the same versions: install constraints.txt on that node.")
     return "\n".join(lines)
 
 
@@ -150,7 +150,7 @@ def recorded_status(folder: Path) -> str:
     try:
         records = [record for record, _ in json_lines.read(folder / "tracking.jsonl")]
     except json_lines.DamagedLineError as error:
-        raise ArtifactError(f"{error}. Give the command again that trains this run: it says what to do.") from None
+        raise ArtifactError(f"{error}. Run the command that trains this run again: it says what to do.") from None
     return next((str(each["status"]) for each in reversed(records) if each.get("kind") == "status"), "")
 
 
@@ -170,7 +170,7 @@ def spoken(sec: float) -> str:
 
 
 def find_nodes(config: ClusterConfig) -> list[Node]:
-    """This machine, or the nodes of a cluster. Raises ClusterError when none answers at the address."""
+    """This machine, or the nodes of a cluster. Raises ClusterError if none answers at the address."""
     if config.address is None:
         return [this_machine()]
     with connection.connect(config, refuse_others=False):  # a node that differs is what it should show
@@ -178,7 +178,7 @@ def find_nodes(config: ClusterConfig) -> list[Node]:
 
 
 def find_state(config: ClusterConfig, runs: Path) -> State:
-    """Nodes and runs. Raises ClusterError when no cluster answers at the address."""
+    """Nodes and runs. Raises ClusterError if no cluster answers at the address."""
     return State(tuple(find_nodes(config)), tuple(describe_run(folder) for folder in run_folders(runs)))
 
 
@@ -189,7 +189,7 @@ def describe_run(folder: Path) -> Run:
 
 
 def show(config: ClusterConfig, runs: Path, console: Console) -> None:
-    """Print both tables. Raises ClusterError when no cluster answers at the address."""
+    """Print both tables. Raises ClusterError if no cluster answers at the address."""
     found = find_nodes(config)
     console.print(node_table(found))
     if text := warning(found, facts()[1]):

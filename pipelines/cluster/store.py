@@ -36,18 +36,18 @@ CREDENTIALS = ("AWS_", "GOOGLE_")  # how variables begin that open a store
 _REMEDIES = (
     (
         r"NO_SUCH_BUCKET|Bucket .* not found|bucket does not exist",
-        "there is no such bucket. Create it, or correct the name in cluster.storage_path.",
+        "bucket not found. Create it, or correct the name in cluster.storage_path.",
     ),
     (
         r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|TOKEN|UNRECOGNIZED_CLIENT|"
         r"Forbidden|HTTP status 40[13]|PermissionDenied|Unauthenticated",
-        "the store refuses the credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (gs://: "
-        "GOOGLE_APPLICATION_CREDENTIALS) where training is started, to a user who may list, read, write and delete.",
+        "the store refuses the credentials. On the machine that starts training, set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY (gs://: GOOGLE_APPLICATION_CREDENTIALS) of a user who may list, read, write and delete.",
     ),
     (
         r"NETWORK_CONNECTION|curlCode|resolve host|onnection|timed out",
-        "the store cannot be reached. Look whether it runs and whether AWS_ENDPOINT_URL, or endpoint_override in "
-        "cluster.storage_path, names it; training goes on from the last checkpoint when it is started again.",
+        "the store cannot be reached. Check that it is running and that AWS_ENDPOINT_URL, or endpoint_override in "
+        "cluster.storage_path, is its address; training resumes from the last checkpoint when you start it again.",
     ),
 )
 
@@ -101,7 +101,7 @@ def shown(url: str) -> str:
 
 
 def read(url: str) -> bytes | None:
-    """Content of a small file; None where there is none. Raises StoreError."""
+    """Content of a small file; None if there is none. Raises StoreError."""
     with explained(url):
         fs, path = filesystem(url)
         if fs.get_file_info(path).type != FileType.File:
@@ -178,7 +178,7 @@ def _remedy(url: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return (
             f"{socket.gethostname()} does not see it. If cluster.storage_path is a folder, mount it on every node; "
-            "start training again, which puts the file there if it is gone."
+            "start training again, which uploads the file if it is missing."
         )
     return str(error)
 

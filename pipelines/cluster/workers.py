@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from pipelines.cluster import capacity, signals, store
+from pipelines.cluster.rendezvous import GroupConfig
 from pipelines.params import ClusterConfig
 
 J = TypeVar("J")
@@ -35,7 +36,7 @@ def run_config(cluster: ClusterConfig, folder: Path, callbacks: list[UserCallbac
     """Where a training keeps which checkpoints, and how often it may fail; the same folder resumes.
 
     lowest: the number by which the best are kept; every report of a checkpoint has to hold it, or Ray takes that for
-    the best. The last is kept beside them. None keeps the last ones.
+    the best. The last is kept next to them. None keeps the last ones.
     folder is runs/<fingerprint>/checkpoints; a shared storage holds it as <storage_path>/<fingerprint>/checkpoints.
     """
     storage, filesystem = store.for_ray(run_state(cluster, folder.parent))
@@ -67,7 +68,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
         trainer = TorchTrainer(
             lambda job: worker(job["job"]),
             train_loop_config={"job": job},
-            torch_config=TorchConfig(timeout_s=HOURS_SEC),
+            torch_config=GroupConfig(timeout_s=HOURS_SEC),
             scaling_config=scaling(cluster),
             run_config=RunConfig(
                 name=name,

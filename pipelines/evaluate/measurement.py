@@ -34,8 +34,8 @@ def open_matching(archive: Path, G: Generator) -> ImageDataset:
     if made != wanted:
         raise EvaluationError(
             f"{dataset.path}: resolution, channels and label width are {wanted}, of the generator {made}. "
-            "Evaluate it on images of its own kind: `dvc repro evaluate` trains on the present archive first, and "
-            "--data takes other images."
+            "Evaluate it on images of the same kind: `dvc repro evaluate` first trains on the present archive, and "
+            "--data accepts other images."
         )
     return dataset
 

@@ -19,10 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, Strict, model_validator
 
 from pipelines.params import Params, Settings, laid, leaves
+from pipelines.yaml_files import read_yaml
 from stylegan.config import ConfigError, Section, parse
 from stylegan.config.strict import close_to
 
@@ -33,7 +33,7 @@ Names = Annotated[tuple[str, ...], Strict(False)]
 
 
 class Figures(Section):
-    """What a paper reports of one configuration on one data set."""
+    """What a paper reports of one configuration on one dataset."""
 
     fid: float | None = None
     ppl: float | None = None
@@ -45,7 +45,7 @@ class Figures(Section):
     def _remembered_are_given(self) -> Self:
         for name in self.from_memory:
             if name not in FIGURES or getattr(self, name) is None:
-                raise ValueError(f"from_memory names {name}, which is no figure given here. Remove it.")
+                raise ValueError(f"from_memory names {name}, which is not a figure of this ladder. Remove it.")
         return self
 
 
@@ -57,7 +57,7 @@ class Quoted(Section):
     figures: Figures
 
 
-class Rung(Section):
+class Row(Section):
     """One row of a ladder."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]+$")]
@@ -65,7 +65,7 @@ class Rung(Section):
     over: str | None = None
     against: str | None = None
     params: Settings = Field(default_factory=dict)
-    published: dict[str, Figures] = Field(default_factory=dict)  # by data set
+    published: dict[str, Figures] = Field(default_factory=dict)  # by dataset
 
 
 class Ladder(Section):
@@ -79,45 +79,45 @@ class Ladder(Section):
     chart: Literal["bars", "sizes"] = "bars"
     peaks: bool = False
     base: Settings = Field(default_factory=dict)
-    rows: Annotated[tuple[Rung, ...], Strict(False), Field(min_length=1)]
+    rows: Annotated[tuple[Row, ...], Strict(False), Field(min_length=1)]
     published: Annotated[tuple[Quoted, ...], Strict(False)] = ()
 
     @model_validator(mode="after")
     def _rows_lie_over_rows_before(self) -> Self:
         known: list[str] = []
-        for rung in self.rows:
-            if rung.name in known:
-                raise ValueError(f"rows: {rung.name} stands twice. Rename one of them.")
-            if rung.over is not None and rung.over not in known:
-                raise ValueError(f"rows: {rung.name} is laid over {rung.over}, which is no row before it.")
-            known.append(rung.name)
-        for rung in self.rows:
-            if rung.against is not None and (rung.against not in known or rung.against == rung.name):
-                raise ValueError(f"rows: {rung.name} is compared with {rung.against}, which is no other row.")
+        for row in self.rows:
+            if row.name in known:
+                raise ValueError(f"rows: {row.name} appears twice. Rename one of them.")
+            if row.over is not None and row.over not in known:
+                raise ValueError(f"rows: {row.name} is laid over {row.over}, which is not an earlier row.")
+            known.append(row.name)
+        for row in self.rows:
+            if row.against is not None and (row.against not in known or row.against == row.name):
+                raise ValueError(f"rows: {row.name} is compared with {row.against}, which is not another row.")
         return self
 
     @cached_property
-    def by_name(self) -> dict[str, Rung]:
-        return {rung.name: rung for rung in self.rows}
+    def by_name(self) -> dict[str, Row]:
+        return {row.name: row for row in self.rows}
 
-    def rung(self, name: str) -> Rung:
+    def row(self, name: str) -> Row:
         """Raises ConfigError for a row that the ladder does not have."""
         if name not in self.by_name:
             raise ConfigError(f"ladder {self.name}: {name or 'no row'} is not a row; {close_to(name, [*self.by_name])}")
         return self.by_name[name]
 
-    def compared_with(self, rung: Rung) -> Rung | None:
+    def compared_with(self, row: Row) -> Row | None:
         """The row that shows what a row changes, if any"""
-        name = rung.against or rung.over
-        return None if name is None else self.rung(name)
+        name = row.against or row.over
+        return None if name is None else self.row(name)
 
-    def overlays(self, rung: Rung) -> Iterator[Mapping[str, Any]]:
+    def overlays(self, row: Row) -> Iterator[Mapping[str, Any]]:
         """What is laid over params.yaml, one over the other: base, the rows below it, its own"""
-        if rung.over is None:
+        if row.over is None:
             yield self.base
         else:
-            yield from self.overlays(self.rung(rung.over))
-        yield rung.params
+            yield from self.overlays(self.row(row.over))
+        yield row.params
 
     def values(self, name: str, below: Mapping[str, Any], num_images: Callable[[], int]) -> Settings:
         """What a row changes of the sections below, by dotted path; num_images counts the training images if need be.
@@ -125,7 +125,7 @@ class Ladder(Section):
         Raises ConfigError for a row or a parameter that there is not, or a value that means nothing.
         """
         known, found = dict(leaves(below)), Settings()
-        for overlay in self.overlays(self.rung(name)):
+        for overlay in self.overlays(self.row(name)):
             for path, value in overlay.items():
                 if path not in known:
                     where = f"ladder {self.name}, row {name}"
@@ -184,12 +184,7 @@ def load(name: str) -> Ladder:
     if name not in names():
         raise ConfigError(f"{name or 'no name'} is not a ladder; {close_to(name, names())}")
     file = f"pipelines/ladders/{name}.yaml"
-    try:
-        values = yaml.safe_load((LADDERS / f"{name}.yaml").read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file}: holds {type(values).__name__}, expected title, question, source and rows")
+    values = read_yaml(LADDERS / f"{name}.yaml", file, "title, question, source and rows")
     return parse(Ladder, {"name": name, **values}, file)
 
 

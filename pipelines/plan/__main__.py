@@ -5,7 +5,7 @@
     python -m pipelines.plan --source photos --gpus 0
     python -m pipelines.plan --source photos
     python -m pipelines.plan --from reports/sweep/best.yaml
-    python -m pipelines.plan --rung stylegan2/A
+    python -m pipelines.plan --row stylegan2/A
 
 The only place that knows "auto": what it writes is plain numbers. Values that a preset does not decide keep what
 params.yaml says, and so do the comments.
@@ -99,29 +99,41 @@ def size(text: str) -> Resolution:
     """
     numbers = text.split("x")
     if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 256, or 192x256 for height and width")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 256, or 192x256 for height and width")
     return plain([int(number) for number in numbers] if len(numbers) == 2 else int(text))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """plan"""
-    parser.add_argument("--preset", choices=NAMES, help="needs --gpus; auto where only --source and --gpus are given")
-    parser.add_argument("--from", dest="values", type=Path, metavar="FILE", help="values over the preset: best.yaml")
-    parser.add_argument("--rung", metavar="LADDER/ROW", help="a row of pipelines/ladders/, such as stylegan2/A")
+    parser.add_argument("--preset", choices=NAMES, help="needs --gpus (default: auto with --source and --gpus)")
+    parser.add_argument(
+        "--from",
+        dest="values",
+        type=Path,
+        metavar="FILE",
+        help="file of settings that override the preset, such as a sweep's best.yaml",
+    )
+    parser.add_argument("--row", metavar="LADDER/ROW", help="row of a ladder to plan, such as stylegan2/A")
     parser.add_argument(
         "--resolution",
         type=size,
-        help="pixels, or height x width as 192x256; without it the preset's, or the base's; on "
-        "a processor that which suits the images",
+        help="pixels, or height x width as 192x256 (default: from the preset, the images or --base)",
     )
-    parser.add_argument("--gpus", type=int, help="0 plans for the processor")
-    parser.add_argument("--source", help="folder, .zip or data set file of images, which is looked at")
-    parser.add_argument("--resume-from", metavar="FILE", help="networks in pretrained/ to start from")
-    parser.add_argument("--base", type=Path, default=Path("params.yaml"), help="where undecided values come from")
-    parser.add_argument("--out", type=Path, help="file to write, otherwise the base itself")
+    parser.add_argument("--gpus", type=int, help="number of GPUs; 0 plans for the CPU")
+    parser.add_argument("--source", help="folder, .zip or dataset file of images to look at and choose settings for")
+    parser.add_argument(
+        "--resume-from", metavar="FILE", help="checkpoint or generator file in pretrained/ to start from"
+    )
+    parser.add_argument(
+        "--base",
+        type=Path,
+        default=Path("params.yaml"),
+        help="settings file that supplies everything the preset does not decide",
+    )
+    parser.add_argument("--out", type=Path, help="file to write (default: the --base file)")
     estimate.add_options(parser)
-    parser.add_argument("--all", action="store_true", help="show values that stay as they are, too")
-    parser.add_argument("--dry-run", action="store_true", help="show, write nothing")
+    parser.add_argument("--all", action="store_true", help="also show settings that do not change")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan without writing it")
     add_json(parser)
     add_overrides(parser)
 
@@ -133,8 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wrong = COMMANDS["plan"].build_parser().error
     if options.preset is None and options.gpus is not None and options.source:
         options.preset = "auto"
-    if not any((options.preset, options.values, options.rung, options.source)):
-        wrong("one of the arguments --preset, --source, --from and --rung is required")
+    if not any((options.preset, options.values, options.row, options.source)):
+        wrong("one of the arguments --preset, --source, --from and --row is required")
     if (options.preset is None) != (options.gpus is None) or (options.preset is None and options.resolution):
         wrong("--preset, which --resolution belongs to, and --gpus go together")
     if options.gpus is not None and options.gpus < 0:

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.ladders import ladder
 from pipelines.params import Params, leaves
+from pipelines.yaml_files import read_yaml
 from stylegan.config import ConfigError
 from stylegan.config.strict import close_to
 
@@ -36,16 +35,14 @@ def file_choices(path: Path, base: Params) -> Choices:
     """
     if not path.exists():
         raise FileNotFoundError(f"--from {path}: no such file. `make sweep` writes reports/sweep/best.yaml.")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ConfigError(f"--from {path}: holds {type(values).__name__}, expected sections such as `augment:`")
+    values = read_yaml(path, f"--from {path}", "sections such as `augment:`")
     found, known = dict(leaves(values)), [*as_they_are(base)]
     for name in found.keys() - set(known):
         raise ConfigError(f"--from {path}: {name} is not a parameter; {close_to(name, known)}")
     return {name: Choice(value, f"--from {path}") for name, value in found.items()}
 
 
-def rung_choices(name: str, below: Params) -> Choices:
+def row_choices(name: str, below: Params) -> Choices:
     """What a row of a ladder (pipelines/ladders/) changes of the parameters below, such as stylegan2/A.
 
     Raises ConfigError for a ladder or row that there is not; FileNotFoundError where a share of the images is asked for
@@ -54,7 +51,7 @@ def rung_choices(name: str, below: Params) -> Choices:
     title, _, row = name.partition("/")
     found = ladder.load(title)
     values = found.values(row, below.model_dump(mode="json"), _count_images)
-    return {path: Choice(value, f"--rung {name}") for path, value in values.items()}
+    return {path: Choice(value, f"--row {name}") for path, value in values.items()}
 
 
 def _count_images() -> int:
@@ -66,7 +63,7 @@ def _count_images() -> int:
 def transfer_choices(path: str) -> Choices:
     """Settings for starting from the networks in a file (the published resume mode).
 
-    Raises ConfigError when the file is not there, not in pretrained/, or not yet imported.
+    Raises ConfigError if the file is not there, not in pretrained/, or not yet imported.
     """
     if not Path(path).is_file():
         raise ConfigError(f"--resume-from {path}: no such file. Name one in pretrained/, see pretrained/README.md.")
@@ -87,7 +84,7 @@ def transfer_choices(path: str) -> Choices:
 
 
 def source_of(path: str) -> str:
-    """The path without `~`, which DVC would not resolve. Raises ConfigError when the images are not there."""
+    """The path without `~`, which DVC would not resolve. Raises ConfigError if the images are not there."""
     if not (expanded := Path(path).expanduser()).exists():
-        raise ConfigError(f"--source {path}: nothing there. Name a folder, a .zip or a data set file.")
+        raise ConfigError(f"--source {path}: not found. Give a folder, a .zip or a dataset file.")
     return str(expanded)

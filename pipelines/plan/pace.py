@@ -5,9 +5,9 @@ import math
 from pipelines.plan.origins import Choice, Choices
 
 TICK_SEC = 60.0  # a line, a row of the log
-SNAPSHOT_SEC = 600.0  # pictures, measurements, a checkpoint
+SNAPSHOT_SEC = 600.0  # images, measurements, a checkpoint
 SNAPSHOT_SHARE = 0.05  # of the time, at most, that measuring snapshots takes
-MOST_SNAPSHOTS = 200  # their pictures stay on the disk; more only where one would take
+MOST_SNAPSHOTS = 200  # their images stay on the disk; more only where one would take
 LONGEST_SEC = 4 * 3600.0  # which is as long as anybody should wait for the next
 
 
@@ -22,7 +22,7 @@ def pace_choices(total_kimg: float, batch_size: int, sec_per_kimg: float, snapsh
     )
     ticks = max(1, min(round(wanted / sec_per_kimg / tick), math.ceil(total_kimg / tick)))
     every = f"about {minutes(tick * sec_per_kimg)} at {sec_per_kimg:.3g} sec/kimg"
-    snapshots = f"pictures every {minutes(ticks * tick * sec_per_kimg)}, {math.ceil(total_kimg / tick / ticks)} in all"
+    snapshots = f"images every {minutes(ticks * tick * sec_per_kimg)}, {math.ceil(total_kimg / tick / ticks)} in all"
     return {"train.tick_kimg": Choice(tick, every), "train.snapshot_ticks": Choice(ticks, snapshots)}
 
 

@@ -8,7 +8,7 @@ from pipelines.params import Params, leaves, load, override
 from pipelines.plan.advice import CHANNELS
 from pipelines.plan.cost.speed import Speed, speed_of
 from pipelines.plan.narrow import choose_length, choose_resolution
-from pipelines.plan.origins import Choice, Choices, as_they_are, file_choices, rung_choices, source_of, transfer_choices
+from pipelines.plan.origins import Choice, Choices, as_they_are, file_choices, row_choices, source_of, transfer_choices
 from pipelines.plan.pace import pace_choices
 from pipelines.plan.resolve import checked, resolve
 
@@ -83,8 +83,8 @@ def chosen(options: argparse.Namespace, base: Params, ordered: Choices) -> "tupl
     choices |= look.choices if look else {}
     if options.resume_from is not None:
         choices |= transfer_choices(options.resume_from)
-    if options.rung is not None:
-        choices |= rung_choices(options.rung, below=checked(choices | ordered))
+    if options.row is not None:
+        choices |= row_choices(options.row, below=checked(choices | ordered))
     return choices, look
 
 

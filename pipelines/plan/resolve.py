@@ -142,14 +142,14 @@ def resolve(
             f"preset {preset} has a batch of {batch} images, fewer than {gpus} GPUs. Use --gpus {batch}, or --preset "
             "auto, which sizes the batch for the GPUs."
         )
-    choices |= half_precision(longer_side, gpus, precision) | sheet_choices(longer_side)
+    choices |= half_precision(longer_side, gpus, precision) | sheet_choices(choices["prepare.resolution"].value)
     workers = workers_for(preset, gpus)
     choices["cluster.num_workers"] = workers
     return choices | fitted(choices, reference_gpus or workers.value, gpus, workers.value)
 
 
 def checked(choices: Choices) -> Params:
-    """Raises ConfigError when the values do not fit together."""
+    """Raises ConfigError if the values do not fit together."""
     return parse(Params, laid({}, {path: choice.value for path, choice in choices.items()}), "plan")
 
 

@@ -39,7 +39,7 @@ class Look:
 
 
 def survey_source(path: str, choices: Choices) -> Survey:
-    """Look at the images, of which nothing depends on the plan. Raises ConfigError when the source cannot be opened."""
+    """Look at the images, of which nothing depends on the plan. Raises ConfigError if the source cannot be opened."""
     values: Settings = {name: choice.value for name, choice in choices.items()}
     config = _prepare_section(values | {"prepare.source": path})
     try:
@@ -51,7 +51,7 @@ def survey_source(path: str, choices: Choices) -> Survey:
 def look_at(path: str, found: Survey, choices: Choices, asked: Choices) -> Look:
     """Choose what depends on the images unless it was asked for.
 
-    choices: the plan so far. Raises ConfigError when its settings do not fit together.
+    choices: the plan so far. Raises ConfigError if its settings do not fit together.
     """
     values: Settings = {name: choice.value for name, choice in (choices | asked).items()}
     _prepare_section(values | {"prepare.source": path})

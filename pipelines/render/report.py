@@ -64,5 +64,5 @@ def neighbor_picture(results: MetricsReport, reports: Path) -> bytes | None:
     if results.neighbors is None:
         return None
     if not path.exists():
-        raise RenderError(f"{path}: not there. Run `dvc repro evaluate`, which writes it.")
+        raise RenderError(f"{path}: file not found. Run `dvc repro evaluate`, which writes it.")
     return path.read_bytes()

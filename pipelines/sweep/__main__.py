@@ -2,7 +2,7 @@
 
     python -m pipelines.sweep --kimg 200 --gpus 8 sweep.scheduler=asha
 
-Runs what the section `sweep` of params.yaml says. Killed at any moment, the same command goes on: finished trials are
+Runs what the section `sweep` of params.yaml says. Killed at any moment, the same command continues: finished trials are
 found again, unfinished ones resume, stopped ones stay stopped. A trial that fails is reported and ends nothing; the
 same command tries it again. What is written: see pipelines/sweep/findings.py.
 """

@@ -69,7 +69,7 @@ def train_member(params: Params, drawn: Drawn, job: Job) -> Path:
 
 
 def _pointed_to() -> tuple[int, str | None]:
-    """Position and address of the state to go on from; 0 and None at the beginning"""
+    """Position and address of the state to resume from; 0 and None at the beginning"""
     checkpoint = tune.get_checkpoint()
     if checkpoint is None:
         return 0, None

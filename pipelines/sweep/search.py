@@ -28,7 +28,7 @@ def domain(axis: Axis) -> Any:
 def optuna_searcher(params: Params, before: Sequence[space.Drawn]) -> Searcher:
     """Optuna's TPE; what an earlier attempt drew is drawn again first.
 
-    Raises ConfigError where Optuna is not installed.
+    Raises ConfigError if Optuna is not installed.
     """
     try:
         import optuna

@@ -74,7 +74,7 @@ def _axis_problems(axis: Axis, params: Params) -> Iterator[str]:
         )
     elif params.sweep.scheduler == "pbt" and not name.startswith(CHANGEABLE):
         yield (
-            f"sweep.space: {name} cannot change while training goes on, which scheduler pbt does. Name parameters of "
+            f"sweep.space: {name} cannot change during training, which scheduler pbt does. Name parameters of "
             "augment or loss, train.g_lr or train.d_lr; or set sweep.scheduler to none or asha."
         )
     yield from _range_problems(axis)
@@ -95,7 +95,7 @@ def _range_problems(axis: Axis) -> Iterator[str]:
 def _search_problems(params: Params) -> Iterator[str]:
     sweep, names = params.sweep, [axis.parameter for axis in params.sweep.space]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"sweep.space: {name} stands twice. Keep one of them."
+        yield f"sweep.space: {name} appears twice. Keep one of them."
     for axis in trained_axes(sweep):
         if sweep.searcher == "grid" and axis.draw != "grid":
             yield (

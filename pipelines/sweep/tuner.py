@@ -32,7 +32,7 @@ class SweepError(RuntimeError):
 
 
 def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]:
-    """Run or go on with the sweep that `params` says, write its reports, and return its trials in their order.
+    """Run or resume the sweep that `params` says, write its reports, and return its trials in their order.
 
     Raises ConfigError before anything is trained, SweepError when no trial was measured.
     """

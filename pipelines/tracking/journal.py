@@ -16,6 +16,7 @@ from pipelines.artifacts import json_lines
 from pipelines.artifacts.artifact import ArtifactError
 from pipelines.artifacts.json_lines import Record
 from pipelines.params import Scalar
+from pipelines.tracking.records import check_record
 from stylegan.files import replacing, sha256_of
 
 # What MLflow accepts; checked here because a refused name would otherwise surface hours later, at the server.
@@ -38,11 +39,8 @@ class Journal:
         self._last_step: dict[str, int] = {}  # of every series
         self._facts: Record = {}  # of everything else: the newest value
         json_lines.drop_torn_line(self.path)  # its writer repeats it after the resume
-        for record, end in self.read(0):
-            try:
-                self._remember(record)
-            except (KeyError, TypeError, AttributeError) as error:
-                raise self._damaged(f"{self.path}: the line before byte {end} is no record ({error})") from None
+        for record, _ in self.read(0):
+            self._remember(record)
 
     def params(self, values: Mapping[str, Scalar]) -> None:
         """Record values that never change within a run: of each, the first stays (servers refuse another)."""
@@ -81,7 +79,7 @@ class Journal:
         self._append_news({"kind": "summary", "step": step, "values": {k: float(v) for k, v in values.items()}})
 
     def image(self, key: str, step: int, png: bytes) -> None:
-        """Record one picture of a series; steps up to the last recorded are dropped.
+        """Record one image of a series; steps up to the last recorded are dropped.
 
         Raises ValueError for a key that no server would take.
         """
@@ -93,7 +91,7 @@ class Journal:
             self._append({"kind": "image", "key": key, "step": step, "file": file.name})
 
     def samples(self, pngs: Mapping[int, bytes]) -> None:
-        """Record a picture of each seed, which runs are compared by; equal pictures are dropped."""
+        """Record an image of each seed, which runs are compared by; equal images are dropped."""
         digest = hashlib.sha256(b"".join(pngs.values())).hexdigest()[:12]
         record = {"kind": "samples", "seeds": [*pngs], "digest": digest}
         if self._is_news(record):
@@ -105,7 +103,7 @@ class Journal:
     def artifact(self, path: Path) -> None:
         """Record a copy of a file (the next experiment may overwrite the original); equal content is dropped.
 
-        Raises FileNotFoundError when there is no such file.
+        Raises FileNotFoundError if there is no such file.
         """
         if not path.is_file():
             raise FileNotFoundError(
@@ -125,14 +123,21 @@ class Journal:
     def read(self, offset: int) -> Iterator[tuple[Record, int]]:
         """Every whole record after a byte offset, with the offset that follows it. Raises ArtifactError for others."""
         try:
-            yield from json_lines.read(self.path, offset)
+            for record, end in json_lines.read(self.path, offset):
+                try:
+                    check_record(record)
+                except ValueError as error:
+                    raise self._damaged(
+                        f"{self.path}: the line before byte {end} is not a valid record ({error})"
+                    ) from None
+                yield record, end
         except json_lines.DamagedLineError as error:
             raise self._damaged(str(error)) from None
 
     def _damaged(self, problem: str) -> ArtifactError:
         return ArtifactError(
-            f"{problem}. Delete {self.path} and {self.files}, and give the same command again: the ticks are recorded "
-            "anew from the tick log, and what the tracking server has is not sent twice."
+            f"{problem}. Delete {self.path} and {self.files}, and run the same command again: the ticks are "
+            "recorded again from the tick log, and nothing is sent to the tracking server twice."
         )
 
     def _is_ahead(self, series: str, step: int) -> bool:

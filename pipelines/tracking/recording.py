@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from safetensors import safe_open
 
 from pipelines.artifacts import metrics_json, train_json
@@ -22,8 +21,10 @@ from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
 from pipelines.params import NO_WEIGHTS, ROOT, Params, Scalar, Settings, TrackingConfig, flatten, trained_values
 from pipelines.tracking.journal import Journal
+from pipelines.yaml_files import read_yaml
 from stylegan.config import Config
 
+STAGES = ("prepare", "train", "evaluate")  # of dvc.lock, which have parameters that are recorded
 _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slash would begin another group
 
 
@@ -53,9 +54,10 @@ def record_export(journal: Journal, trained: TrainRecord) -> None:
     journal.tags({"snapshot": trained.snapshot, "snapshot_kimg": trained.cur_nimg / 1000})
 
 
-def record_evaluation(journal: Journal, report: MetricsReport, params: Params) -> None:
+def record_evaluation(journal: Journal, report: MetricsReport, evaluate: Settings) -> None:
     """Record reports/metrics.json (schema in artifacts/metrics_json.py); a new evaluation replaces the old one.
 
+    evaluate: the section that the report was made with.
     The step of truncation/... is the percentage of psi, so that MLflow draws the metric against psi.
     """
     step = report.cur_nimg or 0  # a network from elsewhere does not say
@@ -72,7 +74,7 @@ def record_evaluation(journal: Journal, report: MetricsReport, params: Params) -
     for row in report.by_rising_psi:
         numbers = {f"truncation/{metric.name}": metric.value for metric in row.metrics}
         journal.summary(round(100 * row.psi), numbers)
-    values = {"evaluate": params.evaluate.model_dump(mode="json"), "extractor": report.extractor.model_dump()}
+    values = {"evaluate": evaluate, "extractor": report.extractor.model_dump()}
     journal.tags(flatten(values) | {"recommended": report.recommended.sentence})
 
 
@@ -97,7 +99,7 @@ def record_report(journal: Journal, reports: Path) -> None:
 
 
 def record_outputs(root: Path, params: Params) -> Journal | None:
-    """Record the stage outputs that lie in a work tree, wherever they came from; None when nothing was trained.
+    """Record the stage outputs that lie in a work tree, wherever they came from; None if nothing was trained.
 
     What the stages recorded themselves is not repeated, so this is safe at any time.
     """
@@ -108,7 +110,9 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     journal = Journal(root / "runs" / trained.fingerprint)
     with safe_open(generator, framework="numpy") as file:
         journal.params(flatten({"generator": json.loads(file.metadata()["config"])}))
-    _record_sections(journal, _locked_params(root / "dvc.lock"))
+    locked = _locked_params(root / "dvc.lock")
+    evaluate = locked.pop("evaluate", params.evaluate.model_dump(mode="json"))
+    _record_sections(journal, locked)
     journal.tags({"archive_sha256": trained.archive_sha256})
     record_export(journal, trained)
     for row in read_csv(root / TICKS):
@@ -116,7 +120,7 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     journal.artifact(generator)
     metrics = root / METRICS
     if metrics.exists():
-        record_evaluation(journal, metrics_json.read(metrics), params)
+        record_evaluation(journal, metrics_json.read(metrics), evaluate)
         if (root / "reports/index.html").exists():
             record_report(journal, root / "reports")
     journal.status("FINISHED")
@@ -127,9 +131,10 @@ def _locked_params(lock: Path) -> Settings:
     """Sections that the outputs were made with, which params.yaml may have left behind; empty without a lock file"""
     if not lock.exists():
         return {}
-    stages = yaml.safe_load(lock.read_text())["stages"]
-    found = (stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in ("prepare", "train"))
-    return {name: values for sections in found for name, values in sections.items()}
+    stages = read_yaml(lock, lock, "stages, as `dvc repro` writes them").get("stages", {})
+    read = {stage: stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in STAGES}
+    found: Settings = read["prepare"] | read["train"]
+    return found | {name: values for name, values in read["evaluate"].items() if name == "evaluate"}
 
 
 def source_tags(root: Path) -> dict[str, Scalar]:

@@ -19,7 +19,7 @@ from pipelines.cluster.signals import Stopped
 
 END_SEC = 5.0
 START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
-Mode = Literal["CHART", "ARTIFACT"]  # curves and parallel coordinates, or tables such as the pictures of seeds
+Mode = Literal["CHART", "ARTIFACT"]  # curves and parallel coordinates, or tables such as the images of seeds
 
 
 def comparison(server: str, experiment_id: str, mode: Mode = "CHART", wanted: str = "") -> str:
@@ -35,7 +35,7 @@ def comparison(server: str, experiment_id: str, mode: Mode = "CHART", wanted: st
 def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: Path) -> int:
     """Run the interface over a database until Ctrl-C, and return its exit status; the server ends with this process.
 
-    Raises RuntimeError when the port is taken or the server does not come up, Stopped for a signal but Ctrl-C.
+    Raises RuntimeError if the port is taken or the server does not come up, Stopped for a signal but Ctrl-C.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,7 +73,7 @@ def end_group(server: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until_up(address: str, server: subprocess.Popen[bytes]) -> None:
-    """Wait for the first answer. Raises RuntimeError when the server ends or stays silent."""
+    """Wait for the first answer. Raises RuntimeError if the server ends or stays silent."""
     deadline = time.monotonic() + START_SEC
     while time.monotonic() < deadline:
         if server.poll() is not None:

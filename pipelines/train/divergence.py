@@ -1,4 +1,4 @@
-"""What to do after a training whose gradients became infinite or not a number: which command goes on from where."""
+"""What to do after a training whose gradients became infinite or not a number: which command resumes from where."""
 
 from pathlib import Path
 
@@ -26,7 +26,8 @@ def after_divergence(problem: str, params: Params, run: str, checkpoint: Checkpo
     kimg = int(name.rpartition("_")[2]) / 1000
     file = f"pretrained/{run}-{kimg:g}kimg.safetensors"
     return (
-        f"{problem} The snapshot of kimg {kimg:g} is good and kept as {checkpoint.path}. To go on from its networks "
-        f"with half the learning rates: `python -m pipelines.peek --run {run} --networks {file} && python -m "
+        f"{problem} The snapshot of kimg {kimg:g} is good and kept as {checkpoint.path}. To continue from its "
+        f"networks with half the learning rates: `python -m pipelines.peek --run {run} --networks {file} && python "
+        "-m "
         f"pipelines.train train.resume_from={file} train.total_kimg={train.total_kimg - kimg:g} {gentler}`; {also}."
     )

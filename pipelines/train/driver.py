@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from pipelines.artifacts import run_json, ticks, train_json, transfer_json
 from pipelines.artifacts.run_json import RunRecord
@@ -21,6 +21,7 @@ from pipelines.artifacts.workspace import EXPORTED, TICKS
 from pipelines.cluster import capacity, connection, errors, files, signals, store, workers
 from pipelines.cluster.nodes import here
 from pipelines.cluster.progress import describe_costs
+from pipelines.cluster.rendezvous import GroupConfig
 from pipelines.params import Params, trained_values
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
@@ -44,7 +45,7 @@ SAVE_SEC = 20.0  # that a run which is interrupted has to save its state
 
 
 class TrainError(RuntimeError):
-    """Training cannot start or go on; the message says what to do."""
+    """Training cannot start or continue; the message says what to do."""
 
 
 @contextmanager
@@ -185,7 +186,7 @@ def fit(
             return TorchTrainer(
                 train_worker,
                 train_loop_config=job | {"board": board},
-                torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
+                torch_config=GroupConfig(timeout_s=params.cluster.collective_timeout_sec),
                 scaling_config=workers.scaling(params.cluster),
                 run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
             ).fit()
@@ -218,8 +219,8 @@ def past_damage(attempt: Callable[[dict[str, Any]], Result], job: dict[str, Any]
             return result
         if damaged.name in told:
             raise TrainError(
-                f"{damaged.problem} It was written anew after it was found damaged, and is damaged again. Check the "
-                f"disk that holds {store.shown(checkpoints)} before you train on."
+                f"{damaged.problem} It was written again after it was found damaged, and is damaged once more. Check "
+                f"the disk that holds {store.shown(checkpoints)} before you train on."
             )
         told.add(damaged.name)
         job = job | {"spare_checkpoints": set_aside(checkpoints, damaged)}

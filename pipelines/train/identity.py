@@ -48,7 +48,7 @@ class Inputs:
     assets: Path
     folder: Path  # of the run that grows with train.total_kimg
     fixed_folder: Path  # of the run of this length and with this monitor, by which experiments compare
-    yardstick: str | None  # by which snapshots are measured; None where they are not
+    yardstick: str | None  # by which snapshots are measured; None if they are not
 
 
 def inputs_of(params: Params, root: Path, state: Path) -> Inputs:
@@ -62,9 +62,9 @@ def inputs_of(params: Params, root: Path, state: Path) -> Inputs:
 
 
 def monitor_extractor(params: Params, dataset: ImageDataset, assets: Path) -> Extractor | None:
-    """The network that sees what is measured while training; None where nothing is measured
+    """The network that sees what is measured while training; None if nothing is measured
 
-    Raises MetricError when there are too few images to measure with, FileNotFoundError where there are no weights.
+    Raises MetricError if there are too few images to measure with, FileNotFoundError where there are no weights.
     """
     config = params.monitor
     if config.num_images == 0:
@@ -137,7 +137,7 @@ def fixed_name_of(
 
 
 def yardstick_of(params: Params, extractor: Extractor | None) -> str | None:
-    """What the numbers of snapshots have to share to be compared; None where nothing is measured"""
+    """What the numbers of snapshots have to share to be compared; None if nothing is measured"""
     if extractor is None:
         return None
     config = params.monitor.model_dump(mode="json", exclude={"export"})

@@ -1,17 +1,17 @@
 """Checksums of the files of a checkpoint: damage is found before anything is read from it, and named."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
 from ray.train import Checkpoint
 
 from pipelines.cluster.store import shown
-from stylegan.files import sha256_of, write_json
+from stylegan.files import check_regular, sha256_of, write_json
 from stylegan.tensor_files import CheckpointError
 
 CHECKSUMS = "checksums.json"  # in every checkpoint: sha256 of each other file by its name
-UNREADABLE = (CheckpointError, FileNotFoundError, ValueError, RecursionError)  # what reading a damaged file raises
+UNREADABLE = (CheckpointError, OSError, ValueError, RecursionError)  # what reading a damaged file raises
 
 
 class DamagedError(RuntimeError):
@@ -42,12 +42,13 @@ def check(folder: Path) -> None:
     Raises CheckpointError that names the first file that is damaged or missing.
     """
     path = folder / CHECKSUMS
+    check_regular(path)
     if not path.exists():
         return
     try:
-        sums = dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a list of checksums ({error}).") from None
+        sums = TypeAdapter(dict[str, str]).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: not a list of checksums ({error.errors()[0]['msg']}).") from None
     for name, digest in sums.items():
         if not (file := folder / name).is_file():
             raise CheckpointError(f"{file}: missing.")

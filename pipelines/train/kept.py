@@ -22,7 +22,7 @@ from pipelines.train.ranks import Report
 from pipelines.train.snapshots import MEASURED_BY, ROW, find_damage
 from stylegan.metrics.evaluation.names import KID
 
-REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, beside the checkpoints
+REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, next to the checkpoints
 KEYS = {"checkpoint_results", "checkpoint_report_indices", "latest_checkpoint_result", "current_report_index",
         "pending_training_results", "pending_validation_specs"}  # that Ray asks of it  # fmt: skip
 ATTEMPTS, WAIT_SEC = 4, 0.5  # of a register or snapshot that is being written or deleted
@@ -76,7 +76,7 @@ def registered(state: str) -> list[Kept]:
 def take(state: str, name: str, path_of: Callable[[Kept], Path], *, best: bool) -> Kept:
     """Copy a file of the newest snapshot, or of the one with the lowest KID, to where path_of says
 
-    Its trainer may delete it while it is copied; then another is taken. Raises FileNotFoundError when there is none.
+    Its trainer may delete it while it is copied; then another is taken. Raises FileNotFoundError if there is none.
     """
     for _ in range(ATTEMPTS):
         found = registered(state)
@@ -126,9 +126,9 @@ def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
         if REGISTER in entries:
             start = names[0] if names else "the beginning"
             if (problem := _problem_of_register(fs, folder, entries)) is not None:
-                print(f"{register}: {problem} and removed; training goes on from {start}, if it can be read")
+                print(f"{register}: {problem} and removed; training resumes from {start}, if it can be read")
             elif yardstick and any(_measured_otherwise(fs, f"{folder}/{name}", yardstick) for name in names):
-                print(f"monitor: changed since the {len(names)} snapshots that are kept, which are measured again")
+                print(f"monitor: changed since the {len(names)} kept snapshots, which are measured again")
             else:
                 return []
             fs.delete_file(register)
@@ -168,7 +168,7 @@ def _is_one(name: str) -> bool:
 
 
 def _problem_of_register(fs: FileSystem, folder: str, entries: set[str]) -> str | None:
-    """Why Ray could not go on from its register, or would from what its checkpoints do not say; None if it can"""
+    """Why Ray could not resume from its register, or would from what its checkpoints do not say; None if it can"""
     with fs.open_input_file(posixpath.join(folder, REGISTER)) as file:
         content = _json_object(file.read())
     if content is None:

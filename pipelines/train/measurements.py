@@ -14,7 +14,7 @@ from pipelines.artifacts import ticks
 from pipelines.artifacts.artifact import IN_RUNS, ArtifactError
 from pipelines.artifacts.ticks import LOG, Monitored, TickRow
 from pipelines.train.ranks import Report
-from stylegan.files import write_json
+from stylegan.files import check_regular, write_json
 
 YARDSTICK = "monitor.json"  # of the numbers in the log
 HASH = re.compile(r"[0-9a-f]+")  # a yardstick
@@ -26,16 +26,17 @@ def unmeasured(row: Report) -> Report:
 
 
 def yardstick_of_log(folder: Path) -> str | None:
-    """By what the numbers in the log were measured; None where that is not known"""
+    """By what the numbers in the log were measured; None if that is not known"""
     path = folder / YARDSTICK
     if not path.exists():
         return None
+    check_regular(path)
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         found, problem = None, str(error)
     else:
-        problem = "it is no text of hexadecimal digits"
+        problem = "it is not a string of hexadecimal digits"
     if not isinstance(found, str) or not HASH.fullmatch(found):
         raise ArtifactError(
             f"{path}: does not say by what the numbers in {LOG} were measured ({problem}). {IN_RUNS}, for monitor as "

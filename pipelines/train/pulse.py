@@ -30,7 +30,7 @@ class Position:
 
 
 class Board:
-    """An actor beside the process that starts a training; see the head of this file."""
+    """An actor next to the process that starts a training; see the head of this file."""
 
     def __init__(self) -> None:
         self._nimg: int | None = None

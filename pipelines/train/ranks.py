@@ -38,7 +38,7 @@ def own(sec: float, nimg: int, num_micro_batches: int, driver_node: str | None, 
     """This rank's part of a tick of `sec` seconds in which all ranks had nimg images.
 
     The first rank of each node but the driver's, which records its own, adds the load of that node; driver_node is
-    None where no load is recorded.
+    None if no load is recorded.
     """
     share = nimg * len(dealt(num_micro_batches)) / num_micro_batches
     busy = max(sec - waited_sec(), 0.0) / share * 1000
@@ -82,7 +82,7 @@ def nodes(reports: Sequence[Report]) -> list[str]:
 
 
 def kernels(reports: Sequence[Report]) -> str | None:
-    """The line of rank 0 on the kernels of its device; None where it has none"""
+    """The line of rank 0 on the kernels of its device; None if it has none"""
     return next((each.kernels for each in _own_parts(reports[:1])), None)
 
 

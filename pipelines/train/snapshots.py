@@ -1,13 +1,14 @@
 """Snapshots of a training: what is in one, how a run resumes from them, and which one becomes the generator."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Annotated, TypeVar
 
 import ray.train
 import torch
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from ray.train import Checkpoint, Result
 
 from pipelines.artifacts import ticks
@@ -26,18 +27,20 @@ from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import all_gather, rank
 from stylegan.drawing.generate import generate_images, styles
-from stylegan.files import write_bytes, write_json
+from stylegan.files import check_regular, write_bytes, write_json
 from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.tensor_files import CheckpointError, open_tensors
 
-STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, beside the generator
+STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, next to the generator
 MEASURED_BY = "monitor.json"  # in every checkpoint: the yardstick of its numbers, or null
 WORST = 1e300  # Ray's register cannot hold an infinite number: it comes back as null, and no later start can sort it
 SUMS = "sums.json"  # of the statistics of a tick that was cut
 Sums = Mapping[str, Sequence[float]]
+SUMS_MODEL = TypeAdapter(dict[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(gt=0)]]])  # sum and count
+T = TypeVar("T")
 
 
 def resume(
@@ -59,7 +62,7 @@ def resume(
         if row:  # registered twice, it would be deleted once
             report(state, dataset, row, yardstick=yardstick, is_snapshot=False)
         return row, sums
-    for spare in reversed(spare_checkpoints):  # the last to be registered is the one to go on from
+    for spare in reversed(spare_checkpoints):  # the last to be registered is the one to resume from
         try:
             found, _, measured_by = _load(state, spare)
         except DamagedError:  # the driver has named those that it found damaged
@@ -74,7 +77,7 @@ def resume(
 def _load(state: TrainState, checkpoint: Checkpoint) -> tuple[Report, Sums, str | None]:
     """Load a checkpoint into the state  ->  (row of its tick, sums of one that was cut, yardstick)
 
-    Raises DamagedError on every rank if a rank cannot read it: they have to go on from the same one.
+    Raises DamagedError on every rank if a rank cannot read it: they have to resume from the same one.
     """
     found, damaged = None, None
     try:
@@ -111,13 +114,22 @@ def find_damage(checkpoint: Checkpoint) -> Damaged | None:
 
 
 def _row_and_sums(folder: Path) -> tuple[Report, Sums]:
-    row, sums = ticks.read_one(folder / ROW), folder / SUMS
-    return {} if row is None else dict(row.columns), json.loads(sums.read_text()) if sums.exists() else {}
+    row, path = ticks.read_one(folder / ROW), folder / SUMS
+    sums = _read(path, SUMS_MODEL) if path.exists() else {}
+    return {} if row is None else dict(row.columns), sums
 
 
 def _read_yardstick(path: Path) -> str | None:
-    found: str | None = json.loads(path.read_text())
-    return found
+    return _read(path, TypeAdapter(str | None))
+
+
+def _read(path: Path, model: TypeAdapter[T]) -> T:
+    """The value in a JSON file. Raises CheckpointError for another one, OSError."""
+    check_regular(path)
+    try:
+        return model.validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {error.errors()[0]['msg']}.") from None
 
 
 def report(state: TrainState, dataset: ImageDataset, row: Report, *, yardstick: str | None, is_snapshot: bool) -> None:
@@ -128,7 +140,7 @@ def report(state: TrainState, dataset: ImageDataset, row: Report, *, yardstick: 
 
 
 def save_if_called_back(state: TrainState, dataset: ImageDataset, row: Report, yardstick: str | None) -> bool:
-    """Save a checkpoint beside the run's snapshots if a node will be taken away, and say so; every rank has to ask.
+    """Save a checkpoint next to the run's snapshots if a node will be taken away, and say so; every rank has to ask.
 
     It is never the best: a run that was interrupted exports what an uninterrupted one does.
     """
@@ -140,7 +152,7 @@ def save_if_called_back(state: TrainState, dataset: ImageDataset, row: Report, y
 
 
 def save_beside(state: TrainState, dataset: ImageDataset, row: Report, sums: Sums, yardstick: str | None) -> None:
-    """Save a checkpoint beside the run's snapshots; every rank has to.
+    """Save a checkpoint next to the run's snapshots; every rank has to.
 
     row: of the last tick, empty before the first one; sums: of the tick that is cut.
     """
@@ -151,7 +163,7 @@ def save_beside(state: TrainState, dataset: ImageDataset, row: Report, sums: Sum
 
 @exact_float32()
 def contributions(state: TrainState, dataset: ImageDataset) -> dict[str, float]:
-    """Share of each resolution in the sample pictures, in per cent, for the row that is logged, which is rank 0's.
+    """Share of each resolution in the sample images, in per cent, for the row that is logged, which is rank 0's.
 
     Nothing for an architecture that has no such shares.
     """
@@ -163,7 +175,7 @@ def contributions(state: TrainState, dataset: ImageDataset) -> dict[str, float]:
 
 
 def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
-    """Labels of the sample pictures  ->  [num_samples, c_dim]; None for an unconditional run"""
+    """Labels of the sample images  ->  [num_samples, c_dim]; None for an unconditional run"""
     return dataset.labels(range(num_samples(dataset.resolution))) if dataset.c_dim else None
 
 
@@ -171,9 +183,9 @@ def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
 def snapshot(
     state: TrainState, dataset: ImageDataset, row: Report, yardstick: str | None, sums: Sums | None = None
 ) -> Iterator[Checkpoint | None]:
-    """Whole state, generator, sample pictures and row of the log in one folder, on rank 0; None on the others.
+    """Whole state, generator, sample images and row of the log in one folder, on rank 0; None on the others.
 
-    sums: of a tick that is cut, in place of the pictures.
+    sums: of a tick that is cut, in place of the images.
     """
     if rank() != 0:
         yield None
@@ -194,7 +206,7 @@ def snapshot(
 
 @exact_float32()
 def sample_grid(state: TrainState, dataset: ImageDataset) -> torch.Tensor:
-    """Pictures of fixed seeds by the averaged generator, side by side  ->  uint8 [C, H, W]"""
+    """Images of fixed seeds by the averaged generator, side by side  ->  uint8 [C, H, W]"""
     pictures = generate_images(
         state.G_ema, range(num_samples(dataset.resolution)), psi=1.0, cutoff=None, noise_mode="const",
         c=sample_labels(dataset), batch_size=state.config.train.batch_gpu,
@@ -203,7 +215,7 @@ def sample_grid(state: TrainState, dataset: ImageDataset) -> torch.Tensor:
 
 
 def report_beginning(state: TrainState, dataset: ImageDataset) -> None:
-    """Send the pictures of a run that has not learned yet; every rank has to. It is no tick."""
+    """Send the images of a run that has not learned yet; every rank has to. It is no tick."""
     row: Report = {"nimg": 0.0}
     if rank() == 0:
         with tempfile.TemporaryDirectory() as name:
@@ -223,7 +235,7 @@ def chosen(result: Result, config: MonitorConfig) -> tuple[Checkpoint, TickRow]:
 
 
 def export(checkpoint: Checkpoint, root: Path, class_names: Sequence[str] | None = None) -> None:
-    """Copy the generator of a snapshot to models/; if its file is damaged, write it anew from the state beside it.
+    """Copy the generator of a snapshot to models/; if its file is damaged, write it anew from the state next to it.
 
     Raises CheckpointError, StoreError when neither can be read.
     """
@@ -244,8 +256,8 @@ def _rebuild(checkpoint: Checkpoint, path: Path, problem: str, class_names: Sequ
     except (CheckpointError, store.StoreError) as error:
         also = integrity.describe(checkpoint, str(path.parent), error).problem
         raise CheckpointError(
-            f"{problem} Nor can it be written from the state: {also} Delete {store.shown(checkpoint.path)} and "
-            "give the same command again, which exports the best of the others; or delete the run to train it again."
+            f"{problem} Nor can it be written from the state: {also} Delete {store.shown(checkpoint.path)} and run "
+            "the same command again, which exports the best of the others; or delete the run to train it again."
         ) from None
     save_generator(G_ema, path, class_names)
-    print(f"{problem} It is written anew from the state beside it.", flush=True)
+    print(f"{problem} It is written again from the state in the same folder.", flush=True)

@@ -22,7 +22,7 @@ FOLDER = "pretrained"  # a dependency of stage train
 def open_training_set(archive: Path, params: Params) -> ImageDataset:
     """The train split as the parameters ask for it
 
-    Raises ConfigError when its channels or its split are not what the augmentations need, or it has too few images for
+    Raises ConfigError if its channels or its split are not what the augmentations need, or it has too few images for
     what will be measured.
     """
     data = params.data
@@ -56,7 +56,7 @@ def has_holdout(dataset: ImageDataset) -> bool:
 def pretrained_file(params: Params, root: Path) -> Path | None:
     """The file that train.resume_from names.
 
-    Raises FileNotFoundError when it is not there, ConfigError when it is where DVC would not see it change, or a
+    Raises FileNotFoundError if it is not there, ConfigError when it is where DVC would not see it change, or a
     pickle.
     """
     name = params.train.resume_from
@@ -70,8 +70,8 @@ def pretrained_file(params: Params, root: Path) -> Path | None:
         )
     if not (root / inside).is_file():
         raise FileNotFoundError(
-            f"train.resume_from is {name}, but no such file is there. Put it there (see {FOLDER}/README.md), or set "
-            "train.resume_from to null to start fresh."
+            f"train.resume_from is {name}, but this file does not exist. Put it there (see {FOLDER}/README.md), or "
+            "set train.resume_from to null to start from scratch."
         )
     if inside.suffix.lower() in (".pkl", ".pickle"):
         raise ConfigError(

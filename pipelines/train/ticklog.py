@@ -9,6 +9,8 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from stylegan.files import replacing, write_bytes
 
 logger = logging.getLogger(__name__)
 SAMPLES = "samples.png"  # in every snapshot
-BEGINNING = "beginning"  # key of the report that brings the pictures before the first step
+BEGINNING = "beginning"  # key of the report that brings the images before the first step
 LEAVING = "leaving"  # begins the names of checkpoints that are no snapshots
 NODES = "nodes.json"  # of the ranks at the last tick
 KERNELS = "kernels.txt"  # the line on the kernels of rank 0's device, if it has any
@@ -34,7 +36,7 @@ PART_TICKS = 64  # rows in a part
 
 
 class TickLog(UserCallback):
-    """Appends a row of the ranks' reports to ticks.jsonl, keeps the pictures of each snapshot, and notes failures.
+    """Appends a row of the ranks' reports to ticks.jsonl, keeps the images of each snapshot, and notes failures.
 
     url: of the run on a store, which gets a copy of the log; None without a store.
     """
@@ -48,9 +50,21 @@ class TickLog(UserCallback):
         if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
             return  # its tick has been reported
         if BEGINNING in metrics[0]:
-            write_bytes(self.folder / "samples" / f"{0:09d}.png", metrics[0][BEGINNING])
+            with _warning("the first sample images"):
+                write_bytes(self.folder / "samples" / f"{0:09d}.png", metrics[0][BEGINNING])
             return
         row = merged(metrics)
+        with _warning(f"sample images or notes of kimg {row.kimg:.4g}"):
+            self._keep_notes(row, metrics, checkpoint)
+        self._append(row)
+        if self.url is not None:
+            try:
+                self._copy(self.url)
+            except store.StoreError as error:  # the next tick sends the same part, with its own row
+                logger.warning("copy of the tick log: %s", error)
+
+    def _keep_notes(self, row: TickRow, metrics: list[Report], checkpoint: Checkpoint | None) -> None:
+        """What a run is shown by, and a training does without"""
         if found := nodes(metrics):
             with replacing(self.folder / NODES) as temporary:
                 temporary.write_text(json.dumps(found))
@@ -59,12 +73,6 @@ class TickLog(UserCallback):
                 temporary.write_text(line)
         if checkpoint is not None:
             store.copy_out(checkpoint, SAMPLES, self.folder / "samples" / f"{row.nimg:09.0f}.png")
-        self._append(row)
-        if self.url is not None:
-            try:
-                self._copy(self.url)
-            except store.StoreError as error:  # the next tick sends the same part, with its own row
-                logger.warning("copy of the tick log: %s", error)
 
     def _append(self, row: TickRow) -> None:
         """Write a tick unless it is replayed. The log is read once: a tick costs the same however long it is."""
@@ -91,6 +99,15 @@ class TickLog(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for rank, error in sorted(worker_exceptions.items()):
             json_lines.append(self.folder / FAILURES, {"rank": rank, "time": time.time(), "error": spoken(rank, error)})
+
+
+@contextmanager
+def _warning(what: str) -> Iterator[None]:
+    """Turn a file that cannot be written or copied into a warning: nothing of the kind ends a training."""
+    try:
+        yield
+    except (OSError, store.StoreError) as error:
+        logger.warning("%s: not kept: %s", what, error)
 
 
 def restore(folder: Path, url: str) -> None:
@@ -136,14 +153,14 @@ def read_failures(folder: Path) -> list[str]:
 def read_failures_from(folder: Path, offset: int) -> tuple[list[str], int]:
     """Failures of workers after a byte offset of their file, oldest first, and the offset that follows them"""
     found = list(json_lines.read(folder / FAILURES, offset))
-    return [str(failure["error"]) for failure, _ in found], found[-1][1] if found else offset
+    return [str(failure.get("error")) for failure, _ in found], found[-1][1] if found else offset
 
 
 def read_nodes(folder: Path) -> list[str]:
     """Node of each rank at the last tick"""
     path = folder / NODES
     try:
-        found = json.loads(path.read_bytes()) if path.exists() else []
+        found = json.loads(path.read_bytes()) if path.is_file() else []
     except (ValueError, RecursionError):
         return []  # the next tick writes it anew
     return [str(name) for name in found] if isinstance(found, list) else []
@@ -152,4 +169,4 @@ def read_nodes(folder: Path) -> list[str]:
 def read_kernels(folder: Path) -> str | None:
     """The line on the kernels of rank 0's device, once there is one"""
     path = folder / KERNELS
-    return path.read_text() if path.exists() else None
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

@@ -46,8 +46,8 @@ def rgb_layers(G: Generator, ws: Tensor, noise_mode: NoiseMode) -> list[Tensor]:
     if G.config.architecture != "skip":
         raise ValueError(
             f"layer contributions are not defined for generator.architecture {G.config.architecture}: it turns "
-            "features into colours once, at the highest resolution, so its image is no sum over resolutions. They need "
-            "skip; the band energies of its images can be compared with real ones in any case."
+            "features into colours once, at the highest resolution, so its image is not a sum over resolutions. "
+            "Contributions need skip; the band energies of its images can be compared with real ones in any case."
         )
     return G.synthesis.layers(ws, noise_mode)
 

@@ -1,7 +1,7 @@
-"""Telling generated pictures from real ones by projection (Karras et al. 2020, Sec. 5).
+"""Telling generated images from real ones by projection (Karras et al. 2020, Sec. 5).
 
-A generator can draw its own pictures again, but hardly others; so after projection they are nearer to their target.
-N pictures, M other pictures, C channels, H W image.
+A generator can draw its own images again, but hardly others; so after projection they are nearer to their target.
+N images, M other images, C channels, H W image.
 """
 
 from collections.abc import Iterable
@@ -15,24 +15,24 @@ from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluation.sampling import draw_latents, generated_batches
 from stylegan.networks import Generator
 
-# With 20 pictures of each kind an AUC of 1 has an interval of 0.90 to 1.00; with fewer even a perfect one says little.
+# With 20 images of each kind an AUC of 1 has an interval of 0.90 to 1.00; with fewer even a perfect one says little.
 FEWEST = 20
 Z = 1.959964  # of a 95% interval
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How well one number tells generated from real pictures."""
+    """How well one number tells generated from real images."""
 
-    auc: float  # probability that a real picture is farther from its projection than a generated one
+    auc: float  # probability that a real image is farther from its projection than a generated one
     interval: tuple[float, float]  # 95% confidence interval of auc
-    num: int  # pictures of the kind that has fewer
+    num: int  # images of the kind that has fewer
     threshold: float  # nearer than this is called generated
-    accuracy: float  # mean of the shares of real and of generated pictures that this gets right
+    accuracy: float  # mean of the shares of real and of generated images that this gets right
 
 
 def generated_pictures(G: Generator, c: Tensor, *, seed: int, psi: float, batch_size: int) -> Tensor:
-    """One picture for each label in c [N, c_dim], with noise of its own  ->  uint8 [N, C, H, W] on the CPU"""
+    """One image for each label in c [N, c_dim], with noise of its own  ->  uint8 [N, C, H, W] on the CPU"""
     latents = draw_latents(G, c, seed, batch_size)
     return torch.cat([img.cpu() for img in generated_batches(G, latents, psi, None, batch_size)])
 
@@ -45,11 +45,11 @@ def final_distances(steps: Iterable[tuple[range, Step]], num_steps: int) -> Tens
 def separate(real: Tensor, generated: Tensor) -> Separation:
     """Threshold that tells distances real [N] from generated [M] best.
 
-    It is chosen on the pictures that it is judged by, so accuracy is a little optimistic for few of them.
-    Raises MetricError when a side is empty.
+    It is chosen on the images that it is judged by, so accuracy is a little optimistic for few of them.
+    Raises MetricError if a side is empty.
     """
     if not len(real) or not len(generated):
-        raise MetricError(f"detection needs real and generated pictures, got {len(real)} and {len(generated)}.")
+        raise MetricError(f"detection needs real and generated images, got {len(real)} and {len(generated)}.")
     x, y = real.double(), generated.double()
     above = x[:, None] - y[None]
     values = torch.cat([x, y]).unique()
@@ -65,7 +65,7 @@ def separate(real: Tensor, generated: Tensor) -> Separation:
 def auc_interval(auc: float, num_real: int, num_generated: int) -> tuple[float, float]:
     """Every value a whose distance to auc is within Z standard errors of Hanley and McNeil (1982, Eq. 1) at a.
 
-    Their error at the value measured vanishes for an AUC of 1, however few pictures gave it; at the value in question
+    Their error at the value measured vanishes for an AUC of 1, however few images gave it; at the value in question
     it does not (the score method).
     """
     a = torch.linspace(0, 1, 10_001, dtype=torch.float64)
@@ -77,22 +77,22 @@ def auc_interval(auc: float, num_real: int, num_generated: int) -> tuple[float, 
 
 
 def verdict(result: Separation) -> str:
-    """What the numbers mean, in a sentence: with few pictures, or an interval that holds chance, nothing"""
+    """What the numbers mean, in a sentence: with few images, or an interval that holds chance, nothing"""
     low, high = result.interval
     if result.num < FEWEST:
-        meaning = f"{result.num} pictures of a kind are too few to say anything; give --num {FEWEST} or more"
+        meaning = f"{result.num} images of each kind are too few to say anything; give --num {FEWEST} or more"
     elif low <= 0.5 <= high:
-        meaning = "by these pictures projection does not tell generated from real ones better than chance"
+        meaning = "with these images, projection does not tell generated from real ones better than chance"
     elif result.auc >= 0.9:
-        meaning = "generated pictures can be told from real ones by projecting them"
+        meaning = "projection tells generated images from real ones"
     elif result.auc >= 0.7:
-        meaning = "generated pictures can often be told from real ones by projecting them"
+        meaning = "projection often tells generated images from real ones"
     elif result.auc > 0.5:
-        meaning = "projection hardly tells generated pictures from real ones"
+        meaning = "projection hardly tells generated images from real ones"
     else:
-        meaning = "real pictures are drawn better than the generator's own, so the search fell short: try more steps"
+        meaning = "real images are reproduced better than generated ones, so the search fell short: try more steps"
     return (
         f"AUC {result.auc:.2f} (95% interval {low:.2f} to {high:.2f}), "
-        f"{result.accuracy:.0%} right at the distance {result.threshold:.4g}: {meaning}. "
-        "AUC is how often a real picture ends farther from its projection than a generated one (0.5 by chance)."
+        f"{result.accuracy:.0%} right at the distance {result.threshold:.4g}: {meaning}. AUC is how often a real "
+        "image ends farther from its projection than a generated one (0.5 by chance)."
     )

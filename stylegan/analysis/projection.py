@@ -1,7 +1,7 @@
-"""From a picture back to its styles: projection (Karras et al. 2020, App. D).
+"""From an image back to its styles: projection (Karras et al. 2020, App. D).
 
 `project` yields where the search stands; the caller shows progress, draws frames, and keeps the last step. Random
-numbers are a function of (seed, step) and the same for every target, so a result depends on its picture and the seed
+numbers are a function of (seed, step) and the same for every target, so a result depends on its image and the seed
 alone, never on what else is in the batch. N targets, C channels, H W image or map, L = num_ws.
 """
 
@@ -33,7 +33,7 @@ ADAM_BETAS = (0.9, 0.999)  # "default parameters"
 
 
 class ProjectionConfig(Section):
-    """How the search goes; the published values stand beside each line."""
+    """How the search goes; the published values stand next to each line."""
 
     space: Literal["w", "w+"]  # one w for all layers (w), or one for each
     optimize_noise: bool  # true; false keeps the generator's own noise maps
@@ -45,7 +45,7 @@ class ProjectionConfig(Section):
     w_noise_scale: NonNegative  # 0.05 spreads of w, at the start
     w_noise_ramp: Probability  # 0.75 of the steps have noise in w
     noise_weight: NonNegative  # 1e5, of the noise maps' autocorrelation
-    min_resolution: Annotated[int, Field(ge=16)]  # smaller pictures are enlarged to it before they are compared
+    min_resolution: Annotated[int, Field(ge=16)]  # smaller images are enlarged to it before they are compared
     seed: Annotated[int, Field(ge=0)]
 
 
@@ -60,10 +60,10 @@ class Step:
 
 
 def project(G: Generator, targets: Tensor, c: Tensor, lpips: Lpips, config: ProjectionConfig) -> Iterator[Step]:
-    """Search the styles whose pictures look most like targets uint8 [N, C, H, W] with labels c [N, c_dim].
+    """Search the styles whose images look most like targets uint8 [N, C, H, W] with labels c [N, c_dim].
 
     Yields config.num_steps + 1 steps: one before each update, and the result.
-    Raises ValueError when the targets do not fit the generator, or the search diverges.
+    Raises ValueError if the targets do not fit the generator, or the search diverges.
     """
     _check(G, targets, c, config)
     wanted = _embed(lpips, to_float(targets.to(G.mapping.w_avg.device)), config)
@@ -116,7 +116,7 @@ def w_statistics(G: Generator, c: Tensor, config: ProjectionConfig) -> tuple[Ten
 def noise_penalty(noise: Tensor) -> Tensor:
     """Squared autocorrelation of maps [N, 1, H, W] one pixel down and right, at every resolution to 8  ->  [N]
 
-    Zero for noise, so that no picture hides in the maps (Karras et al. 2020, App. D, L_ij summed over j).
+    Zero for noise, so that no image hides in the maps (Karras et al. 2020, App. D, L_ij summed over j).
     """
     penalty = torch.zeros(len(noise), device=noise.device)
     while True:
@@ -135,7 +135,7 @@ def learning_rate(t: float, config: ProjectionConfig) -> float:
 
 
 def distance_input(img: Tensor, min_resolution: int) -> Tensor:
-    """Pictures as LPIPS compares them: RGB, averaged down to 256 pixels, enlarged to at least min_resolution"""
+    """Images as LPIPS compares them: RGB, averaged down to 256 pixels, enlarged to at least min_resolution"""
     rgb = lpips_input(img)
     side = min(rgb.shape[2:])
     if side >= min_resolution:
@@ -193,7 +193,7 @@ def _check(G: Generator, targets: Tensor, c: Tensor, config: ProjectionConfig) -
     height, width = sides(G.img_resolution)
     if G.img_channels not in MODES:
         raise ValueError(
-            f"this generator makes pictures of {G.img_channels} channels. Projection needs one of 1 to 4, which LPIPS "
+            f"this generator draws images of {G.img_channels} channels. Projection needs one of 1 to 4, which LPIPS "
             "sees."
         )
     if targets.dtype != torch.uint8 or list(targets.shape[1:]) != [G.img_channels, height, width]:

@@ -1,62 +1,74 @@
-"""Picture files as the targets of a projection: any size, depth and mode, made to fit the generator, or refused.
+"""Image files as the targets of a projection: any size, depth and mode, made to fit the generator, or refused.
 
 C channels, H W image.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from stylegan.config.modes import MODES
 from stylegan.config.pyramid import sides
 from stylegan.data.archive import is_picture
+from stylegan.data.decoders import open_image, read_whole, undecodable
+from stylegan.data.files import list_folder
+from stylegan.data.problems import ProblemError
 from stylegan.data.transforms import crop_to_shape, to_mode
+from stylegan.files import open_regular
 from stylegan.networks import Generator
-
-MAX_PIXELS = 100_000_000  # a photograph of 12,000 x 8,000; a small file can say that it has far more
 
 
 @dataclass(frozen=True)
 class Target:
-    """A picture as the generator would draw it."""
+    """An image as the generator would draw it."""
 
     path: Path
     img: Tensor  # uint8 [C, H, W]
     note: str  # what was done to it, for people; empty when nothing
 
 
-def list_files(targets: Sequence[Path]) -> list[Path]:
-    """The files named, and for a folder all pictures in it and below, by their names
+def list_files(targets: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The files named, and for a folder all images in it and below, by their names  -> them, and what was passed over
 
     Raises ValueError for a folder without any.
     """
     files: list[Path] = []
+    notes: list[str] = []
     for target in targets:
         if not target.is_dir():
             files.append(target)
             continue
-        found = sorted(path for path in target.rglob("*") if is_picture(path.relative_to(target).as_posix()))
+        found, passed_over = list_pictures(target)
         if not found:
-            raise ValueError(f"{target}: no picture in this folder or below. Name files, or a folder that holds some.")
+            raise ValueError(
+                f"{target}: no image in this folder or below. Give image files, or a folder that holds some."
+            )
         files += found
-    return files
+        notes += passed_over
+    return files, notes
+
+
+def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
+    """All images in a folder and below, by their names, and lines on folders that are not used"""
+    found = list_folder(folder)
+    files = sorted(folder / name for name in found.names if is_picture(name))
+    return files, [f"{file.source}: {file.problem.reason}." for file in (*found.bad, *found.passed_over)]
 
 
 def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], list[str]]:
-    """-> the pictures that can be read, and the reason for each of the others
+    """-> the images that can be read, and the reason for each of the others
 
-    Raises ValueError when none can, and for a generator whose pictures have no PNG mode.
+    Raises ValueError if none can, and for a generator whose images have no PNG mode.
     """
     if G.img_channels not in MODES:
         raise ValueError(
-            f"this generator makes pictures of {G.img_channels} channels. Projection needs one of 1 to 4, as picture "
-            "files have."
+            f"this generator draws images of {G.img_channels} channels. Projection needs a generator of 1 to 4 "
+            "channels, as image files have."
         )
     good, reasons = [], []
     for path in files:
@@ -71,13 +83,13 @@ def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], lis
 
 
 def load_target(path: Path, G: Generator) -> Target:
-    """A picture file in the generator's size and channels. Raises FileNotFoundError, and ValueError with the reason."""
+    """An image file in the generator's size and channels. Raises FileNotFoundError, and ValueError with the reason."""
     height, width = sides(G.img_resolution)
     image, note = _to_eight_bits(_decode(path), path)
     image = to_mode(image, MODES[G.img_channels])
     if image.size != (width, height):
         note += f"{path}: {image.width} x {image.height} cut to the centre, now {width} x {height}"
-        # Cropped first: a resize of part of a picture would let in pixels around it.
+        # Cropped first: a resize of part of an image would let in pixels around it.
         image = crop_to_shape(image, width, height).resize((width, height), Image.Resampling.LANCZOS)
     img = torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1).contiguous()
     return Target(path, img, note)
@@ -85,28 +97,21 @@ def load_target(path: Path, G: Generator) -> Target:
 
 def _decode(path: Path) -> Image.Image:
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file. Name a picture file, or a folder of pictures.")
+        raise FileNotFoundError(f"{path}: no such file. Give an image file, or a folder of images.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
-            with Image.open(path) as file:
-                if file.width * file.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError(f"it has {file.width} x {file.height}")
-                return ImageOps.exif_transpose(file)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a picture that can be read. Give PNG, JPEG or another image file.") from None
-    except Image.DecompressionBombError as error:
-        reason = str(error).partition(".")[0]
-        raise ValueError(f"{path}: more than {MAX_PIXELS} pixels ({reason}). Make the picture smaller.") from None
+        with open_regular(path) as file, open_image(read_whole(file)) as image:
+            return ImageOps.exif_transpose(image)
+    except ProblemError as error:
+        problem = error.problem
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path}: damaged or cut short ({reason}). Give a whole file.") from None
+        problem = undecodable(error)
+    raise ValueError(f"{path}: {problem.reason}.")
 
 
 def _to_eight_bits(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
     """Grey of 16 bits, whole numbers or floats in the range of 8 bits, and a note on the range that was taken
 
-    Raises ValueError for numbers in no range that pictures have.
+    Raises ValueError for numbers in no range that images have.
     """
     if not image.mode.startswith(("I", "F")):
         return image, ""

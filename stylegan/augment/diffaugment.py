@@ -22,7 +22,7 @@ CUTOUT_SIZE = 0.5  # of the size
 def diffaugment(images: Tensor, operations: Sequence[str]) -> Tensor:
     """Apply the operations, each with other strengths for every image  [N, C, H, W] -> [N, C, H, W]
 
-    Raises ConfigError when color meets images of 2 or more than 4 channels.
+    Raises ConfigError if color meets images of 2 or more than 4 channels.
     """
     strengths = copy_together({name: OPERATIONS[name][0](images) for name in operations}, images)
     for name in operations:

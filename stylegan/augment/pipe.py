@@ -58,7 +58,7 @@ class AugmentPipe(nn.Module):
         """Augment images in [-1, 1] with probability p.
 
         percentile in (0, 1) fixes every strength at that percentile of its distribution and applies every transform
-        (rotation once), for tests. Raises ConfigError when colour transforms meet images of 2 or more than 4 channels.
+        (rotation once), for tests. Raises ConfigError if colour transforms meet images of 2 or more than 4 channels.
         """
         n, _, h, w = images.shape
         strengths = T.draw(n, self._rows(images, p, percentile), percentile)

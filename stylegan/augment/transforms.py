@@ -44,7 +44,7 @@ Strengths = Mapping[str, Sequence[Tensor]]  # of each transform that is on: its 
 
 
 def draw(n: int, rows: Sequence[tuple[Strength, float]], percentile: float | None) -> Strengths:
-    """Draw strengths for n images, each applied with the probability beside it, else the value that does nothing.
+    """Draw strengths for n images, each applied with the probability next to it, else the value that does nothing.
 
     With a percentile every strength sits there and is applied.
     """

@@ -116,22 +116,29 @@ def add_out(parser: argparse.ArgumentParser, help_: str) -> None:
 
 def add_generator(parser: argparse.ArgumentParser) -> None:
     """GENERATOR, which `load_any_generator` reads"""
-    parser.add_argument("generator", type=Path, help="weights: models/generator.safetensors, or an official file")
+    parser.add_argument(
+        "generator", type=Path, help="generator file, such as models/generator.safetensors, or an official .pkl"
+    )
 
 
 def add_class(parser: argparse._ActionsContainer) -> None:
     """--class, which `class_of` reads"""
-    help_ = "class of a conditional generator, by name or number; a name goes first"
+    help_ = "class name or index, for a conditional generator; if both match, the name wins"
     parser.add_argument("--class", dest="class_name", metavar="CLASS", help=help_)
 
 
 def add_computing(parser: argparse.ArgumentParser) -> None:
     """--batch-size, --device and --kernels"""
-    parser.add_argument("--batch-size", type=positive, default=16, help="pictures computed at once (16)")
-    parser.add_argument("--device", type=usable_device, default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
+    parser.add_argument("--batch-size", type=positive, default=16, help="images computed at once (default: 16)")
+    parser.add_argument(
+        "--device",
+        type=usable_device,
+        default="cpu",
+        help="device to compute on: cpu, cuda, cuda:1 or mps (default: cpu)",
+    )
     parser.add_argument(
         "--kernels", choices=typing.get_args(Kernels), default="auto",
-        help="on a GPU: this project's kernels where they run, or torch's operations alone (default: auto)",
+        help="on a GPU: auto uses this project's kernels if they run, stock only torch's operations (default: auto)",
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from stylegan.networks import Generator, truncate
 
 @dataclass(frozen=True)
 class Drawing:
-    """A generator as the options ask for it; c [1, c_dim] is None when no class was named."""
+    """A generator as the options ask for it; c [1, c_dim] is None if no class was named."""
 
     G: Generator
     c: Tensor | None
@@ -31,7 +31,7 @@ class Drawing:
         return styles(self.G, seeds, self.label())
 
     def label(self) -> Tensor | None:
-        """The class that seeds need, None for an unconditional generator. Raises ValueError when none was named."""
+        """The class that seeds need, None for an unconditional generator. Raises ValueError if none was named."""
         if self.c is None and self.class_names:
             raise ValueError(f"this generator is conditional. Choose a class: {', '.join(self.class_names)}.")
         return self.c

@@ -1,4 +1,4 @@
-"""generate, mix, interpolate: pictures and films from a trained generator."""
+"""generate, mix, interpolate: images and videos from a trained generator."""
 
 import argparse
 import math
@@ -14,7 +14,7 @@ from stylegan.config.pyramid import sides
 from stylegan.drawing.generate import mix_styles, render_each, render_styles, styles_along, styles_between
 from stylegan.drawing.sheets import CELL, save_sheet, scale_to, sheet
 from stylegan.drawing.style_files import save_styles
-from stylegan.drawing.video import SIDE, check_film, save_film
+from stylegan.drawing.video import SIDE, check_video, save_video
 from stylegan.images import grid, save_image
 
 S = TypeVar("S", list[int], Tensor)
@@ -48,7 +48,7 @@ def _save_sheet(img: Tensor, columns: int, captions: Sequence[str], options: arg
 
 
 def _styles_by_psi(drawing: Drawing, options: argparse.Namespace) -> tuple[list[str], Tensor]:
-    """Names of the pictures, and their styles at --psi and at each psi of the strip  ->  [N, 1 + psis, L, w_dim]"""
+    """Names of the images, and their styles at --psi and at each psi of the strip  ->  [N, 1 + psis, L, w_dim]"""
     psis = [options.psi, *(options.strip or [])]
     names, tables = [], []
     for prefix, one in _each_class(drawing) if options.every_class else [("", drawing)]:
@@ -83,20 +83,20 @@ def mix(options: argparse.Namespace) -> str:
 
 
 def _names(prefix: str, seeds: list[int] | None, num: int) -> list[str]:
-    """Name of each picture: its seed, or its place in the file of styles"""
+    """Name of each image: its seed, or its place in the file of styles"""
     return [f"w{place:04d}" for place in range(num)] if seeds is None else [f"{prefix}{seed:04d}" for seed in seeds]
 
 
-def film(options: argparse.Namespace) -> str:
-    """One film, of one walk or of several side by side."""
-    check_film(options.out, options.fps)
+def interpolate(options: argparse.Namespace) -> str:
+    """One video, of one walk or of several side by side."""
+    check_video(options.out, options.fps)
     drawing = open_drawing(options)
     columns, rows = options.grid
     ws = _walks(drawing, options, columns * rows)
     pictures = render_each(drawing.G, ws.flatten(0, 1), batch_size=options.batch_size)
     frames = (grid(torch.stack(cells), columns) for cells in zip(*[pictures] * ws.shape[1], strict=True))
     scale = options.scale or scale_to(min(sides(drawing.G.img_resolution)), SIDE)
-    count = save_film(frames, options.out, fps=options.fps, scale=scale)
+    count = save_video(frames, options.out, fps=options.fps, scale=scale)
     return f"{count} frames in {options.out}"
 
 
@@ -125,7 +125,7 @@ def _walks(drawing: Drawing, options: argparse.Namespace, num: int) -> Tensor:
 
 
 def _shares(keys: S, num: int) -> list[S]:
-    """Key points for each of num walks, at least two of each. Raises ValueError where they do not divide."""
+    """Key points for each of num walks, at least two of each. Raises ValueError if they do not divide."""
     each = len(keys) // num
     if num > 1 and (len(keys) % num or each < 2):
         raise ValueError(

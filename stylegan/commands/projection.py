@@ -1,4 +1,4 @@
-"""project, detect: pictures back to their styles, and what that tells about pictures."""
+"""project, detect: images back to their styles, and what that tells about images."""
 
 import argparse
 import sys
@@ -14,11 +14,10 @@ from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
 from stylegan.analysis.projection import ProjectionConfig, Step, project_batches
-from stylegan.analysis.targets import Target, list_files, load_targets
+from stylegan.analysis.targets import Target, list_files, list_pictures, load_targets
 from stylegan.config.strict import parse
 from stylegan.console import description_column, make_console
 from stylegan.data import ImageDataset
-from stylegan.data.archive import is_picture
 from stylegan.drawing.generate import class_labels
 from stylegan.drawing.style_files import save_styles
 from stylegan.drawing.video import save_mp4
@@ -29,8 +28,8 @@ from stylegan.metrics.evaluation.sampling import synthesize_ws
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
 
-FPS, MAX_FRAMES = 30, 150  # a film of five seconds, however long the search
-FILM_SIDE = 256  # smaller pictures are enlarged to about this many pixels in films
+FPS, MAX_FRAMES = 30, 150  # a video of five seconds, however long the search
+VIDEO_SIDE = 256  # smaller images are enlarged to about this many pixels in videos
 BINS = 30
 
 
@@ -47,8 +46,8 @@ def published(options: argparse.Namespace) -> ProjectionConfig:
         "w_noise_scale": 0.05,
         "w_noise_ramp": 0.75,
         "noise_weight": 1e5,
-        # Ours; the paper has large pictures. Enlarging 32 pixels to 64 for VGG16 took three times as long and brought
-        # the generator's own pictures no nearer.
+        # Ours; the paper has large images. Enlarging 32 pixels to 64 for VGG16 took three times as long and brought
+        # the generator's own images no nearer.
         "min_resolution": 32,
         "seed": options.seed,
     }
@@ -58,7 +57,9 @@ def published(options: argparse.Namespace) -> ProjectionConfig:
 def project(options: argparse.Namespace) -> str:
     """A folder for each target with what the search found, and tables of the distances."""
     G, class_index, lpips, config = _open(options)
-    loaded, reasons = load_targets(list_files(options.targets), G)
+    files, notes = list_files(options.targets)
+    loaded, reasons = load_targets(files, G)
+    reasons = [*notes, *reasons]
     _tell(loaded, reasons)
     names = folder_names([target.path for target in loaded])
     targets = torch.stack([target.img for target in loaded])
@@ -84,7 +85,7 @@ def project(options: argparse.Namespace) -> str:
 
 
 def _tell(targets: Sequence[Target], reasons: Sequence[str]) -> None:
-    """Say on stderr what was done to pictures, and at once which are left out: the search may take hours."""
+    """Say on stderr what was done to images, and at once which are left out: the search may take hours."""
     for line in (*(target.note for target in targets if target.note), *(f"left out: {each}" for each in reasons)):
         print(line, file=sys.stderr)
 
@@ -108,13 +109,13 @@ def _follow(
         noise = {name: maps[one] for name, maps in step.noise.items()}  # none when the generator's own were used
         save_styles(step.ws[one], folder / "projected_w.npz", noise)
         if options.video:
-            film = (torch.cat([targets[place], frame[place]], dim=2) for frame in frames)
-            save_mp4(film, folder / "proj.mp4", fps=FPS, scale=max(1, FILM_SIDE // targets.shape[2]))
+            video = (torch.cat([targets[place], frame[place]], dim=2) for frame in frames)
+            save_mp4(video, folder / "proj.mp4", fps=FPS, scale=max(1, VIDEO_SIDE // targets.shape[2]))
     return torch.stack(distances)
 
 
 def detect(options: argparse.Namespace) -> str:
-    """Distances of real and generated pictures from their projections, their histogram, and what it means."""
+    """Distances of real and generated images from their projections, their histogram, and what it means."""
     G, class_index, lpips, config = _open(options)
     real, c, names = real_pictures(options, G, class_index)
     generated = generated_pictures(G, c, seed=config.seed, psi=options.psi, batch_size=options.batch_size)
@@ -143,18 +144,18 @@ def detect(options: argparse.Namespace) -> str:
 def real_pictures(
     options: argparse.Namespace, G: Generator, class_index: int | None
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """options.num pictures of options.real, chosen by the seed: uint8 [N, C, H, W], labels [N, c_dim], names.
+    """options.num images of options.real, chosen by the seed: uint8 [N, C, H, W], labels [N, c_dim], names.
 
-    Raises ValueError when there are fewer, or when they have no labels that a conditional generator needs.
+    Raises ValueError if there are fewer, or when they have no labels that a conditional generator needs.
     """
     if options.real.is_dir():
-        files = sorted(path for path in options.real.rglob("*") if is_picture(path.name))
+        files, notes = list_pictures(options.real)
         chosen = [files[row] for row in _choose(options, len(files))]
         c = class_labels(len(chosen), G.c_dim, class_index)
         loaded, reasons = load_targets(chosen, G)
         if reasons:
             raise ValueError(f"{reasons[0]} Or remove it from {options.real}.")
-        _tell(loaded, ())
+        _tell(loaded, notes)
         return (
             torch.stack([target.img for target in loaded]),
             c,
@@ -171,7 +172,7 @@ def real_pictures(
 
 def _choose(options: argparse.Namespace, count: int) -> list[int]:
     if count < options.num:
-        raise ValueError(f"{options.real}: holds {count} pictures, fewer than --num {options.num}. Ask for fewer.")
+        raise ValueError(f"{options.real}: holds {count} images, fewer than --num {options.num}. Ask for fewer.")
     rows: list[int] = np.random.default_rng(options.seed).choice(count, options.num, replace=False).tolist()
     return sorted(rows)
 

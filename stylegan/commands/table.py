@@ -20,7 +20,7 @@ COMMANDS = (
     ),
     _command(
         "interpolate", "pictures", "Draw a video that walks from seed to seed.",
-        f"{G} --seeds 0-3 --frames 60 --out walk.mp4", run="film",
+        f"{G} --seeds 0-3 --frames 60 --out walk.mp4",
     ),
     _command(
         "project", "projection", "Find the styles whose images come closest to given images.",

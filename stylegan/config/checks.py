@@ -233,9 +233,9 @@ def _msg_problems(config: Config) -> Iterator[str]:
         )
     elif G == "msg" and config.augment.mode != "none":
         yield (
-            f"augment.mode is {config.augment.mode}, but of the architecture msg the discriminator sees images of all "
-            "resolutions, which would have to be augmented alike. Set augment.mode to none, or both architectures to "
-            "another."
+            f"augment.mode is {config.augment.mode}, but the msg discriminator sees each image at every resolution, "
+            "and augmenting all of them identically is not supported. Set augment.mode to none, or choose another "
+            "architecture for both networks."
         )
 
 

@@ -314,4 +314,4 @@ class RenderConfig(Section):
     interpolation_seeds: Annotated[Ints, Field(min_length=2)]
     interpolation_frames: Annotated[int, Field(ge=2)]  # per pair of seeds
     video_fps: Count
-    video_scale: Count  # integer enlargement of pictures meant for the eye
+    video_scale: Count  # integer enlargement of images meant for the eye

@@ -60,11 +60,18 @@ def close_to(name: str, known: Sequence[str]) -> str:
 
 def _names_at(model: type[Section], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
-        if isinstance(part, int):  # an item of a list, whose model was found with the list
+        field = model.model_fields.get(str(part))
+        if field is None:  # an item of a list or a dict, whose model was found with it
             continue
-        annotation = model.model_fields[part].annotation
-        annotation = next(iter(get_args(annotation)), annotation)
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, Section)
-        model = annotation
+        found = _section_in(field.annotation)
+        if found is None:
+            return []
+        model = found
     return list(model.model_fields)
+
+
+def _section_in(annotation: object) -> type[Section] | None:
+    """The first section that a type mentions"""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _section_in(each)) is not None), None)

@@ -34,7 +34,7 @@ def cluster_centers(G: Generator, num: int, k: int, seed: int, c: Tensor | None 
     """Centres of k clusters of `num` samples of w (after Mokady et al. 2022, Sec. 4)  ->  [k, w_dim]
 
     A conditional generator draws every class equally often, or the label c [1, c_dim] alone.
-    Raises ValueError when there are more clusters than samples.
+    Raises ValueError if there are more clusters than samples.
     """
     if not 1 <= k <= num:
         raise ValueError(f"{k} clusters of {num} samples cannot be. Ask for 1 to {num} clusters, or sample more.")

@@ -38,7 +38,7 @@ def through(keys: Tensor, steps: int, *, curve: Curve, loop: bool, center: Tenso
 
 def _spline(keys: Tensor, steps: int, loop: bool) -> Tensor:
     """The cubic with two continuous derivatives, closed or with straight ends  [K, ...] -> [pieces, steps, ...]"""
-    from scipy.interpolate import CubicSpline  # here: it takes longer to import than most films to draw
+    from scipy.interpolate import CubicSpline  # here: it takes longer to import than most videos to draw
 
     y = torch.cat([keys, keys[:1]]) if loop else keys
     spline = CubicSpline(np.arange(len(y)), y.double().cpu().numpy(), bc_type="periodic" if loop else "natural")

@@ -1,6 +1,6 @@
-"""Seeds to pictures: sheets, the truncation strip, style mixing, and interpolation.
+"""Seeds to images: sheets, the truncation strip, style mixing, and interpolation.
 
-Pure functions of a generator; they write no file. A seed gives the same z as in the official tools, so pictures can be
+Pure functions of a generator; they write no file. A seed gives the same z as in the official tools, so images can be
 compared across implementations. N images, S seeds, P rows, Q columns, T frames, C channels, H W image, L = num_ws.
 """
 
@@ -33,11 +33,11 @@ def latents(seeds: Sequence[int], z_dim: int) -> Tensor:
 def class_labels(num: int, c_dim: int, class_index: int | None) -> Tensor:
     """The same one-hot label for every image  ->  [N, c_dim]; [N, 0] for an unconditional generator
 
-    Raises ValueError when a class is given to an unconditional generator, missing for a conditional one, or unknown.
+    Raises ValueError if a class is given to an unconditional generator, missing for a conditional one, or unknown.
     """
     if c_dim == 0 and class_index is not None:
         raise ValueError(
-            f"class {class_index} was asked for, but this generator is unconditional. Leave the class out."
+            f"class {class_index} was requested, but this generator is unconditional. Leave the class out."
         )
     if c_dim > 0 and class_index is None:
         raise ValueError(f"this generator is conditional. Choose a class from 0 to {c_dim - 1}.")
@@ -59,7 +59,7 @@ def class_number(text: str, c_dim: int, class_names: Sequence[str] | None) -> in
     if text.isascii() and text.isdecimal():
         return int(text)
     if c_dim == 0:
-        raise ValueError(f"class {text} was asked for, but this generator is unconditional. Leave the class out.")
+        raise ValueError(f"class {text} was requested, but this generator is unconditional. Leave the class out.")
     if not class_names:
         raise ValueError(f"class {text!r} is not a number, and this file names no classes; choose 0 to {c_dim - 1}.")
     nearest = difflib.get_close_matches(text, class_names, n=1, cutoff=0.5)
@@ -105,7 +105,7 @@ def generate_images(
     c: Tensor | None = None,
     batch_size: int,
 ) -> Tensor:
-    """One picture for each seed  ->  uint8 [N, C, H, W]
+    """One image for each seed  ->  uint8 [N, C, H, W]
 
     Raises ValueError as `latents` and `class_labels`.
     """
@@ -148,7 +148,7 @@ def style_mixing(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rows give all styles but those of `layers`, which the columns give (Karras et al. 2019, Sec. 3.1).
 
-    -> (row pictures uint8 [P, C, H, W], column pictures [Q, C, H, W], mixed [P * Q, C, H, W] row by row)
+    -> (row images uint8 [P, C, H, W], column images [Q, C, H, W], mixed [P * Q, C, H, W] row by row)
     Raises ValueError for a layer the generator lacks.
     """
     w_avg, num_rows, num_cols = G.mapping.w_avg, len(row_seeds), len(col_seeds)
@@ -191,7 +191,7 @@ def interpolate(
     """Walk from seed to seed and back to the first, `frames` steps a pair; yields uint8 [C, H, W].
 
     By default straight in w, where equal steps look equal (Karras et al. 2019, Sec. 4.1). The last frame precedes the
-    first, so the film loops, unless `loop` is false. Raises ValueError as `styles` and `through`.
+    first, so the video loops, unless `loop` is false. Raises ValueError as `styles` and `through`.
     """
     w_avg = G.mapping.w_avg
     if space == "z":

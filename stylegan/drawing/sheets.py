@@ -1,4 +1,4 @@
-"""Sheets of pictures that people look at: enlarged when small, a caption under each.
+"""Sheets of images that people look at: enlarged when small, a caption under each.
 
 N images, C channels, H W image.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 from stylegan.files import replacing
 from stylegan.images import grid, to_pil
 
-CELL = 128  # pixels a side that a picture of a sheet should at least have: fewer are hard to see on a screen
+CELL = 128  # pixels a side that an image of a sheet should at least have: fewer are hard to see on a screen
 WHITE: dict[str, int | tuple[int, ...]] = {
     "L": 255,
     "LA": (255, 255),
@@ -28,9 +28,9 @@ def scale_to(side: int, wanted: int) -> int:
 
 
 def sheet(img: Tensor, columns: int, scale: int, captions: Sequence[str] = ()) -> Image.Image:
-    """uint8 [N, C, H, W] row by row -> one picture of the same channels, each pixel scale x scale
+    """uint8 [N, C, H, W] row by row -> one image of the same channels, each pixel scale x scale
 
-    captions: N texts, drawn below the pictures, or none; they shrink to the width of a picture.
+    captions: N texts, drawn below the images, or none; they shrink to the width of an image.
     """
     if not captions:
         return to_pil(grid(img, columns, scale))

@@ -1,4 +1,4 @@
-"""Frames to a film that every browser plays: MP4, or a GIF."""
+"""Frames to a video that every browser plays: MP4, or a GIF."""
 
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -21,25 +21,25 @@ _OUTPUT = "-an -c:v libx264 -pix_fmt yuv420p -crf 16 -threads 1 -movflags +fasts
 
 SUFFIXES = (".mp4", ".gif")
 GIF_FPS = 50  # browsers slow a GIF of more down to 10
-SIDE = 256  # films of smaller pictures are enlarged to about this many pixels
+SIDE = 256  # videos of smaller images are enlarged to about this many pixels
 
 
-def check_film(path: Path, fps: int) -> None:
-    """Raises ValueError for a kind of film that `save_film` does not write."""
+def check_video(path: Path, fps: int) -> None:
+    """Raises ValueError for a kind of video that `save_video` does not write."""
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: films are written as {' or '.join(SUFFIXES)}. Give the file such an ending.")
+        raise ValueError(f"{path}: videos are written as {' or '.join(SUFFIXES)}. Give the file such an ending.")
     if path.suffix.lower() == ".gif" and fps > GIF_FPS:
         raise ValueError(
             f"{path}: a GIF plays at most {GIF_FPS} frames a second, not {fps}. Lower --fps or write .mp4."
         )
 
 
-def save_film(frames: Iterable[Tensor], path: Path, *, fps: int, scale: int = 1) -> int:
+def save_video(frames: Iterable[Tensor], path: Path, *, fps: int, scale: int = 1) -> int:
     """Write uint8 frames [C, H, W] as the ending of the path says, and return their number.
 
     Raises ValueError for another ending and when there is no frame, RuntimeError when the encoder fails.
     """
-    check_film(path, fps)
+    check_video(path, fps)
     save = save_gif if path.suffix.lower() == ".gif" else save_mp4
     return save(frames, path, fps=fps, scale=scale)
 
@@ -48,7 +48,7 @@ def save_gif(frames: Iterable[Tensor], path: Path, *, fps: int, scale: int = 1) 
     """As `save_mp4`, but a GIF that loops: 256 colours a frame, of its own, and no side loses a pixel."""
     pictures = [Image.fromarray(_enlarged(frame, scale)).quantize(256) for frame in frames]
     if not pictures:
-        raise ValueError(f"{path}: a film needs at least one frame, got none")
+        raise ValueError(f"{path}: a video needs at least one frame, got none")
     # A GIF counts hundredths of a second, so 30 frames a second are 3, 3 and 4 of them in turn.
     ends = [round(100 * index / fps) for index in range(len(pictures) + 1)]
     times = [10 * (end - start) for start, end in pairwise(ends)]
@@ -62,12 +62,12 @@ def save_mp4(frames: Iterable[Tensor], path: Path, *, fps: int, scale: int = 1) 
     """Write uint8 frames [C, H, W], each pixel enlarged to scale x scale, and return their number.
 
     Grey frames become RGB, transparent ones lie on white, odd sides lose a pixel (4:2:0 needs even ones).
-    Raises ValueError when there is no frame, RuntimeError when the encoder fails.
+    Raises ValueError if there is no frame, RuntimeError when the encoder fails.
     """
     pictures = (_rgb(frame, scale) for frame in frames)
     first = next(pictures, None)
     if first is None:
-        raise ValueError(f"{path}: a film needs at least one frame, got none")
+        raise ValueError(f"{path}: a video needs at least one frame, got none")
     with replacing(path) as temporary:
         return _encode(chain([first], pictures), temporary, (first.shape[1], first.shape[0]), fps)
 

@@ -28,7 +28,7 @@ def minibatch_std(x: Tensor, group_size: int, num_channels: int) -> Tensor:
     """Append maps of the standard deviation over groups of images (Karras et al. 2018, Sec. 3).
 
     x [N, I, H, W] -> [N, I + num_channels, H, W]; image n belongs to group n mod (N / group_size).
-    Raises ValueError when N is not a multiple of the group size.
+    Raises ValueError if N is not a multiple of the group size.
     """
     n, channels, h, w = x.shape
     group = min(group_size, n)

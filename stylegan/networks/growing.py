@@ -19,7 +19,7 @@ from stylegan.config.sections import TrainConfig
 
 
 def level_at(cur_nimg: int, train: TrainConfig, img_resolution: Resolution) -> float | None:
-    """Level that networks have reached after cur_nimg images; None where they do not grow
+    """Level that networks have reached after cur_nimg images; None if they do not grow
 
     Each is stable for grow_stable_kimg before the next fades in during grow_fade_kimg.
     """
@@ -33,7 +33,7 @@ def level_at(cur_nimg: int, train: TrainConfig, img_resolution: Resolution) -> f
 
 
 def largest_level(train: TrainConfig, img_resolution: Resolution) -> float | None:
-    """At which growing networks compute most: the last is being faded in; None where they do not grow"""
+    """At which growing networks compute most: the last is being faded in; None if they do not grow"""
     return None if train.grow_from is None else pyramid(img_resolution).num_doublings - 0.5
 
 

@@ -153,7 +153,7 @@ class MappingNetwork(nn.Module):
             features = w_dim
         if features != w_dim:
             raise ValueError(
-                f"a mapping network of no layers gives {features} numbers, z and the label's embedding, where w has "
+                f"a mapping network of no layers gives {features} numbers, z and the label's embedding, but w has "
                 f"{w_dim}. Set generator.mapping_layers to at least 1."
             )
         if average:
@@ -162,7 +162,7 @@ class MappingNetwork(nn.Module):
     def forward(self, z: Tensor | None, c: Tensor | None = None) -> Tensor:
         """z [N, z_dim], c [N, c_dim] -> ws [N, L, w_dim], or [N, w_dim] when num_ws is 0
 
-        c may be left out when c_dim is 0. Raises ValueError when a label is missing.
+        c may be left out when c_dim is 0. Raises ValueError if a label is missing.
         """
         parts = [] if z is None else [normalize_2nd_moment(at_least_fp32(z))]
         if self.c_dim > 0:

@@ -16,6 +16,7 @@ from stylegan.official.records import Foreign, Module, TensorRecord, Weights, as
 from stylegan.official.settings import Settings, Shape
 
 MAX_MODULES = 5000  # official networks have below 200
+MAX_NAMES = 20_000  # of tensors and children, counted again for every module that shares a dict; they have below 1,000
 MAX_DEPTH = 8
 MAX_MULTIPLIER = 1e6
 # What the published pipe draws from; files with other strengths are read, and the report says so.
@@ -30,11 +31,15 @@ Net = TypeVar("Net", bound=nn.Module)
 def weights_of(module: Module, where: str) -> tuple[dict[str, Weights], int]:
     """Tensors by state-dict name, and how many of them are frozen: Freeze-D moves weights from parameters to buffers"""
     found: dict[str, Weights] = {}
-    frozen = 0
+    frozen = names = 0
     for prefix, part in _modules(module, where):
         skipped = part.state.get("_non_persistent_buffers_set")
         for kind in ("_parameters", "_buffers"):
-            for name, value in as_dict(part.state.get(kind)).items():
+            named = as_dict(part.state.get(kind))
+            names += len(named)
+            if names > MAX_NAMES:
+                raise OfficialFileError(f"{where} has more tensors than any official network")
+            for name, value in named.items():
                 if isinstance(value, TensorRecord) and not (isinstance(skipped, set) and name in skipped):
                     found[f"{prefix}{name}"] = value
                     frozen += kind == "_buffers" and name in ("weight", "bias")
@@ -44,14 +49,15 @@ def weights_of(module: Module, where: str) -> tuple[dict[str, Weights], int]:
 def _modules(module: Module, where: str) -> Iterator[tuple[str, Module]]:
     """Every module below one, with the prefix of its names"""
     waiting = [("", 0, module)]
-    count = 0
+    count = names = 0
     while waiting:
         prefix, depth, part = waiting.pop()
-        count += 1
-        if count > MAX_MODULES or depth > MAX_DEPTH:
+        children = as_dict(part.state.get("_modules"))
+        count, names = count + 1, names + len(children)
+        if count > MAX_MODULES or names > MAX_NAMES or depth > MAX_DEPTH:
             raise OfficialFileError(f"{where} has more modules, or nests them deeper, than any official network")
         yield prefix, part
-        for name, child in as_dict(part.state.get("_modules")).items():
+        for name, child in children.items():
             if isinstance(child, Foreign):
                 raise OfficialFileError(
                     f"{where} holds a {printable(child.class_name)} of torch at {prefix}{printable(name)}, which the "

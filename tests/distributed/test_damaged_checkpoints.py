@@ -95,7 +95,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one_and_ends_as_an_u
     run(make_params(*OVERRIDES), root, root / "runs")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if LAST in line]
     if harm is shutil.rmtree:
-        assert "it lists nimg_000000072, which is gone) and removed; training goes on from nimg_000000048" in line
+        assert "it lists nimg_000000072, which is gone) and removed; training resumes from nimg_000000048" in line
     else:
         assert line.startswith(f"damaged checkpoint {LAST} is not used: {newest}/{STATE}: ")
         assert line.endswith("Training starts from nimg_000000048, the newest that is whole.")

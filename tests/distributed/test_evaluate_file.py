@@ -54,9 +54,9 @@ def test_images_of_another_kind_are_refused(tiny_params: Params, tiny_archive: P
     with pytest.raises(EvaluationError) as caught:
         open_matching(tiny_archive, generator(tiny_params, resolution=32))
     assert str(caught.value) == (
-        f"{tiny_archive}: resolution, channels and label width are (16, 3, 0), of the generator (32, 3, 0). Evaluate "
-        "it on images of its own kind: `dvc repro evaluate` trains on the present archive first, and --data takes "
-        "other images."
+        f"{tiny_archive}: resolution, channels and label width are (16, 3, 0), of the generator (32, 3, 0). "
+        "Evaluate it on images of the same kind: `dvc repro evaluate` first trains on the present archive, and "
+        "--data accepts other images."
     )
 
 
@@ -128,7 +128,7 @@ def test_the_command_refuses_a_loss_that_the_stage_prepare_would_bear(
 
 def test_data_that_is_not_there_is_named(tiny_params: Params, runs: Path, tmp_path: Path) -> None:
     for data in (tmp_path / "gone.zip", tmp_path / "gone"):
-        with pytest.raises(ArchiveError, match=rf"{data}: nothing there"):
+        with pytest.raises(ArchiveError, match=rf"{data}: not found"):
             external.archive_of(data, generator(tiny_params), tiny_params)
 
 

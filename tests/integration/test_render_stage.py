@@ -36,7 +36,7 @@ def test_the_stage_leaves_a_page_and_a_run(
 ) -> None:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny_params.model_dump(mode="json")))
     failed = run_stage(tmp_path, repository)
-    expected = "error: reports/metrics.json: not there. Run `dvc repro evaluate`, which writes it.\n"
+    expected = "error: reports/metrics.json: file not found. Run `dvc repro evaluate`, which writes it.\n"
     assert (failed.returncode, failed.stderr.replace(f"{tmp_path}/", "")) == (1, expected)
 
     torch.manual_seed(0)

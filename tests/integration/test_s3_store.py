@@ -86,19 +86,19 @@ def test_a_wrong_key_is_refused_with_what_to_set(url: str, monkeypatch: pytest.M
     with pytest.raises(StoreError) as caught:
         store.read(url)
     assert str(caught.value) == (
-        f"{url}: the store refuses the credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (gs://: "
-        "GOOGLE_APPLICATION_CREDENTIALS) where training is started, to a user who may list, read, write and delete."
+        f"{url}: the store refuses the credentials. On the machine that starts training, set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY (gs://: GOOGLE_APPLICATION_CREDENTIALS) of a user who may list, read, write and delete."
     )
 
 
 def test_a_bucket_that_is_not_there_is_named(archive: Path) -> None:
-    with pytest.raises(StoreError, match=r"^s3://other/x/files/.*: there is no such bucket\. Create it, "):
+    with pytest.raises(StoreError, match=r"^s3://other/x/files/.*: bucket not found\. Create it, "):
         files.put(archive, SHA256, "s3://other/x")
 
 
 def test_a_server_that_does_not_answer_is_told_from_one_that_refuses(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(StoreError, match=r"the store cannot be reached\. Look whether it runs "):
+    with pytest.raises(StoreError, match=r"the store cannot be reached\. Check that it is running "):
         store.read(url)
 
 

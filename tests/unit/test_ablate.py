@@ -23,7 +23,7 @@ from pipelines.ladders import ladder
 from pipelines.ladders.ladder import Ladder
 from pipelines.params import Params, load
 from pipelines.plan import __main__ as plan
-from pipelines.plan.origins import rung_choices
+from pipelines.plan.origins import row_choices
 from pipelines.tracking.journal import Journal
 from pipelines.train.follow import Place
 from pipelines.train.identity import inputs_of
@@ -61,11 +61,11 @@ def standing(name: str, kid: float, **changes: Any) -> Standing:
     metrics = {"kid_x": kid, "fid_x": 40 * kid, "density_x": 0.123, "precision_x": 0.5, "ppl_lpips_vgg16": 1400.0}
     report = evaluation_results(metrics, floor={}, untrained={}, intervals={"kid_x": [kid - 0.1, kid + 0.1]})
     return replace(
-        Standing(LADDER.rung(name), f"run{name}", report, TICKS, (1234567, 890), 100, "ada", PEAKS), **changes
+        Standing(LADDER.row(name), f"run{name}", report, TICKS, (1234567, 890), 100, "ada", PEAKS), **changes
     )  # fmt: skip
 
 
-FAILED = Standing(LADDER.rung("B"), problem="TrainError: not | finite")
+FAILED = Standing(LADDER.row("B"), problem="TrainError: not | finite")
 FOUND = [standing("A", 0.7), FAILED, standing("C", 0.5)]
 
 
@@ -296,12 +296,12 @@ def test_a_failing_row_is_reported_and_the_same_command_tries_it_alone_again(
     records = [record for record, _ in Journal(table).read(0)]
     assert {record["name"] for record in records if record["kind"] == "artifact"} >= {"table.md", "index.html"}
     assert [record["status"] for record in records if record["kind"] == "status"] == ["FAILED", "FINISHED"]
-    for each, rung in zip(found, LADDERS_ROWS.rows, strict=True):
-        params = ladder.of_row(bench.params, LADDERS_ROWS, rung.name, lambda: 0)
+    for each, row in zip(found, LADDERS_ROWS.rows, strict=True):
+        params = ladder.of_row(bench.params, LADDERS_ROWS, row.name, lambda: 0)
         folder = inputs_of(params, bench.folder, bench.folder / "runs").fixed_folder
         assert each.run == folder.name
         (tags,) = (record["values"] for record, _ in Journal(folder).read(0) if "ladder" in record.get("values", ()))
-        assert tags == {"ladder": "g", "ladder_record": "row", "ladder_row": rung.name, "ladder_run": table.name}
+        assert tags == {"ladder": "g", "ladder_record": "row", "ladder_row": row.name, "ladder_run": table.name}
 
 
 def test_an_unknown_row_is_named_before_anything_is_trained(bench: Bench) -> None:
@@ -325,7 +325,7 @@ def test_a_row_can_become_the_parameters_of_the_project(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "params.yaml"
-    assert plan.main(["--rung", "demo/path", "--base", str(repository / "params.yaml"), "--out", str(out)]) == 0
+    assert plan.main(["--row", "demo/path", "--base", str(repository / "params.yaml"), "--out", str(out)]) == 0
     before, after = load(repository / "params.yaml"), load(out)
     assert (after.loss.pl_weight, after.generator.architecture, after.augment.mode) == (2, "skip", "ada")
     assert after.train.total_kimg == before.train.total_kimg
@@ -336,10 +336,10 @@ def test_a_row_lies_over_the_preset_and_the_command_line(repository: Path, tmp_p
     out = tmp_path / "params.yaml"
     base = ["--base", str(repository / "params.yaml"), "--out", str(out)]
     preset = ["--preset", "paper256", "--gpus", "8", "prepare.resolution=256"]
-    assert plan.main(["--rung", "stylegan2/F", *preset, *base]) == 0
+    assert plan.main(["--row", "stylegan2/F", *preset, *base]) == 0
     assert load(out).generator.channel_base == 2 * 16384
     out.unlink()
-    assert plan.main(["--rung", "stylegan2/A", *preset, "train.total_kimg=50000", *base]) == 0
+    assert plan.main(["--row", "stylegan2/A", *preset, "train.total_kimg=50000", *base]) == 0
     assert load(out).train.grow_stable_kimg == 1200
 
 
@@ -349,14 +349,14 @@ def test_a_share_of_the_images_needs_the_archive(
     base = load(repository / "params.yaml")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"data/archive\.zip"):
-        rung_choices("sizes/ada-half", base)
+        row_choices("sizes/ada-half", base)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "archive.zip").write_bytes(tiny_archive.read_bytes())
-    found = rung_choices("sizes/ada-half", base)["data.max_images"]
-    assert (found.value, found.origin) == (9, "--rung sizes/ada-half")
+    found = row_choices("sizes/ada-half", base)["data.max_images"]
+    assert (found.value, found.origin) == (9, "--row sizes/ada-half")
 
 
 def test_plan_refuses_what_is_no_row(repository: Path) -> None:
     with pytest.raises(SystemExit) as caught:
-        run_or_exit(plan.main, "--rung", "demo", "--base", str(repository / "params.yaml"), "--dry-run")
+        run_or_exit(plan.main, "--row", "demo", "--base", str(repository / "params.yaml"), "--dry-run")
     assert str(caught.value) == "ladder demo: no row is not a row; known keys: ada, path, plain, skip"

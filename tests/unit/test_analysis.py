@@ -82,8 +82,8 @@ def test_a_generator_without_a_sum_over_resolutions_is_refused(architecture: str
         layer_contributions(G, torch.zeros(1, 6, 8), batch_size=1)
     assert str(caught.value) == (
         f"layer contributions are not defined for generator.architecture {architecture}: it turns features into "
-        "colours once, at the highest resolution, so its image is no sum over resolutions. They need skip; the band "
-        "energies of its images can be compared with real ones in any case."
+        "colours once, at the highest resolution, so its image is not a sum over resolutions. Contributions need "
+        "skip; the band energies of its images can be compared with real ones in any case."
     )
 
 

@@ -109,7 +109,7 @@ CASES: dict[str, Case] = {
         at("s.json", sweep_json.read_stopped),
         written(at("s.json", sweep_json.write_stopped), Stopped(nimg=3, kid=0.5), name="s.json"),
         Stopped(nimg=3, kid=0.5), "the mark of a stopped trial",
-        "Delete it and give the same command again, which writes it.",
+        "Delete it and run the same command again, which writes it.",
     ),
     "ladder": (
         lambda folder: list(ladder_json.read(folder).rows),
@@ -119,13 +119,13 @@ CASES: dict[str, Case] = {
     "peaks": (
         at("p.json", ladder_json.read_peaks),
         written(at("p.json", ladder_json.write_peaks), PEAKS, name="p.json"), PEAKS,
-        "a measurement of peaks", "Delete it and give the same command again, which writes it.",
+        "a measurement of peaks", "Delete it and run the same command again, which writes it.",
     ),
     "segment": (
         segments.read_segment,
         written(segments.write_segment, Segment(row=TICK, checkpoint="u", began_with=None), name="done.json"),
         Segment(row=TICK, checkpoint="u", began_with=None), "a finished segment",
-        "Delete it and give the same command again, which writes it.",
+        "Delete it and run the same command again, which writes it.",
     ),
     "pointer": (
         segments.read_pointer, written(segments.write_pointer, Pointer(nimg=8, url="u"), name="pointer.json"),

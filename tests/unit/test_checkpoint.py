@@ -114,7 +114,7 @@ def test_tensor_too_many_is_named(path: Path, make_params: Make) -> None:
 def test_equal_parameters_point_to_data_or_code(path: Path, tiny_params: Params) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(create(tiny_params, resolution=8), path)
-    assert str(caught.value).endswith("its parameters are the same, so the data set or the version of the code differs")
+    assert str(caught.value).endswith("its settings are the same, so the dataset or the version of the code differs")
 
 
 def test_refused_file_leaves_the_state_as_it_was(path: Path, make_params: Make) -> None:
@@ -164,7 +164,7 @@ def test_training_does_not_go_on_from_a_generator(trained: TrainState, tiny_para
         load_checkpoint(create(tiny_params), tmp_path / "G")
     assert str(caught.value) == (
         f"{tmp_path / 'G'}: holds ['config', 'generator', 'version'] of version 1, expected 'state' of version 1. "
-        "A generator can be drawn from a training checkpoint, but training cannot go on from a generator."
+        "A training checkpoint contains a generator, but training cannot resume from a generator file."
     )
 
 

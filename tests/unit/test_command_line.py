@@ -86,7 +86,7 @@ def test_a_class_for_an_unconditional_generator_is_refused(
     plain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["generate", plain, "--seeds", "0", "--class", "1", "--out", str(tmp_path)]) == 1
-    expected = "error: class 1 was asked for, but this generator is unconditional. Leave the class out.\n"
+    expected = "error: class 1 was requested, but this generator is unconditional. Leave the class out.\n"
     assert capsys.readouterr().err == expected
 
 
@@ -291,7 +291,7 @@ def test_other_kinds_of_film_are_refused_before_anything_is_drawn(
     for name in ("walk.webm", "walk"):
         film = tmp_path / name
         assert main(["interpolate", "unread", "--seeds", "0,1", "--frames", "3", "--out", str(film)]) == 1
-        expected = f"error: {film}: films are written as .mp4 or .gif. Give the file such an ending.\n"
+        expected = f"error: {film}: videos are written as .mp4 or .gif. Give the file such an ending.\n"
         assert capsys.readouterr().err == expected
     film = tmp_path / "walk.gif"
     assert main(["interpolate", "unread", "--seeds", "0,1", "--frames", "3", "--fps", "60", "--out", str(film)]) == 1

@@ -175,7 +175,7 @@ def test_with_nothing_left_training_starts_at_0_and_says_so(
 def test_a_checkpoint_that_is_damaged_again_after_it_was_written_anew_ends_the_run(checkpoints: Path) -> None:
     result = Result(metrics=None, checkpoint=None, error=None, path="")
     object.__setattr__(result, "return_value", Damaged("nimg_000000016", "damaged."))
-    with pytest.raises(TrainError, match=r"is damaged again\. Check the disk that holds"):
+    with pytest.raises(TrainError, match=r"is damaged once more\. Check the disk that holds"):
         past_damage(lambda job: result, {}, str(checkpoints))
 
 
@@ -225,7 +225,7 @@ def test_a_damaged_generator_is_written_anew_from_its_state_with_equal_bytes(
         assert (tmp_path / EXPORTED).read_bytes() == before
         said = capsys.readouterr().out
         assert said.startswith(f"{best}/{GENERATOR}: ")
-        assert said.endswith("It is written anew from the state beside it.\n")
+        assert said.endswith("It is written again from the state in the same folder.\n")
         (best / GENERATOR).write_bytes(before)
 
 
@@ -237,5 +237,5 @@ def test_a_snapshot_without_a_readable_generator_or_state_is_not_exported_and_th
         flip(best / name, random.Random(0))
     with pytest.raises(CheckpointError) as caught:
         export(Checkpoint.from_directory(best), tmp_path)
-    assert f"Delete {best} and give the same command again, which exports the best of the others" in str(caught.value)
+    assert f"Delete {best} and run the same command again, which exports the best of the others" in str(caught.value)
     assert not (tmp_path / EXPORTED).exists()

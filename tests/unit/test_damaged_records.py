@@ -65,9 +65,9 @@ def test_a_damaged_line_of_the_journal_is_named_and_the_remedy_works(tmp_path: P
         journal.path.write_bytes(damage)
         with pytest.raises(ArtifactError) as caught:
             Journal(tmp_path)
-        assert f"Delete {journal.path} and {journal.files}, and give the same command again" in one_line(caught.value)
+        assert f"Delete {journal.path} and {journal.files}, and run the same command again" in one_line(caught.value)
     journal.path.write_text('{"values": {}}\n')
-    with pytest.raises(ArtifactError, match=r"is no record \('kind'\)\. Delete "):
+    with pytest.raises(ArtifactError, match=r"is not a valid record \(.*'kind'.*\)\. Delete "):
         Journal(tmp_path)
 
 
@@ -92,7 +92,7 @@ def write_yardstick(folder: Path) -> Path:
 CASES: list[tuple[Callable[[Path], Path], Callable[[Path], object], str]] = [
     (write_run, run_json.read, "Start the run again, which writes it"),
     (write_trained, train_json.read, "Run `dvc repro --force train`, which writes it again"),
-    (write_yardstick, measurements.yardstick_of_log, "Delete it and give the same command again, which writes it"),
+    (write_yardstick, measurements.yardstick_of_log, "Delete it and run the same command again, which writes it"),
 ]
 
 

@@ -85,16 +85,16 @@ def test_each_kind_weighs_the_same_however_many_there_are() -> None:
 
 
 def test_separate_needs_both_kinds() -> None:
-    expected = "detection needs real and generated pictures, got 0 and 2."
+    expected = "detection needs real and generated images, got 0 and 2."
     with pytest.raises(MetricError, match=f"^{re.escape(expected)}$"):
         separate(tensor(), tensor(1, 2))
 
 
 @pytest.mark.parametrize(
     ("auc", "meaning"),
-    [(1.0, "generated pictures can be told"), (0.8, "generated pictures can often be told"),
-     (0.65, "projection hardly tells"), (0.5, "by these pictures projection does not tell generated from real ones"),
-     (0.2, "real pictures are drawn better than the generator's own")],
+    [(1.0, "projection tells generated images"), (0.8, "projection often tells generated images"),
+     (0.65, "projection hardly tells"), (0.5, "with these images, projection does not tell generated from real ones"),
+     (0.2, "real images are reproduced better than generated ones")],
 )  # fmt: skip
 def test_the_verdict_says_what_the_numbers_mean(auc: float, meaning: str) -> None:
     low, high = auc - 0.1, auc + 0.1
@@ -108,7 +108,7 @@ def test_the_verdict_says_what_the_numbers_mean(auc: float, meaning: str) -> Non
 def test_few_pictures_support_no_claim_however_high_the_auc(num: int) -> None:
     result = separate(torch.arange(10.0, 10 + num), torch.arange(float(num)) / num)
     assert result.auc == 1
-    assert f"{num} pictures of a kind are too few to say anything; give --num 20 or more" in verdict(result)
+    assert f"{num} images of each kind are too few to say anything; give --num 20 or more" in verdict(result)
 
 
 def test_the_fewest_pictures_are_those_by_which_a_perfect_auc_is_a_high_one() -> None:

@@ -66,8 +66,8 @@ def test_sentences_of_a_plan_that_fits(run: Run) -> None:
         "loss.pl_batch_shrink). More need a larger train.batch_size, which is another training.\n"
     ) in text
     assert (
-        "Step time: published by the authors of the official implementation for A100, in mixed precision with CUDA "
-        "kernels of their own; this project's time there is not known.\n"
+        "Step time: published by the authors of the official implementation for A100, in mixed precision with the "
+        "official CUDA kernels; this project's speed on that GPU is unknown.\n"
     ) in text
     assert (
         "All-reduces: rings that wait for their slowest link, 230 GB/s and 3.4 us a message in a node of 8 GPUs, 12.5 "

@@ -295,7 +295,7 @@ def test_missing_training_record_is_named_with_the_stage_that_writes_it(tiny_par
     with pytest.raises(FileNotFoundError) as caught:
         evaluate(tiny_params, tmp_path, tmp_path)
     path = tmp_path / "models" / "train.json"
-    assert str(caught.value) == f"{path}: not there. Run `dvc repro train`, which writes it."
+    assert str(caught.value) == f"{path}: file not found. Run `dvc repro train`, which writes it."
 
 
 @pytest.mark.parametrize(
@@ -350,6 +350,6 @@ def test_generator_of_another_resolution_is_refused(tiny_params: Params, tiny_ar
     archive = tmp_path / "data" / "archive.zip"
     assert str(caught.value) == (
         f"{archive}: resolution, channels and label width are (16, 3, 2), of the generator (32, 3, 2). "
-        "Evaluate it on images of its own kind: `dvc repro evaluate` trains on the present archive first, and --data "
-        "takes other images."
+        "Evaluate it on images of the same kind: `dvc repro evaluate` first trains on the present archive, and "
+        "--data accepts other images."
     )

@@ -104,9 +104,7 @@ def test_a_file_that_draws_something_else_is_not_written(
     loaded = load_generator
     monkeypatch.setattr(export, "load_generator", lambda path: spoilt(loaded(path), wrong))
     path = tmp_path / "G.safetensors"
-    with pytest.raises(
-        ExportError, match=r"G\.safetensors: draws pictures that differ from torch by .*, more than 1e-03"
-    ):
+    with pytest.raises(ExportError, match=r"G\.safetensors: its images differ from torch's by .*, more than 1e-03"):
         export_generator(conditional, path, "safetensors")
     assert list(tmp_path.iterdir()) == []
 

@@ -111,7 +111,7 @@ def test_one_label_serves_every_seed(build: Callable[[int], Generator]) -> None:
 @pytest.mark.parametrize(
     ("c_dim", "class_index", "message"),
     [
-        (0, 2, "class 2 was asked for, but this generator is unconditional. Leave the class out."),
+        (0, 2, "class 2 was requested, but this generator is unconditional. Leave the class out."),
         (3, None, "this generator is conditional. Choose a class from 0 to 2."),
         (3, 3, "class 3 does not exist; this generator knows 0 to 2."),
         (3, -1, "class -1 does not exist; this generator knows 0 to 2."),
@@ -183,7 +183,7 @@ def test_a_class_is_known_by_name_or_number_and_the_name_goes_first(text: str, n
         ("dog", 2, ["circle", "square"], "class 'dog' does not exist; this generator knows circle, square."),
         ("dog", 2, None, "class 'dog' is not a number, and this file names no classes; choose 0 to 1."),
         ("-1", 2, None, "class '-1' is not a number, and this file names no classes; choose 0 to 1."),
-        ("dog", 0, None, "class dog was asked for, but this generator is unconditional. Leave the class out."),
+        ("dog", 0, None, "class dog was requested, but this generator is unconditional. Leave the class out."),
     ],
 )
 def test_a_class_that_nobody_knows_is_explained(text: str, c_dim: int, names: list[str] | None, message: str) -> None:

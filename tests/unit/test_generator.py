@@ -75,7 +75,7 @@ def test_a_mapping_of_no_layers_is_z_itself(make_params: Make) -> None:
     with pytest.raises(ValueError, match="no layers") as caught:
         generator(make_params("generator.mapping_layers=0"), c_dim=2)
     assert str(caught.value) == (
-        "a mapping network of no layers gives 16 numbers, z and the label's embedding, where w has 8. "
+        "a mapping network of no layers gives 16 numbers, z and the label's embedding, but w has 8. "
         "Set generator.mapping_layers to at least 1."
     )
 

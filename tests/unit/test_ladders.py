@@ -26,7 +26,7 @@ from tests.measuring import measured_here
 Make = Callable[..., Params]
 
 LADDERS = ladder.names()
-ROWS = [(name, rung.name) for name in LADDERS for rung in ladder.load(name).rows]
+ROWS = [(name, row.name) for name in LADDERS for row in ladder.load(name).rows]
 AT_32 = {("categories", "filter"), ("categories", "all")}  # image-space filters reach farther than 16 pixels
 NUM_IMAGES = 18
 
@@ -60,7 +60,7 @@ def test_every_row_fits_params_yaml_and_the_smallest_images(
 @pytest.mark.parametrize("name", LADDERS)
 def test_rows_of_a_ladder_are_different_runs(name: str, repository: Path) -> None:
     params = load(repository / "params.yaml")
-    rows = [overlay(name, rung.name, params) for rung in ladder.load(name).rows]
+    rows = [overlay(name, row.name, params) for row in ladder.load(name).rows]
     assert len({fingerprint(each, sections=TRAINED_SECTIONS) for each in rows}) == len(rows)
 
 
@@ -165,15 +165,15 @@ def test_a_row_is_compared_with_the_row_below_it_or_the_one_that_it_names() -> N
             {"name": "E", "label": ""},
         ],
     )
-    compared = [found.compared_with(rung) for rung in found.rows]
-    assert [rung and rung.name for rung in compared] == [None, "A", "A", "E", None]
+    compared = [found.compared_with(row) for row in found.rows]
+    assert [row and row.name for row in compared] == [None, "A", "A", "E", None]
 
 
 def test_sizes_are_compared_at_the_same_number_of_images() -> None:
     found = ladder.load("sizes")
-    pairs = [(rung, other) for rung in found.rows if (other := found.compared_with(rung))]
+    pairs = [(row, other) for row in found.rows if (other := found.compared_with(row))]
     assert len(pairs) == 4
-    assert all(rung.params["data.max_images"] == other.params["data.max_images"] for rung, other in pairs)
+    assert all(row.params["data.max_images"] == other.params["data.max_images"] for row, other in pairs)
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.125, 2), (0.5, 9), (1, None), (0.001, 1)])
@@ -233,14 +233,14 @@ def test_a_value_that_means_nothing_is_named(changes: list[dict[str, object]], m
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: rows({"over": "r1"}, {}), "x.yaml: rows: r0 is laid over r1, which is no row before it."),
-        (lambda: rows({"name": "a"}, {"name": "a"}), "x.yaml: rows: a stands twice. Rename one of them."),
+        (lambda: rows({"over": "r1"}, {}), "x.yaml: rows: r0 is laid over r1, which is not an earlier row."),
+        (lambda: rows({"name": "a"}, {"name": "a"}), "x.yaml: rows: a appears twice. Rename one of them."),
         (
             lambda: rows({"published": {"FFHQ": {"fid": 4.0, "from_memory": ["ppl"]}}}),
-            "x.yaml: from_memory names ppl, which is no figure given here. Remove it.",
+            "x.yaml: from_memory names ppl, which is not a figure of this ladder. Remove it.",
         ),
         (lambda: ladder.load("stylegan3"), "stylegan3 is not a ladder; did you mean stylegan2?"),
-        (lambda: ladder.load("noise").rung("on"), "ladder noise: on is not a row; known keys: with, without"),
+        (lambda: ladder.load("noise").row("on"), "ladder noise: on is not a row; known keys: with, without"),
     ],
 )  # fmt: skip
 def test_a_ladder_that_is_none_is_refused(build: Callable[[], object], message: str) -> None:
@@ -252,9 +252,9 @@ def test_a_ladder_that_is_none_is_refused(build: Callable[[], object], message: 
 def test_figures_of_memory_are_marked_in_the_files() -> None:
     # Of Table 1 of Karras et al. 2020 only these were looked up.
     found = {
-        (rung.name, data): sorted(set(FIGURES) - set(figures.from_memory))
-        for rung in ladder.load("stylegan2").rows
-        for data, figures in rung.published.items()
+        (row.name, data): sorted(set(FIGURES) - set(figures.from_memory))
+        for row in ladder.load("stylegan2").rows
+        for data, figures in row.published.items()
     }
     assert found[("F", "FFHQ 1024")] == sorted(FIGURES)
     assert found[("F", "LSUN Car 512x384")] == ["fid"]

@@ -101,8 +101,9 @@ def test_memory_and_counts_are_those_of_the_pair(make_params: Make) -> None:
         ),
         (
             "augment.mode=ada",
-            "augment.mode is ada, but of the architecture msg the discriminator sees images of all resolutions, which "
-            "would have to be augmented alike. Set augment.mode to none, or both architectures to another.",
+            "augment.mode is ada, but the msg discriminator sees each image at every resolution, and augmenting all "
+            "of them identically is not supported. Set augment.mode to none, or choose another architecture for "
+            "both networks.",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Files made to do harm: each is refused with the reason, at once, and runs nothing."""
 
+import contextlib
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -9,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stylegan.official import OfficialFileError, load_official
 from stylegan.official.networks import weights_of
 from stylegan.official.records import Module
+from stylegan.official.stream import STEPS
 from tests.official_files import (
     PLAIN,
     discriminator_record,
@@ -388,3 +392,21 @@ def test_half_precision_overflow_is_no_warning(tmp_path: Path) -> None:
     path.write_bytes(with_g_ema(generator_record(small_generator())))
     assert load_official(path).G_ema is not None
     assert torch.is_grad_enabled()
+
+
+@settings(max_examples=300)
+@given(st.lists(st.one_of(st.sampled_from([bytes([code]) for code in STEPS]), st.binary(max_size=4)), max_size=60))
+def test_any_row_of_opcodes_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]) -> None:
+    path = tmp_path_factory.getbasetemp() / "opcodes.pkl"
+    path.write_bytes(b"\x80\x04" + b"".join(parts) + b".")
+    with contextlib.suppress(OfficialFileError):
+        load_official(path)
+
+
+@pytest.mark.parametrize("shared", ["_parameters", "_buffers", "_modules"])
+def test_names_in_a_dict_that_many_modules_share_count_for_each(shared: str) -> None:
+    """A thousand modules with the same dict of a thousand names: a million names from a file of some thousand"""
+    names = {str(name): None for name in range(1000)}
+    leaves = {str(name): Module("Layer", 6, "", {shared: names}) for name in range(1000)}
+    with pytest.raises(OfficialFileError, match=r"G has more (tensors|modules)"):
+        weights_of(Module("Generator", 6, "", {"_modules": leaves}), "G")

@@ -50,7 +50,7 @@ def test_a_v100_at_256_pixels_shows_its_second_pictures_within_the_hour() -> Non
 def test_reasons_say_minutes() -> None:
     choices = pace_choices(25000, 64, 14.0, snapshot_sec=5)
     assert choices["train.tick_kimg"].origin == "about 28 s at 14 sec/kimg"
-    assert choices["train.snapshot_ticks"].origin == "pictures every 29 min, 202 in all"
+    assert choices["train.snapshot_ticks"].origin == "images every 29 min, 202 in all"
 
 
 @pytest.mark.parametrize(

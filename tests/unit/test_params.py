@@ -20,7 +20,7 @@ def test_absent_file_says_how_to_get_it_back(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         load(path)
     assert str(caught.value) == (
-        f"{path}: no parameters there. Run from the repository root, or restore the file with `git restore {path}`."
+        f"{path}: file not found. Run from the repository root, or restore the file with `git restore {path}`."
     )
 
 
@@ -29,7 +29,7 @@ def test_absent_file_says_how_to_get_it_back(tmp_path: Path) -> None:
     [
         ("- 1\n", "holds list, expected sections such as `train:`"),
         ("", "holds NoneType, expected sections such as `train:`"),
-        ("train:\n  seed: 0\n  seed: 1\n", "not valid YAML: key seed stands twice"),
+        ("train:\n  seed: 0\n  seed: 1\n", "not valid YAML: key seed appears twice"),
         ("train: [", "not valid YAML: "),
     ],
 )

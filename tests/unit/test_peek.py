@@ -95,7 +95,7 @@ def test_the_run_that_logged_last_is_looked_at_or_the_one_that_is_named(runs: Pa
     assert choose_run(runs, "first").name == "first"
     with pytest.raises(PeekError) as caught:
         choose_run(runs, "third")
-    assert str(caught.value) == f"{runs / 'third'}: no run there that can be looked at; there are first, second."
+    assert str(caught.value) == f"{runs / 'third'}: not a run that can be looked at; found first, second."
     with pytest.raises(PeekError, match=r"no runs yet\. `dvc repro train` starts one\."):
         choose_run(runs / "none", None)
 
@@ -136,8 +136,8 @@ def test_after_a_divergence_the_command_names_the_snapshot_and_halves_the_rates(
     params = make_params("train.precision=bf16", "train.total_kimg=40", "train.g_lr=0.004", "train.d_lr=0.002")
     found = after_divergence("It failed.", params, "abc", Checkpoint("/runs/abc/checkpoints/nimg_000012000"))
     assert found == (
-        "It failed. The snapshot of kimg 12 is good and kept as /runs/abc/checkpoints/nimg_000012000. To go on from "
-        "its networks with half the learning rates: `python -m pipelines.peek --run abc --networks "
+        "It failed. The snapshot of kimg 12 is good and kept as /runs/abc/checkpoints/nimg_000012000. To continue "
+        "from its networks with half the learning rates: `python -m pipelines.peek --run abc --networks "
         "pretrained/abc-12kimg.safetensors && python -m pipelines.train "
         "train.resume_from=pretrained/abc-12kimg.safetensors train.total_kimg=28 train.g_lr=0.002 train.d_lr=0.001`; "
         "or raise loss.r1_gamma from 0.01 to 0.04, or set train.precision to fp32."

@@ -259,7 +259,7 @@ def test_trials_of_a_sweep_run_where_the_plan_does(
     assert (sweep.gpus_per_worker, sweep.cpus_per_worker, sweep.max_concurrent_trials) == (share, cores, trials)
 
 
-@pytest.mark.parametrize("resolution", [32, 64, 128, 256, 512, 1024, 2048, (192, 256), (48, 96)])
+@pytest.mark.parametrize("resolution", [8, 16, 32, 64, 128, 256, 512, 1024, 2048, (192, 256), (48, 96)])
 def test_no_sheet_of_a_plan_is_longer_than_4096_pixels(base: Params, resolution: int | tuple[int, int]) -> None:
     render = resolve.checked(resolve.resolve("auto", resolution, 1, base)).render
     longer = resolution if isinstance(resolution, int) else max(resolution)
@@ -334,8 +334,8 @@ def test_every_row_of_a_ladder_fits_a_plan_for_gpus(
     base: Params, preset: str, resolution: int | None, name: str
 ) -> None:
     rows = ladder.load(name)
-    for rung in rows.rows:
-        ladder.of_row(planned(base, preset, resolution, gpus=2), rows, rung.name, lambda: 1000)
+    for row in rows.rows:
+        ladder.of_row(planned(base, preset, resolution, gpus=2), rows, row.name, lambda: 1000)
 
 
 def test_no_gpu_means_one_process_on_the_processor_for_published_networks(base: Params) -> None:
@@ -387,7 +387,7 @@ def test_the_resolution_without_a_gpu_suits_cores_and_images(
         picture(number, side, side).save(tmp_path / "set" / f"{number}.png")
     run(copy, "--source", str(tmp_path / "set"), "--gpus", "0")
     assert load(copy).prepare.resolution == size
-    run(copy, "--source", str(tmp_path / "set"), "--gpus", "0", "--resolution", "16", "render.mixing_layers=[0]")
+    run(copy, "--source", str(tmp_path / "set"), "--gpus", "0", "--resolution", "16")
     assert load(copy).prepare.resolution == 16
 
 
@@ -504,7 +504,7 @@ def test_table_shows_what_was_there_and_why_it_changes(base: Params) -> None:
         ),
         (
             ["--preset", "auto", "--gpus", "1", "--source", "nowhere"],
-            "--source nowhere: nothing there. Name a folder, a .zip or a data set file.",
+            "--source nowhere: not found. Give a folder, a .zip or a dataset file.",
         ),
         (
             ["--preset", "auto", "--gpus", "1", "--resume-from", "pretrained/none"],
@@ -551,7 +551,7 @@ def test_auto_goes_by_the_longer_side(base: Params, copy: Path) -> None:
 def test_what_is_no_size_is_refused(copy: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(copy, "--preset", "auto", f"--resolution={text}", "--gpus", "1")
-    assert f"{text!r} is no size; write 256, or 192x256 for height and width" in capsys.readouterr().err
+    assert f"{text!r} is not a size; write 256, or 192x256 for height and width" in capsys.readouterr().err
 
 
 def test_negative_number_of_gpus_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,8 +69,8 @@ def test_a_missing_file_is_named_with_the_remedy(make_params: Make, root: Path) 
     with pytest.raises(FileNotFoundError) as caught:
         pretrained_file(make_params("train.resume_from=pretrained/none.safetensors"), root)
     assert str(caught.value) == (
-        "train.resume_from is pretrained/none.safetensors, but no such file is there. Put it there (see "
-        "pretrained/README.md), or set train.resume_from to null to start fresh."
+        "train.resume_from is pretrained/none.safetensors, but this file does not exist. Put it there (see "
+        "pretrained/README.md), or set train.resume_from to null to start from scratch."
     )
 
 

@@ -90,7 +90,7 @@ def test_the_sheet_of_neighbours_belongs_to_results_that_have_them(tmp_path: Pat
     sheet.unlink()
     with pytest.raises(RenderError) as error:
         neighbor_picture(found, tmp_path)
-    assert str(error.value) == f"{sheet}: not there. Run `dvc repro evaluate`, which writes it."
+    assert str(error.value) == f"{sheet}: file not found. Run `dvc repro evaluate`, which writes it."
 
 
 def test_rendering_twice_gives_equal_bytes(root: Path, tiny_params: Params) -> None:
@@ -107,7 +107,7 @@ def test_a_missing_file_names_the_stage_that_writes_it(
     (root / lost).unlink()
     with pytest.raises(FileNotFoundError) as error:
         render(tiny_params, root)
-    assert str(error.value) == f"{root / lost}: not there. Run `dvc repro {stage_name}`, which writes it."
+    assert str(error.value) == f"{root / lost}: file not found. Run `dvc repro {stage_name}`, which writes it."
 
 
 @pytest.mark.parametrize("architecture", ["orig", "resnet"])

@@ -95,8 +95,8 @@ def test_a_damaged_file_is_refused_and_not_kept(archive: Path, cache: Path) -> N
     with pytest.raises(StoreError) as caught:
         cached(str(archive), SHA256, cache)
     assert str(caught.value) == (
-        f"{archive}: its sha256 is {found}, not {SHA256[:12]}: it is damaged. Delete it there; training puts it there "
-        "again when it is started."
+        f"{archive}: its sha256 is {found}, not {SHA256[:12]}: it is damaged. Delete it and start training again, "
+        "which uploads a new copy."
     )
     assert [path.name for path in (cache / SHA256).iterdir()] == ["lock"]
     archive.write_bytes(CONTENT)

@@ -125,7 +125,7 @@ def test_the_name_of_a_sweep_is_what_it_computes_not_how_it_runs(make: Make) -> 
             [axis("augment.ada_target", "grid", "[0.4, 0.4]")], [],
             "sweep.space: augment.ada_target has a value twice in [0.4, 0.4]. Remove one.",
         ),
-        ([TARGET, TARGET], [], "sweep.space: augment.ada_target stands twice. Keep one of them."),
+        ([TARGET, TARGET], [], "sweep.space: augment.ada_target appears twice. Keep one of them."),
         (
             [TARGET], ["sweep.scheduler=asha", "monitor.num_images=0", "monitor.export=last"],
             "sweep.scheduler is asha, which judges by the KID of snapshots, but monitor.num_images is 0. Set "
@@ -137,7 +137,7 @@ def test_the_name_of_a_sweep_is_what_it_computes_not_how_it_runs(make: Make) -> 
         ),
         (
             [axis("generator.z_dim", "grid", "[4, 8]")], ["sweep.scheduler=pbt"],
-            "sweep.space: generator.z_dim cannot change while training goes on, which scheduler pbt does. Name "
+            "sweep.space: generator.z_dim cannot change during training, which scheduler pbt does. Name "
             "parameters of augment or loss, train.g_lr or train.d_lr; or set sweep.scheduler to none or asha.",
         ),
         (

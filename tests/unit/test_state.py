@@ -265,12 +265,12 @@ def test_mapping_freezes_apart_from_layers(make_params: Make) -> None:
     [
         (
             "train.freeze_d=10",
-            "train.freeze_d is 10, but there are 10 layers and one at least has to learn: b16.fromrgb, b16.conv0, "
+            "train.freeze_d is 10, but found 10 layers and one at least has to learn: b16.fromrgb, b16.conv0, "
             "b16.conv1, b16.skip, b8.conv0, b8.conv1, b8.skip, b4.conv, b4.fc, b4.out. Set it to at most 9.",
         ),
         (
             "train.freeze_g=99",
-            "train.freeze_g is 99, but there are 9 layers and one at least has to learn: b4.const, b4.conv1, b4.torgb, "
+            "train.freeze_g is 99, but found 9 layers and one at least has to learn: b4.const, b4.conv1, b4.torgb, "
             "b8.conv0, b8.conv1, b8.torgb, b16.conv0, b16.conv1, b16.torgb. Set it to at most 8.",
         ),
     ],

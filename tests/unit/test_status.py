@@ -90,8 +90,7 @@ def test_nodes_show_what_is_reserved_and_what_is_there() -> None:
 def test_another_version_is_named_with_the_remedy() -> None:
     node = Node("10.0.0.2", True, (0.0, 1.0), (0.0, 0.0), None, {"torch": "2.12.0", "ray": "2.60.0"})
     assert warning([node], {"torch": "2.13.0", "ray": "2.60.0"}) == (
-        "10.0.0.2: torch 2.12.0 (here 2.13.0)\n"
-        "Results and messages between nodes need the same: install constraints.txt there."
+        "10.0.0.2: torch 2.12.0 (here 2.13.0)\nAll nodes need the same versions: install constraints.txt on that node."
     )
 
 

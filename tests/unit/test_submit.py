@@ -108,6 +108,6 @@ def test_a_missing_project_is_named_with_the_remedy(tmp_path: Path, repository: 
     result = submit(tmp_path / "nowhere", repository)
     assert (result.returncode, result.stderr) == (
         1,
-        f"submit: {tmp_path}/nowhere: no dvc.yaml there. Set STYLEGAN_PROJECT to the folder of the project on this "
+        f"submit: {tmp_path}/nowhere: holds no dvc.yaml. Set STYLEGAN_PROJECT to the folder of the project on this "
         "machine; `ray up infra/ray/on-prem.yaml` does.\n",
     )

@@ -154,7 +154,7 @@ def test_other_style_blocks_are_refused_with_the_remedy(make_params: Make) -> No
         with pytest.raises(CheckpointError) as caught:
             transfer(after, networks(before), "reinit")
         assert str(caught.value) == (
-            f"elsewhere: its style blocks are {name}, where weights of the same names mean other things. Set "
+            f"elsewhere: its style blocks are {name}, in which weights of the same names mean other things. Set "
             f"generator.style_block to {name}, or train.resume_from to null."
         )
 

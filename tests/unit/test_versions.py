@@ -53,7 +53,8 @@ def test_an_address_that_nobody_answers_at_is_refused_at_once(
         pass
     assert str(caught.value) == (
         f"127.0.0.1:{closed_port}: cannot join that Ray cluster: [Errno 111] Connection refused. The address is "
-        "cluster.address of params.yaml, or else RAY_ADDRESS: host:port, or auto on a machine of the cluster. Without "
+        "cluster.address in params.yaml, or else RAY_ADDRESS: host:port, or auto on a machine of the cluster. "
+        "Without "
         "both, Ray starts on this machine."
     )
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from stylegan.drawing.video import save_film, save_gif, save_mp4
+from stylegan.drawing.video import save_gif, save_mp4, save_video
 
 
 def read_back(path: Path, size: tuple[int, int]) -> tuple[str, Tensor]:
@@ -54,7 +54,7 @@ def test_equal_frames_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_a_film_without_frames_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"film.mp4: a film needs at least one frame, got none$"):
+    with pytest.raises(ValueError, match=r"film.mp4: a video needs at least one frame, got none$"):
         save_mp4([], tmp_path / "film.mp4", fps=5)
     assert not list(tmp_path.iterdir())
 
@@ -86,12 +86,12 @@ def test_a_gif_takes_the_time_that_its_rate_says(tmp_path: Path, fps: int, expec
 
 
 def test_a_gif_without_frames_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"film.gif: a film needs at least one frame, got none$"):
+    with pytest.raises(ValueError, match=r"film.gif: a video needs at least one frame, got none$"):
         save_gif([], tmp_path / "film.gif", fps=5)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("name", "magic"), [("film.gif", b"GIF89a"), ("film.GIF", b"GIF89a"), ("film.mp4", b"\0\0\0")])
 def test_the_ending_says_which_film_is_written(tmp_path: Path, name: str, magic: bytes) -> None:
-    assert save_film([flat([9, 9, 9])], tmp_path / name, fps=5) == 1
+    assert save_video([flat([9, 9, 9])], tmp_path / name, fps=5) == 1
     assert (tmp_path / name).read_bytes().startswith(magic)

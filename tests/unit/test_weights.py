@@ -211,7 +211,7 @@ def test_a_file_is_fetched_checked_and_not_fetched_twice(
     assert (tmp_path / "weights" / "net-a.pth").read_bytes() == CONTENT
     assert capsys.readouterr().out.splitlines()[-1].endswith(f"net-a.pth  sha256 {FILE.sha256[:12]}  a licence")
     fetch_all([served("http://127.0.0.1:1/never-asked")], tmp_path / "weights")
-    assert capsys.readouterr().out == f"{tmp_path}/weights/net-a.pth is there already\n"
+    assert capsys.readouterr().out == f"{tmp_path}/weights/net-a.pth already exists\n"
 
 
 def test_another_file_than_the_public_one_is_not_kept(url: str, tmp_path: Path) -> None:

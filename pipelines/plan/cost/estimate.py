@@ -40,21 +40,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """What the estimate needs to know"""
     group = parser.add_argument_group("time, cost and memory; without a source, times are extrapolated")
     group.add_argument(
-        "--hours", type=positive, help="estimate what 1 to 256 GPUs do in so many hours, and write nothing"
+        "--hours",
+        type=positive,
+        help="hours for which you have the GPUs; estimates 1 to 256 GPUs and writes nothing",
     )
-    group.add_argument("--price", type=positive, help="of one GPU for one hour")
+    group.add_argument("--price", type=positive, help="price of one GPU for one hour")
     source = group.add_mutually_exclusive_group()
     source.add_argument("--measure", action="store_true", help="time a step of one process on this machine")
-    source.add_argument("--reference", choices=published.REFERENCES, help="known figures of this GPU")
-    source.add_argument("--sec-per-kimg", type=positive, metavar="SEC", help="of one GPU, known from elsewhere")
+    source.add_argument("--reference", choices=published.REFERENCES, help="use the published figures of this GPU")
+    source.add_argument("--sec-per-kimg", type=positive, metavar="SEC", help="speed of one GPU, if you know it")
     # NVLink 3 in 8 A100: 230 to 250 GB/s "bus bandwidth" in NVIDIA's nccl-tests, which is the ring formula's bandwidth.
-    group.add_argument("--gpu-gb-per-sec", type=positive, default=230.0, help="between GPUs of a node [%(default)s]")
+    group.add_argument(
+        "--gpu-gb-per-sec", type=positive, default=230.0, help="bandwidth between GPUs of a node (default: %(default)s)"
+    )
     # 100 Gbit/s, the line rate of one card in each node.
-    group.add_argument("--node-gb-per-sec", type=positive, default=12.5, help="between nodes [%(default)s]")
+    group.add_argument(
+        "--node-gb-per-sec", type=positive, default=12.5, help="bandwidth between nodes (default: %(default)s)"
+    )
     # Ring, protocol Simple, NVLINK and NET in the table hwLat of NCCL's src/graph/tuning.cc.
-    group.add_argument("--gpu-latency-us", type=positive, default=3.4, help="of one message in a node [%(default)s]")
-    group.add_argument("--node-latency-us", type=positive, default=14.0, help="between nodes [%(default)s]")
-    group.add_argument("--gpus-per-node", type=int, default=8, help="[%(default)s]")
+    group.add_argument(
+        "--gpu-latency-us", type=positive, default=3.4, help="latency of a message within a node (default: %(default)s)"
+    )
+    group.add_argument(
+        "--node-latency-us", type=positive, default=14.0, help="latency between nodes (default: %(default)s)"
+    )
+    group.add_argument("--gpus-per-node", type=int, default=8, help="number of GPUs per node (default: %(default)s)")
 
 
 def positive(text: str) -> float:
@@ -71,7 +81,7 @@ def positive(text: str) -> float:
 def show(options: argparse.Namespace, params: Params, img_channels: int, console: Console) -> list[Row]:
     """Print table and sentences, and return the table's numbers.
 
-    Raises ConfigError when nothing says how long a step takes.
+    Raises ConfigError if nothing says how long a step takes.
     """
     network = network_of(options)
     compute, origin = compute_of(options, params, img_channels)
@@ -111,7 +121,7 @@ def spoken_source(options: argparse.Namespace) -> str:
 def compute_of(options: argparse.Namespace, params: Params, img_channels: int) -> tuple[Compute, str]:
     """Arithmetic of one GPU, and a sentence on where it is from
 
-    Raises ConfigError when no source is named, or published figures are of other networks.
+    Raises ConfigError if no source is named, or published figures are of other networks.
     """
     if options.measure:
         return measured(params, img_channels)
@@ -144,8 +154,8 @@ def compute_of(options: argparse.Namespace, params: Params, img_channels: int) -
             f"({own.what}), taken to be the same for any share of the batch."
         )
     return compute, (
-        f"Step time: published by the authors of the official implementation for {options.reference.upper()}, in mixed "
-        "precision with CUDA kernels of their own; this project's time there is not known."
+        f"Step time: published by the authors of the official implementation for {options.reference.upper()}, in "
+        "mixed precision with the official CUDA kernels; this project's speed on that GPU is unknown."
     )
 
 

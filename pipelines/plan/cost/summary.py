@@ -11,8 +11,8 @@ from stylegan.config.pyramid import sides, spelt
 FLOAT = 4  # bytes
 PROCESS_GB = 0.45  # torch and Ray in a worker before there is a network (docs/scaling.md)
 CHECKPOINTS = 3  # the best, the last, and one that is being written
-COPIES = 3  # of the pictures of a snapshot: samples/, the journal and MLflow
-PNG = 0.75  # bytes of a picture's file for each of its own
+COPIES = 3  # of the images of a snapshot: samples/, the journal and MLflow
+PNG = 0.75  # bytes of an image's file for each of its own
 RECOGNISABLE_KIMG, GOOD_KIMG = 1000, (5000, 25000)  # read off the curves of Karras et al. 2020a, at 128 to 1024 pixels
 LONG_SEC = 30 * 86400  # that nobody waits
 
@@ -51,13 +51,13 @@ def good_result(params: Params, speed: Speed) -> str:
 
 
 def run_bytes(params: Params, g_params: int, d_params: int, img_channels: int) -> float:
-    """Of runs/ and MLflow at the end: checkpoints, and the pictures of every snapshot"""
+    """Of runs/ and MLflow at the end: checkpoints, and the images of every snapshot"""
     state = FLOAT * (3 * (g_params + d_params) + 2 * g_params)  # with moments, G_ema and the generator's file
     snapshots = params.train.total_kimg / params.train.tick_kimg / params.train.snapshot_ticks
     return CHECKPOINTS * state + COPIES * PNG * (1 + snapshots) * sample_bytes(params, img_channels)
 
 
 def sample_bytes(params: Params, img_channels: int) -> float:
-    """Of the pictures of a snapshot before they are compressed"""
+    """Of the images of a snapshot before they are compressed"""
     height, width = sides(params.prepare.resolution)
     return float(num_samples((height, width)) * height * width * min(img_channels, 4))

@@ -1,13 +1,16 @@
 """Statistics of real images on disk, so that each set is looked at once by each extractor."""
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from stylegan.data.dataset import Split
-from stylegan.files import replacing
+from stylegan.files import check_regular, replacing
 from stylegan.metrics.evaluation.comparison import Statistics
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.fid import Gaussian
@@ -29,13 +32,19 @@ class StatisticsCache:
         return self.folder / f"{self.digest[:12]}-{split}-{network}-{kind}.safetensors"
 
     def load(self, split: Split, *, features: bool) -> Statistics | None:
-        """What was saved; None where it was not, or where features are asked for and only moments are there"""
+        """What was saved; None where it was not, is damaged, or has no features where they are asked for"""
         kinds = [True] if features else [False, True]
         path = next((path for kind in kinds if (path := self.path(split, features=kind)).exists()), None)
         if path is None:
             return None
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys() if features or name != "features"}  # noqa: SIM118
+        try:
+            check_regular(path)
+            with safe_open(path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in file.keys() if features or name != "features"}  # noqa: SIM118
+            _check(found, self.extractor.num_features, features=features)
+        except (SafetensorError, OSError, ValueError) as error:
+            warnings.warn(f"{path}: {error}. Real images are looked at again, and it is written anew.", stacklevel=2)
+            return None
         gaussian = Gaussian(found["mean"], found.get("cov"), found.get("factor"))
         return Statistics(gaussian, found.get("features"))
 
@@ -46,3 +55,19 @@ class StatisticsCache:
         tensors["features"] = statistics.features
         with replacing(self.path(split, features=statistics.features is not None)) as temporary:
             save_file({name: t.cpu().contiguous() for name, t in tensors.items() if t is not None}, temporary)
+
+
+def _check(found: Mapping[str, Tensor], num_features: int, *, features: bool) -> None:
+    """Raises ValueError that names the first tensor that is missing, has another shape, or is not finite."""
+    F, any_number = num_features, -1
+    shapes = {"mean": (F,), "cov": (F, F), "factor": (F, any_number), "features": (any_number, F)}
+    spread = [name for name in ("cov", "factor") if name in found]
+    for name in ("mean", *(spread or ("cov",)), *(("features",) if features else ())):
+        tensor = found.get(name)
+        fits = (
+            tensor is not None
+            and len(tensor.shape) == len(shapes[name])
+            and all(want in (any_number, got) for want, got in zip(shapes[name], tensor.shape, strict=True))
+        )
+        if tensor is None or not fits or not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name} is missing, not finite, or of another shape than that of {F} features")

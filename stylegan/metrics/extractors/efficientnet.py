@@ -75,7 +75,7 @@ class InvertedBottleneck(nn.Module):
 class EfficientNetLite0(nn.Module):
     """[N, 3, H, W] scaled as (rgb - 127) / 128 -> features [N, 1280], the mean over the head's H x W.
 
-    Raises KeyError when weights lack a layer.
+    Raises KeyError when weights lack a layer, ValueError for another classifier.
     """
 
     fc_weight: Tensor
@@ -91,6 +91,8 @@ class EfficientNetLite0(nn.Module):
                 blocks.append(InvertedBottleneck(weights, prefix, stride=1 if i else stride, expansion=expansion))
         self.blocks = nn.Sequential(*blocks)
         self.head = _conv(weights, "", "_conv_head", "_bn1")
+        if weights["_fc.weight"].shape[1:] != (NUM_FEATURES,):
+            raise ValueError(f"_fc.weight is {list(weights['_fc.weight'].shape)}, expected [K, {NUM_FEATURES}]")
         self.register_buffer("fc_weight", weights["_fc.weight"])
         self.register_buffer("fc_bias", weights["_fc.bias"])
 

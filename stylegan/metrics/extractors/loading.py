@@ -4,8 +4,9 @@ N images, C channels, H W image, F features.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stylegan.files import sha256_of
+from stylegan.files import check_regular, sha256_of
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.extractors.efficientnet import NUM_FEATURES, EfficientNetLite0
 from stylegan.metrics.extractors.model_files import SUFFIXES, FileExtractor
@@ -23,7 +24,9 @@ from stylegan.metrics.extractors.standard import load_inception, load_vgg16
 
 RANDOM_FEATURES = 64
 RANDOM_SEED = 0
+TRIED_ON = 32  # pixels of the image that weights are tried on
 EFFICIENTNET_FILE = "efficientnet_lite0.safetensors"
+N = TypeVar("N", bound=nn.Module)
 
 
 class Extractor(Protocol):
@@ -55,10 +58,9 @@ class EfficientNetExtractor(nn.Module):
     def __init__(self, path: Path, input_size: int) -> None:
         super().__init__()
         weights = load_weights(path, "EfficientNet-Lite0", remedy="set evaluate.extractor to random")
-        try:
-            self.network = EfficientNetLite0(weights)
-        except KeyError as error:
-            raise unfit_weights(path, "EfficientNet-Lite0", error) from None
+        self.network = build(
+            lambda: EfficientNetLite0(weights), lambda net, img: net.classify(net(img)), path, "EfficientNet-Lite0"
+        )
         self.name = "efflite0"
         self.sha256 = sha256_of(path)
         self.input_size = input_size
@@ -128,22 +130,43 @@ def load_weights(path: Path, what: str, remedy: str) -> dict[str, Tensor]:
 
     Raises FileNotFoundError where there is none, MetricError for another or a damaged file.
     """
+    check_regular(path)
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no weights of {what} there. "
             f"Run `python -m pipelines.assets`, or {remedy}, which needs no download."
         )
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+    except (SafetensorError, RuntimeError) as error:
         raise MetricError(
             f"{path}: not a safetensors file ({error}). Delete it and run `python -m pipelines.assets`."
         ) from None
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise unfit_weights(path, what, f"{name} holds values that are not finite")
+    return tensors
 
 
-def unfit_weights(path: Path, what: str, missing: KeyError) -> MetricError:
-    """The error for a file that lacks a tensor of the network `what`"""
+def build(make: Callable[[], N], trial: Callable[[N, Tensor], object], path: Path, what: str) -> N:
+    """The network that `make` builds of the weights of a file, tried on a small image [1, 3, H, W]
+
+    Raises MetricError for weights that are not its own.
+    """
+    try:
+        built = make()
+        with torch.no_grad():
+            trial(built, torch.zeros(1, 3, TRIED_ON, TRIED_ON))
+    except KeyError as error:
+        raise unfit_weights(path, what, f"no tensor {error}") from None
+    except (RuntimeError, IndexError, ValueError) as error:  # shapes that do not fit together
+        raise unfit_weights(path, what, next(iter(str(error).splitlines()), type(error).__name__)) from None
+    return built
+
+
+def unfit_weights(path: Path, what: str, reason: str) -> MetricError:
+    """The error for a file of other weights than those of the network `what`"""
     return MetricError(
-        f"{path}: no tensor {missing}, so these are not the weights of {what}. "
+        f"{path}: {reason}, so these are not the weights of {what}. "
         "Delete the file and run `python -m pipelines.assets`."
     )

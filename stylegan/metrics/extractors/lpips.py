@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.extractors.loading import load_weights, unfit_weights
+from stylegan.metrics.extractors.loading import build, load_weights
 from stylegan.metrics.extractors.scripts import Script
 from stylegan.metrics.extractors.weights import VGG16_SCRIPT, find_weights
 
@@ -105,10 +105,7 @@ def load_lpips(name: str, weights: Path) -> Lpips:
         )
     path = weights / LPIPS_FILE
     tensors = load_weights(path, "LPIPS on VGG16", remedy="set evaluate.ppl_network to random")
-    try:
-        return Lpips(tensors, "lpips_vgg")
-    except KeyError as error:
-        raise unfit_weights(path, "LPIPS on VGG16", error) from None
+    return build(lambda: Lpips(tensors, "lpips_vgg"), lambda net, img: net(img, img), path, "LPIPS on VGG16")
 
 
 def _random_weights() -> dict[str, Tensor]:

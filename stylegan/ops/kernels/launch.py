@@ -14,7 +14,7 @@ from stylegan.ops.kernels import pointwise, resampling, weights
 from stylegan.ops.kernels.library import empty_like, empty_sums, empty_weight, layout_of, upfirdn2d_size
 
 TILE = 2048  # elements that a program holds at once: 16 for each thread of 4 warps
-TILE_OF_SUMS = 1024  # where sums of each element are held beside it
+TILE_OF_SUMS = 1024  # where sums of each element are held next to it
 MAX_HELD = 4096  # sums, and taps of a row, that upfirdn2d holds: 32 for each thread
 MAX_CHANNELS = 128  # of a tile; 256 bytes in half precision, two whole cache lines
 SMALL = 64  # rows and columns of a tile of small matrices
@@ -256,7 +256,7 @@ def _parts(n: int, channels: int, pixels: int, tile: tuple[int, int]) -> tuple[i
 
 
 def _grid(x: Tensor, out: Tensor, programs: int) -> tuple[int]:
-    """Raises ValueError where an image, or the programs of a launch, need more than 32 bits to count."""
+    """Raises ValueError if an image, or the programs of a launch, need more than 32 bits to count."""
     elements = max(x[0].numel(), out[0].numel())
     if max(elements, programs) >= 2**31:
         raise ValueError(

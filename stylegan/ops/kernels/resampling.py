@@ -39,7 +39,7 @@ def upfirdn2d_kernel(
     place = tile // UP_Y * BLOCK_X + tl.arange(0, BLOCK_X)  # of all columns in the first rows, those in the next ones
     o_x = place % out_w
     first_row = place // out_w * rows
-    # First tap that meets a pixel and not an inserted zero, and that pixel. FAR keeps % and // on positive numbers.
+    # First tap that meets a pixel and not an inserted zero, and that pixel. FAR keeps% and // on positive numbers.
     tap_y = (pad_y - phase + FAR * UP_Y) % UP_Y
     tap_x = (pad_x - o_x + FAR * UP_X) % UP_X if UP_X > 1 else 0
     y = first_row * DOWN_Y + (phase + tap_y - pad_y + FAR * UP_Y) // UP_Y - FAR

@@ -20,7 +20,7 @@ SHAPE = (2, 8, 9, 7)
 
 
 def try_all(device: torch.device) -> dict[str, str | None]:
-    """Name of each kernel: None where it agrees with stock torch, or in a few words what is wrong with it"""
+    """Name of each kernel: None if it agrees with stock torch, or in a few words what is wrong with it"""
     return {name: _problem(trial, device) for name, trial in TRIALS.items()}
 
 
@@ -29,7 +29,7 @@ def _problem(trial: Callable[[torch.device, torch.dtype], float], device: torch.
         try:
             with torch.inference_mode(False), torch.enable_grad():  # whatever the first use stands in
                 error = trial(device, dtype)
-        except Exception as problem:  # whatever an unknown card, driver or Triton brings up: stock torch goes on
+        except Exception as problem:  # whatever an unknown card, driver or Triton brings up: stock torch continues
             return f"{type(problem).__name__}: {problem}".split("\n")[0][:120]
         if not error <= tolerance:  # also of NaN
             return f"differs by {error:.0e} in {str(dtype).removeprefix('torch.')}"
