@@ -93,10 +93,7 @@ def embedded(facts: Facts, pictures: Pictures) -> dict[str, object]:
         "neighbor_sheet": None if pictures.neighbors is None else embed(pictures.neighbors, "image/png"),
         "curves": [embed(training_curves(ticks, r_t, dark=dark), "image/png") for dark in themes],
         "layers": [embed(layer_chart(ticks, facts.bands, dark=dark), "image/png") for dark in themes],
-        "trade": [
-            embed(frontier_chart(results.truncation, results.floor, results.recommended.psi, dark=dark), "image/png")
-            for dark in themes
-        ],
+        "trade": [embed(frontier_chart(results, dark=dark), "image/png") for dark in themes],
         "shares": last_shares(facts),
     }
 
