@@ -226,7 +226,7 @@ def test_everything_that_was_measured_is_shown(full: str) -> None:
     for part in (
         "kid_x poor 0.05 [0.041, 0.0597] 0.001 0.4",
         "memorized_x good 0.02 0.015 -",
-        "[low, high]: where 95 % of the values fall",
+        "[low, high]: a 95% confidence interval",
         "Note: The covariance is <singular>.",
         "recall_x 0.04 [0.21, 0.37] 0.3 [0.21, 0.37]",
         "recall is 0 kimg 20 to 60 a collapse raise loss.r1_gamma",
