@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_json(report.folded())
         return
     trade = frontier.table(report.truncation, report.recommended.psi)
-    print_lines(metrics_json.table(report), trade, report.recommended.sentence, sep="\n")
+    print_lines(*metrics_json.table(report).split("\n"), *trade.split("\n"), report.recommended.sentence)
 
 
 if __name__ == "__main__":
