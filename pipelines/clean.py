@@ -12,6 +12,7 @@ from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT
 from stylegan.exit_codes import exit_code
 from stylegan.text import print_lines
+from stylegan.wording import counted
 
 
 class CleanError(RuntimeError):
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line"""
     COMMANDS["clean"].parse(arguments)
     removed, kept = remove_outputs(ROOT)
-    print_lines(f"removed {len(removed)} outputs, which `make repro` restores from DVC's cache")
+    print_lines(f"removed {counted(len(removed), 'output')}, which `make repro` restores from DVC's cache")
     if kept:
         print_lines(f"kept {', '.join(kept)}: not as DVC's cache has them, so nothing could restore them")
 

@@ -63,6 +63,10 @@ def record_evaluation(journal: Journal, report: MetricsReport, evaluate: Setting
     step = report.cur_nimg or 0  # a network from elsewhere does not say
     for name, metrics in (("eval", report.metrics), ("floor", report.floor), ("untrained", report.untrained)):
         journal.summary(step, {f"{name}/{metric.name}": metric.value for metric in metrics})
+    for name, metrics in (("floor", report.floor), ("like_floor", report.like_floor)):
+        numbers = {f"{name}/{metric.name}_sd": metric.sd for metric in metrics if metric.sd is not None}
+        journal.summary(step, numbers)
+    journal.summary(step, {f"like_floor/{metric.name}": metric.value for metric in report.like_floor})
     bounds = [(metric.name, metric.interval) for metric in report.metrics if metric.interval is not None]
     found = {f"eval/{name}_low": interval.low for name, interval in bounds}
     found |= {f"eval/{name}_high": interval.high for name, interval in bounds}
