@@ -9,7 +9,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from stylegan.files import check_regular, replacing
+from stylegan.text import OneLineError
 
 SUFFIXES = (".npz", ".safetensors")
 MAX_BYTES = 2**29  # of w, unpacked; ten thousand styles of a generator for 1024 pixels have 0.7 times as many
 
 
-class StyleFileError(ValueError):
+class StyleFileError(OneLineError):
     """A file does not hold styles for this generator; the message says what it holds and what was expected."""
 
 
@@ -78,7 +79,7 @@ def _read_npz(path: Path) -> NDArray[Any]:
         if entry.file_size > MAX_BYTES:
             raise ValueError(f"w has {entry.file_size:,} bytes, expected at most {MAX_BYTES:,}")
         with archive.open(entry) as file:
-            return cast("NDArray[Any]", npy.read_array(file, allow_pickle=False))
+            return npy.read_array(file, allow_pickle=False)
 
 
 def _check_suffix(path: Path) -> None:
