@@ -16,6 +16,7 @@ from pipelines.params import load
 from stylegan.config.sections import PrepareConfig
 from stylegan.data.archive import (
     Plan,
+    Source,
     check_all,
     convert_all,
     label_vectors,
@@ -23,7 +24,7 @@ from stylegan.data.archive import (
     refuse_losses,
     write_archive,
 )
-from stylegan.data.layout import ArchiveError
+from stylegan.data.layout import INDEX, ArchiveError
 from stylegan.data.problems import describe
 from stylegan.data.sources import open_source
 from stylegan.exit_codes import exit_code
@@ -62,11 +63,11 @@ def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Pa
     manifest = manifest_json.describe(source, plan, config, digest)
     manifest_json.write(manifest_path, manifest)
     refused.unlink(missing_ok=True)
-    print(summary(plan, archive, manifest.num_enlarged, source.ignored))
+    print(summary(plan, archive, manifest.num_enlarged, source))
     return plan
 
 
-def summary(plan: Plan, archive: Path, num_enlarged: int, ignored: Sequence[str]) -> str:
+def summary(plan: Plan, archive: Path, num_enlarged: int, source: Source) -> str:
     """What the archive holds, in a few lines."""
     split = Counter(entry.split for entry in plan.entries)
     lines = [
@@ -77,11 +78,26 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, ignored: Sequence[str]
         lines.append(f"{plan.num_good - len(plan.entries)} images were not drawn (prepare.max_images)")
     if num_enlarged:
         lines.append(f"{num_enlarged} images are smaller than prepare.resolution and were enlarged")
-    if ignored:
-        kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in ignored).most_common(NUM_SHOWN)
-        named = ", ".join(f"{kind} {count}" for kind, count in kinds)
-        lines.append(f"{len(ignored)} files are not images by their names and were ignored ({named})")
+    if copies := count_leaked_copies(plan):
+        lines.append(
+            f"{copies} images to train on are copies of held-out ones, because {INDEX} of the source splits them"
+        )
+    if source.ignored:
+        kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in source.ignored)
+        named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(NUM_SHOWN))
+        lines.append(
+            f"{len(source.ignored)} files are not images by their names and were ignored ({named}), such as "
+            f"{source.ignored[0]}"
+        )
+    if source.passed_over:
+        lines += ["Not used, though no image is lost:", *describe(source.passed_over)]
     return "\n".join(lines)
+
+
+def count_leaked_copies(plan: Plan) -> int:
+    """Images to train on whose group is also held out, as only a source that is split already can have them"""
+    held = {entry.group for entry in plan.entries if entry.split == "holdout"}
+    return sum(entry.split == "train" and entry.group in held for entry in plan.entries)
 
 
 def describe_labels(plan: Plan) -> list[str]:

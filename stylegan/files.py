@@ -4,10 +4,11 @@ import csv
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextmanager
@@ -59,3 +60,26 @@ def sha256_of(path: Path) -> str:
     """Hexadecimal sha256 of a file, read in pieces"""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """A file opened to read its bytes, without waiting. Raises OSError, also for a FIFO, socket, device or folder."""
+    if kind := irregular_kind(path.stat().st_mode):  # before it is opened: to open a device may do something to it
+        raise OSError(f"{path}: is {kind}, not a file")
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if kind := irregular_kind(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(f"{path}: is {kind}, not a file")
+    return os.fdopen(file, "rb")
+
+
+def irregular_kind(mode: int) -> str:
+    """What there is in place of a file, by its st_mode; empty for a file"""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return "" if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "a special file")

@@ -23,6 +23,11 @@ settings.register_profile("suite", derandomize=True, deadline=None)
 settings.load_profile("suite")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+STARTS_PROCESSES = {"distributed", "e2e", "integration"}  # folders of tests that need the machine to answer in time
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # two processes share two cores
+
 
 # Every number that decides cost is named here, so that tuning params.yaml changes no test.
 TINY = (
@@ -115,10 +120,29 @@ TINY = (
 ASKED_FOR = ("cluster", "faults", "long")  # markers of tests that take minutes
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes unless it is asked for: `-m` with a marker of ASKED_FOR, or a test by its name."""
-    if any("::" in argument for argument in config.args):
-        return
+    """Divide the tests among processes, and leave out those that are not asked for."""
+    _group(items)
+    if not any("::" in argument for argument in config.args):
+        _leave_out(config, items)
+
+
+def _group(items: list[pytest.Item]) -> None:
+    """One process runs all tests that start Ray, first and one after the other; the others run each file whole."""
+    groups = {item: _group_of(item.path) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: groups[item] != "processes")
+
+
+def _group_of(path: Path) -> str:
+    folder = path.relative_to(REPOSITORY / "tests").parts[0]
+    return "processes" if folder in STARTS_PROCESSES else f"{folder}-{path.stem}"
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes minutes runs only with `-m` and a marker of ASKED_FOR, or by its name."""
     unwanted = {marker for marker in ASKED_FOR if marker not in config.option.markexpr}
     left_out = [item for item in items if unwanted & {marker.name for marker in item.iter_markers()}]
     if left_out:

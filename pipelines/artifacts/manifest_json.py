@@ -65,6 +65,7 @@ class Manifest(Artifact):
     bad_kinds: Mapping[str, int]  # files by kind of problem and its remedy
     bad_files: tuple[BadFileEntry, ...]
     ignored_files: tuple[str, ...]
+    passed_over: tuple[BadFileEntry, ...] = ()  # not used, though no image is lost; absent before there was the field
 
 
 def describe(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: str) -> Manifest:

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from pipelines.cluster import environment, ownership, signals, store, versions
+from pipelines.cluster import environment, loopback, ownership, signals, store, versions
 from pipelines.cluster.versions import ClusterError
 from pipelines.params import ClusterConfig
 
@@ -44,24 +44,25 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
         return
     environment.spare_local_addresses(os.environ)
     if address == "local":
-        environment.prepare_for_ray(os.environ)
+        environment.shorten_temporary_folder(os.environ)
     # A machine with fewer cores than asked for runs the same computation, only slower.
     cores = max(os.cpu_count() or 1, math.ceil(cluster.max_workers * cluster.resources["CPU"]))
     runtime_env = _runtime_env(cluster, address)
     reach(address)
-    with signals.kept(), ownership.marked() if address == "local" else nullcontext():
+    with loopback.local_only() if address == "local" else nullcontext():
+        with signals.kept(), ownership.marked() if address == "local" else nullcontext():
+            try:
+                _start(address, cores, runtime_env)
+            except ClusterError:
+                raise
+            except (OSError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
+                raise refused(address, error) from error
         try:
-            _start(address, cores, runtime_env)
-        except ClusterError:
-            raise
-        except (OSError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
-            raise refused(address, error) from error
-    try:
-        if address != "local" and refuse_others:
-            versions.check()
-        yield
-    finally:
-        ray.shutdown()
+            if address != "local" and refuse_others:
+                versions.check()
+            yield
+        finally:
+            ray.shutdown()
 
 
 def address_of(cluster: ClusterConfig) -> str | None:

@@ -4,7 +4,6 @@ The functions change the mapping in place, usually os.environ, so that processes
 """
 
 import os
-import secrets
 import sys
 import tempfile
 from collections.abc import MutableMapping
@@ -30,24 +29,6 @@ def spare_local_addresses(environment: Environment) -> None:
     hosts = [host.strip() for host in listed.split(",") if host.strip()]
     spared = ",".join([*hosts, *(host for host in LOCAL if host not in hosts)])
     environment.update(no_proxy=spared, NO_PROXY=spared)  # libraries read the one or the other
-
-
-def prepare_for_ray(environment: Environment) -> None:
-    """What a Ray that starts on this machine needs of its surroundings. Raises ConfigError with the remedy."""
-    shorten_temporary_folder(environment)
-    if not (environment.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}) and not _home_takes_files():
-        # Ray keeps the password between its processes in ~/.ray; this one ends with them.
-        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def _home_takes_files() -> bool:
-    """Whether Ray's folder in the home folder is there, or can be made, and takes files"""
-    try:
-        folder = Path.home() / ".ray"
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # RuntimeError: nobody knows a home folder
-        return False
-    return (folder / "auth_token").exists() or os.access(folder, os.W_OK | os.X_OK)
 
 
 def shorten_temporary_folder(environment: Environment, short: Path = SHORT) -> None:

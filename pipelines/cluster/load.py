@@ -6,6 +6,7 @@ import subprocess
 import psutil
 
 _MEBIBYTE = 2**20
+ANSWER_SEC = 3.0  # a busy driver takes seconds, and the tick that asks waits
 
 
 def system_metrics() -> dict[str, float]:
@@ -20,11 +21,14 @@ def system_metrics() -> dict[str, float]:
 
 
 def _gpu_metrics() -> dict[str, float]:
-    """Load and memory of every GPU that measures them; empty without NVIDIA's driver"""
+    """Load and memory of every GPU that measures them; empty without NVIDIA's driver, and if it does not answer"""
     if not shutil.which("nvidia-smi"):
         return {}
     query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=10)
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=ANSWER_SEC)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
     values = {}
     for index, line in enumerate(answer.stdout.splitlines()):
         for name, cell in zip(("utilization_percentage", "memory_usage_megabytes"), line.split(","), strict=False):

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from pipelines.cluster import capacity, signals, store
+from pipelines.cluster.rendezvous import GroupConfig
 from pipelines.params import ClusterConfig
 
 J = TypeVar("J")
@@ -67,7 +68,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
         trainer = TorchTrainer(
             lambda job: worker(job["job"]),
             train_loop_config={"job": job},
-            torch_config=TorchConfig(timeout_s=HOURS_SEC),
+            torch_config=GroupConfig(timeout_s=HOURS_SEC),
             scaling_config=scaling(cluster),
             run_config=RunConfig(
                 name=name,

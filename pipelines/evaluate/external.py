@@ -23,6 +23,7 @@ from stylegan.config.sections import PrepareConfig
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.data.archive import is_picture
 from stylegan.data.layout import INDEX
+from stylegan.data.zipped import ZipReader
 from stylegan.files import sha256_of
 from stylegan.generators import load_any_generator
 from stylegan.networks import Generator
@@ -80,10 +81,10 @@ def archive_of(data: Path, G: Generator, params: Params) -> Path:
 
 def is_archive(data: Path) -> bool:
     """Whether a file is laid out as an archive of `prepare` or of the official tools, whose images are all alike"""
-    if not zipfile.is_zipfile(data):
+    try:
+        names = [name.decode(errors="backslashreplace") for _, name in ZipReader(data).entries()]
+    except (OSError, zipfile.BadZipFile):
         return False
-    with zipfile.ZipFile(data) as file:
-        names = file.namelist()
     images = [name for name in names if is_picture(name)]
     return bool(images) and INDEX in names and all(ENTRY.fullmatch(name) for name in images)
 

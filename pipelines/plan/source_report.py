@@ -57,7 +57,13 @@ def _describe_images(found: Survey) -> Iterator[str]:
         yield f"  labels   {counts} ({where})"
     if found.source.ignored:
         kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in found.source.ignored)
-        yield f"  ignored  {len(found.source.ignored):,} files that are not images by their names: {_list(kinds)}"
+        yield (
+            f"  ignored  {len(found.source.ignored):,} files that are not images by their names: {_list(kinds)}, "
+            f"such as {found.source.ignored[0]}"
+        )
+    if unused := [*found.source.bad, *found.source.passed_over]:
+        yield f"  unused   {len(unused):,} others:"
+        yield from describe(unused)
 
 
 def find_bad(found: Survey, params: Params) -> list[BadFile]:

@@ -171,7 +171,7 @@ class Publisher:
         key, step, file = record["key"], record["step"], self.journal.files / record["file"]
         if any(name.startswith(f"{key.replace('/', '~')}+step+{step}+") for name in self._images):
             return
-        with Image.open(file) as picture:
+        with Image.open(file, formats=["PNG"]) as picture:
             client.log_image(self._run_id, picture, key=key, step=step, timestamp=record["time_ms"], synchronous=True)
 
     def _send_samples(self, client: "MlflowClient", record: Record) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from ray.train import Checkpoint, Result, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from pipelines.artifacts import run_json, ticks, train_json, transfer_json
 from pipelines.artifacts.run_json import RunRecord
@@ -21,6 +21,7 @@ from pipelines.artifacts.workspace import EXPORTED, TICKS
 from pipelines.cluster import capacity, connection, errors, files, signals, store, workers
 from pipelines.cluster.nodes import here
 from pipelines.cluster.progress import describe_costs
+from pipelines.cluster.rendezvous import GroupConfig
 from pipelines.params import Params, trained_values
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
@@ -185,7 +186,7 @@ def fit(
             return TorchTrainer(
                 train_worker,
                 train_loop_config=job | {"board": board},
-                torch_config=TorchConfig(timeout_s=params.cluster.collective_timeout_sec),
+                torch_config=GroupConfig(timeout_s=params.cluster.collective_timeout_sec),
                 scaling_config=workers.scaling(params.cluster),
                 run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
             ).fit()

@@ -53,16 +53,21 @@ def following(
     (folder / KERNELS).unlink(missing_ok=True)  # of an earlier process, perhaps on another device
     follower = Follower(folder, journal, params, console, view, place)
 
+    def look() -> None:
+        follower.catch_up(fresh=True)
+        if (position := _read(board)) is not None:
+            follower.look_at(position)
+            if tell is not None and position.nimg is not None:
+                tell(position.nimg)
+
     def loop() -> None:
         while not done.wait(POLL_SEC):
             try:
-                follower.catch_up(fresh=True)
+                look()
             except ArtifactError:
                 return  # the last look, at the end of the block, raises it
-            if (position := _read(board)) is not None:
-                follower.look_at(position)
-                if tell is not None and position.nimg is not None:
-                    tell(position.nimg)
+            except Exception as error:  # what shows and records a training never ends it
+                follower.excuse(error)
 
     follower.catch_up(fresh=False)
     thread = threading.Thread(target=loop, name="ticks", daemon=True)
@@ -74,9 +79,13 @@ def following(
     finally:
         done.set()
         thread.join()
-        follower.catch_up(fresh=True)
-        if view:
-            view.stop()
+        try:
+            follower.catch_up(fresh=True)
+        except OSError as error:
+            follower.excuse(error)
+        finally:
+            if view:
+                view.stop()
 
 
 def _read(board: Any) -> Position | None:
@@ -103,6 +112,7 @@ class Follower:
         self._told: set[str] = set()
         self._num_starts = 0
         self._log_offset = self._failures_offset = 0  # bytes of each file that have been read
+        self._unrecorded = deque[TickRow]()
 
     def catch_up(self, *, fresh: bool) -> None:
         """Show and record what is new."""
@@ -115,12 +125,21 @@ class Follower:
             if fresh:
                 self._say(f"{failure}\nTraining resumes from the last snapshot.")
         rows, self._log_offset = ticks.read_from(self.folder, self._log_offset)
-        for row in rows:
+        self._unrecorded.extend(rows)
+        while self._unrecorded:
+            row = self._unrecorded[0]  # it stays if it cannot be recorded now
             samples = _record(row, self.folder, self.journal, self.params, fresh)
+            self._unrecorded.popleft()
             if fresh:
                 self._show(row, samples)
-        if rows:
-            self._warn(rows, fresh)
+            self._warn(row, fresh)
+
+    def excuse(self, error: Exception) -> None:
+        """Say once why a look failed; the next one tries again."""
+        line = f"warning: progress was not shown or recorded: {type(error).__name__}: {error}. Training continues."
+        if line not in self._told:
+            self._told.add(line)
+            self._say(line)
 
     def look_at(self, position: Position) -> None:
         """Say where workers began since the last look, and move the line of the terminal."""
@@ -175,10 +194,10 @@ class Follower:
     def _say(self, line: str) -> None:
         self.console.print(line, soft_wrap=True)
 
-    def _warn(self, rows: list[TickRow], fresh: bool) -> None:
+    def _warn(self, row: TickRow, fresh: bool) -> None:
         """Record each alarm once, and show it if it is not from before this process."""
-        found = [alarm for row in rows for alarm in self._watch.see(row)]
-        self._last_rows.extend(rows)
+        found = self._watch.see(row)
+        self._last_rows.append(row)
         slow = slow_rank([*self._last_rows], read_nodes(self.folder))
         for alarm in [*found, *([] if slow is None else [slow])]:
             if alarm.name in self._told:

@@ -9,6 +9,8 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +50,21 @@ class TickLog(UserCallback):
         if checkpoint is not None and Path(checkpoint.path).name.startswith(LEAVING):
             return  # its tick has been reported
         if BEGINNING in metrics[0]:
-            write_bytes(self.folder / "samples" / f"{0:09d}.png", metrics[0][BEGINNING])
+            with _warning("the first sample images"):
+                write_bytes(self.folder / "samples" / f"{0:09d}.png", metrics[0][BEGINNING])
             return
         row = merged(metrics)
+        with _warning(f"sample images or notes of kimg {row.kimg:.4g}"):
+            self._keep_notes(row, metrics, checkpoint)
+        self._append(row)
+        if self.url is not None:
+            try:
+                self._copy(self.url)
+            except store.StoreError as error:  # the next tick sends the same part, with its own row
+                logger.warning("copy of the tick log: %s", error)
+
+    def _keep_notes(self, row: TickRow, metrics: list[Report], checkpoint: Checkpoint | None) -> None:
+        """What a run is shown by, and a training does without"""
         if found := nodes(metrics):
             with replacing(self.folder / NODES) as temporary:
                 temporary.write_text(json.dumps(found))
@@ -59,12 +73,6 @@ class TickLog(UserCallback):
                 temporary.write_text(line)
         if checkpoint is not None:
             store.copy_out(checkpoint, SAMPLES, self.folder / "samples" / f"{row.nimg:09.0f}.png")
-        self._append(row)
-        if self.url is not None:
-            try:
-                self._copy(self.url)
-            except store.StoreError as error:  # the next tick sends the same part, with its own row
-                logger.warning("copy of the tick log: %s", error)
 
     def _append(self, row: TickRow) -> None:
         """Write a tick unless it is replayed. The log is read once: a tick costs the same however long it is."""
@@ -91,6 +99,15 @@ class TickLog(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for rank, error in sorted(worker_exceptions.items()):
             json_lines.append(self.folder / FAILURES, {"rank": rank, "time": time.time(), "error": spoken(rank, error)})
+
+
+@contextmanager
+def _warning(what: str) -> Iterator[None]:
+    """Turn a file that cannot be written or copied into a warning: nothing of the kind ends a training."""
+    try:
+        yield
+    except (OSError, store.StoreError) as error:
+        logger.warning("%s: not kept: %s", what, error)
 
 
 def restore(folder: Path, url: str) -> None:

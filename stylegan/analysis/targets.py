@@ -3,23 +3,24 @@
 C channels, H W image.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from stylegan.config.modes import MODES
 from stylegan.config.pyramid import sides
 from stylegan.data.archive import is_picture
+from stylegan.data.decoders import open_image, read_whole, undecodable
+from stylegan.data.files import list_folder
+from stylegan.data.problems import ProblemError
 from stylegan.data.transforms import crop_to_shape, to_mode
+from stylegan.files import open_regular
 from stylegan.networks import Generator
-
-MAX_PIXELS = 100_000_000  # a photograph of 12,000 x 8,000; a small file can say that it has far more
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,32 @@ class Target:
     note: str  # what was done to it, for people; empty when nothing
 
 
-def list_files(targets: Sequence[Path]) -> list[Path]:
-    """The files named, and for a folder all images in it and below, by their names
+def list_files(targets: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The files named, and for a folder all images in it and below, by their names  -> them, and what was passed over
 
     Raises ValueError for a folder without any.
     """
     files: list[Path] = []
+    notes: list[str] = []
     for target in targets:
         if not target.is_dir():
             files.append(target)
             continue
-        found = sorted(path for path in target.rglob("*") if is_picture(path.relative_to(target).as_posix()))
+        found, passed_over = list_pictures(target)
         if not found:
             raise ValueError(
                 f"{target}: no image in this folder or below. Give image files, or a folder that holds some."
             )
         files += found
-    return files
+        notes += passed_over
+    return files, notes
+
+
+def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
+    """All images in a folder and below, by their names, and lines on folders that are not used"""
+    found = list_folder(folder)
+    files = sorted(folder / name for name in found.names if is_picture(name))
+    return files, [f"{file.source}: {file.problem.reason}." for file in (*found.bad, *found.passed_over)]
 
 
 def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], list[str]]:
@@ -89,20 +99,13 @@ def _decode(path: Path) -> Image.Image:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Give an image file, or a folder of images.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
-            with Image.open(path) as file:
-                if file.width * file.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError(f"it has {file.width} x {file.height}")
-                return ImageOps.exif_transpose(file)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image that can be read. Give PNG, JPEG or another image file.") from None
-    except Image.DecompressionBombError as error:
-        reason = str(error).partition(".")[0]
-        raise ValueError(f"{path}: more than {MAX_PIXELS} pixels ({reason}). Make the image smaller.") from None
+        with open_regular(path) as file, open_image(read_whole(file)) as image:
+            return ImageOps.exif_transpose(image)
+    except ProblemError as error:
+        problem = error.problem
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path}: damaged or cut short ({reason}). Give a whole file.") from None
+        problem = undecodable(error)
+    raise ValueError(f"{path}: {problem.reason}.")
 
 
 def _to_eight_bits(image: Image.Image, path: Path) -> tuple[Image.Image, str]:

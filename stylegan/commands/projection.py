@@ -14,11 +14,10 @@ from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
 from stylegan.analysis.projection import ProjectionConfig, Step, project_batches
-from stylegan.analysis.targets import Target, list_files, load_targets
+from stylegan.analysis.targets import Target, list_files, list_pictures, load_targets
 from stylegan.config.strict import parse
 from stylegan.console import description_column, make_console
 from stylegan.data import ImageDataset
-from stylegan.data.archive import is_picture
 from stylegan.drawing.generate import class_labels
 from stylegan.drawing.style_files import save_styles
 from stylegan.drawing.video import save_mp4
@@ -58,7 +57,9 @@ def published(options: argparse.Namespace) -> ProjectionConfig:
 def project(options: argparse.Namespace) -> str:
     """A folder for each target with what the search found, and tables of the distances."""
     G, class_index, lpips, config = _open(options)
-    loaded, reasons = load_targets(list_files(options.targets), G)
+    files, notes = list_files(options.targets)
+    loaded, reasons = load_targets(files, G)
+    reasons = [*notes, *reasons]
     _tell(loaded, reasons)
     names = folder_names([target.path for target in loaded])
     targets = torch.stack([target.img for target in loaded])
@@ -148,13 +149,13 @@ def real_pictures(
     Raises ValueError if there are fewer, or when they have no labels that a conditional generator needs.
     """
     if options.real.is_dir():
-        files = sorted(path for path in options.real.rglob("*") if is_picture(path.name))
+        files, notes = list_pictures(options.real)
         chosen = [files[row] for row in _choose(options, len(files))]
         c = class_labels(len(chosen), G.c_dim, class_index)
         loaded, reasons = load_targets(chosen, G)
         if reasons:
             raise ValueError(f"{reasons[0]} Or remove it from {options.real}.")
-        _tell(loaded, ())
+        _tell(loaded, notes)
         return (
             torch.stack([target.img for target in loaded]),
             c,

@@ -23,12 +23,12 @@ from stylegan.config.sections import PrepareConfig
 from stylegan.data.arrays import Pixels, suffix_of
 from stylegan.data.holdout import choose_holdout
 from stylegan.data.layout import IMAGE_SUFFIXES, INDEX, ArchiveError
-from stylegan.data.problems import BadFile, Problem, group
+from stylegan.data.problems import REPLACE, BadFile, Problem, ProblemError, group
 from stylegan.data.transforms import Check, check_image, convert_image
 from stylegan.files import replacing, sha256_of
 
 Label: TypeAlias = int | list[float] | None
-UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile)  # RuntimeError: an encrypted entry of a zip
+UNREADABLE = (OSError, zipfile.BadZipFile, ProblemError)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Source:
     holdout: frozenset[str] | None = None  # names held out by a source that is split already
     bad: Sequence[BadFile] = ()  # found bad without opening a picture
     ignored: Sequence[str] = ()  # files that are not pictures by their names
+    passed_over: Sequence[BadFile] = ()  # what is not used, though no picture is lost with it
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def ordered_map(function: Callable[[A], B], items: Iterable[A], workers: int) ->
 
 def unreadable(error: Exception) -> Check:
     """Report on a picture whose file cannot be read."""
-    return Check(problem=Problem("cannot be read", "replace or remove it", str(error)))
+    if isinstance(error, ProblemError):
+        return Check(problem=error.problem)
+    return Check(problem=Problem("cannot be read", REPLACE, str(error)))
 
 
 def check_all(source: Source, config: PrepareConfig, workers: int) -> Iterator[Check]:
@@ -117,7 +120,7 @@ def convert_all(source: Source, plan: Plan, config: PrepareConfig, workers: int)
     def convert(index: int) -> bytes:
         try:
             return convert_image(source.read(index), config, plan.mode)
-        except (OSError, ValueError, SyntaxError, zipfile.BadZipFile) as error:
+        except (*UNREADABLE, ValueError, SyntaxError) as error:
             text = f"passed the check but cannot be converted ({error}); it changed meanwhile. Prepare again."
             raise ArchiveError(f"{source.names[index]}: {text}") from error
 
@@ -193,6 +196,7 @@ def manifest(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: 
         "bad_kinds": {f"{kind}; {remedy}": len(files) for kind, remedy, files in group(plan.bad)},
         "bad_files": [file.as_json() for file in plan.bad],
         "ignored_files": list(source.ignored),
+        "passed_over": [file.as_json() for file in source.passed_over],
     }
 
 
@@ -244,8 +248,7 @@ def _problem(source: Source, index: int, check: Check, config: PrepareConfig, mo
 def _entries(
     source: Source, checks: Sequence[Check], good: Sequence[int], config: PrepareConfig, suffix: str
 ) -> list[Entry]:
-    # Without groups the content is the group, so that copies of a picture never straddle the split.
-    groups = [source.groups[index] if source.groups else checks[index].sha256 for index in good]
+    groups = [source.groups[index] for index in good] if source.groups else _group_by_pixels(checks, good)
     if source.holdout is None:
         chosen = choose_holdout(groups, config.holdout_fraction, config.seed, _classes(source, good))
         held = [group in chosen for group in groups]
@@ -265,6 +268,18 @@ def _entries(
         )
         for number, index in enumerate(good)
     ]
+
+
+def _group_by_pixels(checks: Sequence[Check], good: Sequence[int]) -> list[str]:
+    """Group of each picture, so that copies never straddle the split, whatever files they came in
+
+    It is named by the least digest of their files, which is a picture's own where it has no copy.
+    """
+    names: dict[bytes, str] = {}
+    for index in good:
+        digest = checks[index].sha256
+        names[checks[index].pixels] = min(names.get(checks[index].pixels, digest), digest)
+    return [names[checks[index].pixels] for index in good]
 
 
 def _classes(source: Source, good: Sequence[int]) -> list[int] | None:

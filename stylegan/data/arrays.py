@@ -1,6 +1,7 @@
 """Pictures of more channels than an image file can hold, as .npy files: uint8 [H, W, C], never pickled objects."""
 
 import io
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -32,7 +33,7 @@ def decode_array(data: bytes) -> Pixels:
     if dtype != np.uint8 or len(shape) not in (2, 3) or 0 in shape:
         raise ValueError(f"{dtype} {list(shape)}, expected uint8 [H, W] or [H, W, C]")
     left = len(data) - file.tell()
-    if left != int(np.prod(shape)):
+    if left != prod(shape):
         raise ValueError(f"{left} bytes of pixels, expected {' x '.join(map(str, shape))}")
     pixels = np.frombuffer(data, np.uint8, offset=file.tell())
     pixels = pixels.reshape(shape, order="F" if fortran_order else "C")

@@ -4,7 +4,6 @@ N batch, C channels, H W image.
 """
 
 import hashlib
-import io
 import zipfile
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,15 +13,16 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import plain
 from stylegan.data.arrays import ARRAY_SUFFIX, Pixels, decode_array, mode_of
+from stylegan.data.decoders import open_image
 from stylegan.data.index import Index, Names, read_index
 from stylegan.data.labels import Labels
 from stylegan.data.layout import ArchiveError
+from stylegan.data.problems import ProblemError
 from stylegan.data.zipped import Record, ZipReader
 from stylegan.files import sha256_of
 
@@ -135,9 +135,9 @@ class ImageDataset:
             data = self._zip().read(record)
             if record.name.endswith(ARRAY_SUFFIX):
                 return record.name, decode_array(data).transpose(2, 0, 1)
-            image = Image.open(io.BytesIO(data))
+            image = open_image(data)
             image.load()
-        except (OSError, SyntaxError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, ProblemError) as error:
             name = record.name if record else f"entry at byte {place}"
             raise ArchiveError(
                 f"{self.path}: {name}: cannot be decoded ({error}). Prepare the archive again."

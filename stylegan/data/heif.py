@@ -11,12 +11,22 @@ HEAD_BYTES = 64  # hold the brands of every known writer
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file that begins with these bytes is HEIC or HEIF, by the brands in its first box (ISO 23008-12)"""
-    if head[LENGTHS : LENGTHS + len(BOX)] != BOX:
-        return False
-    end = min(int.from_bytes(head[:LENGTHS], "big"), HEAD_BYTES, len(head))
-    brands = {head[8:12], *(head[start : start + 4] for start in range(16, end - 3, 4))}
+    """Whether a file that begins with these bytes is HEIC or HEIF"""
+    brands = _find_brands(head)
     return bool(brands & HEIF_BRANDS) and not brands & AVIF_BRANDS
+
+
+def is_avif(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is AVIF"""
+    return bool(_find_brands(head) & AVIF_BRANDS)
+
+
+def _find_brands(head: bytes) -> set[bytes]:
+    """The brands in the first box of a file of this family (ISO 23008-12)"""
+    if head[LENGTHS : LENGTHS + len(BOX)] != BOX:
+        return set()
+    end = min(int.from_bytes(head[:LENGTHS], "big"), HEAD_BYTES, len(head))
+    return {head[8:12], *(head[start : start + 4] for start in range(16, end - 3, 4))}
 
 
 @cache

@@ -79,6 +79,8 @@ def _images(archive: ZipReader) -> tuple[Names, NDArray[np.int64], int | None]:
                 found.append(place)
                 yield name
             elif name == INDEX.encode():
+                if facts_at is not None:
+                    raise ValueError(f"two entries are named {INDEX}")
                 facts_at = place
 
     names += [np.array(piece) for piece in _pieces(images())]
@@ -86,6 +88,9 @@ def _images(archive: ZipReader) -> tuple[Names, NDArray[np.int64], int | None]:
     if not (all_names[:-1] <= all_names[1:]).all():  # an archive of `prepare` is in order
         order = np.argsort(all_names, kind="stable")
         all_names, places = all_names[order], places[order]
+    if len(repeated := np.flatnonzero(all_names[:-1] == all_names[1:])):
+        first = all_names[repeated[0]].decode(errors="backslashreplace")
+        raise ValueError(f"{len(repeated):,} entries have the name of another, such as {first}")
     return all_names, places, facts_at
 
 
@@ -94,7 +99,7 @@ def _members(archive: ZipReader, place: int | None) -> Iterator[tuple[str, Any]]
 
     Raises ValueError.
     """
-    text = "{}" if place is None else archive.read(archive.record(place)).decode()
+    text = "{}" if place is None else archive.read_index(place).decode()
     at = _after(text, "{", 0)
     at, is_last = (at, False) if text[at : at + 1] != "}" else (at + 1, True)
     while not is_last:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NUM_EXAMPLES = 3
+REPLACE = "replace or remove it"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,14 @@ class Problem:
     def example(self, source: str) -> str:
         """The file, and what is particular about it"""
         return f"{source}{self._in_parentheses}"
+
+
+class ProblemError(Exception):
+    """A file cannot be used; `problem` says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.reason)
+        self.problem = problem
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,39 @@
 """Opens what prepare.source names: files in a folder or zip, CIFAR-10, MNIST, or tiles of the built-in earth."""
 
-import gzip
+import io
 import json
-import tarfile
+import re
 import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import isfinite
-from os.path import commonpath
+from os.path import commonpath, realpath
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeAlias, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.archive import Label, Source, is_picture
+from stylegan.data.archive import UNREADABLE, Label, Source, is_picture
 from stylegan.data.arrays import Pixels
+from stylegan.data.decoders import open_image
+from stylegan.data.files import Files, list_folder, list_zip
 from stylegan.data.layout import INDEX, ArchiveError
+from stylegan.data.packed import read_idx, read_members
 from stylegan.data.pickles import load_arrays
-from stylegan.data.problems import BadFile, Problem
+from stylegan.data.problems import BadFile, Problem, ProblemError
 from stylegan.data.transforms import largest_window
+from stylegan.files import irregular_kind
 
 CIFAR = "cifar-10-python.tar.gz"
+CIFAR_FILES = re.compile(r"data_batch_.*|batches\.meta").fullmatch
 MNIST_IMAGES, MNIST_LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
-OpenFile: TypeAlias = Callable[[str], IO[bytes]]
 KINDS = f"assets/earth (built in), a folder of images, a .zip, {CIFAR} or train{MNIST_IMAGES}"
+
+ABSENT = Problem(f"is named in {INDEX} but absent", "add it, or remove its label")
+CONTRADICTED = Problem(f"has two labels in {INDEX}", "remove the wrong one")
+UNKNOWN_HOLDOUT = Problem(f"is held out by {INDEX} but absent", "add it, or remove its name")
 
 
 def open_source(config: PrepareConfig, earth: Path) -> Source:
@@ -35,13 +42,14 @@ def open_source(config: PrepareConfig, earth: Path) -> Source:
     Raises ArchiveError when nothing is there, it is of no known kind, or it has no labels of the kind asked for.
     """
     path = Path(config.source).expanduser()
-    if path.resolve() == earth.parent.resolve():
+    if realpath(path) == realpath(earth.parent):
         return earth_tiles(earth, config)
     if not path.exists():
         raise ArchiveError(f"{path}: nothing there. Set prepare.source to {KINDS}.")
     if path.is_dir():
-        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-        return image_files(f"{path}/", names, lambda name: (path / name).open("rb"), config)
+        return image_files(list_folder(path), config)
+    if kind := irregular_kind(path.stat().st_mode):
+        raise ArchiveError(f"{path}: is {kind}, not a file. Set prepare.source to {KINDS}.")
     if path.suffix.lower() == ".zip":
         return _zip_files(path, config)
     if path.name.endswith(CIFAR):
@@ -51,53 +59,63 @@ def open_source(config: PrepareConfig, earth: Path) -> Source:
     raise ArchiveError(f"{path}: not a kind of source that is known. Set prepare.source to {KINDS}.")
 
 
-def image_files(root: str, names: Sequence[str], open_file: OpenFile, config: PrepareConfig) -> Source:
+def image_files(files: Files, config: PrepareConfig) -> Source:
     """Image files below one root, with classes from sub-folders or labels from dataset.json when asked for.
 
     Raises ArchiveError when there are no image files, or no labels where labels are asked for.
     """
-    pictures = [name for name in names if is_picture(name)]
-    if not pictures:
-        raise ArchiveError(f"{root}: holds no image files. Set prepare.source to {KINDS}.")
-    indices = [name for name in names if PurePosixPath(name).name == INDEX]
-    index = min(indices, key=lambda name: name.count("/"), default=None)
-    base = str(PurePosixPath(index).parent / "_")[:-1] if index else ""
+    root, names = files.root, files.names
+    places = [number for number, name in enumerate(names) if is_picture(name)]
+    if not places:
+        reason = f" Of a folder below: it {files.bad[0].problem.reason}." if files.bad else ""
+        raise ArchiveError(f"{root}: holds no image files. Set prepare.source to {KINDS}.{reason}")
+    pictures = [names[number] for number in places]
+    index = min(
+        (number for number, name in enumerate(names) if PurePosixPath(name).name == INDEX),
+        key=lambda number: names[number].count("/"),
+        default=None,
+    )
+    base = str(PurePosixPath(names[index]).parent / "_")[:-1] if index is not None else ""
+    facts = _read_index(root, names[index], _read_facts(files, index)) if index is not None else {}
+    labels, class_names, bad, contradicted = _labels_of_files(root, pictures, base, facts, config)
 
-    def read(name: str) -> bytes:
-        with open_file(name) as file:
-            return file.read()
+    def place(number: int) -> int:
+        if pictures[number] in contradicted:
+            raise ProblemError(CONTRADICTED)
+        return places[number]
 
-    facts = _read_index(root, index, read(index)) if index else {}
     held = facts.get("holdout")
-    labels, class_names, bad = _labels_of_files(root, pictures, base, facts, config)
+    unknown = sorted({base + name for name in held or ()} - set(pictures))
     return Source(
         name=root.rstrip("/:"),
         names=[root + name for name in pictures],
-        read=lambda number: read(pictures[number]),
-        open=lambda number: open_file(pictures[number]),
+        read=lambda number: files.read(place(number)),
+        open=lambda number: files.open(place(number)),
         labels=labels,
         class_names=class_names,
         holdout=frozenset(root + base + name for name in held) if held is not None else None,
-        bad=bad,
-        ignored=[root + name for name in names if not is_picture(name) and name != index],
+        bad=[*files.bad, *bad],
+        ignored=[root + name for number, name in enumerate(names) if not is_picture(name) and number != index],
+        passed_over=[*files.passed_over, *(BadFile(root + name, UNKNOWN_HOLDOUT) for name in unknown)],
     )
+
+
+def _read_facts(files: Files, index: int) -> bytes:
+    try:
+        return files.read_index(index)
+    except UNREADABLE as error:
+        raise ArchiveError(f"{files.root}{files.names[index]}: cannot be read ({error}). Write it again.") from None
 
 
 def cifar10(path: Path, config: PrepareConfig) -> Source:
     """The 50,000 training pictures of CIFAR-10 (Krizhevsky 2009), 32 x 32 RGB, ten classes"""
     try:
-        with tarfile.open(path, "r:gz") as tar:
-            members = {PurePosixPath(member.name).name: member for member in tar.getmembers()}
-            files = {
-                stem: load_arrays(cast("IO[bytes]", tar.extractfile(members[stem])), f"{path}:{stem}")
-                for stem in sorted(members)
-                if stem.startswith("data_batch_") or stem == "batches.meta"
-            }
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ArchiveError(f"{path}: not a complete tar.gz file ({error}). Download it again.") from None
+        members = read_members(path, CIFAR_FILES)
+        found = {name: load_arrays(io.BytesIO(data), f"{path}:{name}") for name, data in members}
     except ValueError as error:
         raise ArchiveError(str(error)) from None
-    class_names = files.pop("batches.meta", {}).get("label_names")
+    class_names = found.pop("batches.meta", {}).get("label_names")
+    files = {name: found[name] for name in sorted(found)}
     if not files:
         raise ArchiveError(f"{path}: holds no data_batch_* files. Use the original {CIFAR}.")
     images = np.concatenate([batch["data"] for batch in files.values()]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
@@ -108,15 +126,19 @@ def cifar10(path: Path, config: PrepareConfig) -> Source:
 
 def mnist(path: Path, config: PrepareConfig) -> Source:
     """Pictures of an MNIST file (LeCun 1998), padded from 28 x 28 to 32 x 32, and the label file beside it"""
-    images = np.pad(_idx(path, dimensions=3), ((0, 0), (2, 2), (2, 2)))
+    images = read_idx(path, dimensions=3)
     labels: list[int] = []
     if config.labels == "file":
         beside = path.with_name(path.name.replace(MNIST_IMAGES, MNIST_LABELS))
-        labels = _idx(beside, dimensions=1).tolist()
+        if not beside.exists():
+            raise ArchiveError(
+                f"{beside}: no labels there. Put the file beside the images, or set prepare.labels to none."
+            )
+        labels = read_idx(beside, dimensions=1).tolist()
         if len(labels) != len(images):
             raise ArchiveError(f"{beside}: {len(labels)} labels for {len(images)} images. Use two files of one set.")
     names = [f"{path}:{number:05d}" for number in range(len(images))]
-    return _pixels(path, names, images, labels, [str(digit) for digit in range(10)], config)
+    return _pixels(path, names, images, labels, [str(digit) for digit in range(10)], config, margin=2)
 
 
 def earth_tiles(path: Path, config: PrepareConfig) -> Source:
@@ -131,7 +153,7 @@ def earth_tiles(path: Path, config: PrepareConfig) -> Source:
     longer = max(sides(config.resolution))
     if longer > 256:
         raise ArchiveError(f"earth: holds no detail for {longer} pixels. Set prepare.resolution to 256 or less.")
-    world = np.asarray(Image.open(path).convert("RGB"))
+    world = np.asarray(open_image(path.read_bytes()).convert("RGB"))
     window = max(128, longer)
     corners = _earth_corners(world, window)
     band = 4 * _earth_band(world.shape[1] // 4, window // 4)
@@ -176,28 +198,30 @@ def _cut(world: Pixels, x: int, y: int, window: int, config: PrepareConfig) -> P
 
 def _zip_files(path: Path, config: PrepareConfig) -> Source:
     try:
-        archive = zipfile.ZipFile(path)
+        files = list_zip(path)
     except zipfile.BadZipFile as error:
         raise ArchiveError(f"{path}: not a zip file ({error}). Copy or download it again.") from None
-    names = sorted(name for name in archive.namelist() if not name.endswith("/"))
-    return image_files(f"{path}:", names, archive.open, config)
+    return image_files(files, config)
 
 
 def _labels_of_files(
     root: str, pictures: Sequence[str], base: str, facts: dict[str, Any], config: PrepareConfig
-) -> tuple[list[Label] | None, list[str] | None, list[BadFile]]:
-    """Labels beside the pictures, names of the classes, and labels of files that are not there"""
+) -> tuple[list[Label] | None, list[str] | None, list[BadFile], set[str]]:
+    """Labels beside the pictures, names of the classes, labels without a file, and files with two labels"""
     if config.labels == "none":
-        return None, None, []
+        return None, None, [], set()
     if config.labels == "folders":
-        return *_labels_of_folders(root, pictures), []
+        return *_labels_of_folders(root, pictures), [], set()
     if not facts.get("labels"):
         raise ArchiveError(f"{root}: has no {INDEX} with labels. Add it, or set prepare.labels to folders or none.")
-    labels = {base + name: label for name, label in facts["labels"]}
+    labels: dict[str, Label] = {}
+    contradicted = set()
+    for name, label in facts["labels"]:
+        if labels.setdefault(base + name, label) != label:
+            contradicted.add(base + name)
     absent = sorted(set(labels) - set(pictures))
-    problem = Problem(f"is named in {INDEX} but absent", "add it, or remove its label")
-    bad = [BadFile(root + name, problem) for name in absent]
-    return [labels.get(name) for name in pictures], facts.get("class_names"), bad
+    bad = [BadFile(root + name, ABSENT) for name in absent]
+    return [labels.get(name) for name in pictures], facts.get("class_names"), bad, contradicted
 
 
 def _labels_of_folders(root: str, pictures: Sequence[str]) -> tuple[list[Label], list[str]]:
@@ -245,29 +269,15 @@ def _pixels(
     labels: list[int],
     class_names: list[str] | None,
     config: PrepareConfig,
+    margin: int = 0,
 ) -> Source:
-    """Source of raw pixels uint8 [N, H, W] or [N, H, W, C]"""
+    """Source of raw pixels uint8 [N, H, W] or [N, H, W, C], with so many black ones around each of [H, W]"""
     if config.labels == "folders":
         raise ArchiveError(f"{path}: has no folders. Set prepare.labels to file (its own classes) or none.")
     return Source(
         name=str(path),
         names=names,
-        read=lambda number: np.ascontiguousarray(images[number]),
+        read=lambda number: np.ascontiguousarray(np.pad(images[number], margin) if margin else images[number]),
         labels=labels if config.labels == "file" else None,
         class_names=class_names if config.labels == "file" else None,
     )
-
-
-def _idx(path: Path, dimensions: int) -> Pixels:
-    """Unsigned bytes of an IDX file: two zeros, type 8, number of dimensions, their sizes big-endian, values"""
-    if not path.exists():
-        raise ArchiveError(f"{path}: no labels there. Put the file beside the images, or set prepare.labels to none.")
-    try:
-        with gzip.open(path) as file:
-            data = file.read()
-        if data[:4] != bytes([0, 0, 8, dimensions]):
-            raise ValueError(f"begins with {data[:4].hex()}, expected 000008{dimensions:02d}")
-        shape = np.frombuffer(data, ">u4", dimensions, offset=4)
-        return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-    except (OSError, EOFError, ValueError) as error:
-        raise ArchiveError(f"{path}: not a complete IDX file ({error}). Download it again.") from None

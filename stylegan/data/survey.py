@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from stylegan.config.sections import PrepareConfig
 from stylegan.data.archive import UNREADABLE, Label, Source, ordered_map, unreadable
+from stylegan.data.decoders import open_header
 from stylegan.data.layout import ArchiveError
 from stylegan.data.problems import BadFile
 from stylegan.data.sources import open_source
@@ -119,5 +119,5 @@ def _find_labels(config: PrepareConfig, earth: Path) -> Labels | None:
 
 def _has_transparent_pixel(source: Source, index: int) -> bool:
     assert source.open is not None, "raw pixels of sources have no transparency"
-    with source.open(index) as file, Image.open(file) as image:
+    with source.open(index) as file, open_header(file) as image:
         return sum(image.convert("RGBA").getchannel("A").histogram()[:255]) > 0

@@ -6,6 +6,9 @@ Up to four channels it is Pillow's affair; with more it stays an array, of which
 
 import hashlib
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import IO
 
@@ -15,12 +18,14 @@ from PIL import Image, ImageCms, ImageOps, features
 from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data import heif
 from stylegan.data.arrays import Pixels, decode_array, encode_array, is_array, mode_of
-from stylegan.data.problems import Problem
+from stylegan.data.decoders import HEAD_BYTES, open_header, open_image, read_whole, undecodable
+from stylegan.data.problems import Problem, ProblemError
 
 CONVERTIBLE_MODES = ("1", "CMYK", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the tag of EXIF, and its values that swap width and height
+LARGE_PIXELS = 2**24  # from here on a picture has the memory to itself
+ONE_AT_A_TIME = threading.Lock()
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -33,25 +38,28 @@ class Check:
     height: int = 0
     mode: str = ""
     problem: Problem | None = None
+    pixels: bytes = b""  # digest of what the archive would hold: equal for copies, whatever their files are
 
 
 def check_image(data: bytes | Pixels, config: PrepareConfig) -> Check:
     """Decode a picture completely and say whether the archive can take it."""
     digest = hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest()
-    if isinstance(data, bytes) and (problem := heif.find_problem(data[: heif.HEAD_BYTES])):
-        return Check(digest, problem=problem)
     try:
         opened = _open(data)
         if isinstance(opened, np.ndarray):
             return _check_array(opened, digest, config)
-        with opened as image:
-            problem = _frames_problem(image) or _depth_problem(image)
-            image.load()
-            width, height = ImageOps.exif_transpose(image).size
-            problem = problem or _mode_problem(image, config) or find_size_problem(width, height, config)
-            return Check(digest, width, height, image.mode, problem)
+        with opened as image, _room_for(image):
+            if problem := _frames_problem(image) or _depth_problem(image):
+                # Not decoded: its frames may be many, and its samples wide.
+                return Check(digest, image.width, image.height, image.mode, problem)
+            ImageOps.exif_transpose(image, in_place=True)
+            problem = _mode_problem(image, config) or find_size_problem(image.width, image.height, config)
+            pixels = b"" if problem else _digest(_convert(image, config, config.mode))
+            return Check(digest, image.width, image.height, image.mode, problem, pixels)
+    except ProblemError as error:
+        return Check(digest, problem=error.problem)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        return Check(digest, problem=_undecodable(error))
+        return Check(digest, problem=undecodable(error))
 
 
 def check_header(file: IO[bytes], config: PrepareConfig) -> Check:
@@ -59,14 +67,12 @@ def check_header(file: IO[bytes], config: PrepareConfig) -> Check:
 
     A mode with transparency ends in A, also that of a palette.
     """
-    head = file.read(heif.HEAD_BYTES)
-    file.seek(0)
-    if is_array(head):
-        return check_image(file.read(), config)
-    if problem := heif.find_problem(head):
-        return Check(problem=problem)
     try:
-        with Image.open(file) as image:
+        head = file.read(HEAD_BYTES)
+        file.seek(0)
+        if is_array(head):
+            return check_image(read_whole(file), config)
+        with open_header(file) as image:
             width, height = image.size
             # Not image.getexif(), for which Pillow decodes the whole of a PNG.
             if Image.Image.getexif(image).get(ORIENTATION) in SIDEWAYS:
@@ -74,8 +80,10 @@ def check_header(file: IO[bytes], config: PrepareConfig) -> Check:
             problem = _frames_problem(image) or _depth_problem(image) or _mode_problem(image, config)
             mode = image.mode + "A" * ("transparency" in image.info and "A" not in image.mode.upper())
             return Check("", width, height, mode, problem or find_size_problem(width, height, config))
+    except ProblemError as error:
+        return Check(problem=error.problem)
     except Exception as error:  # as above
-        return Check(problem=_undecodable(error))
+        return Check(problem=undecodable(error))
 
 
 def convert_image(data: bytes | Pixels, config: PrepareConfig, mode: str) -> bytes:
@@ -87,19 +95,35 @@ def convert_image(data: bytes | Pixels, config: PrepareConfig, mode: str) -> byt
     opened = _open(data)
     if isinstance(opened, np.ndarray):
         return encode_array(_fit_array(opened, config))
-    with opened as image:
-        upright = ImageOps.exif_transpose(image)
-    fitted = _fit(to_mode(upright, mode), config)
+    with opened as image, _room_for(image):
+        ImageOps.exif_transpose(image, in_place=True)
+        fitted = _convert(image, config, mode)
     fitted.info = {}  # colour profile and text would be written too
     buffer = io.BytesIO()
     fitted.save(buffer, format="png", compress_level=0)  # what compression yields differs between zlib builds
     return buffer.getvalue()
 
 
+def _convert(image: Image.Image, config: PrepareConfig, mode: str) -> Image.Image:
+    """An upright picture as the archive holds it; the mode keep is its own"""
+    return _fit(image if mode == "keep" else to_mode(image, mode), config)
+
+
+def _digest(image: Image.Image) -> bytes:
+    return hashlib.sha256(image.tobytes()).digest()
+
+
+@contextmanager
+def _room_for(image: Image.Image) -> Iterator[None]:
+    """Large pictures, which take hundreds of megabytes, are decoded one after the other, however many threads ask"""
+    with ONE_AT_A_TIME if image.width * image.height > LARGE_PIXELS else nullcontext():
+        yield
+
+
 def _open(data: bytes | Pixels) -> Image.Image | Pixels:
     """A picture, or uint8 [H, W, C] of more than four channels"""
     if isinstance(data, bytes) and not is_array(data):
-        return Image.open(io.BytesIO(data))
+        return open_image(data)
     pixels = decode_array(data) if isinstance(data, bytes) else data
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return Image.fromarray(pixels.reshape(pixels.shape[:2]))
@@ -112,21 +136,17 @@ def _check_array(pixels: Pixels, digest: str, config: PrepareConfig) -> Check:
     if config.mode != "keep":
         kind = f"has {channels} channels, prepare.mode {config.mode} does not"
         problem = Problem(kind, "set prepare.mode to keep")
-    return Check(digest, width, height, mode_of(channels), problem)
-
-
-def _undecodable(error: Exception) -> Problem:
-    # Pillow names the in-memory buffer, which says nothing to anyone.
-    text = str(error).partition("\n")[0]
-    detail = "not an image file" if "cannot identify image file" in text else text or type(error).__name__
-    return Problem("cannot be decoded", "replace or remove it", detail)
+    fitted = b"" if problem else hashlib.sha256(_fit_array(pixels, config).tobytes()).digest()
+    return Check(digest, width, height, mode_of(channels), problem, fitted)
 
 
 def _frames_problem(image: Image.Image) -> Problem | None:
     # Cameras store a preview beside the photograph (MPO); that is not an animation.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    remedy = "save the frame you want as a file"
-    return Problem("is animated or has pages", remedy, f"{frames} frames") if frames > 1 else None
+    if image.format == "MPO" or not getattr(image, "is_animated", False):
+        return None
+    # GIF and TIFF tell how many only to those who go through all of them, and there can be millions.
+    frames = vars(image).get("n_frames", "2 or more")
+    return Problem("is animated or has pages", "save the frame you want as a file", f"{frames} frames")
 
 
 def _depth_problem(image: Image.Image) -> Problem | None:

@@ -5,6 +5,7 @@ forked processes share one open file.
 """
 
 import hashlib
+import io
 import os
 import struct
 import zipfile
@@ -12,6 +13,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
+
+from stylegan.data.limits import MAX_FILE_BYTES, MAX_INDEX_BYTES, MAX_INDEX_RATIO
+from stylegan.files import open_regular
 
 # Signature, 2 versions, flags, method, time, date, CRC, sizes (packed, unpacked), lengths (name, extra, comment),
 # disk, attributes (2), place of the local header. APPNOTE 6.3, 4.3.12.
@@ -20,6 +25,7 @@ LOCAL = struct.Struct("<4s22x2H")  # lengths of name and extra (4.3.7)
 END = struct.Struct("<4s4H2LH")  # (4.3.16)
 END64, LOCATOR64 = struct.Struct("<4s20x4Q"), struct.Struct("<4s16x")  # (4.3.14, 4.3.15); see _find_directory
 UTF8, ENCRYPTED = 0x800, 0x1
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 FULL = 0xFFFFFFFF  # a size or place of more than 32 bits stands in the extra field of this number
 EXTRA64 = 1
 LONGEST_COMMENT = 2**16
@@ -44,7 +50,9 @@ class ZipReader:
     """An open zip. An entry is named by the place of its record in the directory. Raises zipfile.BadZipFile."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY)
+        with open_regular(path) as file:
+            self._fd = os.dup(file.fileno())
+        self._length = os.fstat(self._fd).st_size
         self.start, self.size, self._shift = self._find_directory()
 
     def __del__(self) -> None:
@@ -82,39 +90,64 @@ class ZipReader:
         _, _, _, flags, method, _, _, crc, packed, unpacked, name, extra, *_, header = RECORD.unpack_from(data)
         if len(data) < RECORD.size + name + extra:
             data = self._read(RECORD.size + name + extra, place)
-        text = data[RECORD.size : RECORD.size + name].decode("utf-8" if flags & UTF8 else "cp437")
+        encoding = "utf-8" if flags & UTF8 else "cp437"
+        text = data[RECORD.size : RECORD.size + name].decode(encoding, "backslashreplace")
         long = _long_values(data[RECORD.size + name : RECORD.size + name + extra])
         unpacked, packed, header = (next(long) if value == FULL else value for value in (unpacked, packed, header))
         return Record(text, flags, method, crc, packed, unpacked, header + self._shift)
 
-    def read(self, record: Record) -> bytes:
-        """Content of an entry, unpacked, with its CRC-32 checked"""
+    def read(self, record: Record, most: int = MAX_FILE_BYTES) -> bytes:
+        """Content of an entry of at most so many bytes, unpacked, with its length and CRC-32 checked"""
+        if record.unpacked > most:
+            raise zipfile.BadZipFile(f"{record.unpacked:,} bytes, expected at most {most:,}")
+        return b"".join(self._pieces(record))
+
+    def read_index(self, place: int) -> bytes:
+        """Content of dataset.json, which is as long as the images are many, within what a list can be packed to"""
+        record = self.record(place)
+        return self.read(record, max(MAX_INDEX_BYTES, MAX_INDEX_RATIO * record.packed))
+
+    def open(self, record: Record) -> IO[bytes]:
+        """An entry that is unpacked as it is read"""
+        return io.BufferedReader(_Unpacked(self._pieces(record), record.unpacked))
+
+    def _pieces(self, record: Record) -> Iterator[bytes]:
+        """Content of an entry, which never is longer than its record says"""
         if record.flags & ENCRYPTED:
             raise zipfile.BadZipFile("the entry is encrypted")
+        if record.method not in METHODS:
+            raise zipfile.BadZipFile(f"compression method {record.method}, expected stored or deflated")
         signature, name, extra = LOCAL.unpack(self._read(LOCAL.size, record.header))
         if signature != b"PK\3\4":
             raise zipfile.BadZipFile("Bad magic number for file header")
-        data = self._read(record.packed, record.header + LOCAL.size + name + extra)
-        if record.method == zipfile.ZIP_DEFLATED:
-            try:
-                data = zlib.decompress(data, -zlib.MAX_WBITS, record.unpacked)
-            except zlib.error as error:
-                raise zipfile.BadZipFile(str(error)) from None
-        elif record.method != zipfile.ZIP_STORED:
-            raise zipfile.BadZipFile(f"compression method {record.method}, expected stored or deflated")
-        if zlib.crc32(data) != record.crc:
+        packed = self._packed(record.packed, record.header + LOCAL.size + name + extra)
+        crc, left = 0, record.unpacked
+        for piece in _inflate(packed, left) if record.method == zipfile.ZIP_DEFLATED else packed:
+            crc, left = zlib.crc32(piece, crc), left - len(piece)
+            if left < 0:
+                break
+            yield piece
+        if left:
+            raise zipfile.BadZipFile(f"it does not have the {record.unpacked:,} bytes that the directory says")
+        if crc != record.crc:
             raise zipfile.BadZipFile(f"Bad CRC-32 for file {record.name!r}")
-        return data
+
+    def _packed(self, count: int, place: int) -> Iterator[bytes]:
+        if place + count > self._length:
+            raise zipfile.BadZipFile("the file is cut off")
+        for start in range(place, place + count, PIECE_BYTES):
+            yield self._read(min(PIECE_BYTES, place + count - start), start)
 
     def _read(self, count: int, place: int) -> bytes:
-        data = os.pread(self._fd, count, place) if place >= 0 else b""
-        if len(data) != count:
+        # A count or place of 64 bits is asked of the system only if it can be true.
+        is_inside = place >= 0 and place + count <= self._length
+        if not is_inside or len(data := os.pread(self._fd, count, place)) != count:
             raise zipfile.BadZipFile("the file is cut off")
         return data
 
     def _find_directory(self) -> tuple[int, int, int]:
         """Where the directory begins, its bytes, and what to add to every place that it names"""
-        length = os.fstat(self._fd).st_size
+        length = self._length
         tail_bytes = min(length, END.size + LONGEST_COMMENT)
         tail = self._read(tail_bytes, length - tail_bytes)
         at = tail.rfind(b"PK\5\6")
@@ -133,6 +166,49 @@ class ZipReader:
         if start < 0:
             raise zipfile.BadZipFile("Bad offset for central directory")
         return start, size, start - offset
+
+
+class _Unpacked(io.RawIOBase):
+    """A file over pieces that come one after the other; those that came are kept, so that a reader may go back."""
+
+    def __init__(self, pieces: Iterator[bytes], size: int) -> None:
+        self._pieces, self._size = pieces, size
+        self._data, self._at = bytearray(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        while len(self._data) < self._at + len(buffer) and (piece := next(self._pieces, b"")):
+            self._data += piece
+        found = self._data[self._at : self._at + len(buffer)]
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+
+def _inflate(packed: Iterator[bytes], most: int) -> Iterator[bytes]:
+    """What deflated bytes unpack to, in pieces: all of it, or a byte more than so many"""
+    inflater, left = zlib.decompressobj(-zlib.MAX_WBITS), most + 1
+    try:
+        for piece in packed:
+            is_full = True  # what did not fit into the piece before is still to come, be there more input or not
+            while is_full and left and not inflater.eof:
+                room = min(PIECE_BYTES, left)
+                unpacked = inflater.decompress(piece, room)
+                piece, left, is_full = inflater.unconsumed_tail, left - len(unpacked), len(unpacked) == room
+                yield unpacked
+    except zlib.error as error:
+        raise zipfile.BadZipFile(str(error)) from None
+    if not inflater.eof and left:
+        raise zipfile.BadZipFile("incomplete or truncated stream")
 
 
 def _long_values(extra: bytes) -> Iterator[int]:

@@ -98,7 +98,7 @@ def test_a_bucket_that_is_not_there_is_named(archive: Path) -> None:
 
 def test_a_server_that_does_not_answer_is_told_from_one_that_refuses(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(StoreError, match=r"the store cannot be reached\. Look whether it runs "):
+    with pytest.raises(StoreError, match=r"the store cannot be reached\. Check that it is running "):
         store.read(url)
 
 

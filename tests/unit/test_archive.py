@@ -83,7 +83,7 @@ def mixed_folder(tmp_path: Path, write_pictures: Callable[..., list[str]]) -> Pa
 
 
 REASONS = {
-    "moving.gif": "is animated or has pages (3 frames); save the frame you want as a file",
+    "moving.gif": "is animated or has pages (2 or more frames); save the frame you want as a file",
     "print.tif": "is LAB, whose colours depend on a profile; save it as RGB",
     "sixteen.png": "has more than 8 bits per channel; save it with 8",
     "text.png": "cannot be decoded (not an image file); replace or remove it",
@@ -485,7 +485,7 @@ def test_a_growing_set_keeps_nearly_all_of_its_split() -> None:
 
 def test_a_checked_label_is_needed_where_labels_are_asked_for(make_params: Make) -> None:
     source = Source("s", ["s/a.png", "s/b.png"], lambda index: b"", labels=[None, 1])
-    checks = [Check("a", 16, 16, "RGB"), Check("b", 16, 16, "RGB")]
+    checks = [Check("a", 16, 16, "RGB", pixels=b"a"), Check("b", 16, 16, "RGB", pixels=b"b")]
     plan = plan_archive(source, checks, make_params("prepare.labels=folders").prepare)
     assert plan.bad[0].problem.reason == "lies in no sub-folder of s; give it a class, or set prepare.labels to none"
     plan = plan_archive(source, checks, make_params("prepare.labels=file").prepare)

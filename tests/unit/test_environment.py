@@ -17,7 +17,6 @@ from pipelines.cluster import connection
 from pipelines.cluster.environment import (
     SOCKET_BYTES,
     SOCKET_TAIL,
-    prepare_for_ray,
     shorten_temporary_folder,
     spare_local_addresses,
 )
@@ -111,22 +110,6 @@ def test_the_usual_temporary_folder_stays(monkeypatch: pytest.MonkeyPatch) -> No
     environment: dict[str, str] = {}
     shorten_temporary_folder(environment)
     assert environment == {}
-
-
-def test_ray_gets_a_token_where_the_home_folder_takes_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for home, is_given in ((tmp_path / "file", True), (tmp_path / "home", False)):
-        monkeypatch.setenv("HOME", str(home))
-        environment: dict[str, str] = {}
-        prepare_for_ray(environment)
-        assert ("RAY_AUTH_TOKEN" in environment) == is_given
-
-
-def test_a_token_of_the_users_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/proc/nobody")
-    environment = {"RAY_AUTH_TOKEN": "own"}
-    prepare_for_ray(environment)
-    assert environment == {"RAY_AUTH_TOKEN": "own"}
 
 
 def test_a_ray_that_does_not_start_is_one_line_with_the_remedy(

@@ -232,6 +232,15 @@ def test_the_load_of_the_machine_has_names_of_mlflows_system_tab() -> None:
     assert all(name.startswith("system/") for name in load)
 
 
+def test_a_driver_that_does_not_answer_in_time_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\nexec sleep 60\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("pipelines.cluster.load.ANSWER_SEC", 0.2)
+    assert not [name for name in system_metrics() if "gpu" in name]
+
+
 def test_graphics_cards_are_read_and_what_they_do_not_measure_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,7 +156,7 @@ def test_a_cifar_file_that_asks_to_run_code_is_refused(make_params: Make, tmp_pa
     path = tmp_path / "cifar-10-python.tar.gz"
     write_cifar(path, code=b"cos\nsystem\n(S'true'\ntR.")
     assert error_of(make_params, path) == (
-        f"{path}:batches.meta: not a pickle of plain arrays (it asks for os.system, which is not a numpy array). "
+        f"{path}:data_batch_2: not a pickle of plain arrays (it asks for os.system, which is not a numpy array). "
         "Only such files are read, so that none can run code; use the original file from its publisher."
     )
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,19 @@ def test_pictures_before_the_first_step_are_kept_and_are_no_tick(tmp_path: Path)
     assert read(tmp_path) == []
 
 
+def test_images_that_cannot_be_kept_are_a_warning_and_the_tick_is_logged(
+    tmp_path: Path, checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "samples").write_text("a file where the folder should be")
+    reports: list[Any] = [{"nimg": 0.0, ticklog.BEGINNING: b"picture"}, {"nimg": 0.0}]
+    TickLog(tmp_path, None).after_report(None, reports, None)
+    report(tmp_path, 16.0, checkpoint)
+    assert [line.nimg for line in read(tmp_path)] == [16]
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("the first sample images: not kept: ")
+    assert second.startswith("sample images or notes of kimg 0.016: not kept: ")
+
+
 def test_table_has_the_position_first_empty_cells_for_what_a_tick_lacks_and_nothing_of_the_machine(
     tmp_path: Path,
 ) -> None:
@@ -175,6 +189,32 @@ def test_last_ticks_are_recorded_when_the_stage_fails(tmp_path: Path, make_param
     with pytest.raises(RuntimeError, match="worker died"):
         fail()
     assert [record["step"] for record in records(journal, "metrics")] == [8]
+
+
+class BusyJournal(Journal):
+    """A journal whose disk answers only the third time."""
+
+    failures = 2
+
+    def metrics(self, step: int, values: Any) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(28, "No space left on device", "tracking.jsonl")
+        super().metrics(step, values)
+
+
+def test_what_cannot_be_recorded_is_said_once_tried_again_and_ends_no_training(
+    tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = BusyJournal(tmp_path)
+    with following(tmp_path, journal, make_params()):
+        report(tmp_path, 8.0)
+        report(tmp_path, 16.0)
+        deadline = time.monotonic() + 30
+        while journal.failures and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert [record["step"] for record in records(journal, "metrics")] == [8, 16]
+    assert capsys.readouterr().out.count("warning: progress was not shown or recorded: OSError: [Errno 28]") == 1
 
 
 @pytest.mark.parametrize("resumed", [False, True])
