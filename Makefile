@@ -69,8 +69,9 @@ fetch-report: ## bring reports/, models/ and dvc.lock from the head of CLUSTER=i
 		ray rsync-down $(CLUSTER) $(SHARED)/project/$$name $$name || exit 1; done
 	@echo "Report: $(CURDIR)/reports/index.html (open it in a browser)."
 
-clean: ## remove what `make repro` restores from DVC's cache; run state, recorded runs and the environment stay
-	rm -rf assets data models reports .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+clean: ## remove outputs that `make repro` restores from DVC's cache, and caches; runs and your files stay
+	@if [ -e $(INSTALLED) ]; then $(ACTIVATE) python -m pipelines.clean; fi
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # Weights and pictures that some tests read.

@@ -69,7 +69,7 @@ def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
 def record_measurement(params: Params, folder: Path, report: MetricsReport, root: Path) -> None:
     """Record a measurement with its run, and images of the same seeds as every other run's"""
     with publisher.publishing(journal := Journal(folder), params.tracking):
-        record_evaluation(journal, report, params)
+        record_evaluation(journal, report, params.evaluate.model_dump(mode="json"))
         journal.samples(samples(params, folder, root))
 
 

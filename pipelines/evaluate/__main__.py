@@ -33,7 +33,7 @@ def evaluate_run(params: "Params") -> "MetricsReport":
     journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
     with publishing(journal, params.tracking):
         report = evaluate(params, root, ROOT / "runs" / "features")
-        record_evaluation(journal, report, params)
+        record_evaluation(journal, report, params.evaluate.model_dump(mode="json"))
     return report
 
 

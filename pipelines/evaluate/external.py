@@ -47,7 +47,7 @@ def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | 
         report = measure(params, subject, dataset, Path("assets"), ROOT / "runs" / "features", out)
         journal.params(flatten({"network": network.name, "generator": G.config.model_dump(mode="json")}))
         journal.dataset(dataset.path.name, dataset.digest)
-        record_evaluation(journal, report, params)
+        record_evaluation(journal, report, params.evaluate.model_dump(mode="json"))
         journal.artifact(out / "metrics.json")
         journal.artifact(out / "neighbors.png")
         journal.status("FINISHED")

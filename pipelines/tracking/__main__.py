@@ -28,7 +28,9 @@ def publish_everything(params: Params, root: Path = ROOT) -> int:
     for path in sorted([*runs.glob("*/tracking.jsonl"), *runs.glob("*/points/*/tracking.jsonl")]):
         publisher = Publisher(Journal(path.parent), params.tracking, root)
         try:
-            print(f"run {path.parent.name}: {publisher.publish()} new records sent to {shown(publisher.uri)}")
+            print(
+                f"run {path.parent.name}: {publisher.publish(at_once=True)} new records sent to {shown(publisher.uri)}"
+            )
         except TrackingError as error:
             print(f"run {path.parent.name}: not sent, kept in {path}: {error}", file=sys.stderr)
             failures += 1

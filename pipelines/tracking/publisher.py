@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PUBLISH_SEC = 5.0  # between two looks at the journal
+FILES = ("image", "samples", "artifact")  # kinds of records that a slow line may not carry; the others go on
+PAUSE_SEC, LONGEST_PAUSE_SEC = 60.0, 3600.0  # before a file that could not be sent is tried again
+TIMEOUT, SLOWEST = "MLFLOW_HTTP_REQUEST_TIMEOUT", 50_000  # bytes per second of the slowest line that is waited for
 # MLflow retries for minutes without a word; the journal is our retry. Numbers a user sets himself are respected.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    TIMEOUT: "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # sixteen processes for agents that nobody here uses
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -79,29 +83,69 @@ class Publisher:
         self._run_id = ""
         self._foreign_steps: dict[str, int] | None = None
         self._images: set[str] = set()
+        self._pause_sec, self._next_try = PAUSE_SEC, 0.0
 
-    def publish(self) -> int:
+    def publish(self, *, at_once: bool = False) -> int:
         """Send what is new and return the number of records sent; 0 too when another process is sending.
 
-        Raises TrackingError if the server cannot be reached; what was sent is bookmarked, the rest stays.
+        at_once: also try the files again that could not be sent shortly before.
+        Raises TrackingError if the server cannot be reached, or takes a file no more than before; what was sent is
+        bookmarked, the rest stays.
         """
         try:
             with FileLock(self.journal.files / "publish.lock", timeout=0), _reaching(self.uri):
-                return self._send_all()
+                return self._send_all(at_once)
         except Timeout:
             return 0
         except TrackingError:
             self._client = None  # look for the run again: the server may have been replaced
             raise
 
-    def _send_all(self) -> int:
+    def _send_all(self, at_once: bool) -> int:
         client = self._attach()
+        start, missed = self._bookmarked()
         sent = 0
-        for record, end in self.journal.read(self._offset()):
-            self._send(client, record)
-            write_json(self.bookmark, {"run_id": self._run_id, "offset": end})
-            sent += 1
+        for record, end in self.journal.read(start):
+            if self._send_or_excuse(client, record) is None:
+                sent += 1
+            else:  # what comes after it does not wait
+                missed.append(start)
+                self._next_try = time.monotonic() + self._pause_sec
+            start = end
+            self._set_bookmark(start, missed)
+        if missed and (at_once or time.monotonic() >= self._next_try):
+            sent += self._try_again(client, start, missed)
         return sent
+
+    def _try_again(self, client: "MlflowClient", end: int, missed: list[int]) -> int:
+        """Send files that could not be sent before; returns their number. Raises the error of one that still cannot."""
+        count, errors = len(missed), []
+        for start in list(missed):
+            record, _ = next(self.journal.read(start))
+            if (error := self._send_or_excuse(client, record)) is None:
+                missed.remove(start)
+                self._set_bookmark(end, missed)
+            else:
+                errors.append(error)
+        self._pause_sec = min(2 * self._pause_sec, LONGEST_PAUSE_SEC) if errors else PAUSE_SEC
+        self._next_try = time.monotonic() + self._pause_sec
+        if errors:
+            raise errors[0]
+        return count
+
+    def _send_or_excuse(self, client: "MlflowClient", record: Record) -> Exception | None:
+        """Send a record; the error of a file that cannot be sent now is returned, any other is raised."""
+        try:
+            self._send(client, record)
+        except Exception as error:
+            if record["kind"] not in FILES:
+                raise
+            return error
+        return None
+
+    def _set_bookmark(self, offset: int, missed: list[int]) -> None:
+        """missed: offsets of records whose files have not been sent"""
+        write_json(self.bookmark, {"run_id": self._run_id, "offset": offset, "missed": missed})
 
     def _attach(self) -> "MlflowClient":
         """Find the run of this fingerprint on the server, or make it."""
@@ -111,7 +155,7 @@ class Publisher:
         found = client.search_runs([experiment_id], f"tags.fingerprint = '{self.journal.fingerprint}'", max_results=1)
         run = found[0] if found else self._create_run(client, experiment_id)
         self._run_id = run.info.run_id
-        if self._offset() == 0:
+        if self._bookmarked() == (0, []):
             # A journal begun again (its folder was deleted) meets the run it had: do not repeat its steps.
             self._foreign_steps = _last_steps(client, run)
         self._images = {Path(file.path).name for file in client.list_artifacts(self._run_id, "images")}
@@ -122,16 +166,17 @@ class Publisher:
         name = self.journal.fingerprint
         return client.create_run(experiment_id, self.journal.began_ms(), {"fingerprint": name}, run_name=name)
 
-    def _offset(self) -> int:
-        """Bytes already sent to this very run; 0 when the server lost it."""
+    def _bookmarked(self) -> tuple[int, list[int]]:
+        """Bytes already sent to this very run, and records among them that were not; (0, []) if the server lost it."""
         if not self.bookmark.exists():
-            return 0
+            return 0, []
         try:
             bookmark = json.loads(self.bookmark.read_bytes())
-            return int(bookmark["offset"]) if bookmark["run_id"] == self._run_id else 0
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            here = bookmark["run_id"] == self._run_id
+            return (int(bookmark["offset"]), [int(at) for at in bookmark.get("missed", [])]) if here else (0, [])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             logger.warning("%s: damaged (%s); asking the server what it has.", self.bookmark, error)
-            return 0
+            return 0, []
 
     def _send(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.exceptions import MlflowException
@@ -185,7 +230,9 @@ class Publisher:
         client.log_table(self._run_id, table, SAMPLES)
 
     def _send_artifact(self, client: "MlflowClient", record: Record) -> None:
-        client.log_artifact(self._run_id, str(self.journal.files / record["digest"] / record["name"]))
+        file = self.journal.files / record["digest"] / record["name"]
+        with _waiting_for(file.stat().st_size):
+            client.log_artifact(self._run_id, str(file))
 
     def _send_dataset(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.entities import Dataset, DatasetInput
@@ -246,9 +293,9 @@ def publishing(journal: Journal, tracking: TrackingConfig, root: Path = ROOT) ->
     done = threading.Event()
     warned = threading.Event()
 
-    def publish_or_warn() -> None:
+    def publish_or_warn(at_once: bool = False) -> None:
         try:
-            publisher.publish()
+            publisher.publish(at_once=at_once)
         except TrackingError as error:
             if not warned.is_set():
                 warned.set()
@@ -268,7 +315,21 @@ def publishing(journal: Journal, tracking: TrackingConfig, root: Path = ROOT) ->
     finally:
         done.set()
         thread.join()
-        publish_or_warn()
+        publish_or_warn(at_once=True)
+
+
+@contextlib.contextmanager
+def _waiting_for(size: int) -> Iterator[None]:
+    """Give the server time to take so many bytes, unless the user has set a time."""
+    usual = os.environ.get(TIMEOUT, "")
+    if usual != _ENVIRONMENT[TIMEOUT]:
+        yield
+        return
+    os.environ[TIMEOUT] = str(int(usual) + size // SLOWEST)
+    try:
+        yield
+    finally:
+        os.environ[TIMEOUT] = usual
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from pipelines.tracking.journal import Journal
 from pipelines.yaml_files import read_yaml
 from stylegan.config import Config
 
+STAGES = ("prepare", "train", "evaluate")  # of dvc.lock, which have parameters that are recorded
 _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slash would begin another group
 
 
@@ -53,9 +54,10 @@ def record_export(journal: Journal, trained: TrainRecord) -> None:
     journal.tags({"snapshot": trained.snapshot, "snapshot_kimg": trained.cur_nimg / 1000})
 
 
-def record_evaluation(journal: Journal, report: MetricsReport, params: Params) -> None:
+def record_evaluation(journal: Journal, report: MetricsReport, evaluate: Settings) -> None:
     """Record reports/metrics.json (schema in artifacts/metrics_json.py); a new evaluation replaces the old one.
 
+    evaluate: the section that the report was made with.
     The step of truncation/... is the percentage of psi, so that MLflow draws the metric against psi.
     """
     step = report.cur_nimg or 0  # a network from elsewhere does not say
@@ -68,7 +70,7 @@ def record_evaluation(journal: Journal, report: MetricsReport, params: Params) -
     for row in report.by_rising_psi:
         numbers = {f"truncation/{metric.name}": metric.value for metric in row.metrics}
         journal.summary(round(100 * row.psi), numbers)
-    values = {"evaluate": params.evaluate.model_dump(mode="json"), "extractor": report.extractor.model_dump()}
+    values = {"evaluate": evaluate, "extractor": report.extractor.model_dump()}
     journal.tags(flatten(values) | {"recommended": report.recommended.sentence})
 
 
@@ -104,7 +106,9 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     journal = Journal(root / "runs" / trained.fingerprint)
     with safe_open(generator, framework="numpy") as file:
         journal.params(flatten({"generator": json.loads(file.metadata()["config"])}))
-    _record_sections(journal, _locked_params(root / "dvc.lock"))
+    locked = _locked_params(root / "dvc.lock")
+    evaluate = locked.pop("evaluate", params.evaluate.model_dump(mode="json"))
+    _record_sections(journal, locked)
     journal.tags({"archive_sha256": trained.archive_sha256})
     record_export(journal, trained)
     for row in read_csv(root / TICKS):
@@ -112,7 +116,7 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     journal.artifact(generator)
     metrics = root / METRICS
     if metrics.exists():
-        record_evaluation(journal, metrics_json.read(metrics), params)
+        record_evaluation(journal, metrics_json.read(metrics), evaluate)
         if (root / "reports/index.html").exists():
             record_report(journal, root / "reports")
     journal.status("FINISHED")
@@ -124,8 +128,9 @@ def _locked_params(lock: Path) -> Settings:
     if not lock.exists():
         return {}
     stages = read_yaml(lock, lock, "stages, as `dvc repro` writes them").get("stages", {})
-    found = (stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in ("prepare", "train"))
-    return {name: values for sections in found for name, values in sections.items()}
+    read = {stage: stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in STAGES}
+    found: Settings = read["prepare"] | read["train"]
+    return found | {name: values for name, values in read["evaluate"].items() if name == "evaluate"}
 
 
 def source_tags(root: Path) -> dict[str, Scalar]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.clean import CleanError, remove_outputs
 from pipelines.plan.yaml_edit import rewrite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -140,3 +141,32 @@ def test_changed_code_reruns_what_imports_it(clone: Clone) -> None:
     path.write_bytes(before + b"\n")
     assert clone.changed_stages() == {"evaluate"}
     path.write_bytes(before)
+
+
+def test_clean_removes_what_the_cache_can_restore_and_nothing_else(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clone = Clone(repository, tmp_path / "clone")
+    mine = clone.folder / "data" / "photos" / "cat.png"
+    mine.parent.mkdir()
+    mine.write_text("of the user")
+    (clone.folder / "models" / "generator.safetensors").write_text("trained without DVC")
+    sweep = clone.folder / "reports" / "sweep" / "table.md"
+    sweep.parent.mkdir()
+    sweep.write_text("of a sweep with arguments")
+    removed, kept = remove_outputs(clone.folder)
+    assert not (clone.folder / "data" / "archive.zip").exists()
+    assert not (clone.folder / "assets").exists()
+    assert "reports/index.html" in removed
+    assert kept == ["models/generator.safetensors", "reports/sweep/"]
+    assert mine.read_text() == "of the user"
+    assert sweep.exists()
+    clone.dvc("checkout", "--force")
+    assert (clone.folder / "data" / "archive.zip").read_text() == "data/archive.zip"
+
+
+def test_clean_removes_nothing_if_dvc_cannot_answer(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(CleanError, match=r"`dvc data status` failed: .*Nothing was removed"):
+        remove_outputs(tmp_path)
+    assert (tmp_path / "data").exists()

@@ -28,6 +28,7 @@ from stylegan.networks import Generator
 from tests.evaluation_results import evaluation_results, metrics_of, truncation, write_train_record
 from tests.tick_rows import tick
 
+EVALUATE = {"num_images": 20, "seed": 3}
 RESULTS = evaluation_results(
     {"kid_efflite0": 0.02, "ppl_lpips_vgg16": 30.0},
     floor={"kid_efflite0": 0.001},
@@ -92,9 +93,9 @@ def test_a_tick_carries_the_load_of_the_machine_only_if_asked(
         assert names == {"loss"} | expected
 
 
-def test_an_evaluation_is_recorded_with_psi_as_the_step_of_the_sweep(tmp_path: Path, tiny_params: Params) -> None:
+def test_an_evaluation_is_recorded_with_psi_as_the_step_of_the_sweep(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    record_evaluation(journal, RESULTS, tiny_params)
+    record_evaluation(journal, RESULTS, EVALUATE)
     assert values_of(journal, "summary") == {
         "eval/kid_efflite0@3000": 0.02,
         "eval/ppl_lpips_vgg16@3000": 30.0,
@@ -111,25 +112,25 @@ def test_an_evaluation_is_recorded_with_psi_as_the_step_of_the_sweep(tmp_path: P
         "truncation/kid_efflite0@100": 0.02,
     }
     tags = values_of(journal, "tags")
-    assert (tags["evaluate.num_images"], tags["extractor.sha256"]) == (tiny_params.evaluate.num_images, "e" * 64)
+    assert (tags["evaluate.num_images"], tags["extractor.sha256"]) == (20, "e" * 64)
     assert tags["recommended"] == RESULTS.recommended.sentence
 
 
-def test_a_network_from_elsewhere_is_recorded_at_step_0(tmp_path: Path, tiny_params: Params) -> None:
+def test_a_network_from_elsewhere_is_recorded_at_step_0(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     plain = metrics_of({"kid_efflite0": 0.02})
     changed = RESULTS.model_copy(update={"cur_nimg": None, "per_class": None, "metrics": plain})
-    record_evaluation(journal, changed, tiny_params)
+    record_evaluation(journal, changed, EVALUATE)
     recorded = values_of(journal, "summary")
     assert recorded["eval/kid_efflite0@0"] == 0.02
     assert not [name for name in recorded if name.startswith("class/") or "_low" in name]
 
 
-def test_a_repeated_evaluation_records_nothing(tmp_path: Path, tiny_params: Params) -> None:
+def test_a_repeated_evaluation_records_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    record_evaluation(journal, RESULTS, tiny_params)
+    record_evaluation(journal, RESULTS, EVALUATE)
     size = journal.path.stat().st_size
-    record_evaluation(journal, RESULTS, tiny_params)
+    record_evaluation(journal, RESULTS, EVALUATE)
     assert journal.path.stat().st_size == size
 
 
@@ -189,15 +190,20 @@ def test_outputs_out_of_the_cache_are_recorded_once(tmp_path: Path, tiny_params:
 
 def test_outputs_get_the_parameters_they_were_made_with(tmp_path: Path, make_params: Callable[..., Params]) -> None:
     lay_out_outputs(tmp_path, make_params())
-    lock = {"stages": {"prepare": {"params": {"params.yaml": {"prepare": {"source": "locked"}}}},
-                       "train": {"params": {"params.yaml": {"train": {"total_kimg": 3}, "loss": {"r1_gamma": 7}}}},
-                       "evaluate": {"params": {"params.yaml": {"evaluate": {"seed": 1}}}}}}  # fmt: skip
-    (tmp_path / "dvc.lock").write_text(json.dumps(lock))
+    read = {
+        "prepare": {"prepare": {"source": "locked"}},
+        "train": {"train": {"total_kimg": 3}, "loss": {"r1_gamma": 7}},
+        "evaluate": {"evaluate": {"seed": 1}, "train.kernels": "stock"},
+    }
+    stages = {name: {"params": {"params.yaml": values}} for name, values in read.items()}
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": stages}))
     journal = record_outputs(tmp_path, make_params("train.total_kimg=99"))
     assert journal is not None
     recorded = values_of(journal, "params")
     assert recorded.items() >= {"prepare.source": "locked", "loss.r1_gamma": 7}.items()
-    assert values_of(journal, "tags")["train.total_kimg"] == 3
+    tags = values_of(journal, "tags")
+    assert (tags["train.total_kimg"], tags["evaluate.seed"]) == (3, 1)
+    assert "evaluate.num_images" not in tags  # of params.yaml, which did not make the report
     assert not [name for name in recorded if name.startswith("evaluate.")]
 
 

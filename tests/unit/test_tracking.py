@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 import socket
@@ -208,6 +209,41 @@ def test_a_record_the_server_refuses_is_left_out_with_a_warning(root: Path, capl
     assert history(root, "a") == [(1, 1.0)]
     (record,) = (record for record in caplog.records if record.name == publisher.__name__)
     assert record.getMessage().startswith(f"{journal.path}: record refused and left out: ")
+
+
+def test_a_file_that_cannot_be_sent_holds_nothing_back_and_is_sent_later(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "generator.bin").write_bytes(b"weights")
+    journal = Journal(root / "runs/abc")
+    journal.tags({"a": 1})
+    sender = Publisher(journal, config(), root)
+    sender.publish()
+    client, _ = initialise(tracking_uri(config(), root), "tests", root)
+    folder = Path(runs(root)[0].info.artifact_uri.removeprefix("file://"))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("a file where the folder of artifacts should be")
+    journal.artifact(tmp_path / "generator.bin")
+    journal.metrics(1, {"a": 1.0})
+    journal.status("FINISHED")
+    assert sender.publish() == 2
+    assert history(root, "a") == [(1, 1.0)]
+    with pytest.raises(TrackingError):
+        Publisher(journal, config(), root).publish(at_once=True)
+    folder.unlink()
+    assert sender.publish() == 0, "the next try waits"
+    assert Publisher(journal, config(), root).publish(at_once=True) == 1
+    assert [file.path for file in client.list_artifacts(runs(root)[0].info.run_id)] == ["generator.bin"]
+    assert Publisher(journal, config(), root).publish(at_once=True) == 0
+
+
+def test_a_large_file_has_more_time_unless_the_user_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(publisher.TIMEOUT, "10")
+    with publisher._waiting_for(120_000_000):
+        assert int(os.environ[publisher.TIMEOUT]) > 2000
+    assert os.environ[publisher.TIMEOUT] == "10"
+    monkeypatch.setenv(publisher.TIMEOUT, "77")
+    with publisher._waiting_for(120_000_000):
+        assert os.environ[publisher.TIMEOUT] == "77"
 
 
 def test_two_publishers_do_not_send_at_once(root: Path) -> None:
