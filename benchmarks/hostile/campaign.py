@@ -5,6 +5,7 @@ another, so that what an input leaves behind is gone with it.
 """
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -56,6 +57,8 @@ def run(readers: Sequence[Reader], plan: Iterator[tuple[int, int]], seed: int) -
         zeros()
         for reader in readers:
             warm_up(reader, scratch / "warm")
+        gc.collect()
+        gc.freeze()  # no forked process has to look through what was imported
         while batch := [item for _, item in zip(range(BATCH), plan, strict=False)]:
             while batch:
                 found = list(_read_batch(readers, batch, seed, scratch))
