@@ -377,3 +377,19 @@ def test_moments_alone_do_not_stand_for_features(tmp_path: Path) -> None:
     assert torch.equal(found.gaussian.mean, whole.gaussian.mean)
     cache.save("all", whole)
     assert cache.load("all", features=False) is not None  # features have moments
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:50], lambda content: b"", lambda content: content.replace(b'"mean"', b'"meen"'),
+        lambda content: content[:-4] + np.float32(np.nan).tobytes(),
+    ],
+)  # fmt: skip
+def test_real_statistics_that_are_damaged_are_made_again(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    cache = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR)
+    cache.save("train", statistics_of(random_images(80, 0)))
+    path = cache.path("train", features=True)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(UserWarning, match=r"features\.safetensors: .*\. Real images are looked at again"):
+        assert cache.load("train", features=True) is None
