@@ -11,6 +11,8 @@ import psutil
 
 from pipelines.cluster.ownership import Owner, owner_of
 
+EXPERIMENTS = ("sweeps", "ladders")  # folders below runs/ of drivers that start one run after the other
+
 
 @dataclass(frozen=True)
 class Orphans:
@@ -18,6 +20,12 @@ class Orphans:
 
     driver_pid: int
     processes: tuple[psutil.Process, ...]
+
+
+def driver_folders(runs: Path) -> list[Path]:
+    """Every sweep and ladder, then every run: a driver that starts runs is ended before them"""
+    experiments = (lock.parent for kind in EXPERIMENTS for lock in runs.glob(f"{kind}/*/driver.lock"))
+    return [*sorted(experiments), *run_folders(runs)]
 
 
 def run_folders(runs: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.cluster.processes import orphans, run_folders, trainer_of
+from pipelines.cluster.processes import driver_folders, orphans, trainer_of
 from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT
 from stylegan.exit_codes import exit_code
@@ -22,9 +22,9 @@ POLL_SEC = 0.1
 
 
 def stop(root: Path, grace_sec: float, say: Callable[[str], None]) -> None:
-    """SIGTERM, and SIGKILL for what is still there after grace_sec: first trainers, then orphans."""
+    """SIGTERM, and SIGKILL after grace_sec: first drivers of sweeps and ladders, then of runs, then orphans."""
     found = False
-    for folder in run_folders(root / "runs"):
+    for folder in driver_folders(root / "runs"):
         trainer = trainer_of(folder)
         if trainer is not None:
             found = True
@@ -42,7 +42,7 @@ def stop(root: Path, grace_sec: float, say: Callable[[str], None]) -> None:
 
 def show(root: Path, say: Callable[[str], None]) -> None:
     """What `stop` would end"""
-    trainers = {folder: trainer_of(folder) for folder in run_folders(root / "runs")}
+    trainers = {folder: trainer_of(folder) for folder in driver_folders(root / "runs")}
     lines = [
         f"{folder.relative_to(root)}: process {process.pid} is training"
         for folder, process in trainers.items()

@@ -102,6 +102,21 @@ def test_nothing_to_stop_is_said(tmp_path: Path) -> None:
     assert said(tmp_path) == [f"Nothing trains in {tmp_path / 'runs'}, and Ray left no process of a killed driver."]
 
 
+@pytest.mark.parametrize("kind", ["sweeps", "ladders"])
+def test_a_driver_that_starts_runs_is_ended_before_the_run_that_it_trains(
+    kind: str, tmp_path: Path, train: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    (run, driver), name = (train("abc"), train(f"{kind}/demo")), f"{kind}/demo"
+    listed: list[str] = []
+    shutdown.show(tmp_path, listed.append)
+    assert [line.partition(":")[0] for line in listed] == [f"runs/{name}", "runs/abc"]
+    first, second = said(tmp_path)
+    assert first.startswith(f"runs/{name}: process {driver.pid} ended after ")
+    assert second.startswith(f"runs/abc: process {run.pid} ended after ")
+    assert not psutil.pid_exists(driver.pid)
+    assert not psutil.pid_exists(run.pid)
+
+
 def test_the_stage_itself_is_seen_as_trainer_while_it_holds_the_run(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "abc"
     with exclusive(folder):
