@@ -16,6 +16,7 @@ import signal
 import tempfile
 import time
 import traceback
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ MAX_BYTES = 10**9  # that reading may add to the memory of a process
 ROOM = 4 * MAX_BYTES  # of address space, so that a bomb does not take the machine with it
 MAX_SEC = 10.0  # of processor time, or of waiting without using any
 BATCH = 100  # inputs for a process
+COMMANDS = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode: controls, marks that reorder lines, ends of lines
 MAX_MESSAGE = 4000  # characters
 FAILURES = ("executed", "traceback", "memory", "slow", "later", "message")
 OUTCOMES = ("accepted", "refused", *FAILURES)
@@ -204,8 +206,9 @@ def _attempt(reader: Reader, folder: Path) -> tuple[str, str]:
 
 def _is_clean(text: str, *, lines: bool) -> bool:
     """Whether a message is one line, or several, that no terminal takes for a command, and not endless"""
-    parts = text.splitlines() if lines else [text]
-    return len(text) <= MAX_MESSAGE * (10 if lines else 1) and all(part.isprintable() for part in parts)
+    parts = text.split("\n") if lines else [text]
+    endless = len(text) > MAX_MESSAGE * (10 if lines else 1)
+    return not endless and not any(unicodedata.category(letter) in COMMANDS for part in parts for letter in part)
 
 
 def _place(error: BaseException) -> str:

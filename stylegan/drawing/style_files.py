@@ -9,7 +9,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ def _read_npz(path: Path) -> NDArray[Any]:
         if entry.file_size > MAX_BYTES:
             raise ValueError(f"w has {entry.file_size:,} bytes, expected at most {MAX_BYTES:,}")
         with archive.open(entry) as file:
-            return cast("NDArray[Any]", npy.read_array(file, allow_pickle=False))
+            return npy.read_array(file, allow_pickle=False)
 
 
 def _check_suffix(path: Path) -> None:
