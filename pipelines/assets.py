@@ -22,6 +22,7 @@ from pipelines.command_table import COMMANDS
 from stylegan.data.pickles import load_arrays
 from stylegan.exit_codes import exit_code
 from stylegan.files import replacing, sha256_of, write_json
+from stylegan.text import print_lines
 
 REQUIREMENTS = Path("requirements-assets.txt")
 ASSETS = Path("assets")
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         files = {asset.target: convert(asset, Path(folder), ASSETS) for asset in WANTED}
     write_json(ASSETS / MANIFEST, {"files": files})
     for name, facts in files.items():
-        print(f"{ASSETS / name}  sha256 {facts['sha256'][:12]}  {facts['licence']}")
+        print_lines(f"{ASSETS / name}  sha256 {facts['sha256'][:12]}  {facts['licence']}")
 
 
 if __name__ == "__main__":

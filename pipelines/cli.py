@@ -15,6 +15,7 @@ from pipelines import command_table
 from stylegan.command_line import Command
 from stylegan.commands import table
 from stylegan.exit_codes import INTERRUPTED, MISUSED, exit_code
+from stylegan.text import print_lines
 
 SECTIONS = {
     "Stages of the pipeline, in order": command_table.STAGES,
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return MISUSED
     except click.UsageError as error:
-        print(f"stylegan: error: {error.format_message()}", file=sys.stderr)
+        print_lines(f"stylegan: error: {error.format_message()}", to_stderr=True)
         return MISUSED
     except click.Abort:
         return INTERRUPTED

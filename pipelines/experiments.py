@@ -23,6 +23,7 @@ from stylegan.drawing.generate import generate_images
 from stylegan.files import sha256_of
 from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.metrics.extractors import load_extractor
+from stylegan.text import print_lines
 
 SAMPLE_SEEDS = range(8)  # of the images by which MLflow compares runs
 PREDECESSOR_SEC = 120.0  # that the processes of a killed trial or row may outlive it
@@ -88,8 +89,8 @@ def tell_pages(config: TrackingConfig, pages: Sequence[tuple[str, str, ui.Mode]]
     try:
         uri, experiment_id = publisher.tracking_uri(config), publisher.find_experiment(config)
     except publisher.TrackingError as error:
-        print(f"MLflow: {error}. Runs are kept and sent later.", flush=True)
+        print_lines(f"MLflow: {error}. Runs are kept and sent later.")
         return
     server, before = (uri, "") if uri.startswith("http") else ("http://127.0.0.1:5000", " (after `make ui`)")
     for name, wanted, mode in pages:
-        print(f"{name}{before}: {ui.comparison(server, experiment_id, mode, wanted)}", flush=True)
+        print_lines(f"{name}{before}: {ui.comparison(server, experiment_id, mode, wanted)}")

@@ -23,6 +23,7 @@ from pipelines.render import render
 from pipelines.train import STATE, Kept, take
 from stylegan.config import parse
 from stylegan.exit_codes import exit_code
+from stylegan.text import print_lines
 
 QUIET = ("cluster.address=null", "cluster.num_workers=1", "cluster.cpus_per_worker=1", "cluster.use_gpu=false")
 NICENESS = 10  # a trainer on the same cores goes first
@@ -41,14 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.networks is not None:  # nothing is measured or drawn, so only where runs are kept matters
         state = run_state(load(overrides=[*QUIET, *options.overrides]).cluster, folder)
         kept = take(state, STATE, lambda kept: options.networks, best=options.best)
-        print(f"run {folder.name}: networks of kimg {kept.nimg / 1000:g} -> {options.networks}")
+        print_lines(f"run {folder.name}: networks of kimg {kept.nimg / 1000:g} -> {options.networks}")
         return
     params = params_of(folder, options.overrides)
     os.nice(NICENESS)
     if params.cluster.address is None:
         os.environ.pop("RAY_ADDRESS", None)  # the cluster belongs to the trainer
     page = peek(params, folder, Path.cwd(), options.out, best=options.best)
-    print(f"report: {page}")
+    print_lines(f"report: {page}")
 
 
 def choose_run(runs: Path, name: str | None) -> Path:
@@ -85,9 +86,11 @@ def peek(params: Params, folder: Path, root: Path, out: Path | None, *, best: bo
     kept = take(state, GENERATOR, lambda kept: lay_out(place(kept), root) / EXPORTED, best=best)
     out = place(kept)
     write_record(params, folder, kept, out, best=best)
-    print(f"run {folder.name}: the {'best' if best else 'newest'} snapshot, of kimg {kept.nimg / 1000:g} -> {out}")
+    print_lines(
+        f"run {folder.name}: the {'best' if best else 'newest'} snapshot, of kimg {kept.nimg / 1000:g} -> {out}"
+    )
     content = evaluate(params, out, ROOT / "runs" / "features")
-    print(metrics_json.table(content))
+    print_lines(*metrics_json.table(content).split("\n"))
     return render(params, out)
 
 

@@ -29,8 +29,9 @@ from stylegan.data.problems import describe
 from stylegan.data.sources import open_source
 from stylegan.exit_codes import exit_code
 from stylegan.files import write_json
+from stylegan.text import listed, print_lines
 
-NUM_SHOWN = 12  # classes, or kinds of files, that one line names
+NUM_SHOWN = 12  # kinds of files, or numbers of a label vector, that one line names
 EARTH = ASSETS / "earth" / "bmng.jpg"
 
 
@@ -45,29 +46,27 @@ def prepare(config: PrepareConfig, archive: Path, manifest_path: Path, earth: Pa
     checks = list(track(check_all(source, config, workers), total, "checking"))
     plan = plan_archive(source, checks, config)
     if plan.bad:
-        print(
-            f"{len(plan.bad):,} of {plan.num_good + len(plan.bad):,} images cannot be used:",
-            *describe(plan.bad),
-            sep="\n",
+        print_lines(
+            f"{len(plan.bad):,} of {plan.num_good + len(plan.bad):,} images cannot be used:", *describe(plan.bad)
         )
     try:
         refuse_losses(source, plan, config)
     except ArchiveError:
         write_json(refused, [file.as_json() for file in plan.bad])
-        print(f"All of them: {refused}")
+        print_lines(f"All of them: {refused}")
         raise
     if plan.bad:
-        print(f"They are left out. All of them: {manifest_path}")
+        print_lines(f"They are left out. All of them: {manifest_path}")
     pngs = convert_all(source, plan, config, workers)
     digest = write_archive(archive, plan, track(pngs, len(plan.entries), "converting"))
     manifest = manifest_json.describe(source, plan, config, digest)
     manifest_json.write(manifest_path, manifest)
     refused.unlink(missing_ok=True)
-    print(summary(plan, archive, manifest.num_enlarged, source))
+    print_lines(*summary(plan, archive, manifest.num_enlarged, source))
     return plan
 
 
-def summary(plan: Plan, archive: Path, num_enlarged: int, source: Source) -> str:
+def summary(plan: Plan, archive: Path, num_enlarged: int, source: Source) -> list[str]:
     """What the archive holds, in a few lines."""
     split = Counter(entry.split for entry in plan.entries)
     lines = [
@@ -82,6 +81,8 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, source: Source) -> str
         lines.append(
             f"{copies} images to train on are copies of held-out ones, because {INDEX} of the source splits them"
         )
+    if source.note:
+        lines.append(source.note)
     if source.ignored:
         kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in source.ignored)
         named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(NUM_SHOWN))
@@ -91,7 +92,7 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, source: Source) -> str
         )
     if source.passed_over:
         lines += ["Not used, though no image is lost:", *describe(source.passed_over)]
-    return "\n".join(lines)
+    return lines
 
 
 def count_leaked_copies(plan: Plan) -> int:
@@ -107,15 +108,15 @@ def describe_labels(plan: Plan) -> list[str]:
     lines = []
     if classes:
         counts = [f"{name} {classes[label]}" for label, name in enumerate(names)]
-        others = f", and {len(counts) - NUM_SHOWN} others" if len(counts) > NUM_SHOWN else ""
-        lines.append("classes: " + ", ".join(counts[:NUM_SHOWN]) + others)
+        lines.append(f"classes: {listed(counts)}")
         trained = {entry.label for entry in plan.entries if entry.split == "train"}
         empty = [name for label, name in enumerate(names) if label not in trained]
         if empty:
-            lines.append(f"classes without an image to train on: {', '.join(empty[:NUM_SHOWN])}")
+            lines.append(f"classes without an image to train on: {listed(empty)}")
     if vectors := label_vectors(plan.entries):
-        counts = [str(count) for count in vectors.num_images]
-        lines.append(f"labels: vectors of {len(vectors.max)} numbers, which are not 0 in {', '.join(counts)} images")
+        nonzero = vectors.num_images
+        where = ", ".join(map(str, nonzero)) if len(nonzero) <= NUM_SHOWN else f"{min(nonzero)} to {max(nonzero)}"
+        lines.append(f"labels: vectors of {len(vectors.max)} numbers, which are not 0 in {where} images")
     return lines
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from stylegan.command_line import Parser
 from stylegan.commands.table import COMMANDS
 from stylegan.exit_codes import exit_code
+from stylegan.text import print_lines
 
 
 def build_parser() -> Parser:
@@ -30,7 +31,7 @@ def prepare(options: argparse.Namespace) -> None:
     if not hasattr(options, "device"):
         configure_backends(allow_tf32=False)
     elif line := prepare_device(options.device, options.kernels, allow_tf32=False):
-        print(line, file=sys.stderr)
+        print_lines(line, to_stderr=True)
 
 
 @exit_code
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     run = options.load()
     prepare(options)
-    print(run(options))
+    print_lines(*run(options).split("\n"))
 
 
 if __name__ == "__main__":

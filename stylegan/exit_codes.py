@@ -1,9 +1,12 @@
 """How a command ends: its exit code, and a line in place of a traceback for what a user can mend."""
 
+import errno
 import functools
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +14,24 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeAlias
 
+from stylegan.text import lines_of, print_lines
+
 DONE, FAILED, MISUSED = 0, 1, 2
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # 130 and 143, as shells count
 OURS = ("stylegan", "pipelines")
+
+AGAIN = "then give the same command again"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REMEDIES = {
+    errno.ENOSPC: f"Free space on its disk, {AGAIN}",
+    errno.EDQUOT: f"Free space within your quota, {AGAIN}",
+    errno.EFBIG: f"Raise the limit of file sizes (ulimit -f), {AGAIN}",
+    errno.EROFS: f"Mount the disk for writing or use another folder, {AGAIN}",
+    errno.EACCES: f"Give yourself access (chmod, chown), {AGAIN}",
+    errno.EPERM: f"Give yourself access (chmod, chown, chattr), {AGAIN}",
+    errno.EIO: "The disk or its connection fails: check it, and copy what you need",
+    errno.EMFILE: f"Raise the limit of open files (ulimit -n), {AGAIN}",
+}
 
 Main: TypeAlias = Callable[[Sequence[str] | None], int | None]
 
@@ -43,12 +61,28 @@ def exit_code(main: Main) -> Callable[..., int]:
             return FAILED
         except Exception as error:
             if is_expected(error):
-                print(f"error: {error}", file=sys.stderr)
+                first, *others = [explain(error)] if isinstance(error, OSError) else lines_of(error)
+                print_lines(f"error: {first}", *others, to_stderr=True)
             else:
-                traceback.print_exc()
+                print_lines(*traceback.format_exc().rstrip("\n").split("\n"), to_stderr=True)
             return FAILED
 
     return guarded
+
+
+def explain(error: OSError) -> str:
+    """What an error of the system is about: the path, the reason, and the remedy where there is one to tell"""
+    remedy = REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        return str(error)
+    path = error.filename if error.filename is not None else _fullest() if error.errno in FULL else None
+    reason = os.strerror(error.errno or 0)
+    return f"{os.fsdecode(path)}: {reason}. {remedy}." if isinstance(path, str | bytes) else f"{reason}. {remedy}."
+
+
+def _fullest() -> str:
+    """Of the folders that commands write to, the one whose disk has least room"""
+    return min({os.getcwd(), tempfile.gettempdir()}, key=lambda folder: shutil.disk_usage(folder).free)
 
 
 def is_expected(error: Exception) -> bool:
@@ -72,7 +106,7 @@ def _is_ours(module: str) -> bool:
 
 def _stopped(stop: BaseException, code: int) -> int:
     if str(stop):
-        print(stop, file=sys.stderr)
+        print_lines(stop, to_stderr=True)
     return code
 
 

@@ -6,6 +6,7 @@ constant one. Beside each FILE lies FILE.json: inputs, output, class names, conf
 
 import copy
 import importlib
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from stylegan.checkpoint import load_generator, save_generator
 from stylegan.config.pyramid import sides
 from stylegan.files import replacing, sha256_of, write_json
 from stylegan.networks import Generator
+from stylegan.text import OneLineError
 
 Format = Literal["safetensors", "onnx", "torch"]
 Inputs: TypeAlias = tuple[Tensor, ...]
@@ -31,7 +33,7 @@ CHECKED = ((1, 1.0), (2, 0.7), (5, -0.5))  # batch sizes and psi of the comparis
 TOLERANCE = 1e-3
 
 
-class ExportError(ValueError):
+class ExportError(OneLineError):
     """A generator cannot be exported, or the exported file draws something else; the message says what to do."""
 
 
@@ -94,8 +96,10 @@ def _write_weights(G: Generator, path: Path, class_names: Sequence[str] | None) 
 
 
 def _write_program(net: _Unconditional, path: Path) -> Draw:
-    with _quiet(), path.open("wb") as file:
-        torch.export.save(torch.export.export(net, _inputs(net.G, 2, 1.0), dynamic_shapes=_shapes(net.G)), file)
+    buffer = io.BytesIO()  # torch answers a full disk with pages that name no file
+    with _quiet():
+        torch.export.save(torch.export.export(net, _inputs(net.G, 2, 1.0), dynamic_shapes=_shapes(net.G)), buffer)
+    path.write_bytes(buffer.getvalue())
     with path.open("rb") as file:
         module = torch.export.load(file).module()
     return lambda inputs: module(*inputs)

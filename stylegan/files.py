@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,15 +15,28 @@ from typing import IO, Any
 def replacing(path: Path) -> Iterator[Path]:
     """Temporary sibling to write to; it takes the place of `path` when the block succeeds and vanishes otherwise.
 
-    A process killed half-way leaves the old file, or none, but never half of the new one.
+    A process killed half-way, or a full disk, leaves the old file, or none, but never half of the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with naming(path, temporary):
+            yield temporary
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that does not let write, whose own error is on its way
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an OSError that names no file, as those of a full disk do, or a temporary one, name this path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def check_regular(path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import nn
 
 from stylegan.config import ConfigError, Section, parse
@@ -20,10 +20,11 @@ from stylegan.config.sections import (
 )
 from stylegan.networks import Discriminator, Generator
 from stylegan.tensor_files import CheckpointError, Kind, TensorFile
+from stylegan.text import visible
 
 BEFORE_STYLE_BLOCKS = {"style_block": "demodulation"}  # what files mean that are older than this key
 H = TypeVar("H", bound=Section)
-Names = Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=MAX_WIDTH)]
+Names = Annotated[list[Annotated[str, Field(max_length=1000), AfterValidator(visible)]], Field(max_length=MAX_WIDTH)]
 
 
 class NetworkShape(Section):

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan.config.modes import MODES
+from stylegan.files import replacing, write_bytes
 
 
 def to_float(img: Tensor) -> Tensor:
@@ -71,12 +72,12 @@ def encode_png(img: Tensor) -> bytes:
 
 def save_png(img: Tensor, path: Path) -> None:
     """Write uint8 [C, H, W] as a PNG file, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(img))
+    write_bytes(path, encode_png(img))
 
 
 def save_image(img: Tensor, path: Path) -> None:
     """Write uint8 [C, H, W] as a PNG file. If that shows only some channels, also write all as .npy [H, W, C]."""
     save_png(img, path)
     if img.shape[0] not in MODES:
-        np.save(path.with_suffix(".npy"), np.ascontiguousarray(img.cpu().permute(1, 2, 0).numpy()))
+        with replacing(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+            np.save(file, np.ascontiguousarray(img.cpu().permute(1, 2, 0).numpy()))

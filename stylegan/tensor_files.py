@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stylegan.files import replacing
+from stylegan.text import OneLineError
 
 MAX_HEADER = 64 * 2**20  # bytes; a network of 1024 pixels has 0.1 MB of names
 CHECKSUM = "sha256"  # in the metadata: of the rest of the header, sorted, and of all tensors
@@ -20,7 +21,7 @@ SIZE = 8  # bytes before the header, which say how long it is
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 
 
-class CheckpointError(ValueError):
+class CheckpointError(OneLineError):
     """A file is not a checkpoint, or not one of this model; the message begins with its path and names both sides."""
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import DONE, FAILED, exit_code
+from stylegan.text import print_lines
 
 
 def scaled(options: argparse.Namespace) -> list[str]:
@@ -41,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [name for name in options.rows.split(",") if name]
     reports = Path.cwd() / "reports" / "ablate" / chosen.name
     found = ablate(params, chosen, rows, Path.cwd(), ROOT / "runs", reports)
-    print((reports / "table.md").read_text())
-    print(f"table, page and plots: {reports}")
+    print_lines(*(reports / "table.md").read_text().split("\n"))
+    print_lines(f"table, page and plots: {reports}")
     return FAILED if any(each.problem for each in found) else DONE
 
 

@@ -36,6 +36,7 @@ from stylegan.files import sha256_of, write_csv
 from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.networks import Generator
 from stylegan.networks.sizes import parameter_counts
+from stylegan.text import print_lines
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ def ablate(
     found: list[Standing] = []
     with exclusive(state / "ladders" / job.name), connection.connect(params.cluster):
         for number, row in enumerate(chosen_rows, 1):
-            print(f"row {number} of {len(chosen_rows)}: {row.name} ({row.label})", flush=True)
+            print_lines(f"row {number} of {len(chosen_rows)}: {row.name} ({row.label})")
             found.append(standing(params, row, job, lambda: len(dataset), Place(number, len(chosen_rows))))
             took = f"; {describe_costs(found[-1].ticks)}" if found[-1].ticks else ""
-            print(f"row {row.name}: {found[-1].problem or 'measured'}{took}", flush=True)
+            print_lines(f"row {row.name}: {found[-1].problem or 'measured'}{took}")
             tables.write(found, chosen, reports)
         record(found, job, params, reports)
     return found
@@ -174,6 +175,6 @@ def reason(error: BaseException) -> str:
 
 def announce(params: Params, job: Job, chosen_rows: Sequence[Row]) -> None:
     """Say what begins and where to watch it."""
-    print(f"{job.name}: {len(chosen_rows)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
+    print_lines(f"{job.name}: {len(chosen_rows)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
     rows = f"tags.ladder_run = '{job.name}' and tags.ladder_record = 'row'"
     tell_pages(params.tracking, [("rows", rows, "CHART"), ("pictures", rows, "ARTIFACT")])

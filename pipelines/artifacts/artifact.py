@@ -9,11 +9,12 @@ from pydantic import ConfigDict, ValidationError
 
 from stylegan.config.strict import Section
 from stylegan.files import check_regular, write_json
+from stylegan.text import OneLineError
 
 IN_RUNS = "Delete it and run the same command again, which writes it"  # the remedy for a file below runs/
 
 
-class ArtifactError(ValueError):
+class ArtifactError(OneLineError):
     """A file is no artifact of this version; the message says what is wrong and which command writes it again."""
 
 

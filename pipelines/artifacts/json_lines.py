@@ -1,12 +1,14 @@
 """Files that records are appended to, one JSON object a line: a reader gets whole lines only, from where it stopped."""
 
+import errno
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stylegan.files import check_regular
+from stylegan.files import check_regular, naming
 
 Record = dict[str, Any]
 CHECKSUM = "crc32"  # key of a line, the last: of the line without it
@@ -21,10 +23,17 @@ class DamagedLineError(ValueError):
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one record; whatever is killed when, a reader sees all of it or nothing."""
+    """Add one record; whatever is killed when, a reader sees all of it or nothing. On a full disk nothing is added."""
+    line = line_of(record)
     # One write of one line, without a buffer.
-    with path.open("ab", buffering=0) as stream:
-        stream.write(line_of(record))
+    with naming(path), path.open("ab", buffering=0) as stream:
+        end = stream.seek(0, os.SEEK_END)
+        try:
+            if stream.write(line) < len(line):  # there was room for a part of it
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            stream.truncate(end)  # the next record would stand in the same line
+            raise
 
 
 def line_of(record: Mapping[str, Any]) -> bytes:

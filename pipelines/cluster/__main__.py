@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pipelines.command_table import COMMANDS
 from stylegan.command_line import Command
 from stylegan.exit_codes import exit_code
+from stylegan.text import print_lines
 
 CHECK = Command(
     "cluster check", "Join the cluster as a stage would, and compare the versions on every node.",
@@ -26,9 +27,9 @@ def check(arguments: Sequence[str] | None = None) -> None:
 
     with connect(load(overrides=options.overrides).cluster):
         for name, found in versions.check().items():
-            print(f"{name}: " + ", ".join(f"{what} {version}" for what, version in found.items()))
+            print_lines(f"{name}: " + ", ".join(f"{what} {version}" for what, version in found.items()))
         resources = ray.cluster_resources()
-        print(f"together: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+        print_lines(f"together: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
 
 
 @exit_code

@@ -16,6 +16,7 @@ import ray
 from pipelines.cluster import environment, loopback, ownership, signals, store, versions
 from pipelines.cluster.versions import ClusterError
 from pipelines.params import ClusterConfig
+from stylegan.text import print_lines
 
 REACH_SEC = 10.0
 PATIENCE_SEC = 24 * 3600  # that workers wait for a node after the loss of one, or for other trials to end
@@ -109,7 +110,7 @@ def _patiently(start: Callable[[], object]) -> None:
                     f"Ray did not start on this machine in {attempt} attempts: {error} Try again when the machine is "
                     "less busy, or end leftover Ray processes with `make stop`."
                 ) from error
-            print("Ray did not start within 30 s; trying again", flush=True)
+            print_lines("Ray did not start within 30 s; trying again")
 
 
 def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:

@@ -4,12 +4,12 @@ The functions change the mapping in place, usually os.environ, so that processes
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 
 from stylegan.config import ConfigError
+from stylegan.text import print_lines
 
 Environment = MutableMapping[str, str]
 
@@ -42,7 +42,7 @@ def shorten_temporary_folder(environment: Environment, short: Path = SHORT) -> N
     if length := _excess(folder := environment.get("TMPDIR") or tempfile.gettempdir(), room):
         if not os.access(short, os.W_OK | os.X_OK):
             raise ConfigError(_too_long("TMPDIR", folder, length, room))
-        print(f"{_too_long('TMPDIR', folder, length, room)} For now it is {short}.", file=sys.stderr, flush=True)
+        print_lines(f"{_too_long('TMPDIR', folder, length, room)} For now it is {short}.", to_stderr=True)
         environment["TMPDIR"] = str(short)
 
 

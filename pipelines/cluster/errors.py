@@ -10,6 +10,8 @@ from typing import Any, TextIO
 from pipelines.cluster.nodes import here
 from pipelines.cluster.store import StoreError
 from stylegan.distributed import rank, world_size
+from stylegan.exit_codes import explain
+from stylegan.text import shorten, visible
 
 
 class WorkerError(RuntimeError):
@@ -31,7 +33,9 @@ def named() -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            raise WorkerError(f"{name()}: {type(error).__name__}: {error}") from error
+            said = explain(error) if isinstance(error, OSError) else str(error)
+            said = shorten(visible(" ".join(said.splitlines())))
+            raise WorkerError(f"{name()}: {type(error).__name__}: {said}") from error
 
 
 class _Named:

@@ -21,6 +21,7 @@ from pipelines.cluster import nodes
 from pipelines.cluster.store import StoreError, explained, filesystem, join, shown, write
 from pipelines.params import ClusterConfig
 from stylegan.files import sha256_of, write_json
+from stylegan.text import print_lines
 
 PIECE_BYTES = 16 * 2**20  # of a download: what a kill can cost
 
@@ -64,7 +65,7 @@ def put(path: Path, sha256: str, storage: str) -> str:
         fs, target = filesystem(url)
         there, size = fs.get_file_info(target), path.stat().st_size
         if there.type != FileType.File or there.size != size:
-            print(f"storage: {path.name} ({size / 1e6:.1f} MB) -> {shown(url)}", flush=True)
+            print_lines(f"storage: {path.name} ({size / 1e6:.1f} MB) -> {shown(url)}")
             write(path, fs, target)
     return url
 

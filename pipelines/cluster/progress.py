@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from pipelines.artifacts.ticks import TickRow
 from stylegan.console import description_column, make_console
+from stylegan.text import print_lines
 
 T = TypeVar("T")
 POLL_SEC = 0.5
@@ -81,7 +82,7 @@ def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = 
         before, done = done, done + size(item)
         if done * 10 // total > before * 10 // total:
             left = (time.monotonic() - start) * (total - done) / done
-            print(f"{what} {done}/{total} images, {duration(left)} left", flush=True)
+            print_lines(f"{what} {done}/{total} images, {duration(left)} left")
 
 
 class Counter:
@@ -125,7 +126,7 @@ def counting(total: int, what: str) -> Iterator[Any]:
             is_last = done.wait(POLL_SEC)
             now, lines = ray.get([counter.total.remote(), counter.lines.remote()])
             for line in lines[shown:]:
-                print(line, flush=True)  # above the bar, which catches what is printed
+                print_lines(line)  # above the bar, which catches what is printed
             yield now - seen
             seen, shown = now, len(lines)
 

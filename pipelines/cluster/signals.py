@@ -7,6 +7,7 @@ A second Ctrl-C ends it at once. Ray puts handlers of its own in place of these 
 
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -19,9 +20,12 @@ from typing import Generic, TypeVar
 
 import psutil
 
+from stylegan.text import print_lines, visible
+
 R = TypeVar("R")
 WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WAKE_SEC = 0.5
+LONE_BYTE = re.compile(r"\\udc(?=[89a-f])")  # how Python spells a byte of an argument that is no UTF-8
 SHOW_CURSOR = "\x1b[?25h"  # which a line that moves hides
 
 
@@ -50,7 +54,15 @@ def command() -> str:
         return f"make ablate LADDER={ladder}"
     if name:
         return f"make {'sweep' if name == 'sweep' else 'repro'}"
-    return shlex.join(sys.orig_argv)
+    return " ".join(map(_quote, sys.orig_argv))
+
+
+def _quote(argument: str) -> str:
+    """As a shell reads it, on one line: control characters within $'...', bytes that are no UTF-8 as they are there"""
+    if visible(argument) == argument:
+        return shlex.quote(argument)
+    escaped = argument.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + LONE_BYTE.sub(lambda _: "\\x", visible(escaped)) + "'"
 
 
 class _Handler:
@@ -124,7 +136,7 @@ def stop_on_signals() -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        print(stop, file=sys.stderr, flush=True)
+        print_lines(stop, to_stderr=True)
         raise SystemExit(stop.exit_code) from None
     finally:
         for number, old in before.items():

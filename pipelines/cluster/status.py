@@ -3,7 +3,6 @@
 Without an address the table has one row, this machine, and no Ray is started.
 """
 
-import json
 import math
 import os
 import platform
@@ -31,6 +30,7 @@ from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT, ClusterConfig, load
 from stylegan.console import make_console
 from stylegan.exit_codes import exit_code
+from stylegan.text import print_json
 
 ANSWER_SEC = 30.0  # a person waits
 PACKAGES = ("torch", "ray")
@@ -205,6 +205,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     address = options.address or config.address or os.environ.get("RAY_ADDRESS")
     config = config.model_copy(update={"address": address})
     if options.json:
-        print(json.dumps(asdict(find_state(config, ROOT / "runs")), indent=2))
+        print_json(asdict(find_state(config, ROOT / "runs")))
     else:
         show(config, ROOT / "runs", make_console())

@@ -1,6 +1,5 @@
 """`stylegan doctor`: check this machine, and say how to mend what does not work. Exit code 1 for a problem."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import DONE, FAILED, exit_code
+from stylegan.text import print_json, print_lines
 
 if TYPE_CHECKING:
     from pipelines.doctor.findings import Check, Finding
@@ -75,8 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for finding in examine(ROOT, quick=options.quick):
         findings.append(finding)
         if not options.json:
-            print(describe(finding), flush=True)
-    print(json.dumps([asdict(each) for each in findings], indent=2) if options.json else summarise(findings))
+            print_lines(*describe(finding).split("\n"))
+    if options.json:
+        print_json([asdict(each) for each in findings])
+    else:
+        print_lines(summarise(findings))
     return FAILED if any(each.state == "problem" for each in findings) else DONE
 
 

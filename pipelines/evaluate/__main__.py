@@ -4,7 +4,6 @@ With --network the same of any network on any data; see `stylegan evaluate --hel
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import exit_code
+from stylegan.text import print_json, print_lines
 
 if TYPE_CHECKING:
     from pipelines.artifacts.metrics_json import MetricsReport
@@ -69,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pipelines.diagnosis import frontier
 
     if options.json:
-        print(json.dumps(report.folded(), indent=2))
+        print_json(report.folded())
         return
-    print(metrics_json.table(report), frontier.table(report.truncation), report.recommended.sentence, sep="\n")
+    for table in metrics_json.table(report), frontier.table(report.truncation):
+        print_lines(*table.split("\n"))
+    print_lines(report.recommended.sentence)
 
 
 if __name__ == "__main__":

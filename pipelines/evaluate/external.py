@@ -27,6 +27,7 @@ from stylegan.data.zipped import ZipReader
 from stylegan.files import sha256_of
 from stylegan.generators import load_any_generator
 from stylegan.networks import Generator
+from stylegan.text import print_lines
 
 ENTRY = re.compile(r"\d{5}/img\d{8}\.(png|npy)")  # of an archive
 
@@ -51,7 +52,7 @@ def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | 
         journal.artifact(out / "metrics.json")
         journal.artifact(out / "neighbors.png")
         journal.status("FINISHED")
-    print(f"reports: {out}")
+    print_lines(f"reports: {out}")
     return report
 
 

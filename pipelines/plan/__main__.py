@@ -12,7 +12,6 @@ params.yaml says, and so do the comments.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from stylegan.command_line import add_json
 from stylegan.config.pyramid import Resolution, plain
 from stylegan.console import make_console
 from stylegan.exit_codes import exit_code
+from stylegan.text import print_json
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = make_console(stderr=options.json)
     planned = answer(options, console)
     if options.json:
-        print(json.dumps(asdict(planned), indent=2))
+        print_json(asdict(planned))
 
 
 if __name__ == "__main__":

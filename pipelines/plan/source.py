@@ -16,6 +16,7 @@ from stylegan.config.sections import PrepareConfig
 from stylegan.data import ArchiveError
 from stylegan.data.survey import Labels, Survey, survey
 from stylegan.data.transforms import has_shape, largest_window
+from stylegan.text import is_utf8, visible
 
 USUAL_SHARE = 0.05  # held out
 MOST_HELD_OUT = 1000  # images; more measure memorisation no better
@@ -40,6 +41,8 @@ class Look:
 
 def survey_source(path: str, choices: Choices) -> Survey:
     """Look at the images, of which nothing depends on the plan. Raises ConfigError if the source cannot be opened."""
+    if not is_utf8(path):
+        raise ConfigError(f"--source {visible(path)}: not UTF-8, as params.yaml has to be; rename it, or link to it")
     values: Settings = {name: choice.value for name, choice in choices.items()}
     config = _prepare_section(values | {"prepare.source": path})
     try:

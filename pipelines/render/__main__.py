@@ -7,6 +7,7 @@ from pathlib import Path
 from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import exit_code
+from stylegan.text import print_lines
 
 
 @exit_code
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
     with publishing(journal, params.tracking):
         record_report(journal, root / "reports")
-    print(f"report: {page}")
+    print_lines(f"report: {page}")
 
 
 if __name__ == "__main__":

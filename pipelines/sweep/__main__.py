@@ -15,6 +15,7 @@ from pathlib import Path
 from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import exit_code
+from stylegan.text import print_lines
 
 
 def scaled(options: argparse.Namespace) -> list[str]:
@@ -39,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load(overrides=scaled(options))
     reports = Path.cwd() / "reports" / "sweep"
     found = sweep(params, Path.cwd(), ROOT / "runs", reports)
-    print(findings.summary(found))
-    print(f"table, plots and best.yaml: {reports}")
+    print_lines(*findings.summary(found).split("\n"))
+    print_lines(f"table, plots and best.yaml: {reports}")
 
 
 if __name__ == "__main__":

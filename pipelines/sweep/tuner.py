@@ -23,6 +23,7 @@ from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.train import exclusive, open_training_set
 from stylegan.files import write_json
+from stylegan.text import print_lines
 
 _MEBIBYTE = 2**20
 
@@ -106,7 +107,7 @@ class Ledger(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         drawn = dict(trial.config["drawn"])
         self.standing.began(space.described(drawn))
-        print(f"trial {space.described(drawn)}: started or resumed", flush=True)
+        print_lines(f"trial {space.described(drawn)}: started or resumed")
         if drawn not in (before := self.drawn()):
             write_json(self.path, [*before, drawn])
 
@@ -115,7 +116,7 @@ class Ledger(tune.Callback):  # type: ignore[misc]
     ) -> None:
         if "rung_nimg" in result:
             place = f"kimg {result['nimg'] / 1000:g}, KID {result['kid']:.4g}"
-            print(f"trial {space.described(trial.config['drawn'])}: {place}", flush=True)
+            print_lines(f"trial {space.described(trial.config['drawn'])}: {place}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
@@ -131,8 +132,8 @@ class Ledger(tune.Callback):  # type: ignore[misc]
     def _end(self, trial: Any, how: str) -> None:
         described = space.described(trial.config["drawn"])
         self.standing.ended(described)
-        print(f"trial {described}: {how}", flush=True)
-        print(self.standing.line(), flush=True)
+        print_lines(f"trial {described}: {how}")
+        print_lines(self.standing.line())
 
 
 def found_of(result: Any, job: Job) -> Trial:
@@ -172,7 +173,7 @@ def conclude(trial: Trial, job: Job) -> None:
 def announce(params: Params, name: str, num_trials: int) -> None:
     """Say what begins and where to watch it."""
     psis = ", ".join(f"{psi:g}" for psi in space.psis(params))
-    print(f"sweep {name}: {num_trials} trials of {params.sweep.total_kimg:g} kimg, each measured at psi {psis}")
+    print_lines(f"sweep {name}: {num_trials} trials of {params.sweep.total_kimg:g} kimg, each measured at psi {psis}")
     records = {record: f"tags.sweep = '{name}' and tags.sweep_record = '{record}'" for record in ("trial", "psi")}
     tell_pages(
         params.tracking,

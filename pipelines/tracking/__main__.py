@@ -18,6 +18,7 @@ from pipelines.tracking.publisher import Publisher, TrackingError, find_experime
 from pipelines.tracking.recording import record_outputs
 from stylegan.command_line import Parser
 from stylegan.exit_codes import DONE, FAILED, exit_code
+from stylegan.text import print_lines
 
 
 def publish_everything(params: Params, root: Path = ROOT) -> int:
@@ -28,11 +29,11 @@ def publish_everything(params: Params, root: Path = ROOT) -> int:
     for path in sorted([*runs.glob("*/tracking.jsonl"), *runs.glob("*/points/*/tracking.jsonl")]):
         publisher = Publisher(Journal(path.parent), params.tracking, root)
         try:
-            print(
+            print_lines(
                 f"run {path.parent.name}: {publisher.publish(at_once=True)} new records sent to {shown(publisher.uri)}"
             )
         except TrackingError as error:
-            print(f"run {path.parent.name}: not sent, kept in {path}: {error}", file=sys.stderr)
+            print_lines(f"run {path.parent.name}: not sent, kept in {path}: {error}", to_stderr=True)
             failures += 1
     return failures
 

@@ -18,6 +18,7 @@ from pipelines.artifacts.json_lines import Record
 from pipelines.params import Scalar
 from pipelines.tracking.records import check_record
 from stylegan.files import replacing, sha256_of
+from stylegan.text import visible
 
 # What MLflow accepts; checked here because a refused name would otherwise surface hours later, at the server.
 _METRIC_NAME = re.compile(r"[\w./ :-]+", re.ASCII)
@@ -44,17 +45,17 @@ class Journal:
 
     def params(self, values: Mapping[str, Scalar]) -> None:
         """Record values that never change within a run: of each, the first stays (servers refuse another)."""
-        new = {name: value for name, value in values.items() if f"params:{name}" not in self._facts}
+        new = {name: value for name, value in _printable(values).items() if f"params:{name}" not in self._facts}
         if new:
             self._append({"kind": "params", "values": new})
 
     def tags(self, values: Mapping[str, Scalar]) -> None:
         """Record values that may change, such as a commit or an evaluation setting."""
-        self._append_news({"kind": "tags", "values": dict(values)})
+        self._append_news({"kind": "tags", "values": _printable(values)})
 
     def dataset(self, name: str, digest: str) -> None:
         """Record which data the run learns from."""
-        self._append_news({"kind": "dataset", "name": name, "digest": digest})
+        self._append_news({"kind": "dataset", "name": visible(name), "digest": digest})
 
     def status(self, status: str) -> None:
         """Record RUNNING, FINISHED, FAILED or KILLED."""
@@ -178,6 +179,11 @@ def _facts(record: Mapping[str, Any]) -> Record:
             return {"status": record["status"]}
         case _:
             return {}
+
+
+def _printable(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Texts come from files too, and are shown by a server's page and by terminals"""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _check_names(names: Iterable[str]) -> None:

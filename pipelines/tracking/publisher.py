@@ -50,6 +50,14 @@ _VALUE_CHARS = 5000  # of a param or tag; the server's limit is 6000
 SAMPLES = "samples.json"  # images by seed
 
 
+# What sqlite says of the file of a local record, and what to do.
+DATABASE = {
+    "disk is full": "Free space on its disk; what is kept is sent by the next `stylegan publish`",
+    "readonly database": "Make file and folder writable; what is kept is sent by the next `stylegan publish`",
+    "unable to open database file": "Make its folder writable; what is kept is sent by the next `stylegan publish`",
+}
+
+
 class TrackingError(RuntimeError):
     """A record could not be published now; the journal keeps it."""
 
@@ -338,7 +346,9 @@ def _reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise TrackingError(f"{shown(uri)}: {_first_line(error)}") from error
+        line = _first_line(error)
+        remedy = next((f". {remedy}" for problem, remedy in DATABASE.items() if problem in line), "")
+        raise TrackingError(f"{shown(uri)}: {line}{remedy}") from error
 
 
 def shown(text: str) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from pipelines.cluster.environment import spare_local_addresses
 from pipelines.cluster.signals import Stopped
+from stylegan.text import print_lines
 
 END_SEC = 5.0
 START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
@@ -88,6 +89,6 @@ def wait_until_up(address: str, server: subprocess.Popen[bytes]) -> None:
 
 def show(page: str, *, browser: bool) -> None:
     """Print the address and open it where there is a browser."""
-    print(f"\nCompare runs: {page}\n", flush=True)
+    print_lines("", f"Compare runs: {page}", "")
     if browser:
         webbrowser.open(page)

@@ -40,6 +40,7 @@ from stylegan.data import ImageDataset
 from stylegan.files import sha256_of
 from stylegan.metrics.evaluation.names import KID
 from stylegan.metrics.extractors import EFFICIENTNET_FILE
+from stylegan.text import print_lines
 
 SAVE_SEC = 20.0  # that a run which is interrupted has to save its state
 
@@ -98,7 +99,7 @@ def _run(
     transferred = rehearse(params, dataset, found.pretrained)
     for line in (describe_unused_labels(params), describe_slow_precision(params)):
         if line:
-            print(line, flush=True)
+            print_lines(line)
     with exclusive(folder), publishing(journal := Journal(folder), params.tracking):
         record_training(journal, params, dataset.digest)
         run_json.write(folder, RunRecord(archive_sha256=dataset.digest, sections=trained_values(params)))
@@ -129,7 +130,7 @@ def _run(
         record_export(journal, trained)
         journal.artifact(out / EXPORTED)
         journal.status("FINISHED")
-        print(describe_costs(rows), flush=True)
+        print_lines(describe_costs(rows))
     return folder
 
 
@@ -174,7 +175,7 @@ def fit(
     }
     lowest = KID if params.monitor.num_images else None
     log = ticklog.TickLog(folder, state if on_store else None)
-    print("waiting for Ray", flush=True)
+    print_lines("waiting for Ray")
     with (
         connection.connect(params.cluster), pulse.board() as board,
         follow.following(folder, journal, params, board, place, tell), errors.told(),
@@ -227,7 +228,7 @@ def past_damage(attempt: Callable[[dict[str, Any]], Result], job: dict[str, Any]
 
 
 def _ask_to_end(board: Any) -> None:
-    print("saving the state, then stopping; press Ctrl-C again to stop at once", flush=True)
+    print_lines("saving the state, then stopping; press Ctrl-C again to stop at once")
     board.ask_to_end.remote()
 
 

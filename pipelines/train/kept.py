@@ -21,6 +21,7 @@ from pipelines.train.integrity import Damaged
 from pipelines.train.ranks import Report
 from pipelines.train.snapshots import MEASURED_BY, ROW, find_damage
 from stylegan.metrics.evaluation.names import KID
+from stylegan.text import print_lines
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, next to the checkpoints
 KEYS = {"checkpoint_results", "checkpoint_report_indices", "latest_checkpoint_result", "current_report_index",
@@ -126,9 +127,9 @@ def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
         if REGISTER in entries:
             start = names[0] if names else "the beginning"
             if (problem := _problem_of_register(fs, folder, entries)) is not None:
-                print(f"{register}: {problem} and removed; training resumes from {start}, if it can be read")
+                print_lines(f"{register}: {problem} and removed; training resumes from {start}, if it can be read")
             elif yardstick and any(_measured_otherwise(fs, f"{folder}/{name}", yardstick) for name in names):
-                print(f"monitor: changed since the {len(names)} kept snapshots, which are measured again")
+                print_lines(f"monitor: changed since the {len(names)} kept snapshots, which are measured again")
             else:
                 return []
             fs.delete_file(register)
@@ -155,7 +156,7 @@ def whole(snapshots: Sequence[Checkpoint], known: Sequence[Damaged] = ()) -> lis
     left = [snapshot for snapshot in snapshots if found[snapshot.path] is None]
     start = f"from {Path(left[0].path).name}, the newest that is whole" if left else "at 0, for no other is whole"
     for damaged in [*known, *(each for each in found.values() if each is not None)]:
-        print(f"damaged checkpoint {damaged.name} is not used: {damaged.problem} Training starts {start}.", flush=True)
+        print_lines(f"damaged checkpoint {damaged.name} is not used: {damaged.problem} Training starts {start}.")
     return left
 
 

@@ -14,6 +14,7 @@ from pipelines.train import kept, measurements
 from pipelines.train.identity import Inputs
 from pipelines.train.kept import Kept
 from stylegan.config.sections import TrainConfig
+from stylegan.text import print_lines
 
 
 def end_nimg(train: TrainConfig) -> int:
@@ -39,10 +40,9 @@ def place(params: Params, found: Inputs) -> tuple[Path, list[Checkpoint]]:
         measurements.copy(found.folder, folder, usable[0].nimg)
     else:
         begins = "which begins at 0, for no snapshot that it needs is kept"
-    print(
+    print_lines(
         f"train.total_kimg is {params.train.total_kimg:g}, but run {found.folder.name} has come to kimg "
-        f"{trained / 1000:g} and stays so; this is run {folder.name}, {begins}",
-        flush=True,
+        f"{trained / 1000:g} and stays so; this is run {folder.name}, {begins}"
     )
     return folder, [snapshot.checkpoint for snapshot in usable]
 

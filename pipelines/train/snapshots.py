@@ -33,6 +33,7 @@ from stylegan.metrics.evaluation.names import KID
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from stylegan.tensor_files import CheckpointError, open_tensors
+from stylegan.text import print_lines
 
 STATE, ROW = "state.safetensors", "tick.json"  # in every checkpoint, next to the generator
 MEASURED_BY = "monitor.json"  # in every checkpoint: the yardstick of its numbers, or null
@@ -260,4 +261,4 @@ def _rebuild(checkpoint: Checkpoint, path: Path, problem: str, class_names: Sequ
             "the same command again, which exports the best of the others; or delete the run to train it again."
         ) from None
     save_generator(G_ema, path, class_names)
-    print(f"{problem} It is written again from the state in the same folder.", flush=True)
+    print_lines(f"{problem} It is written again from the state in the same folder.")

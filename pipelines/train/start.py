@@ -14,6 +14,7 @@ from stylegan.config.sections import DataConfig
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of
 from stylegan.state import TrainState
+from stylegan.text import print_lines
 from stylegan.transfer import Report, transfer
 
 FOLDER = "pretrained"  # a dependency of stage train
@@ -101,7 +102,7 @@ def rehearse(params: Params, dataset: ImageDataset, pretrained: Path | None) -> 
     _, report = start(params, dataset, pretrained, torch.device("cpu"))
     if report is None or pretrained is None:
         return None
-    print("\n".join(report.lines()))
+    print_lines(*report.lines())
     return Transfer(
         file=str(params.train.resume_from), sha256=sha256_of(pretrained), report=TransferReport(**report.as_json())
     )

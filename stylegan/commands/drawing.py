@@ -12,6 +12,7 @@ from stylegan.drawing.generate import class_labels, label_vector, styles
 from stylegan.drawing.style_files import load_styles
 from stylegan.generators import class_of, load_any_generator
 from stylegan.networks import Generator, truncate
+from stylegan.text import listed
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Drawing:
     def label(self) -> Tensor | None:
         """The class that seeds need, None for an unconditional generator. Raises ValueError if none was named."""
         if self.c is None and self.class_names:
-            raise ValueError(f"this generator is conditional. Choose a class: {', '.join(self.class_names)}.")
+            raise ValueError(f"this generator is conditional. Choose a class: {listed(self.class_names)}.")
         return self.c
 
     def of_class(self, number: int) -> "Drawing":

@@ -1,7 +1,6 @@
 """project, detect: images back to their styles, and what that tells about images."""
 
 import argparse
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -27,6 +26,7 @@ from stylegan.images import save_png, to_uint8
 from stylegan.metrics.evaluation.sampling import synthesize_ws
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator
+from stylegan.text import print_lines
 
 FPS, MAX_FRAMES = 30, 150  # a video of five seconds, however long the search
 VIDEO_SIDE = 256  # smaller images are enlarged to about this many pixels in videos
@@ -87,7 +87,7 @@ def project(options: argparse.Namespace) -> str:
 def _tell(targets: Sequence[Target], reasons: Sequence[str]) -> None:
     """Say on stderr what was done to images, and at once which are left out: the search may take hours."""
     for line in (*(target.note for target in targets if target.note), *(f"left out: {each}" for each in reasons)):
-        print(line, file=sys.stderr)
+        print_lines(line, to_stderr=True)
 
 
 def _follow(
@@ -230,4 +230,4 @@ def _shown(steps: Iterator[tuple[range, Step]], num_searches: int, num_steps: in
         if done * 10 // total > (done - 1) * 10 // total:
             left = (time.monotonic() - begin) * (total - done) / done
             mean = float(item[1].distance.mean())
-            print(f"step {done}/{total}, distance {mean:.4f}, {left:.0f} s left", file=sys.stderr, flush=True)
+            print_lines(f"step {done}/{total}, distance {mean:.4f}, {left:.0f} s left", to_stderr=True)

@@ -11,8 +11,10 @@ from typing import TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from stylegan.text import ProblemsError, shorten, visible
 
-class ConfigError(ValueError):
+
+class ConfigError(ProblemsError):
     """A value in the configuration cannot be used; the message says where, why, and what to do."""
 
 
@@ -38,7 +40,7 @@ def parse(model: type[S], values: Mapping[str, object], where: str) -> S:
 
 
 def _explain(model: type[Section], problem: ErrorDetails) -> Iterator[str]:
-    path, value = ".".join(str(part) for part in problem["loc"]), problem["input"]
+    path, value = ".".join(visible(part) for part in problem["loc"]), problem["input"]
     if problem["type"] == "extra_forbidden":
         known = _names_at(model, problem["loc"][:-1])
         yield f"{path} is not a parameter; {close_to(str(problem['loc'][-1]), known)}"
@@ -49,7 +51,7 @@ def _explain(model: type[Section], problem: ErrorDetails) -> Iterator[str]:
     else:
         number = "number" in problem["msg"] and re.fullmatch(r"([+-]?\d+)[eE]([+-]?\d+)", str(value))
         hint = f"; YAML reads it as text, write {number[1]}.0e{int(number[2]):+d}" if number else ""
-        yield f"{path} is {value!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
+        yield f"{path} is {shorten(repr(value), 200)}: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
 
 
 def close_to(name: str, known: Sequence[str]) -> str:

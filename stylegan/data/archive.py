@@ -13,21 +13,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeAlias, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
+from stylegan.data.annotations import Label
 from stylegan.data.arrays import Pixels, suffix_of
 from stylegan.data.holdout import choose_holdout
 from stylegan.data.layout import IMAGE_SUFFIXES, INDEX, ArchiveError
 from stylegan.data.problems import REPLACE, BadFile, Problem, ProblemError, group
 from stylegan.data.transforms import Check, check_image, convert_image
 from stylegan.files import replacing, sha256_of
+from stylegan.text import visible
 
-Label: TypeAlias = int | list[float] | None
 UNREADABLE = (OSError, zipfile.BadZipFile, ProblemError)
 
 
@@ -46,6 +47,7 @@ class Source:
     bad: Sequence[BadFile] = ()  # found bad without opening a picture
     ignored: Sequence[str] = ()  # files that are not pictures by their names
     passed_over: Sequence[BadFile] = ()  # what is not used, though no picture is lost with it
+    note: str = ""  # on labels that are not as the source has them
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Entry:
     """One picture of the archive and where it came from."""
 
     name: str
-    source: str
+    source: str  # its name with control characters, and bytes that are no UTF-8, escaped
     sha256: str  # of the source file, or of its raw pixels
     width: int
     height: int
@@ -195,7 +197,7 @@ def manifest(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: 
         "images": [asdict(entry) for entry in plan.entries],
         "bad_kinds": {f"{kind}; {remedy}": len(files) for kind, remedy, files in group(plan.bad)},
         "bad_files": [file.as_json() for file in plan.bad],
-        "ignored_files": list(source.ignored),
+        "ignored_files": [visible(name) for name in source.ignored],
         "passed_over": [file.as_json() for file in source.passed_over],
     }
 
@@ -257,7 +259,7 @@ def _entries(
     return [
         Entry(
             name=f"{number // 1000:05d}/img{number:08d}{suffix}",
-            source=source.names[index],
+            source=visible(source.names[index]),
             sha256=checks[index].sha256,
             width=checks[index].width,
             height=checks[index].height,

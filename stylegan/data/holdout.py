@@ -22,7 +22,7 @@ def choose_holdout(
         inside.setdefault(name, Counter())[label] += 1
     sizes = Counter(classes)
     left, chosen, carried = Counter(sizes), set[str](), 0.0
-    order = sorted(inside, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    order = sorted(inside, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest())
     members: dict[int | None, list[str]] = {label: [] for label in sizes}
     for name in order:
         members[next(iter(inside[name]))].append(name)  # copies in several classes are drawn with the first of them

@@ -1,6 +1,7 @@
 """What an archive of images looks like: the names that its writer and its readers share, and their error."""
 
 from stylegan.data.arrays import ARRAY_SUFFIX
+from stylegan.text import OneLineError
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif"),
@@ -10,5 +11,5 @@ IMAGE_SUFFIXES = (
 INDEX = "dataset.json"
 
 
-class ArchiveError(ValueError):
+class ArchiveError(OneLineError):
     """A source or an archive of images cannot be used; the message names the file and the remedy."""

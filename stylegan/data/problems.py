@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stylegan.text import visible
+
 NUM_EXAMPLES = 3
 REPLACE = "replace or remove it"
 
@@ -46,7 +48,7 @@ class BadFile:
 
     def as_json(self) -> dict[str, str]:
         """What the manifest says of it"""
-        return {"source": self.source, "reason": self.problem.reason}
+        return {"source": visible(self.source), "reason": visible(self.problem.reason)}
 
 
 def group(bad: Sequence[BadFile]) -> list[tuple[str, str, list[BadFile]]]:

@@ -1,11 +1,9 @@
 """Opens what prepare.source names: files in a folder or zip, CIFAR-10, MNIST, or tiles of the built-in earth."""
 
 import io
-import json
 import re
 import zipfile
 from collections.abc import Sequence
-from math import isfinite
 from os.path import commonpath, realpath
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,7 +13,16 @@ from PIL import Image
 
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.archive import UNREADABLE, Label, Source, is_picture
+from stylegan.data.annotations import (
+    MAX_CLASS_NAME,
+    MAX_CLASSES,
+    AnnotationError,
+    Annotations,
+    Label,
+    match_names,
+    name_key,
+)
+from stylegan.data.archive import UNREADABLE, Source, is_picture
 from stylegan.data.arrays import Pixels
 from stylegan.data.decoders import open_image
 from stylegan.data.files import Files, list_folder, list_zip
@@ -25,6 +32,7 @@ from stylegan.data.pickles import load_arrays
 from stylegan.data.problems import BadFile, Problem, ProblemError
 from stylegan.data.transforms import largest_window
 from stylegan.files import irregular_kind
+from stylegan.text import shorten, visible
 
 CIFAR = "cifar-10-python.tar.gz"
 CIFAR_FILES = re.compile(r"data_batch_.*|batches\.meta").fullmatch
@@ -76,7 +84,7 @@ def image_files(files: Files, config: PrepareConfig) -> Source:
         default=None,
     )
     base = str(PurePosixPath(names[index]).parent / "_")[:-1] if index is not None else ""
-    facts = _read_index(root, names[index], _read_facts(files, index)) if index is not None else {}
+    facts = _read_index(root, names[index], _read_facts(files, index)) if index is not None else Annotations()
     labels, class_names, bad, contradicted = _labels_of_files(root, pictures, base, facts, config)
 
     def place(number: int) -> int:
@@ -84,8 +92,9 @@ def image_files(files: Files, config: PrepareConfig) -> Source:
             raise ProblemError(CONTRADICTED)
         return places[number]
 
-    held = facts.get("holdout")
-    unknown = sorted({base + name for name in held or ()} - set(pictures))
+    find = match_names(pictures)
+    held = None if facts.holdout is None else [find(base + name) for name in facts.holdout]
+    unknown = sorted({*(held or ())} - set(pictures))
     return Source(
         name=root.rstrip("/:"),
         names=[root + name for name in pictures],
@@ -93,10 +102,11 @@ def image_files(files: Files, config: PrepareConfig) -> Source:
         open=lambda number: files.open(place(number)),
         labels=labels,
         class_names=class_names,
-        holdout=frozenset(root + base + name for name in held) if held is not None else None,
+        holdout=frozenset(root + name for name in held) if held is not None else None,
         bad=[*files.bad, *bad],
         ignored=[root + name for number, name in enumerate(names) if not is_picture(name) and number != index],
         passed_over=[*files.passed_over, *(BadFile(root + name, UNKNOWN_HOLDOUT) for name in unknown)],
+        note=facts.note if config.labels == "file" else "",
     )
 
 
@@ -114,14 +124,27 @@ def cifar10(path: Path, config: PrepareConfig) -> Source:
         found = {name: load_arrays(io.BytesIO(data), f"{path}:{name}") for name, data in members}
     except ValueError as error:
         raise ArchiveError(str(error)) from None
-    class_names = found.pop("batches.meta", {}).get("label_names")
+    meta = found.pop("batches.meta", None)
     files = {name: found[name] for name in sorted(found)}
     if not files:
         raise ArchiveError(f"{path}: holds no data_batch_* files. Use the original {CIFAR}.")
-    images = np.concatenate([batch["data"] for batch in files.values()]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    names = [f"{path}:{stem}/{number:05d}" for stem, batch in files.items() for number in range(len(batch["data"]))]
-    labels = [int(label) for batch in files.values() for label in batch["labels"]]
+    batches = {stem: _read_batch(batch, f"{path}:{stem}") for stem, batch in files.items()}
+    images = np.concatenate([data for data, _ in batches.values()]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    names = [f"{path}:{stem}/{number:05d}" for stem, (data, _) in batches.items() for number in range(len(data))]
+    labels = [label for _, labels in batches.values() for label in labels]
+    class_names = meta.get("label_names") if isinstance(meta, dict) else None
     return _pixels(path, names, images, labels, class_names, config)
+
+
+def _read_batch(batch: Any, name: str) -> tuple[Pixels, list[Any]]:
+    """Pixels [n, 3072] and labels of a batch of CIFAR-10. Raises ArchiveError for others."""
+    data, labels = (batch.get("data"), batch.get("labels")) if isinstance(batch, dict) else (None, None)
+    is_pixels = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2
+    if not isinstance(data, np.ndarray) or not is_pixels or data.shape[1] != 3 * 32 * 32:
+        raise ArchiveError(f"{name}: holds no images of 3 x 32 x 32 bytes. Use the original {CIFAR}.")
+    if not isinstance(labels, list) or len(labels) != len(data):
+        raise ArchiveError(f"{name}: holds no list of a label for each of its images. Use the original {CIFAR}.")
+    return data, labels
 
 
 def mnist(path: Path, config: PrepareConfig) -> Source:
@@ -138,7 +161,8 @@ def mnist(path: Path, config: PrepareConfig) -> Source:
         if len(labels) != len(images):
             raise ArchiveError(f"{beside}: {len(labels)} labels for {len(images)} images. Use two files of one set.")
     names = [f"{path}:{number:05d}" for number in range(len(images))]
-    return _pixels(path, names, images, labels, [str(digit) for digit in range(10)], config, margin=2)
+    digits = [str(digit) for digit in range(10)] if max(labels, default=0) < 10 else None  # of EMNIST: letters
+    return _pixels(path, names, images, labels, digits, config, margin=2)
 
 
 def earth_tiles(path: Path, config: PrepareConfig) -> Source:
@@ -205,27 +229,27 @@ def _zip_files(path: Path, config: PrepareConfig) -> Source:
 
 
 def _labels_of_files(
-    root: str, pictures: Sequence[str], base: str, facts: dict[str, Any], config: PrepareConfig
-) -> tuple[list[Label] | None, list[str] | None, list[BadFile], set[str]]:
+    root: str, pictures: Sequence[str], base: str, facts: Annotations, config: PrepareConfig
+) -> tuple[list[Label] | None, Sequence[str] | None, list[BadFile], set[str]]:
     """Labels beside the pictures, names of the classes, labels without a file, and files with two labels"""
     if config.labels == "none":
         return None, None, [], set()
     if config.labels == "folders":
         return *_labels_of_folders(root, pictures), [], set()
-    if not facts.get("labels"):
+    if not facts.labels:
         raise ArchiveError(f"{root}: has no {INDEX} with labels. Add it, or set prepare.labels to folders or none.")
-    labels: dict[str, Label] = {}
-    contradicted = set()
-    for name, label in facts["labels"]:
-        if labels.setdefault(base + name, label) != label:
-            contradicted.add(base + name)
+    find, labels, contradicted = match_names(pictures), dict[str, Label](), set[str]()
+    for given, label in facts.labels:
+        name = find(base + given)
+        if labels.setdefault(name, label) != label:
+            contradicted.add(name)
     absent = sorted(set(labels) - set(pictures))
     bad = [BadFile(root + name, ABSENT) for name in absent]
-    return [labels.get(name) for name in pictures], facts.get("class_names"), bad, contradicted
+    return [labels.get(name) for name in pictures], facts.class_names, bad, contradicted
 
 
 def _labels_of_folders(root: str, pictures: Sequence[str]) -> tuple[list[Label], list[str]]:
-    parents = [str(PurePosixPath(name).parent) for name in pictures]
+    parents = [str(PurePosixPath(name_key(name)).parent) for name in pictures]
     shared = len(PurePosixPath(commonpath(parents)).parts)  # a zip often wraps everything in one folder
     folders = [PurePosixPath(parent).parts[shared : shared + 1] for parent in parents]
     class_names = sorted({folder[0] for folder in folders if folder})
@@ -234,50 +258,45 @@ def _labels_of_folders(root: str, pictures: Sequence[str]) -> tuple[list[Label],
             f"{root}: prepare.labels is folders, but all images lie in one folder. "
             "Put each class in a sub-folder of its own, or set prepare.labels to none."
         )
-    numbers = {name: number for number, name in enumerate(class_names)}
-    return [numbers[folder[0]] if folder else None for folder in folders], class_names
-
-
-def _read_index(root: str, name: str, data: bytes) -> dict[str, Any]:
-    """Contents of a source's dataset.json, its labels all classes or all vectors of one length"""
-    try:
-        facts = json.loads(data)
-        labels = [label for _, label in facts.get("labels") or []]
-    except (ValueError, TypeError, AttributeError) as error:
-        expected = '{"labels": [[file, label], ...]} or {"labels": null}'
-        raise ArchiveError(f"{root}{name}: not in the official layout ({error}). Expected {expected}.") from None
-    kinds = {f"vector of {len(label)}" if isinstance(label, list) else type(label).__name__ for label in labels}
-    if len(kinds) > 1 or kinds & {"str", "float", "bool", "dict", "NoneType"}:
+    if len(class_names) > MAX_CLASSES:
         raise ArchiveError(
-            f"{root}{name}: labels are of kind {', '.join(sorted(kinds))}. "
-            "Expected a class number (int) for every file, or a vector of one length for every file."
+            f"{root}: has {len(class_names):,} sub-folders, expected at most {MAX_CLASSES:,} classes. Put several "
+            "classes into one folder, or set prepare.labels to none."
         )
-    for name, label in facts.get("labels") or []:
-        if isinstance(label, list) and not (label and all(_is_finite(value) for value in label)):
-            raise ArchiveError(f"{root}{name}: its label is {label}. Expected finite numbers, such as [0, 1, 0.5].")
-    return dict(facts)
+    numbers = {name: number for number, name in enumerate(class_names)}
+    return [numbers[folder[0]] if folder else None for folder in folders], [
+        shorten(visible(name), MAX_CLASS_NAME // 2) for name in class_names
+    ]
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+def _read_index(root: str, name: str, data: bytes) -> Annotations:
+    try:
+        return Annotations.read(data)
+    except AnnotationError as error:
+        raise ArchiveError(f"{root}{name}: {error}.") from None
 
 
 def _pixels(
     path: Path,
     names: list[str],
     images: Pixels,
-    labels: list[int],
-    class_names: list[str] | None,
+    labels: list[Any],
+    class_names: Any,
     config: PrepareConfig,
     margin: int = 0,
 ) -> Source:
     """Source of raw pixels uint8 [N, H, W] or [N, H, W, C], with so many black ones around each of [H, W]"""
     if config.labels == "folders":
         raise ArchiveError(f"{path}: has no folders. Set prepare.labels to file (its own classes) or none.")
+    try:
+        facts = Annotations.of_classes(names, labels, class_names) if config.labels == "file" else None
+    except AnnotationError as error:
+        raise ArchiveError(f"{path}: {error}. Use the original file, or set prepare.labels to none.") from None
     return Source(
         name=str(path),
         names=names,
         read=lambda number: np.ascontiguousarray(np.pad(images[number], margin) if margin else images[number]),
-        labels=labels if config.labels == "file" else None,
-        class_names=class_names if config.labels == "file" else None,
+        labels=[label for _, label in facts.labels] if facts else None,
+        class_names=facts.class_names if facts else None,
+        note=facts.note if facts else "",
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from stylegan.config.sections import PrepareConfig
-from stylegan.data.archive import UNREADABLE, Label, Source, ordered_map, unreadable
+from stylegan.data.annotations import Label
+from stylegan.data.archive import UNREADABLE, Source, ordered_map, unreadable
 from stylegan.data.decoders import open_header
 from stylegan.data.layout import ArchiveError
 from stylegan.data.problems import BadFile

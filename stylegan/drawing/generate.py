@@ -16,6 +16,7 @@ from stylegan.drawing.curves import Curve, through
 from stylegan.images import to_uint8
 from stylegan.networks import Generator, truncate
 from stylegan.networks.layers import NoiseMode
+from stylegan.text import listed
 
 
 def latents(seeds: Sequence[int], z_dim: int) -> Tensor:
@@ -63,7 +64,7 @@ def class_number(text: str, c_dim: int, class_names: Sequence[str] | None) -> in
     if not class_names:
         raise ValueError(f"class {text!r} is not a number, and this file names no classes; choose 0 to {c_dim - 1}.")
     nearest = difflib.get_close_matches(text, class_names, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"this generator knows {', '.join(class_names)}."
+    hint = f"did you mean {nearest[0]}?" if nearest else f"this generator knows {listed(class_names)}."
     raise ValueError(f"class {text!r} does not exist; {hint}")
 
 

@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from stylegan.files import check_regular, replacing
+from stylegan.text import OneLineError
 
 SUFFIXES = (".npz", ".safetensors")
 MAX_BYTES = 2**29  # of w, unpacked; ten thousand styles of a generator for 1024 pixels have 0.7 times as many
 
 
-class StyleFileError(ValueError):
+class StyleFileError(OneLineError):
     """A file does not hold styles for this generator; the message says what it holds and what was expected."""
 
 

@@ -1,5 +1,7 @@
 """Frames to a video that every browser plays: MP4, or a GIF."""
 
+import errno
+import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -18,6 +20,8 @@ from stylegan.images import preview
 # One thread, because their number changes the bytes.
 _OUTPUT = "-an -c:v libx264 -pix_fmt yuv420p -crf 16 -threads 1 -movflags +faststart -f mp4 -y"
 
+# With which the encoder ends as 256 less the number, where it cannot write.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 SUFFIXES = (".mp4", ".gif")
 GIF_FPS = 50  # browsers slow a GIF of more down to 10
@@ -82,6 +86,8 @@ def _encode(pictures: Iterator[np.ndarray], path: Path, size: tuple[int, int], f
         for picture in pictures:
             encoder.stdin.write(picture.tobytes())
             count += 1
+    if (number := -encoder.returncode & 0xFF) in DISK:
+        raise OSError(number, os.strerror(number), str(path))
     if encoder.returncode:
         raise RuntimeError(f"{path}: the encoder ended with status {encoder.returncode}; its last line says why.")
     return count

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stylegan.text import OneLineError
+
 Array = Tensor | np.ndarray
 
 
-class MetricError(ValueError):
+class MetricError(OneLineError):
     """A number cannot be computed from what was given; the message says why and what to do."""
 
 

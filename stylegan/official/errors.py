@@ -1,9 +1,11 @@
 """The one error of this package, and how it quotes what a file says."""
 
+from stylegan.text import OneLineError
+
 MAX_QUOTE = 80  # characters
 
 
-class OfficialFileError(ValueError):
+class OfficialFileError(OneLineError):
     """A file is no official network file, is damaged, or asks for more than data; the message says what to do."""
 
 

@@ -33,7 +33,7 @@ def test_a_progress_bar_is_described_as_it_is(text: str) -> None:
 
 
 def test_every_console_is_made_where_markup_is_off(repository: Path) -> None:
-    making = re.compile(r"(?<![A-Za-z_])Console\(|TextColumn\(|from_markup|rich\.print")
+    making = re.compile(r"(?<![A-Za-z_])Console\(|\((Console|TextColumn)\)|TextColumn\(|from_markup|rich\.print")
     files = [path for room in ("stylegan", "pipelines", "benchmarks") for path in (repository / room).rglob("*.py")]
     assert [path.relative_to(repository).as_posix() for path in files if making.search(path.read_text())] == [
         "stylegan/console.py"

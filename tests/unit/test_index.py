@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stylegan.data import ArchiveError, ImageDataset, index
+from stylegan.data import ArchiveError, ImageDataset, annotations
 from stylegan.data.index import Index, read_index
 from stylegan.data.zipped import ZipReader
 from tests.wide_archive import write_wide_archive
@@ -51,7 +51,7 @@ FACTS: dict[str, Any] = {
 def test_facts_are_those_that_json_reads(
     more: dict[str, Any], piece: int, indent: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "PIECE", piece)
+    monkeypatch.setattr(annotations, "PIECE", piece)
     facts = FACTS | more
     found = read(archive(tmp_path / "a.zip", [*NAMES, "notes.txt"], json.dumps(facts, indent=indent)))
     names = [name.decode() for name in found.names]
@@ -90,9 +90,9 @@ def test_facts_that_cannot_be_read_refuse_the_archive(facts: str, tmp_path: Path
 def test_labels_of_one_piece_unlike_those_of_another_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "PIECE", 1)
+    monkeypatch.setattr(annotations, "PIECE", 1)
     path = archive(tmp_path / "a.zip", ["a.png", "b.png"], '{"labels": [["a.png", [1]], ["b.png", 1]]}')
-    with pytest.raises(ValueError, match="label 1 is unlike those before it"):
+    with pytest.raises(ValueError, match="labels are of kind int, vector of 1"):
         read(path)
 
 
@@ -113,7 +113,7 @@ def test_an_image_more_takes_two_dozen_bytes_and_no_object(
     wide: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So ten million take 200 MB. A name alone, as a string, would take 70 bytes."""
-    monkeypatch.setattr(index, "PIECE", 4096)
+    monkeypatch.setattr(annotations, "PIECE", 4096)
     kept, peak = {}, {}
     for count, path in wide.items():
         tracemalloc.start()

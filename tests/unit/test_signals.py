@@ -61,7 +61,10 @@ def test_a_signal_ends_the_block_with_one_line_and_the_code_that_shells_know(
     process.send_signal(number)
     out, error = process.communicate()
     assert (process.returncode, out) == (code, "")
-    assert error == f"Stopped. To continue, run: {shlex.join([sys.executable, '-c', WAITS])}\n"
+    begins = f"Stopped. To continue, run: {shlex.join([sys.executable, '-c'])} "
+    assert (error.startswith(begins), error.count("\n")) == (True, 1)
+    argument = subprocess.run(["bash", "-c", f"printf %s {error.removeprefix(begins)}"], capture_output=True, text=True)
+    assert argument.stdout == WAITS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -123,6 +123,9 @@ def dumps_as_python2(value: object) -> bytes:
     return buffer.getvalue()
 
 
+CIFAR_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
 def write_cifar(path: Path, *, code: bytes = b"") -> np.ndarray:
     data = np.random.default_rng(0).integers(0, 256, (2, 4, 3072), np.uint8)
     with tarfile.open(path, "w:gz") as tar:
@@ -135,7 +138,7 @@ def write_cifar(path: Path, *, code: bytes = b"") -> np.ndarray:
 
         for number in (2, 1):
             add(f"data_batch_{number}", {"data": data[number - 1].copy(), "labels": [number, 0, 9, 3]})
-        add("batches.meta", {"label_names": ["airplane", "automobile"]})
+        add("batches.meta", {"label_names": CIFAR_CLASSES})
         add("test_batch", {"data": data[0], "labels": [0] * 4})
     return data
 
@@ -146,7 +149,7 @@ def test_cifar_gives_the_training_batches_in_order_with_labels(make_params: Make
     source = opened(make_params, path, "prepare.labels=file")
     assert source.names[:5] == [*(f"{path}:data_batch_1/0000{n}" for n in range(4)), f"{path}:data_batch_2/00000"]
     assert source.labels == [1, 0, 9, 3, 2, 0, 9, 3]
-    assert source.class_names == ["airplane", "automobile"]
+    assert source.class_names == CIFAR_CLASSES
     red = data[1, 2, :1024].reshape(32, 32)
     assert np.array_equal(source.read(6)[..., 0], red)
     assert opened(make_params, path).labels is None
