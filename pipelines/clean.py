@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT
 from stylegan.exit_codes import exit_code
+from stylegan.text import print_lines
 
 
 class CleanError(RuntimeError):
@@ -64,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line"""
     COMMANDS["clean"].parse(arguments)
     removed, kept = remove_outputs(ROOT)
-    print(f"removed {len(removed)} outputs, which `make repro` restores from DVC's cache")
+    print_lines(f"removed {len(removed)} outputs, which `make repro` restores from DVC's cache")
     if kept:
-        print(f"kept {', '.join(kept)}: not as DVC's cache has them, so nothing could restore them")
+        print_lines(f"kept {', '.join(kept)}: not as DVC's cache has them, so nothing could restore them")
 
 
 if __name__ == "__main__":

@@ -280,7 +280,11 @@ def is_idx(content: bytes) -> bool:
 
 
 def mutate_idx(content: bytes, rng: random.Random) -> bytes:
-    """Another type, number of dimensions or size"""
+    """Another type, number of dimensions or size, or other values"""
+    if rng.random() < 0.3:
+        return content[:16] + rng.choice(
+            [corrupt(content[16:], rng), bytes(len(content) - 16), b"\xff" * (len(content) - 16)]
+        )
     header = bytearray(content[: 4 + 4 * content[3]])
     place = rng.randrange(2, len(header))
     if place < 4:

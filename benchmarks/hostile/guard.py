@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 # Every one of these runs a program or code, or reaches beyond the process.
 NEVER = (
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "subprocess.Popen",
@@ -76,7 +78,8 @@ class Watch:
 
 
 def load_on_demand() -> None:
-    """Import what Python itself imports when a file is in another encoding or is wrong."""
+    """Import what Python imports when a file is in another encoding or is wrong, and what Pillow does for any image."""
+    Image.init()
     for name in (
         *OPTIONAL,
         *ON_DEMAND,
