@@ -281,18 +281,17 @@ def is_idx(content: bytes) -> bool:
 
 def mutate_idx(content: bytes, rng: random.Random) -> bytes:
     """Another type, number of dimensions or size, or other values"""
+    size = 4 + 4 * content[3]
+    header, values = bytearray(content[:size]), content[size:]
     if rng.random() < 0.3:
-        return content[:16] + rng.choice(
-            [corrupt(content[16:], rng), bytes(len(content) - 16), b"\xff" * (len(content) - 16)]
-        )
-    header = bytearray(content[: 4 + 4 * content[3]])
-    place = rng.randrange(2, len(header))
+        return bytes(header) + rng.choice([corrupt(values, rng), bytes(len(values)), b"\xff" * len(values)])
+    place = rng.randrange(2, size)
     if place < 4:
         header[place] = rng.choice([0, 1, 2, 3, 4, 9, 13, 255])
     else:
         at = place // 4 * 4
         header[at : at + 4] = struct.pack(">I", rng.choice([0, 1, 5, 27, 29, 2**31, 2**32 - 1]))
-    return bytes(header) + content[len(header) :]
+    return bytes(header) + values
 
 
 SIZE = 8  # bytes before the header of safetensors
