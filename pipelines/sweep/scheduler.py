@@ -49,11 +49,47 @@ class Population(PopulationBasedTraining):  # type: ignore[misc]
     """Decides by the seed, the member and its position alone, so that a sweep which was killed decides the same again.
 
     Ray draws from the global generators, which others use in between; where it does is no public interface of Ray 2.60.
+    Ray also looks at a population only when a result arrives, and takes a member that has failed for one that will
+    arrive, so the others would wait for ever.
     """
 
     def __init__(self, seed: int, **settings: Any) -> None:
         super().__init__(**settings)
         self._seed = seed
+        self._ended: set[Any] = set()
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Settings) -> str:
+        for ended in self._ended:  # they count as arrived
+            self._trial_state[ended].last_train_time = self._next_perturbation_sync
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        return decision
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_error(tune_controller, trial)
+        self._continue_without(trial, tune_controller)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Settings) -> None:
+        super().on_trial_complete(tune_controller, trial, result)
+        self._continue_without(trial, tune_controller)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_remove(tune_controller, trial)
+        self._continue_without(trial, tune_controller)
+
+    def _continue_without(self, ended: Any, tune_controller: Any) -> None:
+        """Compare and change the others, as Ray does, if all of them wait for the one that has ended."""
+        self._ended.add(ended)
+        self._trial_state[ended].last_score = None  # it is neither taken over nor changed
+        waiting = [trial for trial in tune_controller.get_trials() if trial not in self._ended]
+        times = [self._trial_state[trial].last_train_time for trial in waiting]
+        if not waiting or min(times) < self._next_perturbation_sync:
+            return
+        lower, upper = self._quantiles()
+        others = [trial for trial in waiting if trial not in (*lower, *upper)]
+        for trial in (*upper, *others, *lower):  # the best are saved before others take their state
+            self._trial_state[trial].last_perturbation_time = max(times)
+            self._checkpoint_or_exploit(trial, tune_controller, upper, lower)
+        self._next_perturbation_sync = max(self._next_perturbation_sync + self._perturbation_interval, max(times))
 
     def _checkpoint_or_exploit(self, trial: Any, *others: Any) -> None:
         numbers = [self._seed, member_number(trial.trial_id), self._trial_state[trial].last_train_time]

@@ -169,17 +169,17 @@ class LabelModel:
             return None
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise AnnotationError('class_names is not a list of text. Expected ["cat", "dog"] or null')
-        names = [visible(name) for name in names]
-        if len(names) > MAX_CLASSES or any(len(name) > MAX_CLASS_NAME for name in names):
+        shown = [visible(name) for name in names]
+        if len(shown) > MAX_CLASSES or any(len(name) > MAX_CLASS_NAME for name in shown):
             raise AnnotationError(
-                f"class_names has {len(names):,} names of up to {max(map(len, names)):,} characters. Expected at most "
+                f"class_names has {len(shown):,} names of up to {max(map(len, shown)):,} characters. Expected at most "
                 f"{MAX_CLASSES:,} names of {MAX_CLASS_NAME:,}"
             )
         wanted = self.shape[0] if self.shape else self.largest + 1
         if len(names) < wanted or (self.shape and len(names) > wanted):
             each = "number of the label vectors" if self.shape else f"class from 0 to {self.largest:,}"
             raise AnnotationError(f"class_names has {len(names):,} names. Expected one for each {each}, or null")
-        return names
+        return shown
 
 
 def renumber(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str] | None]:

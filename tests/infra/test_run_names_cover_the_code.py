@@ -15,6 +15,7 @@ PLUMBING = {
     "stylegan.config.image_counts": "refuses too few images, and computes none",
     "stylegan.config.strict": "reads values and words errors",
     "stylegan.files": "writes files whole",
+    "stylegan.exit_codes": "words errors of the system",
     "stylegan.text": "words errors",
 }
 SHOWN = {

@@ -1,18 +1,26 @@
 """stylegan.text: what a file says reaches the terminal as printable characters, a line at a time."""
 
 import io
+import json
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from rich.progress import Progress
 from rich.table import Table
 
 from pipelines.cluster.errors import WorkerError, named
+from pipelines.drawing.page import fill
+from pipelines.tracking.journal import Journal
 from stylegan.command_line import Parser
 from stylegan.config import ConfigError
 from stylegan.console import description_column, make_console
 from stylegan.data import ArchiveError
 from stylegan.exit_codes import exit_code
+from stylegan.headers import GeneratorHeader, read_header
+from stylegan.official import OfficialFileError
+from stylegan.tensor_files import CheckpointError, open_tensors, write_tensors
 from stylegan.text import MAX_LINE, print_json, print_lines, shorten, visible
 
 # Of each kind: colour and cursor, a line of its own, a line over another, 8-bit controls, reordering, separators that
@@ -71,6 +79,28 @@ def test_the_error_of_a_worker_is_a_printable_line(text: str) -> None:
     with pytest.raises(WorkerError) as caught, named():
         raise RuntimeError(f"cannot read {text}.png")
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_page_and_the_record_of_a_run_hold_printable_text(text: str, tmp_path: Path) -> None:
+    template = tmp_path / "page.html"
+    template.write_text("<p>{{ name }}</p>{{ note|safe }}")
+    page = fill(template, {"name": f"<{text}>", "note": "<b>x</b>"}).replace("\n", "")
+    assert page == f"<p>&lt;{visible(text.replace(chr(10), ''))}&gt;</p><b>x</b>"
+    journal = Journal(tmp_path / "run")
+    journal.params({"name": text})
+    journal.tags({"tag": text})
+    assert all(value.isprintable() for record, _ in journal.read(0) for value in record["values"].values())
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_names_in_model_files_are_printable(text: str, tmp_path: Path) -> None:
+    path, name = tmp_path / "a.safetensors", text.encode(errors="replace").decode()  # the format is UTF-8
+    write_tensors(path, {name: torch.zeros(1)}, {"generator": json.dumps({name: 1})})
+    with pytest.raises(CheckpointError) as caught:
+        read_header(open_tensors(path), GeneratorHeader)
+    assert str(caught.value).isprintable()
+    assert str(OfficialFileError(f"G holds {text}")).isprintable()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
