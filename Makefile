@@ -10,7 +10,8 @@ SHARED := /mnt/stylegan
 # In two steps: what running needs, and beside it what tests need, which a user may never want.
 INSTALLED := .venv/installed
 INSTALLED_DEV := .venv/installed-dev
-PIP := .venv/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+INSTALL := .venv/bin/python infra/install.py
+# infra/install.py compares every file with its sha256 in infra/locks.
 # The environment is the only place to install to, whatever a user has told pip to do elsewhere.
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX
@@ -20,7 +21,7 @@ ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLO
 WITH_GIT := $(shell git rev-parse --git-dir 2>/dev/null)
 DVC := $(if $(WITH_GIT),,dvc config --quiet --local core.no_scm true &&) dvc
 
-.PHONY: help repro sweep ablate stop test lint ui bench weights-standard fetch-report clean
+.PHONY: help repro sweep ablate stop test lint ui bench weights-standard up fetch-report clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -62,7 +63,13 @@ bench: $(INSTALLED) ## time one training step on this machine
 weights-standard: $(INSTALLED) ## download the networks of published metrics (Inception, VGG16) into weights/
 	@$(ACTIVATE) python -m pipelines.weights_standard
 
-# No environment is built for it: `ray up` needed one already.
+# Ray's own way of making a token leaves a file that others may read.
+up: $(INSTALLED) ## start the cluster of CLUSTER=infra/ray/on-prem.yaml, guarded by a token in ~/.ray/auth_token
+	@umask 077 && mkdir -p ~/.ray && { [ -s ~/.ray/auth_token ] || $(PYTHON) -c 'import secrets; print(secrets.token_hex(32), end="")' > ~/.ray/auth_token; }
+	@chmod 600 ~/.ray/auth_token
+	@$(ACTIVATE) ray up $(CLUSTER) $(ARGS)
+
+# No environment is built for it: `make up` needed one already.
 fetch-report: ## bring reports/, models/ and dvc.lock from the head of CLUSTER=infra/ray/on-prem.yaml
 	@mkdir -p reports models
 	@$(ACTIVATE) for name in reports/ models/ dvc.lock; do \
@@ -78,14 +85,14 @@ clean: ## remove outputs that `make repro` restores from DVC's cache, and caches
 assets/manifest.json: | $(INSTALLED)
 	@$(ACTIVATE) $(DVC) repro assets
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt infra/install.py $(wildcard infra/locks/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there); Python 3.11 or newer is needed." \
 		     "Name one that you have: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	$(PIP) -e .
+	$(INSTALL)
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	$(PIP) -e '.[dev]'
+	$(INSTALL) --extra dev
 	@touch $@

@@ -50,8 +50,10 @@ class GroupBackend(_TorchBackend):
 
     def on_shutdown(self, worker_group: Any, backend_config: GroupConfig) -> None:
         """Called before a group of workers ends."""
-        super().on_shutdown(worker_group, backend_config)
-        self._forget()
+        try:
+            super().on_shutdown(worker_group, backend_config)
+        finally:  # a worker that died cannot be asked to end
+            self._forget()
 
     def _forget(self) -> None:
         if self.folder is not None:

@@ -47,7 +47,7 @@ def check_packages(constraints: Path) -> Iterator[Finding]:
     if others:
         shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
         yield Finding("packages", "warning", f"other versions than constraints.txt: {shown}",
-                      "Results may differ. pip install -c constraints.txt -e .")  # fmt: skip
+                      "Results may differ. `.venv/bin/python infra/install.py` installs the pinned ones.")  # fmt: skip
     else:
         yield Finding("packages", "ok", f"versions are those of constraints.txt, torch {torch.__version__}")
 

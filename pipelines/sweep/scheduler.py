@@ -53,6 +53,8 @@ class Population(PopulationBasedTraining):  # type: ignore[misc]
     arrive, so the others would wait for ever.
     """
 
+    _next_perturbation_sync: float  # of Ray: the position at which members wait for each other
+
     def __init__(self, seed: int, **settings: Any) -> None:
         super().__init__(**settings)
         self._seed = seed

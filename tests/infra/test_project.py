@@ -115,8 +115,11 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_make_alone_lists_every_command(repository: Path) -> None:
     listed = re.findall(r"^  make ([\w-]+) +\S", make(repository).stdout, re.MULTILINE)
     commands = ["help", "repro", "sweep", "ablate", "stop", "test", "lint", "ui", "bench", "weights-standard",
-                "fetch-report", "clean"]  # fmt: skip
+                "up", "fetch-report", "clean"]  # fmt: skip
     assert listed == commands
+
+
+COPIED = ("Makefile", "pyproject.toml", "constraints.txt", "infra/install.py")  # what `make` installs with
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,8 @@ def test_make_alone_lists_every_command(repository: Path) -> None:
 def test_an_unfit_python_is_named_with_the_remedy(
     repository: Path, tmp_path: Path, script: str | None, found: str
 ) -> None:
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in COPIED:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(repository / name, tmp_path / name)
     python = tmp_path / "python"
     if script is not None:
@@ -157,7 +161,8 @@ class Made:
     def __init__(self, folder: Path, repository: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        for name in COPIED:
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(repository / name, folder / name)
         (folder / "stand-in").write_text(STAND_IN)
         (folder / "stand-in").chmod(0o755)
@@ -180,21 +185,21 @@ def made(tmp_path: Path, repository: Path) -> Made:
 
 
 def installed(calls: list[str]) -> list[str]:
-    """What pip is asked for besides the constraints"""
-    return [call.partition("-c constraints.txt ")[2].split(" PIP_")[0] for call in calls if " pip install " in call]
+    """What is asked for besides what running needs"""
+    return [call.partition("infra/install.py")[2].split(" PIP_")[0] for call in calls if "infra/install.py" in call]
 
 
 def test_repro_installs_what_running_needs_and_test_the_rest(made: Made) -> None:
-    assert installed(made.calls("repro")) == ["-e ."]
+    assert installed(made.calls("repro")) == [""]
     assert installed(made.calls("repro")) == []
-    assert installed(made.calls("lint")) == ["-e .[dev]"]
+    assert installed(made.calls("lint")) == [" --extra dev"]
     assert installed(made.calls("test")) == []
 
 
 def test_another_version_in_the_constraints_installs_both_again(made: Made) -> None:
     made.calls("lint")
     os.utime(made.folder / "constraints.txt", (2**32, 2**32))
-    assert installed(made.calls("lint")) == ["-e .", "-e .[dev]"]
+    assert installed(made.calls("lint")) == ["", " --extra dev"]
 
 
 @pytest.mark.parametrize("command", ["help", "stop"])
@@ -215,6 +220,23 @@ def test_pip_installs_into_the_environment_whatever_the_user_told_it(made: Made)
     calls = made.calls("repro", PIP_USER="1", PIP_TARGET="/elsewhere")
     assert calls
     assert all(call.endswith(" PIP_USER=0 PIP_TARGET=") for call in calls)
+
+
+def test_a_cluster_gets_a_token_that_nobody_else_may_read_and_keeps_it(made: Made, tmp_path: Path) -> None:
+    ray = made.folder / "stand-in"
+    made.calls("repro")
+    shutil.copy(ray, made.folder / ".venv/bin/ray")
+    token = tmp_path / "home/.ray/auth_token"
+    contents = set[str]()
+    for _ in range(2):
+        calls = made.calls("up", f"PYTHON={sys.executable}", "CLUSTER=c.yaml", HOME=str(tmp_path / "home"))
+        assert [call.split(" PIP_")[0] for call in calls] == ["ray up c.yaml"]
+        assert token.stat().st_mode & 0o077 == 0
+        assert token.parent.stat().st_mode & 0o077 == 0
+        contents.add(token.read_text())
+        token.chmod(0o644)  # as Ray leaves it
+    (secret,) = contents
+    assert re.fullmatch("[0-9a-f]{64}", secret)
 
 
 @pytest.mark.parametrize("has_git", [True, False])

@@ -25,7 +25,7 @@ from stylegan.images import encode_png
 
 pytest.importorskip("psycopg", reason="pip install psycopg[binary]==3.3.9")
 pytest.importorskip("flask_wtf", reason="pip install Flask-WTF==1.3.0")
-boto3 = pytest.importorskip("boto3", reason="pip install boto3==1.44.5")
+boto3 = pytest.importorskip("boto3", reason="pip install boto3")
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 WEED = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
