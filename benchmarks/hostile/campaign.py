@@ -34,7 +34,7 @@ ROOM = 4 * MAX_BYTES  # of address space, so that a bomb does not take the machi
 MAX_SEC = 10.0  # of processor time, or of waiting without using any
 BATCH = 100  # inputs for a process
 COMMANDS = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode: controls, marks that reorder lines, ends of lines
-MAX_MESSAGE = 4000  # characters
+MAX_MESSAGE = 4200  # characters
 FAILURES = ("executed", "traceback", "memory", "slow", "later", "message")
 OUTCOMES = ("accepted", "refused", *FAILURES)
 

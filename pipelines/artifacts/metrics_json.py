@@ -127,6 +127,8 @@ class MetricsReport(Artifact):
         truncation = [
             {"psi": row["psi"], "metrics": metrics(row["metrics"], row["intervals"])} for row in values["truncation"]
         ]
+        if len({frozenset(row["metrics"]) for row in values["truncation"]}) > 1:
+            raise ValueError("the rows of truncation do not have the same metrics")
         found |= {"metrics": metrics(values["metrics"], values["intervals"]), "truncation": truncation}
         return {name: value for name, value in values.items() if name not in ("measures", "intervals")} | found
 
