@@ -78,6 +78,8 @@ def _plain(value: Any, left: Iterator[int], depth: int) -> Any:
         return {key: _plain(item, left, depth - 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item, left, depth - 1) for item in value]
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a whole number has more than 64 bits")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"{value!r:.100} is a {type(value).__name__}; put it in quotes, or write a number")

@@ -120,6 +120,7 @@ def read_class_names(path: Path) -> list[str] | None:
 class Networks:
     """Tensors of the networks in a file, by their state-dict names; empty where the file lacks the network."""
 
+    path: Path
     G: dict[str, Tensor]
     D: dict[str, Tensor]
     G_ema: dict[str, Tensor]
@@ -158,13 +159,13 @@ def load_networks(path: Path) -> Networks:
     if "generator" in file.metadata:
         read_header(file, GeneratorHeader)
         source = f"generator file {path.name}"
-        return Networks(G={}, D={}, G_ema=_finite(file), augment_p=None, source=source)
+        return Networks(path, G={}, D={}, G_ema=_finite(file), augment_p=None, source=source)
     if "state" in file.metadata:
         position = read_header(file, StateHeader).state
         source = f"training checkpoint {path.name} at {position.cur_nimg / 1000:g} kimg"
-        return Networks(**_networks(file), augment_p=position.p, source=source)
+        return Networks(path, **_networks(file), augment_p=position.p, source=source)
     networks = read_header(file, NetworksHeader).networks
-    return Networks(**_networks(file), augment_p=networks.augment_p, source=networks.source)
+    return Networks(path, **_networks(file), augment_p=networks.augment_p, source=networks.source)
 
 
 def _networks(file: TensorFile) -> dict[str, dict[str, Tensor]]:

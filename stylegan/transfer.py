@@ -70,7 +70,7 @@ def transfer(state: TrainState, saved: Networks, policy: Policy) -> Report:
     block = "adain" if STYLE_OF_CONSTANT in sources["G"] else "demodulation"
     if sources["G"] and block != state.config.generator.style_block:
         raise CheckpointError(
-            f"{saved.source}: its style blocks are {block}, in which weights of the same names mean other things. "
+            f"{saved.path}: its style blocks are {block}, in which weights of the same names mean other things. "
             f"Set generator.style_block to {block}, or train.resume_from to null."
         )
     source = saved.source + ("" if saved.G else "; G is its G_ema") + ("" if saved.G_ema else "; G_ema is its G")
@@ -83,7 +83,7 @@ def transfer(state: TrainState, saved: Networks, policy: Policy) -> Report:
     weights = [entry for entry in entries if entry.name.startswith("G.") and entry.name.endswith(".weight")]
     if not any(entry.action == "loaded" for entry in weights):
         raise CheckpointError(
-            f"{saved.source}: no weight of its generator fits, so nothing would be transferred. Give the sections "
+            f"{saved.path}: no weight of its generator fits, so nothing would be transferred. Give the sections "
             "generator and prepare.resolution the values that it was trained with, or set train.resume_from to null."
         )
     p = None

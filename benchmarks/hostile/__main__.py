@@ -40,7 +40,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--readers", help="names, separated by commas, or of groups of readers (default: all)")
     parser.add_argument("--again", metavar="READER/NUMBER", help="read one input once more, and leave its files")
     parser.add_argument("--out", type=Path, help="write the results there as JSON, beside those of other readers")
-    parser.add_argument("--keep", type=Path, default=Path("hostile"), help="folder for failures (default: %(default)s)")
+    kept = "folder for the files of failures (default: %(default)s)"
+    parser.add_argument("--keep", type=Path, default=Path("hostile-failures"), help=kept)
     return parser.parse_args()
 
 

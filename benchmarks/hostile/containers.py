@@ -26,15 +26,34 @@ NAMES = (
 )  # fmt: skip
 
 
+PIECE = 2**20  # bytes
+
+
+@cache
+def _packed_piece() -> bytes:
+    """PIECE zeros by deflate; the flush forgets what was before, so that any number of pieces may follow each other"""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(bytes(PIECE)) + packer.flush(zlib.Z_FULL_FLUSH)
+
+
+def packed_zeros(size: int) -> bytes:
+    """Zeros as a stream of deflate"""
+    last = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return _packed_piece() * (size // PIECE) + last.compress(bytes(size % PIECE)) + last.flush()
+
+
+def zlib_zeros(size: int) -> bytes:
+    """Zeros in zlib's format, with their Adler-32"""
+    return b"\x78\x9c" + packed_zeros(size) + struct.pack(">I", (size % 65521) << 16 | 1)
+
+
 @cache
 def zeros() -> tuple[bytes, int]:
     """(BOMB_BYTES zeros as a stream of deflate, their CRC-32); it takes seconds, so ask before a process is forked"""
     piece, crc = bytes(2**24), 0
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    packed = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)  # which forgets: the next piece is the same
-    for _ in range(count := BOMB_BYTES // len(piece)):
+    for _ in range(BOMB_BYTES // len(piece)):
         crc = zlib.crc32(piece, crc)
-    return packed * count + packer.flush(), crc
+    return packed_zeros(BOMB_BYTES), crc
 
 
 def zeros_in_gzip() -> bytes:
@@ -261,15 +280,18 @@ def is_idx(content: bytes) -> bool:
 
 
 def mutate_idx(content: bytes, rng: random.Random) -> bytes:
-    """Another type, number of dimensions or size"""
-    header = bytearray(content[: 4 + 4 * content[3]])
-    place = rng.randrange(2, len(header))
+    """Another type, number of dimensions or size, or other values"""
+    size = 4 + 4 * content[3]
+    header, values = bytearray(content[:size]), content[size:]
+    if rng.random() < 0.3:
+        return bytes(header) + rng.choice([corrupt(values, rng), bytes(len(values)), b"\xff" * len(values)])
+    place = rng.randrange(2, size)
     if place < 4:
         header[place] = rng.choice([0, 1, 2, 3, 4, 9, 13, 255])
     else:
         at = place // 4 * 4
         header[at : at + 4] = struct.pack(">I", rng.choice([0, 1, 5, 27, 29, 2**31, 2**32 - 1]))
-    return bytes(header) + content[len(header) :]
+    return bytes(header) + values
 
 
 SIZE = 8  # bytes before the header of safetensors

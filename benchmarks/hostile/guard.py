@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 # Every one of these runs a program or code, or reaches beyond the process.
 NEVER = (
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "subprocess.Popen",
@@ -27,6 +29,7 @@ CHANGES = (
 )  # fmt: skip
 HARMLESS = ("os.listdir", "os.scandir", "os.walk", "os.fwalk", "glob.", "object.", "sys._getframe", "time.sleep")
 # Parts of Python that codecs and error messages bring in: loaded before, so that no import is left to be noted.
+OPTIONAL = ("pillow_heif",)  # this project's own extra, looked for when an image needs it
 ON_DEMAND = ("_strptime", "difflib", "unicodedata", "traceback", "linecache", "stringprep", "quopri", "ast", "tokenize")
 
 
@@ -50,7 +53,7 @@ class Watch:
         elif event.startswith(CHANGES):
             if not all(self._is_own(path) for path in arguments if isinstance(path, str | bytes | os.PathLike)):
                 self.events.append(f"{event} {arguments}"[:300])
-        elif event.startswith(NEVER):
+        elif event.startswith(NEVER) and not (event == "import" and arguments[0] in OPTIONAL):
             self.events.append(f"{event} {arguments}"[:300])
 
     def _may_open(self, path: object, mode: object, flags: object) -> bool:
@@ -75,8 +78,13 @@ class Watch:
 
 
 def load_on_demand() -> None:
-    """Import what Python itself imports when a file is in another encoding or is wrong."""
-    for name in (*ON_DEMAND, *(f"encodings.{module.name}" for module in pkgutil.iter_modules(encodings.__path__))):
+    """Import what Python imports when a file is in another encoding or is wrong, and what Pillow does for any image."""
+    Image.init()
+    for name in (
+        *OPTIONAL,
+        *ON_DEMAND,
+        *(f"encodings.{module.name}" for module in pkgutil.iter_modules(encodings.__path__)),
+    ):
         with suppress(ImportError):  # of other systems
             importlib.import_module(name)
 

@@ -137,7 +137,7 @@ def picture_reader(G: Generator) -> Reader:
     """Pictures given to project and detect"""
 
     def read(folder: Path) -> torch.Tensor:
-        targets, _ = load_targets(list_files([folder / "images"]), G)
+        targets, _ = load_targets(list_files([folder / "images"])[0], G)
         return torch.stack([target.img for target in targets])
 
     files = {"images/a.png": png(0), "images/b.png": png(1, 20)}

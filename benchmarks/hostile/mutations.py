@@ -166,7 +166,8 @@ def _near(parent: Any, key: Any, rng: random.Random, _: Any) -> None:
     if isinstance(value, bool):
         parent[key] = int(value)
     elif isinstance(value, int):
-        parent[key] = rng.choice([value + 1, value - 1, -value, 2 * value, 1000 * value, float(value), str(value)])
+        fraction = float(value) if abs(value) < 2**64 else 0.5
+        parent[key] = rng.choice([value + 1, value - 1, -value, 2 * value, 1000 * value, fraction, str(value)])
     elif isinstance(value, float):
         parent[key] = rng.choice([-value, 1000 * value, value / 7, str(value)])
     elif isinstance(value, str):

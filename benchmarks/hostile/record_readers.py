@@ -162,7 +162,6 @@ def journal_reader(params: Params) -> Reader:
 
     def use(journal: Journal) -> None:
         publisher = Publisher(journal, params.tracking, journal.folder)
-        publisher._offset()
         journal.began_ms()
         for record, _ in journal.read(0):
             publisher._send(Server(), record)  # type: ignore[arg-type]

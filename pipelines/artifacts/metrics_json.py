@@ -170,6 +170,8 @@ class MetricsReport(Artifact):
             {"psi": row["psi"], "metrics": metrics(row["metrics"], row["intervals"], {})}
             for row in values["truncation"]
         ]
+        if len({frozenset(row["metrics"]) for row in values["truncation"]}) > 1:
+            raise ValueError("the rows of truncation do not have the same metrics")
         found |= {"metrics": metrics(values["metrics"], values["intervals"], {}), "truncation": truncation}
         apart = {"measures", "intervals", *(f"{name}_sd" for name in OVER_SPLITS)}
         return {name: value for name, value in values.items() if name not in apart} | found

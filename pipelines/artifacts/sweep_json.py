@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
@@ -40,6 +42,13 @@ class SweepResults(Artifact):
     version: Literal[1] = 1
     trials: tuple[Trial, ...]
     best: Best
+
+    @model_validator(mode="after")
+    def _best_is_one_of_them(self) -> Self:
+        measured = {(trial.run, row.psi) for trial in self.trials for row in trial.truncation if row.metrics}
+        if (self.best.run, self.best.psi) not in measured:
+            raise ValueError("best is not a measured row of a trial")
+        return self
 
 
 class Stopped(Artifact):

@@ -105,6 +105,8 @@ class TickRow(Values):
 
         Raises ValueError that names the first column which is unknown or no number.
         """
+        if not isinstance(columns, Mapping):
+            raise ValueError(f"a {type(columns).__name__}, expected columns")
         values: dict[str, float] = {}
         groups: dict[str, dict[str, float]] = {}
         for column, value in columns.items():

@@ -18,6 +18,7 @@ from pipelines.evaluate.on_cluster import make_evaluator, measure_on_cluster
 from pipelines.params import Params
 from stylegan.data import ImageDataset
 from stylegan.files import replacing
+from stylegan.metrics.evaluation.comparison import Measured
 from stylegan.metrics.evaluation.evaluator import FLOOR_SPLITS, Evaluator, Sweep, num_floor_images, untrained_like
 from stylegan.metrics.memorization import TrainingNeighbors
 from stylegan.networks import Generator
@@ -59,10 +60,7 @@ def measure(
     untrained = Sweep("untrained generator", untrained_like(subject.G, subject.seed), (1.0,))
     with connect(params.cluster):
         measured = measure_on_cluster(evaluator, [generator, untrained], dataset, state, params)
-    rows = tuple(
-        Truncation(psi=psi, metrics=facts.rounded(found.metrics))
-        for psi, found in zip(generator.psis, measured, strict=False)
-    )
+    rows = compared(generator.psis, measured)
     headline = measured[generator.psis.index(1.0)]
     details, like_floor = headline.details, headline.like_floor
     assert details is not None, "found at psi 1"
@@ -87,7 +85,7 @@ def measure(
         archive_sha256=dataset.digest,
         generator_sha256=subject.sha256,
         cur_nimg=subject.cur_nimg,
-        metrics=next(row.metrics for row in rows if row.psi == 1),
+        metrics=facts.rounded(headline.metrics),
         confidence=params.evaluate.bootstrap_level,
         floor=facts.rounded(measured[-1].metrics),
         like_floor=facts.rounded(like_floor.metrics),
@@ -105,6 +103,14 @@ def measure(
     metrics_json.write_csv(out / "psi_sweep.csv", rows)
     metrics_json.write(out / "metrics.json", report)
     return report
+
+
+def compared(psis: Sequence[float], measured: Sequence[Measured]) -> tuple[Truncation, ...]:
+    """A row for each psi, of the metrics that none of them failed at"""
+    found = [facts.rounded(each.metrics) for _, each in zip(psis, measured, strict=False)]
+    common = set.intersection(*({metric.name for metric in metrics} for metrics in found))
+    rows = (tuple(metric for metric in metrics if metric.name in common) for metrics in found)
+    return tuple(Truncation(psi=psi, metrics=metrics) for psi, metrics in zip(psis, rows, strict=True))
 
 
 def neighbors_picture(

@@ -9,6 +9,7 @@ from ray.train import Checkpoint
 from pipelines.cluster.store import shown
 from stylegan.files import check_regular, sha256_of, write_json
 from stylegan.tensor_files import CheckpointError
+from stylegan.text import visible
 
 CHECKSUMS = "checksums.json"  # in every checkpoint: sha256 of each other file by its name
 UNREADABLE = (CheckpointError, OSError, ValueError, RecursionError)  # what reading a damaged file raises
@@ -58,7 +59,7 @@ def check(folder: Path) -> None:
 
 def describe(checkpoint: Checkpoint, folder: str, error: Exception) -> Damaged:
     """What is wrong with a checkpoint, on one line, with its own path where it was read from a copy in `folder`"""
-    first = next(iter(str(error).splitlines()), type(error).__name__)
+    first = visible(next(iter(str(error).splitlines()), type(error).__name__))
     problem = first.replace(folder, shown(checkpoint.path))
     if not problem.startswith(shown(checkpoint.path)):
         problem = f"{shown(checkpoint.path)}: {problem}"

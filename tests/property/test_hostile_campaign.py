@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.hostile import campaign
+from benchmarks.hostile import campaign, page
 from benchmarks.hostile.campaign import FAILURES, OUTCOMES, Outcome, run
 from benchmarks.hostile.mutations import mutate
 from benchmarks.hostile.reader import Reader
@@ -67,7 +68,7 @@ def compute_without_end(folder: Path) -> None:
 
 
 def crash(folder: Path) -> None:
-    os.abort()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def speak_of_many_lines(folder: Path) -> None:
@@ -106,3 +107,8 @@ def test_the_same_seed_makes_the_same_damage() -> None:
     made = [mutate(content, random.Random(seed)) for seed in range(50)]
     assert made == [mutate(content, random.Random(seed)) for seed in range(50)]
     assert len(set(made)) > 25
+
+
+def test_the_page_shows_the_results() -> None:
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.with_table(text, json.loads(page.RESULTS.read_text(encoding="utf-8"))) == text

@@ -1,6 +1,7 @@
 """Damaged logs and records of a run: named with the remedy on one line, whatever byte changed."""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -124,3 +125,33 @@ def test_nodes_that_cannot_be_read_are_none_until_the_next_tick(tmp_path: Path) 
         assert ticklog.read_nodes(tmp_path) == []
     (tmp_path / ticklog.NODES).write_text(json.dumps(["a"]))
     assert ticklog.read_nodes(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"kind": "unheard_of"}, {"kind": "metrics", "step": "8", "values": {"a": 1.0}},
+        {"kind": "metrics", "step": 2**63, "values": {"a": 1.0}}, {"kind": "metrics", "step": 8, "values": [1.0]},
+        {"kind": "tags", "values": {"a": {}}}, {"kind": "status", "status": "LOST"},
+        {"kind": "image", "key": "a", "step": 8, "file": "../../secret.png"},
+        {"kind": "artifact", "name": "a", "digest": "../.."}, {"kind": "status", "status": "FAILED", "surplus": 1},
+    ],
+)  # fmt: skip
+def test_a_record_that_no_journal_writes_is_named_though_its_checksum_is_right(
+    record: dict[str, object], tmp_path: Path
+) -> None:
+    json_lines.append(tmp_path / "tracking.jsonl", {"time_ms": 1, **record})
+    with pytest.raises(ArtifactError, match=r"tracking\.jsonl: the line before byte \d+ is not a valid record \("):
+        Journal(tmp_path)
+
+
+def test_no_reader_of_logs_waits_for_a_pipe(tmp_path: Path) -> None:
+    for name in (ticks.LOG, "tracking.jsonl", run_json.RUN, "ticks.csv", measurements.YARDSTICK, ticklog.FAILURES):
+        os.mkfifo(tmp_path / name)
+    readers: list[Callable[[Path], object]] = [
+        ticks.read, Journal, run_json.read, measurements.yardstick_of_log, ticklog.read_failures,
+        lambda folder: ticks.read_csv(folder / "ticks.csv"),
+    ]  # fmt: skip
+    for read in readers:
+        with pytest.raises(OSError, match="not a regular file"):
+            read(tmp_path)

@@ -279,3 +279,27 @@ def test_lpips_refuses_images_that_do_not_fit(size0: tuple[int, ...], size1: tup
         f"LPIPS got images {list(size0)} and {list(size1)}; expected two of [N, 3, H, W] with H and W at least 16, "
         "because VGG16 halves them four times."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        (
+            "_conv_stem.weight",
+            torch.full((32, 3, 3, 3), torch.nan),
+            "_conv_stem.weight holds values that are not finite",
+        ),
+        ("_conv_stem.weight", torch.zeros(32, 4, 3, 3), "expected input"),
+        ("_blocks.3._project_conv.weight", torch.zeros(7), "so these are not the weights of EfficientNet-Lite0"),
+        ("_conv_head.weight", torch.zeros(1281, 320, 1, 1), "so these are not the weights of EfficientNet-Lite0"),
+        ("_fc.weight", torch.zeros(1000, 1281), "_fc.weight is [1000, 1281], expected [K, 1280]"),
+    ],
+)
+def test_weights_that_make_no_features_are_refused_before_any_image(
+    name: str, value: Tensor, reason: str, weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    save_file(weights | {name: value}, tmp_path / "efficientnet_lite0.safetensors")
+    with pytest.raises(MetricError) as caught:
+        load_extractor("efficientnet_lite0", 32, tmp_path)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)

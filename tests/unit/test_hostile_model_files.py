@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -187,3 +188,27 @@ def test_a_pipe_or_a_folder_is_refused_and_not_waited_for(tmp_path: Path) -> Non
     for name in ("pipe", "folder"):
         with pytest.raises(CheckpointError, match="not a regular file"):
             load_generator(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("pl_mean", float("nan"), "holds values that are not finite"),
+        ("signs", float("inf"), "holds values that are not finite"),
+        ("opt_g.mapping.fc0.bias.exp_avg", float("nan"), "holds values that are not finite"),
+        ("opt_d.b4.out.bias.exp_avg_sq", -1.0, "holds -1, expected 0 or more"),
+        ("opt_g.mapping.fc0.bias.step", 0.0, "holds 0, expected 1 or more"),
+    ],
+)
+def test_numbers_that_no_state_has_are_refused_by_name(
+    name: str, value: float, reason: str, state: TrainState, tmp_path: Path
+) -> None:
+    for optimizer, net in ((state.opt_g, state.G), (state.opt_d, state.D)):
+        for param in net.parameters():
+            moments = {key: torch.ones_like(param) for key in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[param] = {"step": torch.ones([])} | moments
+    path = tmp_path / "state.safetensors"
+    save_checkpoint(state, path)
+    rewrite(path, lambda tensors, _: tensors[name].fill_(value))
+    with pytest.raises(CheckpointError, match=f"{re.escape(str(path))}: {re.escape(name)} {reason}"):
+        load_checkpoint(state, path)

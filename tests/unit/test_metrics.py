@@ -392,3 +392,19 @@ def test_thumbnails_are_found_again_and_looked_at_again_where_they_were_not_kept
     assert torch.equal(found.thumbnails, thumbnails(random_images(20, 0)))
     assert without is not None
     assert without.thumbnails is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:50], lambda content: b"", lambda content: content.replace(b'"mean"', b'"meen"'),
+        lambda content: content[:-4] + np.float32(np.nan).tobytes(),
+    ],
+)  # fmt: skip
+def test_real_statistics_that_are_damaged_are_made_again(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    cache = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR)
+    cache.save("train", statistics_of(random_images(80, 0)))
+    path = cache.path("train", features=True)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(UserWarning, match=r"features\.safetensors: .*\. Real images are looked at again"):
+        assert cache.load("train", features=True, thumbnails=False) is None

@@ -37,7 +37,7 @@ def networks(state: TrainState) -> Networks:
     values = {
         name: {k: v.clone() for k, v in getattr(state, name).state_dict().items()} for name in ("G", "D", "G_ema")
     }
-    return Networks(**values, augment_p=state.p, source="elsewhere")
+    return Networks(Path("elsewhere"), **values, augment_p=state.p, source="elsewhere")
 
 
 def actions(report: Report, action: str) -> dict[str, str]:
