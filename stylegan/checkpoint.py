@@ -103,7 +103,7 @@ def _describe_generator(file: TensorFile) -> tuple[str, Described]:
 
 
 def read_class_names(path: Path) -> list[str] | None:
-    """Names of the classes of a generator file, None when it has none. Raises as `load_generator`."""
+    """Names of the classes of a generator file, None if it has none. Raises as `load_generator`."""
     file = _open(path, "generator", "networks", "state")
     if "generator" not in file.metadata:
         return None
@@ -137,7 +137,7 @@ def save_networks(
     augment_p: float | None,
     source: str,
 ) -> None:
-    """Write networks that training can start from and, with G_ema, pictures can be drawn from."""
+    """Write networks that training can start from and, with G_ema, images can be drawn from."""
     nets = {name: net for name, net in (("G", G), ("D", D), ("G_ema", G_ema)) if net is not None}
     tensors = {
         f"{prefix}.{name}": tensor.detach().cpu().contiguous().clone()
@@ -173,7 +173,7 @@ def _networks(file: TensorFile) -> dict[str, dict[str, Tensor]]:
 
 
 def _shape(net: Generator | Discriminator) -> dict[str, Any]:
-    """The arguments beside its section of the configuration that build a network"""
+    """The arguments next to its section of the configuration that build a network"""
     level = {} if net.level is None else {"level": net.level}
     return {"img_resolution": net.img_resolution, "img_channels": net.img_channels, "c_dim": net.c_dim} | level
 

@@ -28,7 +28,7 @@ Names = Annotated[list[Annotated[str, Field(max_length=1000), AfterValidator(vis
 
 
 class NetworkShape(Section):
-    """The arguments beside its section of the configuration that build a network."""
+    """The arguments next to its section of the configuration that build a network."""
 
     img_resolution: Annotated[Resolution, BeforeValidator(read_resolution)]
     img_channels: Width
@@ -82,14 +82,16 @@ def read_header(file: TensorFile, model: type[H]) -> H:
         values = {key: json.loads(file.metadata[key]) for key in model.model_fields if key in file.metadata}
         return parse(model, values, str(file.path))
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if isinstance(error, ConfigError) else f"{file.path}: its header is no JSON"
+        reason = (
+            str(error).splitlines()[0] if isinstance(error, ConfigError) else f"{file.path}: its header is not JSON"
+        )
         raise CheckpointError(f"{reason[:1000]}. The file is damaged or made by hand; use the original.") from None
 
 
 def plan_generator(file: TensorFile, prefix: str, described: Described) -> Generator:
     """The generator that a file describes, without memory for its weights
 
-    Raises CheckpointError when the tensors in the file are not those of this network. A header alone would decide how
+    Raises CheckpointError if the tensors in the file are not those of this network. A header alone would decide how
     much is allocated, so it has to agree with the tensors that the file really holds.
     """
     try:
@@ -125,7 +127,7 @@ def kinds_of(net: nn.Module) -> dict[str, Kind]:
 
 
 def first_difference(found: Mapping[str, Kind], wanted: Mapping[str, Kind]) -> tuple[str, str, str] | None:
-    """(name, kind on disk, kind wanted) of the first tensor that differs; None where all agree"""
+    """(name, kind on disk, kind wanted) of the first tensor that differs; None if all agree"""
     for name in sorted(found.keys() | wanted.keys()):
         got, want = found.get(name), wanted.get(name)
         if got != want:

@@ -52,7 +52,7 @@ class Monitor:
     def create(cls, config: Config, dataset: ImageDataset, extractor: Extractor) -> Self:
         """Extract the features of the real images, unmirrored, each rank its share.
 
-        Raises MetricError when there are too few of them.
+        Raises MetricError if there are too few of them.
         """
         monitor, seed, batch_size = config.monitor, monitor_seed(config.train.seed), config.train.batch_gpu
         rows = choose_reals(dataset, monitor, seed)
@@ -95,7 +95,7 @@ def features(batches: Iterable[Tensor], extractor: Extractor) -> Tensor | None:
 def choose_reals(dataset: ImageDataset, config: MonitorConfig, seed: int) -> NDArray[np.int64]:
     """Indices of at most config.num_images random images, without repetitions and mirrored ones
 
-    Raises MetricError when they are too few to have neighbours.
+    Raises MetricError if they are too few to have neighbours.
     """
     count = len(dataset) // (2 if dataset.xflip else 1)
     if count <= config.pr_neighbors:

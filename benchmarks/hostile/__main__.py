@@ -8,7 +8,7 @@ accepted (and then used), refused (an error of this project on one line), or as 
 
     executed   a program, code, a connection, an import, or a file written or read elsewhere
     traceback  any other error, or the end of the process
-    memory     more than 1 GB beside what the process had
+    memory     more than 1 GB next to what the process had
     slow       more than 10 s
     later      accepted, but it cannot be used
     message    what is printed or said has several lines, control characters, or no end
@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", help="names, separated by commas, or of groups of readers (default: all)")
     parser.add_argument("--again", metavar="READER/NUMBER", help="read one input once more, and leave its files")
-    parser.add_argument("--out", type=Path, help="write the results there as JSON, beside those of other readers")
+    parser.add_argument("--out", type=Path, help="write the results to this JSON file, next to those of other readers")
     kept = "folder for the files of failures (default: %(default)s)"
     parser.add_argument("--keep", type=Path, default=Path("hostile-failures"), help=kept)
     return parser.parse_args()

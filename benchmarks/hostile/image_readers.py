@@ -1,4 +1,4 @@
-"""Readers of images: sources of every kind, the dataset archive, and pictures given to commands."""
+"""Readers of images: sources of every kind, the dataset archive, and images given to commands."""
 
 import contextlib
 import gzip
@@ -34,7 +34,7 @@ def pixels(number: int, *shape: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def png(number: int, side: int = 16) -> bytes:
-    """A picture of random pixels"""
+    """An image of random pixels"""
     Image.fromarray(pixels(number, side, side, 3)).save(buffer := io.BytesIO(), "png")
     return buffer.getvalue()
 
@@ -59,7 +59,7 @@ def zipped(files: Files) -> bytes:
 
 
 def cifar() -> bytes:
-    """The official layout with two batches of three pictures"""
+    """The official layout with two batches of three images"""
     import pickle
 
     members: dict[str, Any] = {"batches.meta": {"label_names": ["square", "circle"]}}
@@ -134,7 +134,7 @@ def archive_reader(name: str, labels: list[Any] | None) -> Reader:
 
 
 def picture_reader(G: Generator) -> Reader:
-    """Pictures given to project and detect"""
+    """Images given to project and detect"""
 
     def read(folder: Path) -> torch.Tensor:
         targets, _ = load_targets(list_files([folder / "images"])[0], G)

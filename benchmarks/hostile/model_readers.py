@@ -54,7 +54,7 @@ def step(state: TrainState) -> None:
 
 
 def draw(G: Generator) -> None:
-    """One picture"""
+    """One image"""
     c = torch.eye(G.c_dim)[:1] if G.c_dim else None
     generate_images(G, [0], psi=0.7, cutoff=None, noise_mode="const", c=c, batch_size=1)
 
@@ -133,7 +133,7 @@ def drawable(path: Path) -> tuple[Generator, list[str] | None]:
 
 
 def draw_named(found: tuple[Generator, list[str] | None]) -> None:
-    """A picture of a class by its name"""
+    """An image of a class by its name"""
     G, names = found
     draw(G)
     if names:

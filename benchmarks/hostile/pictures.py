@@ -1,4 +1,4 @@
-"""Damage to a picture file: chunks of a PNG, other formats under its name, and sizes that would fill the memory."""
+"""Damage to an image file: chunks of a PNG, other formats under its name, and sizes that would fill the memory."""
 
 import io
 import random
@@ -123,7 +123,7 @@ def bomb(side: int) -> bytes:
 
 
 def in_format(rng: random.Random) -> bytes:
-    """A picture of a format and a mode that are not a PNG's, in one frame or several"""
+    """An image of a format and a mode that are not a PNG's, in one frame or several"""
     mode, name = rng.choice(MODES), rng.choice(FORMATS)
     size = rng.choice([(16, 16), (20, 13), (1, 1), (1, 300), (64, 64), (0, 0)])
     pixels = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (*size[::-1], 3), np.uint8)

@@ -82,14 +82,14 @@ def read(path: Path) -> Manifest:
 
 
 class Settings(Values):
-    """What decides whether an archive is a whole data set, and how its images were resized."""
+    """What decides whether an archive is a whole dataset, and how its images were resized."""
 
     resize_filter: str
     num_left_out: int  # images found that are not in the archive
 
 
 def settings_of(archive: Path, archive_sha256: str) -> Settings | None:
-    """What the manifest beside an archive says of it; None where there is none, or it is of another archive
+    """What the manifest next to an archive says of it; None if there is none, or it is of another archive
 
     Reads up to the list of images, which may be of millions.
     """

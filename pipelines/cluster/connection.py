@@ -34,7 +34,7 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
 
     cluster.address names the cluster; when that is null, the environment's RAY_ADDRESS; when both are missing, Ray is
     started here. Inside another `connect` it does nothing, so everything in a process shares one cluster.
-    Raises ClusterError when no cluster answers at the address, or, with refuse_others, its nodes run other versions or
+    Raises ClusterError if no cluster answers at the address, or, with refuse_others, its nodes run other versions or
     other code; ConfigError where Ray finds no place for its sockets.
     """
     address = address_of(cluster) or "local"
@@ -67,7 +67,7 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
 
 
 def address_of(cluster: ClusterConfig) -> str | None:
-    """The cluster that is to be joined; None where Ray starts on this machine"""
+    """The cluster that is to be joined; None if Ray starts on this machine"""
     return cluster.address or os.environ.get("RAY_ADDRESS") or None
 
 
@@ -125,7 +125,7 @@ def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:
 
 
 def reach(address: str) -> None:
-    """Try host:port for some seconds; ray.init would try for ever. Raises ClusterError when nothing listens there."""
+    """Try host:port for some seconds; ray.init would try for ever. Raises ClusterError if nothing listens there."""
     host, colon, port = address.rpartition(":")
     if not colon or "/" in address:
         return

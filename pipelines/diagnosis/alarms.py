@@ -1,7 +1,7 @@
 """Early warnings of a training that collapses: what was seen, the likely cause, and what to try next.
 
 Rules that see the rows of the tick log one at a time, so that a tick costs the same however long the log is. An alarm
-names the first row that gave rise to it, so it stays the same however the run goes on.
+names the first row that gave rise to it, so it stays the same however the run continues.
 """
 
 import math

@@ -7,7 +7,7 @@ from stylegan.config.augmentation import adapts
 
 
 def overfitting_measure(config: Config) -> str | None:
-    """The statistic that shows whether D memorises the training images: r_v or r_t; None where neither does"""
+    """The statistic that shows whether D memorises the training images: r_v or r_t; None if neither does"""
     if config.augment.mode == "ada_rv":
         return "r_v"
     # The scores of WGAN-GP have no zero between real and generated images, so their signs say nothing.
@@ -15,13 +15,13 @@ def overfitting_measure(config: Config) -> str | None:
 
 
 def overfitting(row: TickRow, config: Config) -> float | None:
-    """How far D memorises the training images; None where nothing tells"""
+    """How far D memorises the training images; None if nothing tells"""
     name = overfitting_measure(config)
     return None if name is None else row.augment.r_v if name == "r_v" else row.augment.r_t
 
 
 def is_overfitting(row: TickRow, config: Config) -> bool | None:
-    """Whether D memorises the training images; None where nothing tells"""
+    """Whether D memorises the training images; None if nothing tells"""
     value = overfitting(row, config)
     return None if value is None else value > config.augment.ada_target + R_T_SLACK
 

@@ -24,7 +24,7 @@ def slow_rank(rows: Sequence[TickRow], nodes: Sequence[str]) -> Alarm | None:
         f"At kimg {recent[-1].kimg:.4g} rank {number} on {node} takes {slowest:.3g} s for 1000 images of its own, the "
         f"others {others:.3g}.",
         "All wait for it: other work, a hot or another GPU, a slow disk.",
-        f"Look at {node} (`python -m pipelines.cluster status`); `ray drain-node` takes it out, and training goes on "
-        "elsewhere.",
+        f"Look at {node} (`python -m pipelines.cluster status`); `ray drain-node` takes it out, and training "
+        "continues on other nodes.",
         None,
     )

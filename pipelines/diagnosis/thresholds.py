@@ -1,6 +1,6 @@
 """Every limit that alarms, verdicts and the report judge by, each defined once; shared_rules.py says how some are read.
 
-The language of the warnings, not parameters of a run; the page prints the limits beside the verdicts.
+The language of the warnings, not parameters of a run; the page prints the limits next to the verdicts.
 """
 
 # While training.

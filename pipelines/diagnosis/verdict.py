@@ -32,8 +32,8 @@ _MEANING: dict[Kind, str] = {
     "fid_infinity": "FID extrapolated to endlessly many generated images, free of the bias of few (lower is better)",
     "precision": "share of generated images that look real (higher is better)",
     "recall": "share of real variety that is generated (higher is better)",
-    "density": "how crowded with real images the places are where generated ones lie; real images score about 1, and "
-    "more means that pictures bunch together in the commonest places",
+    "density": "how densely real images surround the generated ones; about 1 is ideal, and more means that the "
+    "generator keeps to the most common kinds of image",
     "coverage": "share of real images with a generated one in their neighbourhood (higher is better)",
     "memorized": "share of generated images that look like copies of a training image; should be no higher than of the "
     "training images among each other",
@@ -52,7 +52,7 @@ class Verdict:
     floor: float | None
     noise: float  # standard error of the difference from the baseline; 0 where it is not known
     untrained: float | None
-    grade: Grade | None  # None where nothing bounds it from both sides
+    grade: Grade | None  # None if nothing bounds it from both sides
 
     @property
     def value(self) -> float:
@@ -151,7 +151,7 @@ def _share_grade(value: float, floor: float) -> Grade:
 def headline(judged: Sequence[Verdict]) -> str:
     """The result in one plain sentence, by KID, or by FID where KID was not measured.
 
-    Raises ValueError when neither was.
+    Raises ValueError if neither was.
     """
     found, untrained = _distance(judged)
     start, closer = f"{found.metric.label} {short(found.value, 3)}:", "closer to the real images than the untrained"

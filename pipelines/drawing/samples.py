@@ -1,4 +1,4 @@
-"""How many pictures of fixed seeds a snapshot has: a grid that a screen can show, and disks can hold by the hundred."""
+"""How many images of fixed seeds a snapshot has: a grid that a screen can show, and disks can hold by the hundred."""
 
 from stylegan.config.pyramid import Resolution, sides
 
@@ -7,10 +7,10 @@ LONGEST = 3072  # pixels of the grid
 
 
 def num_columns(resolution: Resolution) -> int:
-    """Pictures side by side: 8 up to 384 pixels, 6 of 512, 3 of 1024"""
+    """Images side by side: 8 up to 384 pixels, 6 of 512, 3 of 1024"""
     return max(1, min(COLUMNS, LONGEST // max(sides(resolution))))
 
 
 def num_samples(resolution: Resolution) -> int:
-    """Pictures of a snapshot: as many rows as columns"""
+    """Images of a snapshot: as many rows as columns"""
     return num_columns(resolution) ** 2

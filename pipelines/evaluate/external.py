@@ -57,7 +57,7 @@ def evaluate_file(params: Params, network: Path, data: Path | None, out: Path | 
 
 
 def archive_of(data: Path, G: Generator, params: Params) -> Path:
-    """The archive itself if it suits G, or one made from a folder, zip or data set at the size and in the colours of G
+    """The archive itself if it suits G, or one made from a folder, zip or dataset at the size and in the colours of G
 
     What else decides it is the section `prepare`, of which nothing is held out that the data do not hold out. Raises
     ArchiveError if more images than prepare.max_bad_share cannot be used.

@@ -48,13 +48,13 @@ class Subject:
     G: Generator
     seed: int  # of the weights that training started from, which are measured too
     sha256: str  # of its file
-    cur_nimg: int | None  # real images it was trained on; None where the file does not say
+    cur_nimg: int | None  # real images it was trained on; None if the file does not say
 
 
 def measure(
     params: Params, subject: Subject, dataset: ImageDataset, weights: Path, state: Path, out: Path
 ) -> MetricsReport:
-    """Measure a generator at every psi, and untrained, against the data set, and write the reports into `out`."""
+    """Measure a generator at every psi, and untrained, against the dataset, and write the reports into `out`."""
     evaluator = make_evaluator(params.evaluate, dataset, weights)
     generator = Sweep("generator", subject.G, tuple(sorted(set(params.evaluate.truncation_psi))))
     untrained = Sweep("untrained generator", untrained_like(subject.G, subject.seed), (1.0,))
@@ -116,7 +116,7 @@ def compared(psis: Sequence[float], measured: Sequence[Measured]) -> tuple[Trunc
 def neighbors_picture(
     evaluator: Evaluator, sweep: Sweep, dataset: ImageDataset, found: TrainingNeighbors | None, rows: Sequence[int]
 ) -> Image:
-    """Generated images at psi = 1, each beside its nearest training images"""
+    """Generated images at psi = 1, each next to its nearest training images"""
     if found is None:  # a stage writes all that it promises
         return neighbor_sheet(torch.zeros(0, *dataset.img_shape), torch.zeros(0, 1, *dataset.img_shape), [])
     untruncated = replace(sweep, psis=(1.0,))

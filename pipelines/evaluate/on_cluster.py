@@ -37,7 +37,7 @@ class Job:
     sweeps: list[Sweep]
     archive: Shared
     dataset: ImageDataset  # of the archive, compared with
-    known: Statistics | None  # of the data set, where it need not be looked at again
+    known: Statistics | None  # of the dataset, where it need not be looked at again
     num_threads: int
     kernels: Kernels
     counter: Any  # the actor that counts images
@@ -48,7 +48,7 @@ class Outcome:
     """What rank 0 brings back."""
 
     measured: list[Measured]
-    statistics: Statistics | None  # of the data set, where it was looked at
+    statistics: Statistics | None  # of the dataset, where it was looked at
     problem: str | None
 
 
@@ -88,7 +88,7 @@ class _Seen:
 
 
 def make_evaluator(config: EvaluateConfig, dataset: ImageDataset, weights: Path) -> Evaluator:
-    """The networks that evaluate.metrics ask for, and labels as frequent as in the data set
+    """The networks that evaluate.metrics ask for, and labels as frequent as in the dataset
 
     Raises MetricError or FileNotFoundError for weights that are not there or unfit.
     """
@@ -99,7 +99,7 @@ def make_evaluator(config: EvaluateConfig, dataset: ImageDataset, weights: Path)
 
 
 def whole_set(dataset: ImageDataset) -> int | None:
-    """Number of images where the data set is every image of its source, once; None where some are left out"""
+    """Number of images where the dataset is every image of its source, once; None if some are left out"""
     everything = ImageDataset(dataset.path, use_labels=False, xflip=False, split="all", max_images=None)
     prepared = manifest_json.settings_of(dataset.path, dataset.digest)
     whole = prepared is None or prepared.num_left_out == 0

@@ -1,4 +1,4 @@
-"""Stage `render`: the report page and its pictures.
+"""Stage `render`: the report page and its images.
 
 The name is all that other rooms use of it. It is imported when first asked for, so that
 `python -m pipelines.render --help` does not wait for torch.

@@ -65,7 +65,7 @@ FAR = 3.0  # real images so many times beyond the best of the sweep are drawn in
 def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> bytes:
     """PNG of every panel whose columns the training log has, against kimg.
 
-    Raises ValueError when it has none of them.
+    Raises ValueError if it has none of them.
     """
     logged = [(title, [curve for curve in curves if curve.points(ticks)], unit) for title, curves, unit in PANELS]
     panels = [panel for panel in logged if panel[1]]

@@ -1,4 +1,4 @@
-"""Sheets and film of the report: samples, real images, truncation, style mixing, interpolation."""
+"""Sheets and video of the report: samples, real images, truncation, style mixing, interpolation."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ from stylegan.networks import Generator
 def draw_pictures(
     params: Params, G: Generator, dataset: ImageDataset, reports: Path, neighbors: bytes | None
 ) -> Pictures:
-    """Everything that shows pictures, written to reports/ and returned as bytes.
+    """Everything that shows images, written to reports/ and returned as bytes.
 
     A conditional generator gets the labels of the real images shown, so both sheets hold the same classes.
     """
@@ -105,7 +105,7 @@ def truncation_sheet(params: Params, G: Generator, c: Tensor) -> Image:
 
 
 def mixing_sheet(params: Params, G: Generator, c: Tensor) -> Image:
-    """Every row with the layers of every column, their own pictures to the left and above"""
+    """Every row with the layers of every column, their own images to the left and above"""
     config = params.render
     rows, cols, mixed = style_mixing(
         G, config.mixing_rows, config.mixing_cols, config.mixing_layers, psi=config.truncation_psi, c=c[:1],

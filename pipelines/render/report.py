@@ -1,4 +1,4 @@
-"""Stage `render`: generator, archive, numbers and training log -> the pictures in reports/ and reports/index.html."""
+"""Stage `render`: generator, archive, numbers and training log -> the images in reports/ and reports/index.html."""
 
 from pathlib import Path
 
@@ -56,9 +56,9 @@ def render(params: Params, root: Path) -> Path:
 
 
 def neighbor_picture(results: MetricsReport, reports: Path) -> bytes | None:
-    """The sheet that evaluate drew; None where it looked for no neighbours.
+    """The sheet that evaluate drew; None if it looked for no neighbours.
 
-    Raises RenderError when it is lost.
+    Raises RenderError if it is lost.
     """
     path = reports / "neighbors.png"
     if results.neighbors is None:

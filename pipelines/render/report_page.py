@@ -24,7 +24,7 @@ NUM_CLASSES = 20  # shown, the worst ones; the others are in reports/metrics.jso
 
 @dataclass(frozen=True)
 class Facts:
-    """All the page is made of besides its pictures."""
+    """All the page is made of besides its images."""
 
     results: MetricsReport  # reports/metrics.json
     ticks: Sequence[TickRow]  # reports/ticks.csv
@@ -45,13 +45,13 @@ class Pictures:
     truncation: bytes
     mixing: bytes
     film: bytes
-    neighbors: bytes | None  # None where results have none
+    neighbors: bytes | None  # None if results have none
 
 
 def build_page(facts: Facts, pictures: Pictures) -> str:
     """One self-contained HTML page.
 
-    Raises ValueError when metrics.json or ticks.csv lacks what the page is about.
+    Raises ValueError if metrics.json or ticks.csv lacks what the page is about.
     """
     results, config = facts.results, facts.config
     judged = verdict.verdicts(results)
@@ -81,7 +81,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
 
 
 def embedded(facts: Facts, pictures: Pictures) -> dict[str, object]:
-    """Addresses of every picture and film, and of every chart in (light, dark)"""
+    """Addresses of every image and video, and of every chart in (light, dark)"""
     results, ticks, r_t = facts.results, facts.ticks, target(facts.config)
     themes = (False, True)
     return {

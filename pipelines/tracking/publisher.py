@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PUBLISH_SEC = 5.0  # between two looks at the journal
-FILES = ("image", "samples", "artifact")  # kinds of records that a slow line may not carry; the others go on
+FILES = ("image", "samples", "artifact")  # kinds of records that a slow line may not carry; the others continue
 PAUSE_SEC, LONGEST_PAUSE_SEC = 60.0, 3600.0  # before a file that could not be sent is tried again
 TIMEOUT, SLOWEST = "MLFLOW_HTTP_REQUEST_TIMEOUT", 50_000  # bytes per second of the slowest line that is waited for
 # MLflow retries for minutes without a word; the journal is our retry. Numbers a user sets himself are respected.

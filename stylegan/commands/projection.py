@@ -195,7 +195,7 @@ def draw_histogram(real: Tensor, generated: Tensor, result: Separation, path: Pa
         axes.hist(values.tolist(), bins=bins, alpha=0.6, color=colour, label=f"{len(values)} {name}")
     title = "AUC {:.3f} (95% interval {:.3f} to {:.3f})".format(result.auc, *result.interval)
     axes.axvline(result.threshold, color="#1f2328", linestyle="--", label=f"threshold {result.threshold:.3g}")
-    axes.set(xlabel="LPIPS between picture and projection", ylabel="pictures", title=title)
+    axes.set(xlabel="LPIPS between image and projection", ylabel="pictures", title=title)
     axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -90,8 +90,9 @@ def worker_problems(train: TrainConfig, max_workers: int) -> Iterator[str]:
         while train.batch_size % fits:
             fits -= 1
         yield (
-            f"cluster.num_workers is {max_workers}, but a batch of {train.batch_size} has {pieces} piece(s) of "
-            f"train.batch_gpu {train.batch_gpu}. Set cluster.num_workers to at most {pieces}, or train.batch_gpu to "
+            f"cluster.num_workers is {max_workers}, but a batch of {train.batch_size} has {pieces} micro-batch(es) "
+            f"of train.batch_gpu {train.batch_gpu}. Set cluster.num_workers to at most {pieces}, or train.batch_gpu "
+            "to "
             f"at most {fits}."
         )
 

@@ -1,7 +1,7 @@
 """The dataset archive: one stored zip of PNGs and dataset.json in the official layout, equal inputs giving equal bytes.
 
-Pictures of more than four channels, which no PNG holds, are .npy entries in the same places.
-dataset.json has two keys beside the official "labels", which official readers ignore: "class_names" (list or null) and
+Images of more than four channels, which no PNG holds, are .npy entries in the same places.
+dataset.json has two keys next to the official "labels", which official readers ignore: "class_names" (list or null) and
 "holdout" (entries never used in training), so that the zip alone is enough on another machine.
 """
 
@@ -34,25 +34,25 @@ UNREADABLE = (OSError, zipfile.BadZipFile, ProblemError)
 
 @dataclass(frozen=True)
 class Source:
-    """Where pictures come from; everything is known up front except the pictures, which are read one at a time."""
+    """Where images come from; everything is known up front except the images, which are read one at a time."""
 
     name: str
-    names: Sequence[str]  # path of every picture, as the user knows it
+    names: Sequence[str]  # path of every image, as the user knows it
     read: Callable[[int], bytes | Pixels]
     open: Callable[[int], IO[bytes]] | None = None  # to look at the first bytes; None for raw pixels
-    labels: Sequence[Label] | None = None  # beside names; None where a picture has no label
+    labels: Sequence[Label] | None = None  # beside names; None if an image has no label
     class_names: Sequence[str] | None = None
-    groups: Sequence[str] | None = None  # beside names: pictures that share content; None when each stands alone
+    groups: Sequence[str] | None = None  # beside names: images that share content; None if each stands alone
     holdout: frozenset[str] | None = None  # names held out by a source that is split already
-    bad: Sequence[BadFile] = ()  # found bad without opening a picture
-    ignored: Sequence[str] = ()  # files that are not pictures by their names
-    passed_over: Sequence[BadFile] = ()  # what is not used, though no picture is lost with it
+    bad: Sequence[BadFile] = ()  # found bad without opening an image
+    ignored: Sequence[str] = ()  # files that are not images by their names
+    passed_over: Sequence[BadFile] = ()  # what is not used, though no image is lost with it
     note: str = ""  # on labels that are not as the source has them
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of the archive and where it came from."""
+    """One image of the archive and where it came from."""
 
     name: str
     source: str  # its name with control characters, and bytes that are no UTF-8, escaped
@@ -95,14 +95,14 @@ def ordered_map(function: Callable[[A], B], items: Iterable[A], workers: int) ->
 
 
 def unreadable(error: Exception) -> Check:
-    """Report on a picture whose file cannot be read."""
+    """Report on an image whose file cannot be read."""
     if isinstance(error, ProblemError):
         return Check(problem=error.problem)
     return Check(problem=Problem("cannot be read", REPLACE, str(error)))
 
 
 def check_all(source: Source, config: PrepareConfig, workers: int) -> Iterator[Check]:
-    """Open every picture of the source and report on each, in order."""
+    """Open every image of the source and report on each, in order."""
 
     def check(index: int) -> Check:
         try:
@@ -114,7 +114,7 @@ def check_all(source: Source, config: PrepareConfig, workers: int) -> Iterator[C
 
 
 def convert_all(source: Source, plan: Plan, config: PrepareConfig, workers: int) -> Iterator[bytes]:
-    """File (PNG or .npy) of every picture of the plan, in order.
+    """File (PNG or .npy) of every image of the plan, in order.
 
     Raises ArchiveError that names a file which changed since it was checked.
     """
@@ -178,7 +178,7 @@ def write_archive(target: Path, plan: Plan, files: Iterable[bytes]) -> str:
 
 
 def manifest(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: str) -> dict[str, Any]:
-    """Everything one may ask about the archive later: settings, counts, every picture, every bad file."""
+    """Everything one may ask about the archive later: settings, counts, every image, every bad file."""
     classes = Counter(entry.label for entry in plan.entries if isinstance(entry.label, int))
     high, wide = sides(config.resolution)
     return {
@@ -213,7 +213,7 @@ class LabelVectors:
 
 
 def label_vectors(entries: Sequence[Entry]) -> LabelVectors | None:
-    """What the label vectors hold; None where labels are none"""
+    """What the label vectors hold; None if labels are none"""
     table = np.array([entry.label for entry in entries if isinstance(entry.label, list)], np.float64)
     if not table.size:
         return None
@@ -224,7 +224,7 @@ def label_vectors(entries: Sequence[Entry]) -> LabelVectors | None:
 
 
 def is_picture(path: str) -> bool:
-    """Whether a file is meant to be a picture, by its name; hidden files and macOS leftovers in zips are not."""
+    """Whether a file is meant to be an image, by its name; hidden files and macOS leftovers in zips are not."""
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
     return not hidden and path.lower().endswith(IMAGE_SUFFIXES)
 
@@ -242,7 +242,7 @@ def _problem(source: Source, index: int, check: Check, config: PrepareConfig, mo
         remedy = f"set prepare.mode to {mode}" if is_convertible else "leave it out"
         return Problem(f"is {check.mode}, most are {mode}, and prepare.mode keep needs one", remedy)
     if source.labels is not None and source.labels[index] is None:
-        where = f"lies in no sub-folder of {source.name}" if config.labels == "folders" else f"has no label in {INDEX}"
+        where = f"is not in a sub-folder of {source.name}" if config.labels == "folders" else f"has no label in {INDEX}"
         return Problem(where, "give it a class, or set prepare.labels to none")
     return None
 
@@ -273,9 +273,9 @@ def _entries(
 
 
 def _group_by_pixels(checks: Sequence[Check], good: Sequence[int]) -> list[str]:
-    """Group of each picture, so that copies never straddle the split, whatever files they came in
+    """Group of each image, so that copies never straddle the split, whatever files they came in
 
-    It is named by the least digest of their files, which is a picture's own where it has no copy.
+    It is named by the least digest of their files, which is an image's own where it has no copy.
     """
     names: dict[bytes, str] = {}
     for index in good:

@@ -1,4 +1,4 @@
-"""Pictures of more channels than an image file can hold, as .npy files: uint8 [H, W, C], never pickled objects."""
+"""Images of more channels than an image file can hold, as .npy files: uint8 [H, W, C], never pickled objects."""
 
 import io
 from math import prod

@@ -1,4 +1,4 @@
-"""Pictures and labels of an archive as tensors, and the order in which training draws them.
+"""Images and labels of an archive as tensors, and the order in which training draws them.
 
 N batch, C channels, H W image.
 """
@@ -53,7 +53,7 @@ class ImageDataset:
         self.c_dim = self._labels.c_dim
 
     def holdout(self) -> Self:
-        """The images that the archive holds out, read as these are. Raises ArchiveError when there are none."""
+        """The images that the archive holds out, read as these are. Raises ArchiveError if there are none."""
         use_labels = self._labels.table is not None
         return type(self)(self.path, use_labels=use_labels, xflip=self.xflip, split="holdout", max_images=None)
 
@@ -112,7 +112,7 @@ class ImageDataset:
 
     def _read_index(self, use_labels: bool) -> Index:
         if not self.path.exists():
-            raise ArchiveError(f"{self.path}: no archive there. Make it with `dvc repro prepare`.")
+            raise ArchiveError(f"{self.path}: dataset archive not found. Make it with `dvc repro prepare`.")
         try:
             return read_index(self.path, self._zip(), use_labels=use_labels)
         except (zipfile.BadZipFile, ValueError) as error:

@@ -63,7 +63,7 @@ class SharedFile:
     """
 
     def __init__(self, dataset: ImageDataset, path: Path) -> None:
-        """Raises OSError where the file cannot be."""
+        """Raises OSError if the file cannot be."""
         self.dataset, self.path = dataset, path
         self.num_bytes = int(np.prod(dataset.img_shape))
         self.is_checked = np.zeros(dataset.num_images, np.bool_)  # by this process
@@ -90,7 +90,7 @@ class SharedFile:
         check = bytearray(CHECK_BYTES)
         try:
             count = os.preadv(self._fd, [check, _flat(pixels)], self._place(row))
-        except OSError:  # a disk that fails: the archive has the picture too
+        except OSError:  # a disk that fails: the archive has the image too
             return False
         if not self.is_checked[row]:
             self.is_checked[row] = count == self.record_bytes and bytes(check) == _check(pixels)
@@ -118,7 +118,7 @@ def file_beside(dataset: ImageDataset) -> Path:
     path = archive.with_name(f".{archive.name}.{dataset.digest_of_contents()[:16]}.pixels")
     for old in archive.parent.glob(f".{glob.escape(archive.name)}.*.pixels"):
         if old != path:
-            old.unlink(missing_ok=True)  # a process that reads it goes on doing so
+            old.unlink(missing_ok=True)  # a process that reads it continues doing so
     return path
 
 

@@ -14,7 +14,7 @@ from stylegan.data import heif
 from stylegan.data.limits import MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_HEAVY, MAX_SCANS, MAX_TEXT_BYTES
 from stylegan.data.problems import REPLACE, Problem, ProblemError
 
-# How files of the formats that are read begin; AVIF and HEIF beside them.
+# How files of the formats that are read begin; AVIF and HEIF next to them.
 SIGNATURES = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "JPEG": rb"\xff\xd8\xff",

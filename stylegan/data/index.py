@@ -46,7 +46,7 @@ class Index:
 def read_index(path: Path, archive: ZipReader, *, use_labels: bool) -> Index:
     """Read the directory of an archive and its dataset.json.
 
-    Raises ArchiveError when it holds no images, or, with use_labels, not one label for each.
+    Raises ArchiveError if it holds no images, or, with use_labels, not one label for each.
     """
     names, places, facts_at = _images(archive)
     if not len(names):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Labels:
-    """Class numbers int32 [n] or vectors float32 [n, c_dim], kept on one device; None where images have no labels."""
+    """Class numbers int32 [n] or vectors float32 [n, c_dim], kept on one device; None if images have no labels."""
 
     def __init__(self, table: NDArray[Any] | Tensor | None, num_classes: int, device: torch.device) -> None:
         self.table = None if table is None else torch.as_tensor(table, device=device)

@@ -4,7 +4,7 @@ Where pixels come from is decided once, by what there is room for; docs/data.md 
 
     1. the training device, when all images take at most DEVICE_SHARE of its free memory;
     2. this process's memory, when they take at most MEMORY_SHARE of what is available for each process of the machine;
-    3. a file beside the archive that the machine's processes share, when they take at most DISK_SHARE of the free disk;
+    3. a file next to the archive that the machine's processes share, if they take at most DISK_SHARE of the free disk;
     4. the archive, every time.
 
 Whatever has to be decoded is decoded by threads, some batches ahead. The bits are the same each way.
@@ -45,7 +45,7 @@ MIN_BATCHES_AHEAD = 2  # one being read while another waits to be taken
 
 
 class Place(Protocol):
-    """Where the pixels of a data set are while it is trained on."""
+    """Where the pixels of a dataset are while it is trained on."""
 
     def lacking(self, rows: Rows) -> Rows:
         """Images of a batch that the processor has to bring."""
@@ -138,9 +138,9 @@ def choose_place(dataset: ImageDataset, device: torch.device, ranks_here: int) -
         path = file_beside(dataset)
         if size <= DISK_SHARE * free_bytes(path):
             return Host(SharedFile(dataset, path), device)
-        problem = f"{size / 1e9:.0f} GB of pixels are more than {DISK_SHARE:.0%} of what is free beside it"
+        problem = f"{size / 1e9:.0f} GB of pixels are more than {DISK_SHARE:.0%} of the free disk space"
     except OSError as error:
-        problem = f"no file of pixels can be beside it ({error.strerror})"
+        problem = f"the file of pixels cannot be written next to it ({error.strerror})"
     warnings.warn(f"{dataset.path}: {problem}, so every image is decoded each time it is used.", stacklevel=2)
     return Host(dataset, device)
 

@@ -45,15 +45,15 @@ UNKNOWN_HOLDOUT = Problem(f"is held out by {INDEX} but absent", "add it, or remo
 
 
 def open_source(config: PrepareConfig, earth: Path) -> Source:
-    """Find out what config.source is and open it; the folder of the world picture `earth` means its tiles.
+    """Find out what config.source is and open it; the folder of the world image `earth` means its tiles.
 
-    Raises ArchiveError when nothing is there, it is of no known kind, or it has no labels of the kind asked for.
+    Raises ArchiveError if nothing is there, it is of no known kind, or it has no labels of the kind asked for.
     """
     path = Path(config.source).expanduser()
     if realpath(path) == realpath(earth.parent):
         return earth_tiles(earth, config)
     if not path.exists():
-        raise ArchiveError(f"{path}: nothing there. Set prepare.source to {KINDS}.")
+        raise ArchiveError(f"{path}: not found. Set prepare.source to {KINDS}.")
     if path.is_dir():
         return image_files(list_folder(path), config)
     if kind := irregular_kind(path.stat().st_mode):
@@ -70,7 +70,7 @@ def open_source(config: PrepareConfig, earth: Path) -> Source:
 def image_files(files: Files, config: PrepareConfig) -> Source:
     """Image files below one root, with classes from sub-folders or labels from dataset.json when asked for.
 
-    Raises ArchiveError when there are no image files, or no labels where labels are asked for.
+    Raises ArchiveError if there are no image files, or no labels where labels are asked for.
     """
     root, names = files.root, files.names
     places = [number for number, name in enumerate(names) if is_picture(name)]
@@ -118,7 +118,7 @@ def _read_facts(files: Files, index: int) -> bytes:
 
 
 def cifar10(path: Path, config: PrepareConfig) -> Source:
-    """The 50,000 training pictures of CIFAR-10 (Krizhevsky 2009), 32 x 32 RGB, ten classes"""
+    """The 50,000 training images of CIFAR-10 (Krizhevsky 2009), 32 x 32 RGB, ten classes"""
     try:
         members = read_members(path, CIFAR_FILES)
         found = {name: load_arrays(io.BytesIO(data), f"{path}:{name}") for name, data in members}
@@ -148,14 +148,14 @@ def _read_batch(batch: Any, name: str) -> tuple[Pixels, list[Any]]:
 
 
 def mnist(path: Path, config: PrepareConfig) -> Source:
-    """Pictures of an MNIST file (LeCun 1998), padded from 28 x 28 to 32 x 32, and the label file beside it"""
+    """Images of an MNIST file (LeCun 1998), padded from 28 x 28 to 32 x 32, and the label file next to it"""
     images = read_idx(path, dimensions=3)
     labels: list[int] = []
     if config.labels == "file":
         beside = path.with_name(path.name.replace(MNIST_IMAGES, MNIST_LABELS))
         if not beside.exists():
             raise ArchiveError(
-                f"{beside}: no labels there. Put the file beside the images, or set prepare.labels to none."
+                f"{beside}: labels not found. Put the file next to the images, or set prepare.labels to none."
             )
         labels = read_idx(beside, dimensions=1).tolist()
         if len(labels) != len(images):
@@ -166,14 +166,14 @@ def mnist(path: Path, config: PrepareConfig) -> Source:
 
 
 def earth_tiles(path: Path, config: PrepareConfig) -> Source:
-    """Windows of the world picture that are partly land and not monotonous, on a regular grid, shaped as the images.
+    """Windows of the world image that are partly land and not monotonous, on a regular grid, shaped as the images.
 
     Each lies within one band of longitude, which is its group: windows overlap, but never across bands.
     """
     if not path.exists():
-        raise ArchiveError(f"{path}: no built-in pictures there. Run `dvc repro assets`.")
+        raise ArchiveError(f"{path}: built-in images not found. Run `dvc repro assets`.")
     if config.labels != "none":
-        raise ArchiveError("earth: the built-in pictures have no labels. Set prepare.labels to none.")
+        raise ArchiveError("earth: the built-in images have no labels. Set prepare.labels to none.")
     longer = max(sides(config.resolution))
     if longer > 256:
         raise ArchiveError(f"earth: holds no detail for {longer} pixels. Set prepare.resolution to 256 or less.")
@@ -190,14 +190,14 @@ def earth_tiles(path: Path, config: PrepareConfig) -> Source:
 
 
 def _earth_corners(world: Pixels, window: int) -> list[tuple[int, int]]:
-    # Judged on a picture a quarter the size: a window's look, not its grain, decides, and at any resolution alike.
+    # Judged on an image a quarter the size: a window's look, not its grain, decides, and at any resolution alike.
     coarse = np.asarray(Image.fromarray(world).reduce(4)).astype(np.int16)
     height, width = coarse.shape[:2]
     side, stride, band = window // 4, 5, _earth_band(width, window // 4)
     # 70 degrees north to 58 degrees south: beyond, the projection stretches little but ice.
     rows = range(height * 20 // 180, height * 148 // 180 - side + 1, stride)
     columns = [x for start in range(0, width - band + 1, band) for x in range(start, start + band - side + 1, stride)]
-    is_land = coarse[..., 2] <= coarse[..., :2].max(axis=2) + 4  # water is blue in this picture
+    is_land = coarse[..., 2] <= coarse[..., :2].max(axis=2) + 4  # water is blue in this image
     luma = coarse.mean(axis=2)
     return [
         (4 * x, 4 * y)
@@ -213,7 +213,7 @@ def _earth_band(width: int, window: int) -> int:
 
 
 def _cut(world: Pixels, x: int, y: int, window: int, config: PrepareConfig) -> Pixels:
-    """The middle of a square window, in the shape of the pictures wanted"""
+    """The middle of a square window, in the shape of the images wanted"""
     height, width = sides(config.resolution)
     wide, high = largest_window(window, window, width, height)
     x, y = x + (window - wide) // 2, y + (window - high) // 2
@@ -231,7 +231,7 @@ def _zip_files(path: Path, config: PrepareConfig) -> Source:
 def _labels_of_files(
     root: str, pictures: Sequence[str], base: str, facts: Annotations, config: PrepareConfig
 ) -> tuple[list[Label] | None, Sequence[str] | None, list[BadFile], set[str]]:
-    """Labels beside the pictures, names of the classes, labels without a file, and files with two labels"""
+    """Labels next to the images, names of the classes, labels without a file, and files with two labels"""
     if config.labels == "none":
         return None, None, [], set()
     if config.labels == "folders":
@@ -255,8 +255,8 @@ def _labels_of_folders(root: str, pictures: Sequence[str]) -> tuple[list[Label],
     class_names = sorted({folder[0] for folder in folders if folder})
     if not class_names:
         raise ArchiveError(
-            f"{root}: prepare.labels is folders, but all images lie in one folder. "
-            "Put each class in a sub-folder of its own, or set prepare.labels to none."
+            f"{root}: prepare.labels is folders, but all images are in one folder. Put each class in its own "
+            "sub-folder, or set prepare.labels to none."
         )
     if len(class_names) > MAX_CLASSES:
         raise ArchiveError(

@@ -30,7 +30,7 @@ class Labels:
     """What a source can give as labels."""
 
     kind: str  # of prepare.labels: "folders" | "file"
-    values: Sequence[Label]  # beside the names of the source
+    values: Sequence[Label]  # next to the names of the source
     class_names: Sequence[str] | None
 
     @cached_property
@@ -85,7 +85,7 @@ class Survey:
 
 
 def survey(config: PrepareConfig, earth: Path) -> Survey:
-    """Look at what config.source names. Raises ArchiveError when it cannot be opened."""
+    """Look at what config.source names. Raises ArchiveError if it cannot be opened."""
     # Whatever the settings, an image that can be brought to any shape and mode is a good one.
     lenient = config.model_copy(update={"transform": "center-crop", "labels": "none"})
     source = open_source(lenient, earth)

@@ -1,6 +1,6 @@
-"""One picture at a time: is it fit for the archive, and what does it become there.
+"""One image at a time: is it fit for the archive, and what does it become there.
 
-A picture comes as the bytes of an image or .npy file, or as uint8 [H, W] or [H, W, C] from a container of raw pixels.
+An image comes as the bytes of an image or .npy file, or as uint8 [H, W] or [H, W, C] from a container of raw pixels.
 Up to four channels it is Pillow's affair; with more it stays an array, of which every channel is resized alone.
 """
 
@@ -24,14 +24,14 @@ from stylegan.data.problems import Problem, ProblemError
 
 CONVERTIBLE_MODES = ("1", "CMYK", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the tag of EXIF, and its values that swap width and height
-LARGE_PIXELS = 2**24  # from here on a picture has the memory to itself
+LARGE_PIXELS = 2**24  # from here on an image has the memory to itself
 ONE_AT_A_TIME = threading.Lock()
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found in a picture; `problem` says why it cannot be used, and what to do."""
+    """What was found in an image; `problem` says why it cannot be used, and what to do."""
 
     sha256: str = ""
     width: int = 0
@@ -42,7 +42,7 @@ class Check:
 
 
 def check_image(data: bytes | Pixels, config: PrepareConfig) -> Check:
-    """Decode a picture completely and say whether the archive can take it."""
+    """Decode an image completely and say whether the archive can take it."""
     digest = hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest()
     try:
         opened = _open(data)
@@ -87,10 +87,10 @@ def check_header(file: IO[bytes], config: PrepareConfig) -> Check:
 
 
 def convert_image(data: bytes | Pixels, config: PrepareConfig, mode: str) -> bytes:
-    """Picture -> PNG of the asked mode and size, the same bytes on every machine (pixels stored, no metadata).
+    """Image -> PNG of the asked mode and size, the same bytes on every machine (pixels stored, no metadata).
 
     Turned as its EXIF orientation says. Transparent pixels are laid over white when the mode has no alpha.
-    A picture of more than four channels becomes a .npy file.
+    An image of more than four channels becomes a .npy file.
     """
     opened = _open(data)
     if isinstance(opened, np.ndarray):
@@ -105,7 +105,7 @@ def convert_image(data: bytes | Pixels, config: PrepareConfig, mode: str) -> byt
 
 
 def _convert(image: Image.Image, config: PrepareConfig, mode: str) -> Image.Image:
-    """An upright picture as the archive holds it; the mode keep is its own"""
+    """An upright image as the archive holds it; the mode keep is its own"""
     return _fit(image if mode == "keep" else to_mode(image, mode), config)
 
 
@@ -115,13 +115,13 @@ def _digest(image: Image.Image) -> bytes:
 
 @contextmanager
 def _room_for(image: Image.Image) -> Iterator[None]:
-    """Large pictures, which take hundreds of megabytes, are decoded one after the other, however many threads ask"""
+    """Large images, which take hundreds of megabytes, are decoded one after the other, however many threads ask"""
     with ONE_AT_A_TIME if image.width * image.height > LARGE_PIXELS else nullcontext():
         yield
 
 
 def _open(data: bytes | Pixels) -> Image.Image | Pixels:
-    """A picture, or uint8 [H, W, C] of more than four channels"""
+    """An image, or uint8 [H, W, C] of more than four channels"""
     if isinstance(data, bytes) and not is_array(data):
         return open_image(data)
     pixels = decode_array(data) if isinstance(data, bytes) else data
@@ -141,7 +141,7 @@ def _check_array(pixels: Pixels, digest: str, config: PrepareConfig) -> Check:
 
 
 def _frames_problem(image: Image.Image) -> Problem | None:
-    # Cameras store a preview beside the photograph (MPO); that is not an animation.
+    # Cameras store a preview next to the photograph (MPO); that is not an animation.
     if image.format == "MPO" or not getattr(image, "is_animated", False):
         return None
     # GIF and TIFF tell how many only to those who go through all of them, and there can be millions.
@@ -166,7 +166,7 @@ def _mode_problem(image: Image.Image, config: PrepareConfig) -> Problem | None:
 
 
 def find_size_problem(width: int, height: int, config: PrepareConfig) -> Problem | None:
-    """What keeps a picture of this size, upright, from being fitted to config.resolution"""
+    """What keeps an image of this size, upright, from being fitted to config.resolution"""
     high, wide = sides(config.resolution)
     size = f"{width} x {height}"
     if config.transform == "none" and not has_shape(width, height, wide, high):
@@ -181,7 +181,7 @@ def find_size_problem(width: int, height: int, config: PrepareConfig) -> Problem
 
 
 def has_shape(width: int, height: int, wide: int, high: int) -> bool:
-    """Whether a picture has the shape wide : high
+    """Whether an image has the shape wide : high
 
     A shape such as 3 : 2 comes in whole pixels, 1024 x 683; less than one pixel off is no other shape.
     """
@@ -189,7 +189,7 @@ def has_shape(width: int, height: int, wide: int, high: int) -> bool:
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """A picture of this mode; transparent pixels are laid over white when it has no alpha"""
+    """An image of this mode; transparent pixels are laid over white when it has no alpha"""
     if image.mode == "CMYK":
         image = _convert_inks(image)
     has_alpha = "A" in image.mode.upper() or "transparency" in image.info
@@ -202,7 +202,7 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _convert_inks(image: Image.Image) -> Image.Image:
-    """CMYK -> RGB by the picture's colour profile; without one that can be read, as if inks were ideal"""
+    """CMYK -> RGB by the image's colour profile; without one that can be read, as if inks were ideal"""
     profile = image.info.get("icc_profile")
     if profile and features.check("littlecms2"):
         try:
@@ -241,7 +241,7 @@ def largest_window(width: int, height: int, wide: int, high: int) -> tuple[int, 
 
 
 def crop_to_shape(image: Image.Image, wide: int, high: int) -> Image.Image:
-    """The middle of a picture, in the shape wide : high"""
+    """The middle of an image, in the shape wide : high"""
     return _center(image, *largest_window(*image.size, wide, high))
 
 

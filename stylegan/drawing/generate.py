@@ -34,9 +34,9 @@ def latents(seeds: Sequence[int], z_dim: int) -> Tensor:
 
 
 def labels_in_turn(dataset: ImageDataset, num: int) -> Tensor:
-    """Labels for pictures that show what a conditional generator knows  ->  [N, c_dim]
+    """Labels for images that show what a conditional generator knows  ->  [N, c_dim]
 
-    Every class that has images in turn, or if they are more than pictures, as many at equal distances; of other labels
+    Every class that has images in turn, or if they are more than images, as many at equal distances; of other labels
     those of images at equal distances. An archive is in the order of classes, so its first labels may all be equal.
     """
     labels = dataset.labels_on(torch.device("cpu"))

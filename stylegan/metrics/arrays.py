@@ -24,7 +24,7 @@ def as_double(array: Array) -> Tensor:
 def check_pair(metric: str, real: Array, gen: Array, min_samples: int) -> tuple[Tensor, Tensor]:
     """Features real [N, F] and gen [M, F] as fp64.
 
-    Raises MetricError when they are not two sets of equally many finite features, or a set has too few samples.
+    Raises MetricError if they are not two sets of equally many finite features, or a set has too few samples.
     """
     x, y = as_double(real), as_double(gen)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:

@@ -57,7 +57,7 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
 
     mu [F], cov [F, F]. Finite and at least 0 for singular covariances (fewer samples than features) too; singular_note
     says what the value means there.
-    Raises MetricError when shapes disagree or a value is not finite.
+    Raises MetricError if shapes disagree or a value is not finite.
     """
     m1, c1, m2, c2 = (as_double(x) for x in (mu1, cov1, mu2, cov2))
     _check_moments(m1, c1, m2, c2)
@@ -134,7 +134,7 @@ def centred_factor(features: Tensor) -> Tensor:
 
 
 def singular_note(num_real: int, num_gen: int, num_features: int) -> str | None:
-    """What to say beside a distance of fewer samples than features; None where there is nothing to say"""
+    """What to say next to a distance of fewer samples than features; None if there is nothing to say"""
     sets = {"real": num_real, "generated": num_gen}
     few = [f"{count} {name} images" for name, count in sets.items() if count <= num_features]
     if not few:

@@ -62,7 +62,7 @@ def refuse_few(num_gen: int, num_features: int) -> None:
 
 
 def infinity_note(line: Extrapolation, num_features: int) -> str:
-    """What to say beside the value of a line"""
+    """What to say next to the value of a line"""
     count = line.counts[-1]
     found = f"FID-infinity is a line through {len(line.counts)} numbers of images up to {count}, r2 {line.r2:.3f}."
     if count >= ENOUGH * num_features:

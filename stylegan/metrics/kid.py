@@ -1,4 +1,4 @@
-"""Kernel distance: unbiased MMD^2 with a cubic kernel (Binkowski et al. 2018), the headline for small data sets.
+"""Kernel distance: unbiased MMD^2 with a cubic kernel (Binkowski et al. 2018), the headline for small datasets.
 
 N real, M generated samples, F features, S subsets of m.
 """

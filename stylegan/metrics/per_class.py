@@ -20,7 +20,7 @@ class ClassDistance:
     label: int
     num_real: int
     num_gen: int
-    distance: float | None  # None where there are fewer than MIN_SAMPLES images on a side
+    distance: float | None  # None if there are fewer than MIN_SAMPLES images on a side
 
 
 def class_frechet_distances(real: Array, real_c: Tensor, gen: Array, gen_c: Tensor) -> list[ClassDistance]:
@@ -37,8 +37,8 @@ def class_frechet_distances(real: Array, real_c: Tensor, gen: Array, gen_c: Tens
         )
     if not (is_one_hot(real_c) and is_one_hot(gen_c)):
         raise MetricError(
-            f"class_frechet_distances: labels {list(real_c.shape)} are not one-hot, so they name no classes. "
-            "Per-class distances need a data set with class labels and data.use_labels: true."
+            f"class_frechet_distances: labels {list(real_c.shape)} are not one-hot, so they do not name classes. "
+            "Per-class distances need a dataset with class labels and data.use_labels: true."
         )
     real_labels, gen_labels = real_c.argmax(dim=1).to(x.device), gen_c.argmax(dim=1).to(y.device)
     found = []

@@ -24,7 +24,7 @@ MAX_ITEMS = 1000  # of training_set
 
 @dataclass
 class OfficialNetworks:
-    """What a file holds; None where it lacks a network. They are in fp32, on the CPU, in eval mode, with gradients."""
+    """What a file holds; None if it lacks a network. They are in fp32, on the CPU, in eval mode, with gradients."""
 
     G: Generator | None = None
     D: Discriminator | None = None
@@ -70,7 +70,7 @@ def _read(path: Path) -> bytes:
         raise FileNotFoundError(f"{path}: no such file. Official networks are files like network-snapshot-025000.pkl.")
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise OfficialFileError("it is no regular file")
+        raise OfficialFileError("it is not a regular file")
     if status.st_size > MAX_BYTES:
         raise OfficialFileError(f"it has {status.st_size} bytes, official files at most {MAX_BYTES}")
     content = path.read_bytes()
@@ -221,7 +221,7 @@ def summary(net: Generator | Discriminator) -> str:
 
 
 def plain(value: object) -> dict[str, Any]:
-    """The scalars of a dict, and lists of scalars; what else is there describes no data set"""
+    """The scalars of a dict, and lists of scalars; what else is there describes no dataset"""
     kept: dict[str, Any] = {}
     for key, item in list(as_dict(value).items())[:MAX_ITEMS]:
         scalars = list(item)[:MAX_ITEMS] if isinstance(item, list | tuple) else [item]

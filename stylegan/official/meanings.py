@@ -124,7 +124,7 @@ class OfficialNames(NoObjects):
     def _storage(self, data: object) -> Storage:
         """A torch.save stream: five pickles (magic, protocol, system, storage, keys), the count, the numbers"""
         if not isinstance(data, memoryview):
-            raise OfficialFileError("a storage that is no bytes")
+            raise OfficialFileError("a storage that does not hold bytes")
         position, values = 0, []
         for _ in range(5):
             machine = Machine(data, position, StorageNames(), self.budget)
@@ -176,7 +176,7 @@ def _module(meta: object) -> Module:
 
 def _parameter(tensor: object, requires_grad: object, hooks: object, state: object = None) -> TensorRecord:
     if not isinstance(tensor, TensorRecord):
-        raise OfficialFileError("a parameter that is no tensor")
+        raise OfficialFileError("a parameter that is not a tensor")
     return tensor
 
 

@@ -70,7 +70,7 @@ def _modules(module: Module, where: str) -> Iterator[tuple[str, Module]]:
 def build_generator(
     config: GeneratorConfig, shape: Shape, weights: Mapping[str, Weights], where: str, capacity: int
 ) -> Generator:
-    """capacity: numbers that the file can hold at most. Raises OfficialFileError where a tensor does not fit."""
+    """capacity: numbers that the file can hold at most. Raises OfficialFileError if a tensor does not fit."""
     widths = _widths(shape, config.channel_base, config.channel_max, where)
     features = config.z_dim + config.mapping_layers * config.w_dim + shape.c_dim + widths[0]
     needed = sum(9 * width**2 for width in widths) + features * config.w_dim + shape.img_channels * widths[0]

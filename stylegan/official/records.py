@@ -76,7 +76,7 @@ class TensorRecord:
         if len(self.shape) > MAX_DIMENSIONS or len(self.shape) != len(self.stride):
             raise OfficialFileError(f"a tensor has {len(self.shape)} dimensions and {len(self.stride)} strides")
         if not all(type(number) is int and number >= 0 for number in (self.offset, *self.shape, *self.stride)):
-            raise OfficialFileError("the offset, sizes and strides of a tensor are no natural numbers")
+            raise OfficialFileError("a tensor has an invalid offset, size or stride: expected non-negative integers")
         numel = math.prod(self.shape)
         last = sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True)) if numel else -1
         if numel > self.storage.numel or self.offset + last >= self.storage.numel:
@@ -112,7 +112,7 @@ class ArrayRecord:
         if not isinstance(dtype, DType) or not isinstance(data, memoryview) or type(shape) is not tuple:
             raise OfficialFileError("an array without shape, type or content")
         if len(shape) > MAX_DIMENSIONS or not all(type(size) is int and size >= 0 for size in shape):
-            raise OfficialFileError("the shape of an array is no row of natural numbers")
+            raise OfficialFileError("an array has an invalid shape: expected a list of non-negative integers")
         if math.prod(shape) * np.dtype(dtype.code).itemsize != len(data):
             raise OfficialFileError(f"an array of another size than its {len(data)} bytes")
         self.shape, self.dtype, self.fortran, self.data = shape, dtype.code, bool(fortran), data

@@ -29,7 +29,7 @@ KNOWN_ARGUMENTS = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is built for, beside its section of the configuration"""
+    """What a network is built for, next to its section of the configuration"""
 
     img_resolution: int
     img_channels: int
@@ -87,7 +87,7 @@ def clamp_of(settings: Settings, default: object) -> float | None:
 def shape_of(settings: Settings) -> Shape:
     resolution = settings.whole("img_resolution", 8, MAX_SIDE)
     if resolution & (resolution - 1):
-        raise OfficialFileError(f"{settings.where}.img_resolution is {resolution}, which is no power of two")
+        raise OfficialFileError(f"{settings.where}.img_resolution is {resolution}, which is not a power of two")
     return Shape(
         img_resolution=resolution,
         img_channels=settings.whole("img_channels", 1, MAX_WIDTH),

@@ -148,14 +148,14 @@ class Machine:
 
     def named(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > MAX_NAME:
-            raise OfficialFileError("a name that is no text, or longer than any")
+            raise OfficialFileError("a name that is not text, or longer than any")
         self.meaning.check(module, name)
         self.stack.append(Global(module, name))
 
     def apply(self, verb: Callable[[Global, tuple[Any, ...]], object]) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Global) or type(arguments) is not tuple or len(arguments) > MAX_ARGUMENTS:
-            raise OfficialFileError(f"it calls a {type(function).__name__}, which is no name of the official format")
+            raise OfficialFileError(f"it calls a {type(function).__name__}, which is not a name of the official format")
         self.stack.append(verb(function, arguments))
 
     def build(self) -> None:

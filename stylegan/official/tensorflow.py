@@ -170,7 +170,7 @@ def _variables(network: TensorFlowNetwork, where: str) -> Iterator[tuple[str, Ar
         variables = part.state.get("variables") if isinstance(part, TensorFlowNetwork) else []
         for pair in variables if isinstance(variables, list) else []:
             if type(pair) is not tuple or len(pair) != 2 or not isinstance(pair[1], ArrayRecord):
-                raise OfficialFileError(f"{where}: a variable that is no pair of name and array")
+                raise OfficialFileError(f"{where}: a variable that is not a pair of name and array")
             name = pair[0]
             if type(name) is not str or len(name) > 100:
                 raise OfficialFileError(f"{where}: a variable without a name")

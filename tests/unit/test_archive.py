@@ -487,7 +487,7 @@ def test_a_checked_label_is_needed_where_labels_are_asked_for(make_params: Make)
     source = Source("s", ["s/a.png", "s/b.png"], lambda index: b"", labels=[None, 1])
     checks = [Check("a", 16, 16, "RGB", pixels=b"a"), Check("b", 16, 16, "RGB", pixels=b"b")]
     plan = plan_archive(source, checks, make_params("prepare.labels=folders").prepare)
-    assert plan.bad[0].problem.reason == "lies in no sub-folder of s; give it a class, or set prepare.labels to none"
+    assert plan.bad[0].problem.reason == "is not in a sub-folder of s; give it a class, or set prepare.labels to none"
     plan = plan_archive(source, checks, make_params("prepare.labels=file").prepare)
     assert plan.bad[0].problem.reason == "has no label in dataset.json; give it a class, or set prepare.labels to none"
 

@@ -132,12 +132,12 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
         ),
         (
             ["train.batch_size=8", "train.batch_gpu=4", "cluster.num_workers=3"],
-            "cluster.num_workers is 3, but a batch of 8 has 2 piece(s) of train.batch_gpu 4. "
+            "cluster.num_workers is 3, but a batch of 8 has 2 micro-batch(es) of train.batch_gpu 4. "
             "Set cluster.num_workers to at most 2, or train.batch_gpu to at most 2.",
         ),
         (
             ["train.batch_size=12", "train.batch_gpu=6", "cluster.num_workers=[1, 7]"],
-            "cluster.num_workers is 7, but a batch of 12 has 2 piece(s) of train.batch_gpu 6. "
+            "cluster.num_workers is 7, but a batch of 12 has 2 micro-batch(es) of train.batch_gpu 6. "
             "Set cluster.num_workers to at most 2, or train.batch_gpu to at most 1.",
         ),
         (

@@ -193,7 +193,7 @@ def error_of(path: Path, **changes: object) -> str:
 
 def test_an_archive_that_is_not_there_or_not_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
-    assert error_of(path) == f"{path}: no archive there. Make it with `dvc repro prepare`."
+    assert error_of(path) == f"{path}: dataset archive not found. Make it with `dvc repro prepare`."
     path.write_text("text")
     assert error_of(path) == (
         f"{path}: not a dataset archive (File is not a zip file). Make it with `dvc repro prepare`."

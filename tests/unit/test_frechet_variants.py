@@ -73,8 +73,8 @@ def test_distance_of_a_class_is_that_of_its_images() -> None:
     [
         (
             torch.zeros(4000, 3),
-            "class_frechet_distances: labels [4000, 3] are not one-hot, so they name no classes. "
-            "Per-class distances need a data set with class labels and data.use_labels: true.",
+            "class_frechet_distances: labels [4000, 3] are not one-hot, so they do not name classes. Per-class "
+            "distances need a dataset with class labels and data.use_labels: true.",
         ),
         (
             torch.eye(3)[[0, 1]],

@@ -222,7 +222,7 @@ def test_a_fifo_as_archive_or_image_or_index_is_refused(
 
 def test_a_source_that_links_to_itself_is_refused(make_params: Make, tmp_path: Path) -> None:
     (tmp_path / "me").symlink_to("me")
-    with pytest.raises(ArchiveError, match=r"/me: nothing there\. Set prepare\.source to "):
+    with pytest.raises(ArchiveError, match=r"/me: not found\. Set prepare\.source to "):
         planned(make_params, tmp_path / "me")
 
 

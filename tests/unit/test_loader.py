@@ -404,9 +404,7 @@ def test_pixels_are_where_there_is_room(
     monkeypatch.setattr(loader, "available_memory", lambda: memory)
     monkeypatch.setattr(loader, "free_bytes", lambda _: disk)
     if way == "ImageDataset":
-        with pytest.warns(
-            UserWarning, match=r"a\.zip: 0 GB of pixels are more than 50% of what is free beside it, so "
-        ):
+        with pytest.warns(UserWarning, match=r"a\.zip: 0 GB of pixels are more than 50% of the free disk space, so "):
             place = choose_place(data, device, ranks)
     else:
         place = choose_place(data, device, ranks)
@@ -421,7 +419,9 @@ def test_a_folder_that_nothing_can_be_written_to_is_no_reason_to_stop(
 
     monkeypatch.setattr(loader, "available_memory", lambda: 0)
     monkeypatch.setattr(os, "open", refused)
-    with pytest.warns(UserWarning, match=r"no file of pixels can be beside it \(Permission denied\), so every image"):
+    with pytest.warns(
+        UserWarning, match=r"the file of pixels cannot be written next to it \(Permission denied\), so every image"
+    ):
         assert choose_place(data, CPU, 1).source is data  # type: ignore[attr-defined]
 
 

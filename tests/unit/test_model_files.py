@@ -119,7 +119,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         load_extractor("weights/net.pt", 8, tmp_path / "assets")
     path = tmp_path / "weights" / "net.pt"
-    assert str(caught.value) == f"evaluate.extractor is {path}, but no such file is there. Copy it there."
+    assert str(caught.value) == f"evaluate.extractor is {path}, but this file does not exist. Copy it there."
 
 
 @pytest.mark.parametrize("name", ["net.pt", "net.onnx"])

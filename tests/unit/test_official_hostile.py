@@ -94,7 +94,7 @@ def test_names_beyond_those_of_storages_are_refused_within_them(refused: Refused
 
 def test_chains_of_calls_are_refused(refused: Refused) -> None:
     inner = Call(Name("collections", "OrderedDict"), ())
-    refused(with_g_ema(Call(inner, ())), "it calls a dict, which is no name of the official format")
+    refused(with_g_ema(Call(inner, ())), "it calls a dict, which is not a name of the official format")
 
 
 def test_a_class_is_never_called_nor_a_function_made_an_object(refused: Refused) -> None:
@@ -167,7 +167,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(OfficialFileError, match=r"it is a zip file|does not begin like a pickle"):
         load_official(path)
-    with pytest.raises(OfficialFileError, match="it is no regular file"):
+    with pytest.raises(OfficialFileError, match="it is not a regular file"):
         load_official(tmp_path)
 
 
@@ -190,13 +190,13 @@ def view(offset: Any, size: Any, stride: Any, **numbers: Any) -> bytes:
         ((0, (2, 2), (10**18, 1)), "a tensor reaches beyond its storage"),
         ((2**200, (1,), (1,)), "a tensor reaches beyond its storage"),
         ((0, (10**9, 10**9), (0, 0)), "a tensor reaches beyond its storage"),
-        ((-1, (4,), (1,)), "are no natural numbers"),
-        ((0, (-4,), (1,)), "are no natural numbers"),
-        ((3, (2,), (-1,)), "are no natural numbers"),
+        ((-1, (4,), (1,)), "expected non-negative integers"),
+        ((0, (-4,), (1,)), "expected non-negative integers"),
+        ((3, (2,), (-1,)), "expected non-negative integers"),
         ((0, (4,), (1, 1)), "a tensor has 1 dimensions and 2 strides"),
         ((0, (1,) * 100, (1,) * 100), "a tensor has 100 dimensions and 100 strides"),
-        ((0, (True,), (1,)), "are no natural numbers"),
-        ((0.5, (4,), (1,)), "are no natural numbers"),
+        ((0, (True,), (1,)), "expected non-negative integers"),
+        ((0.5, (4,), (1,)), "expected non-negative integers"),
         ((0, [4], (1,)), "a tensor without storage, size or stride"),
         ((0, (1, 4, 4), (16, 4, 1)), "const is [1, 4, 4], but its arguments say [6, 4, 4]"),
     ],
@@ -237,7 +237,7 @@ def test_what_is_no_finite_number_is_refused(refused: Refused, values: np.ndarra
     ("changes", "reason"),
     [
         ({"img_resolution": 2**40}, "G_ema.img_resolution is 1099511627776, expected a whole number 8 to 4096"),
-        ({"img_resolution": 48}, "img_resolution is 48, which is no power of two"),
+        ({"img_resolution": 48}, "img_resolution is 48, which is not a power of two"),
         ({"img_resolution": 1024, "synthesis_kwargs": {"channel_base": 2**29}}, "the whole file has room for"),
         ({"synthesis_kwargs": {"channel_base": 2**29, "channel_max": 2**20}}, "the whole file has room for"),
         ({"w_dim": 2**20}, "the whole file has room for"),
@@ -368,7 +368,9 @@ def test_arrays_have_as_many_bytes_as_their_shape(refused: Refused) -> None:
     honest = array(np.zeros(4))
     shape, dtype, fortran, data = honest.state[1:]
     refused(with_g_ema(Built(honest.instance, (1, (10**12,), dtype, fortran, data))), "an array of another size")
-    refused(with_g_ema(Built(honest.instance, (1, (-1,), dtype, fortran, data))), "no row of natural numbers")
+    refused(
+        with_g_ema(Built(honest.instance, (1, (-1,), dtype, fortran, data))), "expected a list of non-negative integers"
+    )
     objects = Call(Name("numpy", "dtype"), ("O8", False, True))
     refused(with_g_ema(Built(honest.instance, (1, shape, objects, fortran, data))), "something else than numbers")
 

@@ -190,7 +190,7 @@ def test_a_folder_of_nothing_that_works_fails_in_one_line(
 ) -> None:
     (tmp_path / "empty").mkdir()
     assert run(folder, str(tmp_path / "empty"), "--out", str(tmp_path / "out")) == 1
-    expected = "no picture in this folder or below. Name files, or a folder that holds some."
+    expected = "no image in this folder or below. Give image files, or a folder that holds some."
     assert capsys.readouterr().err == f"error: {tmp_path / 'empty'}: {expected}\n"
     for name in ("a.png", "b.png"):
         (tmp_path / "empty" / name).write_bytes(b"bad")

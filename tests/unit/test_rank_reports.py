@@ -92,7 +92,7 @@ def test_a_rank_that_keeps_the_others_waiting_is_named_with_its_node_and_a_remed
     assert alarm.text == (
         "slow-node-2: At kimg 3 rank 2 on n2 takes 3.3 s for 1000 images of its own, the others 2.1. All wait for it: "
         "other work, a hot or another GPU, a slow disk. Look at n2 (`python -m pipelines.cluster status`); "
-        "`ray drain-node` takes it out, and training goes on elsewhere."
+        "`ray drain-node` takes it out, and training continues on other nodes."
     )
 
 

@@ -200,7 +200,7 @@ def test_what_is_wrong_with_mnist_files_is_said(make_params: Make, mnist_file: P
     assert message == f"{beside}: 2 labels for 3 images. Use two files of one set."
     beside.unlink()
     message = error_of(make_params, mnist_file, "prepare.labels=file")
-    assert message == f"{beside}: no labels there. Put the file beside the images, or set prepare.labels to none."
+    assert message == f"{beside}: labels not found. Put the file next to the images, or set prepare.labels to none."
     write_idx(mnist_file, np.zeros(2, np.uint8))
     message = error_of(make_params, mnist_file)
     assert message == (
@@ -211,7 +211,7 @@ def test_what_is_wrong_with_mnist_files_is_said(make_params: Make, mnist_file: P
 
 
 def test_a_source_that_is_not_there_or_unknown_is_refused(make_params: Make, tmp_path: Path) -> None:
-    assert error_of(make_params, tmp_path / "x") == f"{tmp_path}/x: nothing there. Set prepare.source to {KINDS}."
+    assert error_of(make_params, tmp_path / "x") == f"{tmp_path}/x: not found. Set prepare.source to {KINDS}."
     (tmp_path / "movie.mp4").touch()
     assert error_of(make_params, tmp_path / "movie.mp4") == (
         f"{tmp_path}/movie.mp4: not a kind of source that is known. Set prepare.source to {KINDS}."
@@ -246,8 +246,8 @@ def test_labels_that_a_source_does_not_have_are_refused(make_params: Make, class
         f"{classes}/: has no dataset.json with labels. Add it, or set prepare.labels to folders or none."
     )
     assert error_of(make_params, classes / "pets" / "cat", "prepare.labels=folders") == (
-        f"{classes}/pets/cat/: prepare.labels is folders, but all images lie in one folder. "
-        "Put each class in a sub-folder of its own, or set prepare.labels to none."
+        f"{classes}/pets/cat/: prepare.labels is folders, but all images are in one folder. Put each class in its "
+        "own sub-folder, or set prepare.labels to none."
     )
     assert error_of(make_params, mnist_file, "prepare.labels=folders") == (
         f"{mnist_file}: has no folders. Set prepare.labels to file (its own classes) or none."
@@ -326,8 +326,8 @@ def test_earth_tiles_have_the_shape_of_the_pictures(make_params: Make, world: Pa
 def test_what_earth_cannot_give_is_refused(make_params: Make, world: Path, tmp_path: Path) -> None:
     missing = tmp_path / "earth.jpg"
     message = error_of(make_params, missing.parent, earth=missing)
-    assert message == f"{missing}: no built-in pictures there. Run `dvc repro assets`."
+    assert message == f"{missing}: built-in images not found. Run `dvc repro assets`."
     message = error_of(make_params, world.parent, "prepare.labels=folders", earth=world)
-    assert message == "earth: the built-in pictures have no labels. Set prepare.labels to none."
+    assert message == "earth: the built-in images have no labels. Set prepare.labels to none."
     message = error_of(make_params, world.parent, *at(512), earth=world)
     assert message == "earth: holds no detail for 512 pixels. Set prepare.resolution to 256 or less."

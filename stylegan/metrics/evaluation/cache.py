@@ -33,7 +33,7 @@ class StatisticsCache:
         return self.folder / f"{self.digest[:12]}-{split}-{network}-{kind}.safetensors"
 
     def load(self, split: Split, *, features: bool, thumbnails: bool) -> Statistics | None:
-        """What was saved; None where it was not, is damaged, or lacks what is asked for"""
+        """What was saved; None if it was not, is damaged, or lacks what is asked for"""
         kinds = [True] if features else [False, True]
         path = next((path for kind in kinds if (path := self.path(split, features=kind)).exists()), None)
         if path is None:

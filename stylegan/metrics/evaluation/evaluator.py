@@ -122,7 +122,7 @@ class Evaluator:
         return len(sweep.psis) * (self.config.num_images + 2 * self.config.ppl_num_pairs * len(self.protocols))
 
     def statistics(self, dataset: ImageDataset, track: Track) -> Statistics:
-        """Of every image of the data set, on every rank; all ranks have to call it"""
+        """Of every image of the dataset, on every rank; all ranks have to call it"""
         collector = self.collector()
         for rows in track(own_batches(len(dataset), self.config.batch_size), 1):
             collector.append(dataset.batch(rows)[0])

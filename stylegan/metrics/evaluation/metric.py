@@ -108,7 +108,7 @@ def by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
 def distance_of(metrics: Sequence[Metric]) -> Metric:
     """The distance that results are judged by: KID, or without it FID, or the Frechet distance.
 
-    Raises ValueError when none was measured.
+    Raises ValueError if none was measured.
     """
     found = find(metrics, *DISTANCES)
     if found is None:

@@ -31,7 +31,7 @@ class Latents:
 
 
 def draw_labels(dataset: ImageDataset, num_images: int, seed: int) -> Tensor:
-    """Labels [N, c_dim] as frequent as in the data set"""
+    """Labels [N, c_dim] as frequent as in the dataset"""
     rows = [int(_rng(seed, LABEL, i).integers(len(dataset))) for i in range(num_images)]
     return dataset.labels(rows)
 

@@ -75,7 +75,7 @@ class InvertedBottleneck(nn.Module):
 class EfficientNetLite0(nn.Module):
     """[N, 3, H, W] scaled as (rgb - 127) / 128 -> features [N, 1280], the mean over the head's H x W.
 
-    Raises KeyError when weights lack a layer, ValueError for another classifier.
+    Raises KeyError if weights lack a layer, ValueError for another classifier.
     """
 
     fc_weight: Tensor

@@ -108,7 +108,7 @@ class FIDInception(nn.Module):
     """uint8-valued float [N, 3, H, W] in [0, 255], of any size -> pool3 features [N, 2048].
 
     weights: <layer>.conv.weight [O, I, kh, kw], <layer>.bn.{weight,bias,running_mean,running_var} [O] of every
-    layer_names(), fc.weight [1008, 2048]. Raises KeyError when one is missing, ValueError for another classifier.
+    layer_names(), fc.weight [1008, 2048]. Raises KeyError if one is missing, ValueError for another classifier.
     """
 
     fc_weight: Tensor

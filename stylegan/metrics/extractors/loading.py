@@ -128,7 +128,7 @@ def load_extractor(name: str, input_size: int, weights: Path) -> Extractor:
 def load_weights(path: Path, what: str, remedy: str) -> dict[str, Tensor]:
     """Tensors of a safetensors file.
 
-    Raises FileNotFoundError where there is none, MetricError for another or a damaged file.
+    Raises FileNotFoundError if there is none, MetricError for another or a damaged file.
     """
     check_regular(path)
     if not path.exists():

@@ -30,7 +30,7 @@ class Lpips(nn.Module):
     """Distance between images, float [N, 3, H, W] in [-1, 1].
 
     weights: conv{0..12}.weight [O, I, 3, 3], conv{0..12}.bias [O], lin{0..4}.weight [C].
-    Raises KeyError when a tensor is missing.
+    Raises KeyError if a tensor is missing.
     """
 
     shift: Tensor
@@ -62,7 +62,7 @@ class Lpips(nn.Module):
     def forward(self, img0: Tensor, img1: Tensor) -> Tensor:
         """LPIPS of each pair  ->  [N]
 
-        Raises MetricError when the images are not RGB, equal in shape, and at least 16 pixels wide.
+        Raises MetricError if the images are not RGB, equal in shape, and at least 16 pixels wide.
         """
         if img0.shape != img1.shape or img0.ndim != 4 or img0.shape[1] != 3 or min(img0.shape[2:]) < 16:
             raise MetricError(

@@ -28,13 +28,13 @@ ONNX_TYPES = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}
 class FileExtractor(nn.Module):
     """Features as a file makes them; named after the file and the beginning of its sha256.
 
-    Raises FileNotFoundError when it is not there, MetricError when it does not keep the protocol.
+    Raises FileNotFoundError if it is not there, MetricError when it does not keep the protocol.
     """
 
     def __init__(self, path: Path, input_size: int) -> None:
         super().__init__()
         if not path.is_file():
-            raise FileNotFoundError(f"evaluate.extractor is {path}, but no such file is there. Copy it there.")
+            raise FileNotFoundError(f"evaluate.extractor is {path}, but this file does not exist. Copy it there.")
         self.sha256 = sha256_of(path)
         self.name = f"{re.sub('[^A-Za-z0-9]+', '_', path.stem)}_{self.sha256[:8]}"
         self.input_size = input_size

@@ -58,7 +58,7 @@ def places(assets: Path) -> list[Path]:
 def find_weights(what: str, wanted: Sequence[WeightFile], assets: Path, *, remedy: str) -> tuple[Path, WeightFile]:
     """The first wanted file that is there, its sha256 checked, and which it is.
 
-    Raises FileNotFoundError when no place has one, MetricError for a file of that name with other content.
+    Raises FileNotFoundError if no place has one, MetricError for a file of that name with other content.
     """
     for folder in places(assets):
         for file in wanted:
