@@ -64,7 +64,7 @@ def parse(model: type[A], content: str | bytes, path: Path, remedy: str | None =
         values = json.loads(content)
         found = values.get("version") if isinstance(values, dict) else None
         if isinstance(values, dict) and found != version_of(model):
-            held = found if isinstance(found, int) else "unknown"
+            held = shorten(visible(found or "unknown"), MAX_PLACE)
             raise ArtifactError(f"{path}: version {held}, expected {version_of(model)}. {remedy}.")
         return model.model_validate_json(json.dumps(model.unfolded(values)))
     except ArtifactError:
