@@ -31,7 +31,7 @@ def cost_sec(params: Params, num_psis: int) -> float:
         return batches
 
     start = time.process_time()
-    reference = Reference(evaluator.statistics(dataset, track), dataset.labels(range(len(dataset))), None)
+    reference = Reference(evaluator.statistics(dataset, track), dataset.labels(range(len(dataset))))
     evaluator.measure([Sweep("generator", G, PSIS[:num_psis])], reference, track)
     return time.process_time() - start
 

@@ -1,21 +1,36 @@
 """`make clean`: remove the outputs that DVC can bring back, and neither what differs from its cache nor other files."""
 
-import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT
 from stylegan.exit_codes import exit_code
 from stylegan.text import print_lines
+from stylegan.wording import counted
 
 
 class CleanError(RuntimeError):
     """DVC cannot say what it could bring back, so nothing was removed."""
+
+
+class _Changes(BaseModel):
+    added: list[str] = []
+    modified: list[str] = []
+
+
+class _Status(BaseModel):
+    """What `dvc data status` says: of dvc.lock against Git (committed), and of files against dvc.lock (uncommitted)"""
+
+    committed: _Changes = _Changes()
+    uncommitted: _Changes = _Changes()
+    unchanged: list[str] = []
+    not_in_cache: list[str] = []
 
 
 def remove_outputs(root: Path) -> tuple[list[str], list[str]]:
@@ -24,13 +39,8 @@ def remove_outputs(root: Path) -> tuple[list[str], list[str]]:
     Raises CleanError.
     """
     status = _ask_dvc(root)
-    of_git, changed = (
-        status.get("committed", {}),
-        status.get("uncommitted", {}),
-    )  # dvc.lock against HEAD; files against it
-    not_in_cache = status.get("not_in_cache", [])
-    different = {*changed.get("added", []), *changed.get("modified", []), *not_in_cache}
-    recorded = {*status.get("unchanged", []), *of_git.get("added", []), *of_git.get("modified", [])}
+    different = {*status.uncommitted.added, *status.uncommitted.modified, *status.not_in_cache}
+    recorded = {*status.unchanged, *status.committed.added, *status.committed.modified}
     removed = sorted(name for name in recorded - different if (root / name).exists())
     for name in removed:
         path = root / name
@@ -41,14 +51,13 @@ def remove_outputs(root: Path) -> tuple[list[str], list[str]]:
     return removed, sorted(name for name in different if (root / name).exists())
 
 
-def _ask_dvc(root: Path) -> dict[str, Any]:
+def _ask_dvc(root: Path) -> _Status:
     command = [sys.executable, "-m", "dvc", "data", "status", "--unchanged", "--json"]
     answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if answer.returncode:
         reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise CleanError(f"{root}: `dvc data status` failed: {reason}. Nothing was removed.")
-    found: dict[str, Any] = json.loads(answer.stdout)
-    return found
+    return _Status.model_validate_json(answer.stdout)
 
 
 def _remove_empty(folder: Path) -> None:
@@ -65,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line"""
     COMMANDS["clean"].parse(arguments)
     removed, kept = remove_outputs(ROOT)
-    print_lines(f"removed {len(removed)} outputs, which `make repro` restores from DVC's cache")
+    print_lines(f"removed {counted(len(removed), 'output')}, which `make repro` restores from DVC's cache")
     if kept:
         print_lines(f"kept {', '.join(kept)}: not as DVC's cache has them, so nothing could restore them")
 

@@ -19,9 +19,8 @@ from pipelines.tracking import publisher, ui
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_evaluation
 from stylegan.checkpoint import load_generator
-from stylegan.drawing.generate import generate_images
+from stylegan.drawing.generate import generate_images, labels_in_turn
 from stylegan.files import sha256_of
-from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.metrics.extractors import load_extractor
 from stylegan.text import print_lines
 
@@ -78,7 +77,7 @@ def samples(params: Params, folder: Path, root: Path) -> dict[int, bytes]:
     """A PNG of each seed by the run's generator at psi 1, enlarged for the eye"""
     G = load_generator(folder / EXPORTED)
     dataset = evaluate.open_matching(root / ARCHIVE, G)
-    c = draw_labels(dataset, len(SAMPLE_SEEDS), params.evaluate.seed)
+    c = labels_in_turn(dataset, len(SAMPLE_SEEDS))
     img = generate_images(G, SAMPLE_SEEDS, psi=1.0, c=c, batch_size=len(SAMPLE_SEEDS))
     pages = [labelled_sheet(one[None], 1, params.render.video_scale) for one in img]
     return {seed: png_of(page) for seed, page in zip(SAMPLE_SEEDS, pages, strict=True)}

@@ -30,6 +30,7 @@ from stylegan.data.sources import open_source
 from stylegan.exit_codes import exit_code
 from stylegan.files import write_json
 from stylegan.text import listed, print_lines
+from stylegan.wording import counted
 
 NUM_SHOWN = 12  # kinds of files, or numbers of a label vector, that one line names
 EARTH = ASSETS / "earth" / "bmng.jpg"
@@ -70,13 +71,17 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, source: Source) -> lis
     """What the archive holds, in a few lines."""
     split = Counter(entry.split for entry in plan.entries)
     lines = [
-        f"{archive}: {len(plan.entries)} images {plan.mode}, {split['train']} to train, {split['holdout']} held out",
+        f"{archive}: {counted(len(plan.entries), 'image')} {plan.mode}, {split['train']} to train, "
+        f"{split['holdout']} held out",
         *describe_labels(plan),
     ]
     if plan.num_good > len(plan.entries):
-        lines.append(f"{plan.num_good - len(plan.entries)} images were not drawn (prepare.max_images)")
+        lines.append(
+            f"{counted(plan.num_good - len(plan.entries), 'image was', 'images were')} not drawn (prepare.max_images)"
+        )
     if num_enlarged:
-        lines.append(f"{num_enlarged} images are smaller than prepare.resolution and were enlarged")
+        few, were = counted(num_enlarged, "image is", "images are"), "was" if num_enlarged == 1 else "were"
+        lines.append(f"{few} smaller than prepare.resolution and {were} enlarged")
     if copies := count_leaked_copies(plan):
         lines.append(
             f"{copies} images to train on are copies of held-out ones, because {INDEX} of the source splits them"
@@ -87,7 +92,7 @@ def summary(plan: Plan, archive: Path, num_enlarged: int, source: Source) -> lis
         kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in source.ignored)
         named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(NUM_SHOWN))
         lines.append(
-            f"{len(source.ignored)} files are not images by their names and were ignored ({named}), such as "
+            f"{counted(len(source.ignored), 'file is', 'files are')} ignored, not named as images ({named}), such as "
             f"{source.ignored[0]}"
         )
     if source.passed_over:

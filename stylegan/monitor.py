@@ -1,6 +1,8 @@
 """How good a generator is while it trains: a cheap KID, precision and recall, always of the same latents and images.
 
-The work is shared over the ranks and the numbers are made on rank 0. Nothing of the training changes: neither the
+Its latents, noise, labels and choice of real images are not those of the evaluation, whatever the seeds: the snapshot
+that is the best by luck on these images has no luck on those. The work is shared over the ranks and the numbers are
+made on rank 0. Nothing of the training changes: neither the
 generator nor the global random state, nor whether it multiplies in TF32, which measuring never does.
 N generated, M <= N real images, F features.
 """
@@ -20,15 +22,18 @@ from stylegan.config import Config
 from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.evaluation.names import KID, PRECISION, RECALL, SPREAD
+from stylegan.metrics.evaluation.names import KID, KID_SE, PRECISION, RECALL, SPREAD
 from stylegan.metrics.evaluation.ranks import gather_rows, own_batches
 from stylegan.metrics.evaluation.sampling import draw_labels, draw_latents, synthesize
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.kid import kernel_distance
+from stylegan.metrics.left_out import kernel_distance_left_out
 from stylegan.metrics.precision_recall import precision_recall
 from stylegan.networks import Generator
 
 TINY = 1e-12  # keeps a set of equal images from dividing by zero
+# Seeds of settings are far below: neither this one's latents nor its labels are those of any evaluate.seed.
+FIRST_SEED = 2**32
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Monitor:
 
         Raises MetricError when there are too few of them.
         """
-        monitor, seed, batch_size = config.monitor, config.train.seed, config.train.batch_gpu
+        monitor, seed, batch_size = config.monitor, monitor_seed(config.train.seed), config.train.batch_gpu
         rows = choose_reals(dataset, monitor, seed)
         shares = own_batches(len(rows), batch_size)
         real = features((dataset.batch(rows[share.start : share.stop])[0] for share in shares), extractor)
@@ -59,7 +64,8 @@ class Monitor:
     def measure(self, G: Generator) -> dict[str, float]:
         """The numbers of G, untruncated, by the name of their column, on rank 0; nothing on the others.
 
-        KID is the unbiased squared MMD of both whole sets (of as many of each, if M < N).
+        KID is the unbiased squared MMD of both whole sets (of as many of each, if M < N), with its standard error from
+        three images of each on.
         """
         latents = draw_latents(G, self.c, self.seed, self.batch_size)
         shares = own_batches(len(latents), self.batch_size)
@@ -69,7 +75,14 @@ class Monitor:
         kid = kernel_distance(self.real, gen, num_subsets=1, subset_size=len(gen), seed=self.seed)
         precision, recall = precision_recall(self.real, gen, self.config.pr_neighbors)
         share = spread(gen) / max(spread(self.real), TINY)
-        return {KID: kid, PRECISION: precision, RECALL: recall, SPREAD: share}
+        few = min(len(self.real), len(gen)) < 3
+        error = {} if few else {KID_SE: kernel_distance_left_out(self.real, gen).standard_error}
+        return {KID: kid, **error, PRECISION: precision, RECALL: recall, SPREAD: share}
+
+
+def monitor_seed(seed: int) -> int:
+    """Seed of what a run's snapshots are measured with, from train.seed"""
+    return FIRST_SEED + seed
 
 
 def features(batches: Iterable[Tensor], extractor: Extractor) -> Tensor | None:

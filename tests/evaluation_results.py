@@ -51,13 +51,27 @@ def evaluation_results(
     rows = tuple(sweep) or (truncation(1.0, metrics),)
     report = MetricsReport(
         extractor=ExtractorFacts(name="x", sha256="e" * 64, input_size=128),
-        num_images=1000, num_real=2000, floor_num_images=1000, seed=3, resize_filter="bicubic", split="train",
+        num_images=1000, num_real=2000, floor_num_images=1000, floor_num_real=1000, floor_num_splits=10,
+        seed=3, resize_filter="bicubic", prepare_resize_filter="lanczos", split="train",
         archive_sha256="a" * 64, generator_sha256="d" * 64, cur_nimg=60000, metrics=metrics_of(metrics, intervals),
-        confidence=0.95, floor=metrics_of(floor), untrained=metrics_of(untrained), truncation=rows,
-        recommended=recommend(rows), neighbors=None, per_class=None, notes=(),
+        confidence=0.95, floor=metrics_of(floor),
+        like_floor=metrics_of({name: metrics[name] for name in floor if name in metrics}),
+        untrained=metrics_of(untrained), truncation=rows,
+        recommended=recommend(rows), neighbors=None, per_class=None, failures=(), infinity=None, notes=(),
     )  # fmt: skip
     assert others.keys() <= MetricsReport.model_fields.keys()
     return report.model_copy(update=others)
+
+
+def results(kid: float = 0.1, floor: float = 0.001, untrained: float = 0.4, **others: Any) -> MetricsReport:
+    """Results with KID, precision, recall and a path length."""
+    precision, recall = others.pop("precision", 0.6), others.pop("recall", 0.6)
+    return evaluation_results(
+        {"kid_x": kid, "precision_x": precision, "recall_x": recall, "ppl_y": 30.0},
+        floor={"kid_x": floor, "precision_x": 0.8, "recall_x": 0.8},
+        untrained={"kid_x": untrained, "precision_x": 0.0, "recall_x": 0.0, "ppl_y": 3.0},
+        **others,
+    )
 
 
 def write_train_record(root: Path, **others: Any) -> None:

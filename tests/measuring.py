@@ -13,6 +13,6 @@ def track(batches: Iterable[range], images_per_row: int) -> Iterable[range]:
 
 
 def measured_here(evaluator: Evaluator, sweeps: list[Sweep], dataset: ImageDataset) -> list[Measured]:
-    """What the workers of a cluster measure together; images held out are left out"""
-    reference = Reference(evaluator.statistics(dataset, track), dataset.labels(range(len(dataset))), None)
+    """What the workers of a cluster measure together"""
+    reference = Reference(evaluator.statistics(dataset, track), dataset.labels(range(len(dataset))))
     return evaluator.measure(sweeps, reference, track)

@@ -37,6 +37,7 @@ from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.networks import Generator
 from stylegan.networks.sizes import parameter_counts
 from stylegan.text import print_lines
+from stylegan.wording import counted
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,8 @@ def reason(error: BaseException) -> str:
 
 def announce(params: Params, job: Job, chosen_rows: Sequence[Row]) -> None:
     """Say what begins and where to watch it."""
-    print_lines(f"{job.name}: {len(chosen_rows)} rows of {params.ablate.total_kimg:g} kimg, one after the other")
+    print_lines(
+        f"{job.name}: {counted(len(chosen_rows), 'row')} of {params.ablate.total_kimg:g} kimg, one after the other"
+    )
     rows = f"tags.ladder_run = '{job.name}' and tags.ladder_record = 'row'"
     tell_pages(params.tracking, [("rows", rows, "CHART"), ("pictures", rows, "ARTIFACT")])

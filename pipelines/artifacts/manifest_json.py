@@ -1,5 +1,6 @@
 """data/manifest.json: everything one may ask about the dataset archive later."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import ClassVar, Literal
 
 from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
+from pipelines.artifacts.workspace import MANIFEST
 from stylegan.config.sections import PrepareConfig
 from stylegan.data import archive
 from stylegan.data.archive import Plan, Source
@@ -77,6 +79,33 @@ def describe(source: Source, plan: Plan, config: PrepareConfig, archive_sha256: 
 def read(path: Path) -> Manifest:
     """Raises FileNotFoundError, or ArtifactError for another version or a damaged file."""
     return artifact.read(Manifest, path)
+
+
+class Settings(Values):
+    """What decides whether an archive is a whole data set, and how its images were resized."""
+
+    resize_filter: str
+    num_left_out: int  # images found that are not in the archive
+
+
+def settings_of(archive: Path, archive_sha256: str) -> Settings | None:
+    """What the manifest beside an archive says of it; None where there is none, or it is of another archive
+
+    Reads up to the list of images, which may be of millions.
+    """
+    path = archive.with_name(MANIFEST.name)
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", errors="replace") as file:
+        head = "".join(itertools.takewhile(lambda line: not line.startswith(' "images": '), file))
+    try:
+        values = json.loads(head.rstrip().rstrip(",") + "}")
+        if values["archive_sha256"] != archive_sha256:
+            return None
+        left_out = values["num_bad"] + values["num_not_drawn"]
+        return Settings(resize_filter=values["prepare"]["resize_filter"], num_left_out=left_out)
+    except (ValueError, KeyError, TypeError):  # another program's
+        return None
 
 
 def write(path: Path, manifest: Manifest) -> None:

@@ -4,21 +4,30 @@
     extractor         name, sha256 of the weights, input_size in pixels
     num_images        generated images per measurement
     num_real          images of the split, all of which are compared with
-    floor_num_images  real images that play the generator in `floor`
+    floor_num_images  real images that play the generator in `floor`, and generated ones in `like_floor`
+    floor_num_real    the other real images of the split, which both are compared with
+    floor_num_splits  random splits of the real images into these two; numbers are means over them
+    prepare_resize_filter  the filter that brought the real images to their size; null where no manifest says
     seed, resize_filter, split, archive_sha256, generator_sha256
     cur_nimg          real images the generator was trained on; null where the file does not say
     measures          a list of every number's name with what it is: kind, extractor (the network that measured), unit,
-                      lower_is_better; names end in the network, or are those of a published protocol
+                      lower_is_better; names end in the network, or are those of a published protocol; redrawn: what an
+                      interval draws again, being for the number that equally many others would give
     metrics           {name: number} of what evaluate.metrics asks for, at psi = 1
-    intervals         {name: [low, high]} of some of them, by the bootstrap; `confidence` is their level
-    floor             metrics of real images: a random part of the split against the disjoint rest; no ppl; memorized_*
-                      is that of the held-out images, if there are any
+    intervals         {name: [low, high]} of some of them; `confidence` is their level
+    floor             metrics of real images: a random part of the split against the disjoint rest, mean over splits; no
+                      ppl, no fid_infinity; memorized_* is that of each image among the others
+    floor_sd          {name: standard deviation of one split}
+    like_floor        the generator at psi = 1, measured like the floor: against the same parts of the real images, with
+                      as many generated ones. What is compared with the floor is this, not `metrics`; like_floor_sd
     untrained         as metrics, of the generator that training started from
     truncation        a list over psi, ascending: psi, metrics, intervals; also the rows of psi_sweep.csv
     recommended       the psi that is the best trade, and a sentence that says why
     neighbors         generated images suspiciously near to training images, as drawn in neighbors.png: rows, distance
                       to each of the k nearest, spacing (from the nearest one to its own nearest); null if not measured
     per_class         label, name, num_real, num_gen, distance of each class; null without classes
+    failures          measurement, metric, reason of each that could not be computed, which is also a note
+    infinity          r2 and num_images of the line through which FID-infinity was found; null if not measured
     notes             what to know before the numbers are compared
 
 In memory a number is a Metric, which knows all that the file says of it in several places. NaN and infinity are written
@@ -35,6 +44,7 @@ from stylegan import files
 from stylegan.metrics.evaluation.metric import Metric, by_name
 
 Metrics = tuple[Metric, ...]
+OVER_SPLITS = ("floor", "like_floor")  # whose numbers are means over splits, with a standard deviation
 
 
 class ExtractorFacts(Values):
@@ -83,19 +93,42 @@ class ClassResult(Values):
         return str(self.label) if self.name is None else self.name
 
 
+class FailureFacts(Values):
+    """A number that could not be computed, and why."""
+
+    measurement: str  # generator at psi 1, untrained generator, floor
+    metric: str
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """For people"""
+        return f"{self.metric} of the {self.measurement} was not measured. {self.reason}"
+
+
+class InfinityFacts(Values):
+    """The line of FID-infinity."""
+
+    r2: float
+    num_images: tuple[int, ...]
+
+
 class MetricsReport(Artifact):
     """Everything measured of one generator."""
 
     noun: ClassVar = "a measurement"
     command: ClassVar = "dvc repro evaluate"
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     extractor: ExtractorFacts
     num_images: int
     num_real: int
     floor_num_images: int
+    floor_num_real: int
+    floor_num_splits: int
     seed: int
     resize_filter: str
+    prepare_resize_filter: str | None
     split: str
     archive_sha256: str
     generator_sha256: str
@@ -103,11 +136,14 @@ class MetricsReport(Artifact):
     metrics: Metrics
     confidence: float
     floor: Metrics
+    like_floor: Metrics
     untrained: Metrics
     truncation: tuple[Truncation, ...]
     recommended: Recommended
     neighbors: Neighbors | None
     per_class: tuple[ClassResult, ...] | None
+    failures: tuple[FailureFacts, ...]
+    infinity: InfinityFacts | None
     notes: tuple[str, ...]
 
     @classmethod
@@ -117,28 +153,36 @@ class MetricsReport(Artifact):
             each["name"]: {key: each[key] for key in ("name", "kind", "extractor")} for each in values["measures"]
         }
 
-        def metrics(numbers: Mapping[str, float], intervals: Mapping[str, list[float]]) -> list[dict[str, object]]:
-            for name in [*numbers, *intervals]:
+        def metrics(
+            numbers: Mapping[str, float], intervals: Mapping[str, list[float]], sd: Mapping[str, float]
+        ) -> list[dict[str, object]]:
+            for name in [*numbers, *intervals, *sd]:
                 if name not in measures or name not in numbers:
                     raise ValueError(f"{name} is missing in measures or has an interval and no number")
-            return [measures[name] | {"value": numbers[name], "interval": intervals.get(name)} for name in numbers]
+            return [
+                measures[name] | {"value": numbers[name], "interval": intervals.get(name), "sd": sd.get(name)}
+                for name in numbers
+            ]
 
-        found = {name: metrics(values[name], {}) for name in ("floor", "untrained")}
+        found = {name: metrics(values[name], {}, values[f"{name}_sd"]) for name in OVER_SPLITS}
+        found["untrained"] = metrics(values["untrained"], {}, {})
         truncation = [
-            {"psi": row["psi"], "metrics": metrics(row["metrics"], row["intervals"])} for row in values["truncation"]
+            {"psi": row["psi"], "metrics": metrics(row["metrics"], row["intervals"], {})}
+            for row in values["truncation"]
         ]
         if len({frozenset(row["metrics"]) for row in values["truncation"]}) > 1:
             raise ValueError("the rows of truncation do not have the same metrics")
-        found |= {"metrics": metrics(values["metrics"], values["intervals"]), "truncation": truncation}
-        return {name: value for name, value in values.items() if name not in ("measures", "intervals")} | found
+        found |= {"metrics": metrics(values["metrics"], values["intervals"], {}), "truncation": truncation}
+        apart = {"measures", "intervals", *(f"{name}_sd" for name in OVER_SPLITS)}
+        return {name: value for name, value in values.items() if name not in apart} | found
 
     def folded(self) -> dict[str, object]:
         """As in the file: numbers by name, what the names are, and intervals, apart"""
-        groups = [self.metrics, self.floor, self.untrained, *(row.metrics for row in self.truncation)]
+        groups = [self.metrics, self.floor, self.like_floor, self.untrained, *(row.metrics for row in self.truncation)]
         measures = [
             {
                 "name": each.name, "kind": each.kind, "extractor": each.extractor, "unit": each.unit,
-                "lower_is_better": each.lower_is_better,
+                "lower_is_better": each.lower_is_better, "redrawn": each.redrawn,
             }
             for each in by_name(metric for metrics in groups for metric in metrics).values()
         ]  # fmt: skip
@@ -146,11 +190,13 @@ class MetricsReport(Artifact):
         for name, value in self.model_dump(mode="json").items():
             if name == "metrics":
                 content |= {"measures": measures, **_numbers(self.metrics)}
+            elif name in OVER_SPLITS:
+                metrics: Metrics = getattr(self, name)
+                content |= {name: _numbers(metrics)["metrics"], f"{name}_sd": _deviations(metrics)}
             else:
                 content[name] = value
         truncation = [{"psi": row.psi, **_numbers(row.metrics)} for row in self.truncation]
-        apart = {name: _numbers(getattr(self, name))["metrics"] for name in ("floor", "untrained")}
-        return content | apart | {"truncation": truncation}
+        return content | {"untrained": _numbers(self.untrained)["metrics"], "truncation": truncation}
 
     @property
     def by_rising_psi(self) -> list[Truncation]:
@@ -184,16 +230,31 @@ def cells(metrics: Sequence[Metric]) -> dict[str, float]:
 
 
 def table(report: MetricsReport) -> str:
-    """The columns a reader compares: this generator, real images, the untrained one, and the interval"""
-    lines = [f"{'':24}{'generator':>12}{'real':>12}{'untrained':>12}   {report.confidence:.0%} interval"]
-    floor, untrained = by_name(report.floor), by_name(report.untrained)
+    """The generator and the untrained one; and with the numbers of images of the floor, generator and real images"""
+    lines = [f"{'':24}{'generator':>12}{'untrained':>12}   {report.confidence:.0%} interval"]
+    untrained, like_floor = by_name(report.untrained), by_name(report.like_floor)
     for metric in report.metrics:
-        row = [metric, floor.get(metric.name), untrained.get(metric.name)]
         bounds = metric.interval
         shown = "" if bounds is None else f"   {bounds.low:.4g} to {bounds.high:.4g}"
-        numbers = "".join(f"{'' if cell is None else format(cell.value, '.4g'):>12}" for cell in row)
-        lines.append(f"{metric.name:24}{numbers}{shown}")
+        lines.append(f"{metric.name:24}{_cell(metric):>12}{_cell(untrained.get(metric.name)):>12}{shown}")
+    if report.floor:
+        lines.append(
+            f"with {report.floor_num_real} real and {report.floor_num_images} other images, mean (sd) of "
+            f"{report.floor_num_splits} splits:"
+        )
+        lines.append(f"{'':24}{'generator':>24}{'real':>24}")
+        lines += [f"{real.name:24}{_cell(like_floor.get(real.name)):>24}{_cell(real):>24}" for real in report.floor]
     return "\n".join([*lines, *report.notes])
+
+
+def _cell(metric: Metric | None) -> str:
+    if metric is None:
+        return ""
+    return f"{metric.value:.4g}" + ("" if metric.sd is None else f" ({metric.sd:.2g})")
+
+
+def _deviations(metrics: Sequence[Metric]) -> dict[str, float]:
+    return {metric.name: metric.sd for metric in metrics if metric.sd is not None}
 
 
 class _Numbers(TypedDict):

@@ -64,6 +64,7 @@ class Monitored(Values):
     """What a snapshot was found to be; none of it at other ticks."""
 
     kid: float | None = None
+    kid_se: float | None = None  # its standard error, for drawing both sets of images again
     precision: float | None = None
     recall: float | None = None
     spread: float | None = None

@@ -16,6 +16,7 @@ from pipelines.cluster.connection import address_of
 from pipelines.cluster.nodes import alive
 from pipelines.params import ClusterConfig
 from stylegan.config import ConfigError
+from stylegan.wording import counted
 
 WORKER_GB = 0.3  # the least that a worker takes before it has a network, measured (docs/scaling.md)
 SAY_SEC = 30.0  # between lines while workers wait
@@ -44,7 +45,7 @@ def refuse_impossible(cluster: ClusterConfig, section: str = "cluster") -> None:
             raise CapacityError(_missing_gpus(workers, needed, has, section))
     if workers * WORKER_GB > has["memory"]:
         raise CapacityError(
-            f"{_setting(section)} asks for {workers} workers of at least {WORKER_GB} GB; this machine has "
+            f"{_setting(section)} asks for {counted(workers, 'worker')} of at least {WORKER_GB} GB; this machine has "
             f"{spoken(has)}. Set it to at most {int(has['memory'] / WORKER_GB)}, or name a cluster in cluster.address."
         )
 

@@ -16,6 +16,7 @@ from pipelines.cluster.processes import driver_folders, orphans, trainer_of
 from pipelines.command_table import COMMANDS
 from pipelines.params import ROOT
 from stylegan.exit_codes import exit_code
+from stylegan.wording import counted
 
 RAY_GOES_SEC = 10.0  # that the Ray of a trainer may outlive it, before it is ended
 POLL_SEC = 0.1
@@ -35,7 +36,8 @@ def stop(root: Path, grace_sec: float, say: Callable[[str], None]) -> None:
         found = True
         count, killed = len(left.processes), end(left.processes, grace_sec)
         how = f", {killed} of them by SIGKILL" if killed else ""
-        say(f"driver {left.driver_pid} is gone; ended {count} process(es) of Ray that it left{how}.")
+        ended = counted(count, "process", "processes")
+        say(f"driver {left.driver_pid} is gone; ended {ended} of Ray that it left{how}.")
     if not found:
         say(f"Nothing trains in {root / 'runs'}, and Ray left no process of a killed driver.")
 
@@ -49,7 +51,8 @@ def show(root: Path, say: Callable[[str], None]) -> None:
         if process is not None
     ]
     lines += [
-        f"driver {left.driver_pid} is gone and left {len(left.processes)} process(es) of Ray" for left in orphans(root)
+        f"driver {left.driver_pid} is gone and left {counted(len(left.processes), 'process', 'processes')} of Ray"
+        for left in orphans(root)
     ]
     for line in lines or [f"Nothing trains in {root / 'runs'}, and Ray left no process of a killed driver."]:
         say(line)

@@ -4,27 +4,26 @@ Rules that see the rows of the tick log one at a time, so that a tick costs the 
 names the first row that gave rise to it, so it stays the same however the run goes on.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts.ticks import TickRow
-from pipelines.diagnosis.shared_rules import is_at_cap, regularizer, stronger_regularizer
+from pipelines.diagnosis.shared_rules import is_at_cap, is_overfitting, less_overfitting, stronger_regularizer
 from pipelines.diagnosis.thresholds import (
     EARLY,
     EARLY_KIMG,
     GAP_TICKS,
-    KID_NOISE,
+    KID_ERRORS,
     KID_RISE,
     LOGIT_GAP,
     LOW_SPREAD,
-    R_T_SLACK,
     SNAPSHOTS,
     SOME_RECALL,
     SOME_SPREAD,
 )
 from stylegan.config import Config
-from stylegan.config.augmentation import adapts
 
 # Changed parameters are another run, which would begin at 0 without networks to start from.
 GO_ON = (
@@ -42,7 +41,7 @@ class Alarm:
     seen: str
     cause: str
     remedy: str
-    best_kimg: float | None  # of the best snapshot until then; None while none was measured
+    best_kimg: float | None  # of the best snapshot until then; None while none is better than those of the alarm
 
     @property
     def text(self) -> str:
@@ -61,6 +60,7 @@ class Finding:
     seen: str
     cause: str
     remedy: str
+    since: float = math.inf  # kimg from which snapshots are what the alarm is about
 
 
 Snapshot = tuple[float, TickRow]  # its KID, and its row
@@ -78,9 +78,8 @@ class Watch:
 
     def see(self, row: TickRow) -> list[Alarm]:
         """Alarms that this row gives rise to"""
-        if row.monitor.kid is not None:
-            self._best = lower((row.monitor.kid, row), self._best)
-        best_kimg = None if self._best is None else self._best[1].kimg
+        if (kid := row.monitor.kid) is not None and math.isfinite(kid):
+            self._best = lower((kid, row), self._best)
         found = []
         for rule in [*self._rules]:
             try:
@@ -89,8 +88,13 @@ class Watch:
                 self._rules.remove(rule)
                 finding: Finding = end.value
                 seen = f"At kimg {row.kimg:.4g} {finding.seen}"
+                best_kimg = self._best_before(finding.since)
                 found.append(Alarm(finding.name, row.kimg, seen, finding.cause, finding.remedy, best_kimg))
         return found
+
+    def _best_before(self, since: float) -> float | None:
+        """Position of the best snapshot, unless the alarm is about that very one: nobody should start from it"""
+        return None if self._best is None or self._best[1].kimg >= since else self._best[1].kimg
 
 
 def alarms(rows: Sequence[TickRow], config: Config) -> list[Alarm]:
@@ -105,99 +109,99 @@ def lower(snapshot: Snapshot, best: Snapshot | None) -> Snapshot:
 
 
 def kid_rises(config: Config) -> Rule:
-    """KID stays well above its best."""
+    """KID stays above its best by more than chance moves it."""
     best: Snapshot | None = None
-    noise: float | None = None
     recent = deque[Snapshot]()
     while True:
         row = yield
-        if (kid := row.monitor.kid) is None:
+        if (kid := row.monitor.kid) is None or not math.isfinite(kid):
             continue
-        noise = KID_NOISE * abs(kid) if noise is None else noise
         if len(recent) == SNAPSHOTS:
             best = lower(recent.popleft(), best)
         recent.append((kid, row))
-        if best is not None and all(each > KID_RISE * max(best[0], 0) + noise for each, _ in recent):
+        if best is not None and all(_is_above(each, best) for each in recent):
             seen = f"KID is {kid:.3g}; it was {best[0]:.3g} at kimg {best[1].kimg:.4g}."
-            return Finding("kid-rising", seen, *_imbalance(row, config))
+            return Finding("kid-rising", seen, *_imbalance(row, config), since=recent[0][1].kimg)
+
+
+def _is_above(snapshot: Snapshot, best: Snapshot) -> bool:
+    """Whether KID is clearly higher than the best; of numbers without a standard error nobody can say"""
+    errors = [each[1].monitor.kid_se for each in (snapshot, best)]
+    slack = KID_ERRORS * math.hypot(*(math.inf if error is None else error for error in errors))
+    return snapshot[0] > KID_RISE * max(best[0], 0) + slack
 
 
 def _imbalance(row: TickRow, config: Config) -> tuple[str, str]:
     """Cause and remedy of images that get worse"""
-    if (overfitting(row, config) or 0.0) <= config.augment.ada_target + R_T_SLACK:
-        remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr and train.d_lr."
-        return "G and D have lost their balance: D is too steep.", remedy
-    cause = "D learns the training images by heart."
-    if not adapts(config.augment):
-        return cause, f"Set augment.mode (now {config.augment.mode}) to ada."
-    return cause, f"Add images, or raise {stronger_regularizer(config)}."
+    if is_overfitting(row, config):
+        return "D memorises the training images.", less_overfitting(config, at_cap=is_at_cap(row, config))
+    remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr and train.d_lr."
+    return "G and D have lost their balance: D's gradients are too large.", remedy
 
 
-def tells_overfitting(config: Config) -> bool:
-    """Whether r_v or r_t can show that D learns the training images by heart"""
-    # The scores of WGAN-GP have no zero between real and generated images, so their signs say nothing.
-    return config.augment.mode == "ada_rv" or config.loss.adversarial == "non_saturating"
-
-
-def overfitting(row: TickRow, config: Config) -> float | None:
-    """How far D has learned the training images by heart: r_v or r_t; None where nothing tells"""
-    if not tells_overfitting(config):
-        return None
-    return row.augment.r_v if config.augment.mode == "ada_rv" else row.augment.r_t
+def kid_is_no_number(config: Config) -> Rule:
+    """The images of a snapshot cannot be measured any more."""
+    while (kid := (row := (yield)).monitor.kid) is None or math.isfinite(kid):
+        pass
+    cause = "The images of this snapshot, or their features, are not finite numbers."
+    remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr and train.d_lr."
+    return Finding("kid-not-finite", f"KID is {kid}.", cause, remedy, since=row.kimg)
 
 
 def recall_is_lost(config: Config) -> Rule:
     """No real image lies among the generated ones any more, or still."""
-    zeros, highest = 0, 0.0
+    zeros, highest, since = 0, 0.0, math.inf
     while zeros < SNAPSHOTS:
-        recall, before = yield from _next_late(lambda row: row.monitor.recall, SOME_RECALL, highest, config)
+        recall, before, kimg = yield from _next_late(lambda row: row.monitor.recall, SOME_RECALL, highest, config)
+        since = since if zeros else kimg
         zeros, highest = zeros + 1 if recall == 0 else 0, max(recall, before)
     seen = f"recall is 0; it was {highest:.2g}." if highest > 0 else "recall is still 0."
     cause = "G draws a few kinds of images, or none like the real ones."
     remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr."
-    return Finding("recall-lost", seen, cause, remedy)
+    return Finding("recall-lost", seen, cause, remedy, since)
 
 
 def images_are_alike(config: Config) -> Rule:
     """Generated images differ much less from each other than real ones do."""
-    spread, highest = LOW_SPREAD, 0.0
+    spread, highest, since = LOW_SPREAD, 0.0, math.inf
     while spread >= LOW_SPREAD:
-        spread, before = yield from _next_late(lambda row: row.monitor.spread, SOME_SPREAD, highest, config)
+        spread, before, since = yield from _next_late(lambda row: row.monitor.spread, SOME_SPREAD, highest, config)
         highest = max(spread, before)
     was = f"; it was {highest:.2g}" if highest > SOME_SPREAD else ""
     seen = f"the spread of generated images is {spread:.2g} of the real images'{was}."
     cause = "The modes of G have collapsed: images of all latents look alike."
     remedy = f"Halve train.g_lr (now {config.train.g_lr:g}), or raise {stronger_regularizer(config)}."
-    return Finding("images-alike", seen, cause, remedy)
+    return Finding("images-alike", seen, cause, remedy, since)
 
 
 def _next_late(
     measure: Callable[[TickRow], float | None], enough: float, highest: float, config: Config
-) -> Generator[None, TickRow, tuple[float, float]]:
+) -> Generator[None, TickRow, tuple[float, float, float]]:
     """Wait for a snapshot that should show variety: the run once had enough, or is past its beginning
 
-    Returns its number, and the highest before it.
+    Returns its number, the highest before it, and its kimg.
     """
     late = max(EARLY * config.train.total_kimg, EARLY_KIMG)
     while True:
         row = yield
-        if (value := measure(row)) is not None:
+        if (value := measure(row)) is not None and math.isfinite(value):
             if highest > enough or row.kimg >= late:
-                return value, highest
+                return value, highest, row.kimg
             highest = max(highest, value)
 
 
 def logits_run_apart(config: Config) -> Rule:
     """D is sure of everything; not with WGAN-GP, where the gap is the distance that G shortens."""
-    wide, gap = 0, 0.0
+    wide, gap, since = 0, 0.0, math.inf
     while wide < GAP_TICKS:
         row = yield
         gap = row.logits.gap or 0.0
+        since = since if wide else row.kimg
         wide = wide + 1 if gap > LOGIT_GAP and config.loss.adversarial != "wgan_gp" else 0
     seen = f"D scores real images {gap:.3g} above generated ones."
     cause = "D has won: it is sure of every image and G learns nothing more."
     remedy = f"Raise {stronger_regularizer(config)}, or halve train.d_lr."
-    return Finding("logits-apart", seen, cause, remedy)
+    return Finding("logits-apart", seen, cause, remedy, since)
 
 
 def p_is_at_its_cap(config: Config) -> Rule:
@@ -205,11 +209,9 @@ def p_is_at_its_cap(config: Config) -> Rule:
     while not is_at_cap((yield), config):
         pass
     seen = f"augment.p reached its cap augment.p_max = {config.augment.p_max:g}."
-    cause = "D still recognises the training images."
-    remedy = f"Add images or raise {regularizer(config)[0]} rather than the cap: above 0.8 augmentations leak."
-    return Finding("p-at-cap", seen, cause, remedy)
+    return Finding("p-at-cap", seen, "D still recognises the training images.", less_overfitting(config, at_cap=True))
 
 
 RULES: tuple[Callable[[Config], Rule], ...] = (
-    kid_rises, recall_is_lost, images_are_alike, logits_run_apart, p_is_at_its_cap,
+    kid_is_no_number, kid_rises, recall_is_lost, images_are_alike, logits_run_apart, p_is_at_its_cap,
 )  # fmt: skip

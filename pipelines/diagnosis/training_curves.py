@@ -1,17 +1,24 @@
 """What each curve of the training shows, in one line."""
 
+import math
 from collections.abc import Sequence
 
 from pipelines.artifacts.ticks import TickRow
-from pipelines.diagnosis.shared_rules import is_at_cap
+from pipelines.diagnosis.shared_rules import is_at_cap, reaches_cap
 from stylegan.config import Config
 
 Ticks = Sequence[TickRow]
 
 
 def ended_at_cap(ticks: Ticks, config: Config) -> bool:
-    """Whether adaptive augmentation ended at its highest probability"""
+    """Whether the training ended with a cap that keeps augmentation from doing more against overfitting"""
     return bool(ticks) and is_at_cap(ticks[-1], config)
+
+
+def measured_kids(ticks: Ticks) -> list[tuple[float, TickRow]]:
+    """KID of the snapshots that have a finite one, with their rows"""
+    found = [(tick.monitor.kid, tick) for tick in ticks if tick.monitor.kid is not None]
+    return [(kid, tick) for kid, tick in found if math.isfinite(kid)]
 
 
 def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:
@@ -71,8 +78,11 @@ def _read_scores(ticks: Ticks) -> str:
         return ""
     if (before := ticks[min(1, len(ticks) - 1)].logits.gap) is None:
         return ""
+    ends = f"{before:.2f}", f"{after:.2f}"
+    if ends[0] == ends[1]:
+        return f"Real minus generated stayed at {ends[0]}; a gap that runs away is overfitting."
     verb = "widened" if after > before else "narrowed"
-    return f"Real minus generated {verb} from {before:.2f} to {after:.2f}; a gap that runs away is overfitting."
+    return f"Real minus generated {verb} from {ends[0]} to {ends[1]}; a gap that runs away is overfitting."
 
 
 def _read_augmentation(ticks: Ticks, config: Config) -> str:
@@ -85,17 +95,17 @@ def _read_augmentation(ticks: Ticks, config: Config) -> str:
         return f"Fixed at p = {p:.2f}."
     if config.augment.mode == "diffaugment":
         return f"Every image is augmented, without a p (augment.diffaugment: {', '.join(config.augment.diffaugment)})."
-    state = "at its cap" if ended_at_cap(ticks, config) else "below its cap"
+    state = "at its cap" if reaches_cap(ticks[-1], config) else "below its cap"
     name = "r_v" if config.augment.mode == "ada_rv" else "r_t"
     return f"p ended at {p:.2f}, {state} of {cap:g}; it moves so that {name} meets {config.augment.ada_target:g}."
 
 
 def _read_monitored_distance(ticks: Ticks) -> str:
-    found = [(tick.monitor.kid, tick.kimg) for tick in ticks if tick.monitor.kid is not None]
+    found = measured_kids(ticks)
     if not found:
         return ""
-    best, kimg = min(found)
-    return f"{found[-1][0]:.3g} at the last snapshot; the lowest was {best:.3g}, at {kimg:g} kimg."
+    best, row = min(found, key=lambda each: each[0])
+    return f"{found[-1][0]:.3g} at the last snapshot; the lowest was {best:.3g}, at {row.kimg:g} kimg."
 
 
 def _read_monitored_shares(ticks: Ticks) -> str:

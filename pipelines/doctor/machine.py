@@ -15,6 +15,7 @@ from pipelines.doctor.findings import Finding, State
 from pipelines.doctor.surroundings import existing, ray_folder
 from pipelines.params import Params
 from pipelines.train import measure_slowdown
+from stylegan.wording import counted
 
 PYTHON = (3, 11)  # requires-python of pyproject.toml
 GB = 2**30
@@ -74,7 +75,7 @@ def check_devices(params: Params) -> Iterator[Finding]:
 def try_device(device: torch.device) -> Finding:
     """Convolve forward and backward there"""
     is_cpu = device.type == "cpu"
-    name = f"{torch.get_num_threads()} threads" if is_cpu else torch.cuda.get_device_name(device)
+    name = counted(torch.get_num_threads(), "thread") if is_cpu else torch.cuda.get_device_name(device)
     name = "Apple GPU" if device.type == "mps" else name
     try:
         difference = convolution_error(device)

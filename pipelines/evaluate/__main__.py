@@ -71,9 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print_json(report.folded())
         return
-    for table in metrics_json.table(report), frontier.table(report.truncation):
-        print_lines(*table.split("\n"))
-    print_lines(report.recommended.sentence)
+    trade = frontier.table(report.truncation, report.recommended.psi)
+    print_lines(*metrics_json.table(report).split("\n"), *trade.split("\n"), report.recommended.sentence)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from PIL.Image import Image
 
-from pipelines.artifacts import metrics_json
+from pipelines.artifacts import manifest_json, metrics_json
 from pipelines.artifacts.dataset import SPLIT, open_dataset
 from pipelines.artifacts.metrics_json import MetricsReport, Truncation
 from pipelines.cluster.connection import connect
@@ -18,7 +18,8 @@ from pipelines.evaluate.on_cluster import make_evaluator, measure_on_cluster
 from pipelines.params import Params
 from stylegan.data import ImageDataset
 from stylegan.files import replacing
-from stylegan.metrics.evaluation.evaluator import Evaluator, Sweep, untrained_like
+from stylegan.metrics.evaluation.comparison import Measured
+from stylegan.metrics.evaluation.evaluator import FLOOR_SPLITS, Evaluator, Sweep, num_floor_images, untrained_like
 from stylegan.metrics.memorization import TrainingNeighbors
 from stylegan.networks import Generator
 
@@ -59,40 +60,57 @@ def measure(
     untrained = Sweep("untrained generator", untrained_like(subject.G, subject.seed), (1.0,))
     with connect(params.cluster):
         measured = measure_on_cluster(evaluator, [generator, untrained], dataset, state, params)
-    rows = tuple(
-        Truncation(psi=psi, metrics=facts.rounded(found.metrics))
-        for psi, found in zip(generator.psis, measured, strict=False)
-    )
-    details = measured[generator.psis.index(1.0)].details
+    rows = compared(generator.psis, measured)
+    headline = measured[generator.psis.index(1.0)]
+    details, like_floor = headline.details, headline.like_floor
     assert details is not None, "found at psi 1"
+    assert like_floor is not None, "found at psi 1"
+    names = [f"generator at psi {psi:g}" for psi in generator.psis]
+    names += [untrained.name, "floor", "generator as measured for the floor"]
+    failures = facts.failures(names, [*measured, like_floor])
     neighbors = details.neighbors
     rows_shown = [] if neighbors is None else neighbors.most_suspicious(params.evaluate.neighbors_num_shown)
+    prepared = manifest_json.settings_of(dataset.path, dataset.digest)
     report = MetricsReport(
         extractor=facts.extractor_facts(evaluator),
         num_images=params.evaluate.num_images,
         num_real=len(dataset),
-        floor_num_images=min(params.evaluate.num_images, len(dataset) // 2),
+        floor_num_images=(count := num_floor_images(len(dataset), params.evaluate.num_images)),
+        floor_num_real=len(dataset) - count,
+        floor_num_splits=FLOOR_SPLITS,
         seed=params.evaluate.seed,
         resize_filter=evaluator.extractor.resize_filter,
+        prepare_resize_filter=None if prepared is None else prepared.resize_filter,
         split=SPLIT,
         archive_sha256=dataset.digest,
         generator_sha256=subject.sha256,
         cur_nimg=subject.cur_nimg,
-        metrics=next(row.metrics for row in rows if row.psi == 1),
+        metrics=facts.rounded(headline.metrics),
         confidence=params.evaluate.bootstrap_level,
         floor=facts.rounded(measured[-1].metrics),
+        like_floor=facts.rounded(like_floor.metrics),
         untrained=facts.rounded(measured[-2].metrics),
         truncation=rows,
-        recommended=frontier.recommend(rows),
+        recommended=frontier.recommend(rows, facts.noise_between(generator.psis, measured)),
         neighbors=facts.neighbors(neighbors, rows_shown),
         per_class=facts.classes(details, dataset),
-        notes=facts.notes(evaluator, dataset),
+        failures=failures,
+        infinity=facts.infinity(headline.line),
+        notes=(*facts.notes(evaluator, dataset, headline.line), *(failure.sentence for failure in failures)),
     )
     with replacing(out / "neighbors.png") as temporary:
         temporary.write_bytes(png_of(neighbors_picture(evaluator, generator, dataset, neighbors, rows_shown)))
     metrics_json.write_csv(out / "psi_sweep.csv", rows)
     metrics_json.write(out / "metrics.json", report)
     return report
+
+
+def compared(psis: Sequence[float], measured: Sequence[Measured]) -> tuple[Truncation, ...]:
+    """A row for each psi, of the metrics that none of them failed at"""
+    found = [facts.rounded(each.metrics) for _, each in zip(psis, measured, strict=False)]
+    common = set.intersection(*({metric.name for metric in metrics} for metrics in found))
+    rows = (tuple(metric for metric in metrics if metric.name in common) for metrics in found)
+    return tuple(Truncation(psi=psi, metrics=metrics) for psi, metrics in zip(psis, rows, strict=True))
 
 
 def neighbors_picture(

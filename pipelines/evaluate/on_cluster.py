@@ -8,6 +8,7 @@ from typing import Any
 import ray.train.torch
 import torch
 
+from pipelines.artifacts import manifest_json
 from pipelines.artifacts.dataset import SPLIT
 from pipelines.cluster.errors import told
 from pipelines.cluster.files import Shared, share
@@ -17,7 +18,6 @@ from pipelines.params import Params
 from stylegan.backends import prepare_device
 from stylegan.config.sections import EvaluateConfig, Kernels
 from stylegan.data import ImageDataset
-from stylegan.data.dataset import Split
 from stylegan.distributed import rank
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluation.cache import StatisticsCache
@@ -28,8 +28,6 @@ from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.metrics.extractors import load_extractor
 from stylegan.metrics.extractors.lpips import load_lpips
 
-HELD_OUT: Split = "holdout"
-
 
 @dataclass(frozen=True)
 class Job:
@@ -38,8 +36,8 @@ class Job:
     evaluator: Evaluator
     sweeps: list[Sweep]
     archive: Shared
-    datasets: dict[Split, ImageDataset]  # of the archive; the first is compared with
-    known: dict[Split, Statistics]  # of data sets that need not be looked at again
+    dataset: ImageDataset  # of the archive, compared with
+    known: Statistics | None  # of the data set, where it need not be looked at again
     num_threads: int
     kernels: Kernels
     counter: Any  # the actor that counts images
@@ -50,7 +48,7 @@ class Outcome:
     """What rank 0 brings back."""
 
     measured: list[Measured]
-    statistics: dict[Split, Statistics]  # of the data sets that were looked at
+    statistics: Statistics | None  # of the data set, where it was looked at
     problem: str | None
 
 
@@ -62,23 +60,17 @@ def measure_worker(job: Job) -> Outcome | None:
     if line is not None and rank() == 0:
         job.counter.say.remote(line)
     evaluator, seen = job.evaluator.to(device), _Seen(job.counter)
-    archive = job.archive.here()
-    for dataset in job.datasets.values():
-        dataset.path = archive
-    fresh = {
-        split: evaluator.statistics(dataset, seen.track)
-        for split, dataset in job.datasets.items()
-        if split not in job.known
-    }
-    real, *others = (fresh.get(split) or job.known[split] for split in job.datasets)
-    labels = next(iter(job.datasets.values()))
-    reference = Reference(real, labels.labels(range(len(labels))), others[0] if others else None).to(device)
+    job.dataset.path = job.archive.here()
+    fresh = evaluator.statistics(job.dataset, seen.track) if job.known is None else None
+    real = fresh or job.known
+    assert real is not None, "looked at, where it was not known"
+    reference = Reference(real, job.dataset.labels(range(len(job.dataset)))).to(device)
     sweeps = [Sweep(sweep.name, sweep.G.to(device), sweep.psis) for sweep in job.sweeps]
     try:
         measured = evaluator.measure(sweeps, reference, seen.track)
     except MetricError as error:  # raised here, it would reach the user inside pages of Ray's stack
-        return Outcome([], {}, str(error))
-    return Outcome(measured, {split: found.to("cpu") for split, found in fresh.items()}, None) if rank() == 0 else None
+        return Outcome([], None, str(error))
+    return Outcome(measured, None if fresh is None else fresh.to("cpu"), None) if rank() == 0 else None
 
 
 class _Seen:
@@ -103,13 +95,15 @@ def make_evaluator(config: EvaluateConfig, dataset: ImageDataset, weights: Path)
     extractor = load_extractor(config.extractor, config.extractor_input_size, weights)
     lpips = load_lpips(config.ppl_network, weights) if PROTOCOLS.keys() & set(config.metrics) else None
     c = draw_labels(dataset, max(config.num_images, config.ppl_num_pairs), config.seed)
-    return Evaluator(config, extractor, lpips, c, is_whole(dataset), torch.device("cpu"))
+    return Evaluator(config, extractor, lpips, c, whole_set(dataset), torch.device("cpu"))
 
 
-def is_whole(dataset: ImageDataset) -> bool:
-    """Whether the data set is every image of its archive, once"""
+def whole_set(dataset: ImageDataset) -> int | None:
+    """Number of images where the data set is every image of its source, once; None where some are left out"""
     everything = ImageDataset(dataset.path, use_labels=False, xflip=False, split="all", max_images=None)
-    return len(dataset) == len(everything) and not dataset.xflip
+    prepared = manifest_json.settings_of(dataset.path, dataset.digest)
+    whole = prepared is None or prepared.num_left_out == 0
+    return len(dataset) if whole and len(dataset) == len(everything) and not dataset.xflip else None
 
 
 def measure_on_cluster(
@@ -119,25 +113,15 @@ def measure_on_cluster(
 
     Raises MetricError that names the measurement which failed.
     """
-    datasets = _datasets(dataset, evaluator)
     cache = StatisticsCache(state, dataset.digest, evaluator.extractor)
-    loaded = {split: cache.load(split, features=evaluator.keeps_features) for split in datasets}
-    known = {split: found for split, found in loaded.items() if found is not None}
-    total = sum(map(evaluator.images_of, sweeps)) + sum(len(d) for split, d in datasets.items() if split not in known)
+    known = cache.load(SPLIT, features=evaluator.keeps_features, thumbnails=evaluator.keeps_thumbnails)
+    total = sum(map(evaluator.images_of, sweeps)) + (len(dataset) if known is None else 0)
     archive, threads = share(dataset.path.resolve(), dataset.digest, params.cluster), params.cluster.cpus_per_worker
     with counting(total, "measuring") as counter, told():
-        job = Job(evaluator, sweeps, archive, datasets, known, threads, params.train.kernels, counter)
+        job = Job(evaluator, sweeps, archive, dataset, known, threads, params.train.kernels, counter)
         outcome: Outcome = on_workers(measure_worker, job, params.cluster, "evaluate")
     if outcome.problem is not None:
         raise MetricError(outcome.problem)
-    for split, found in outcome.statistics.items():
-        cache.save(split, found)
+    if outcome.statistics is not None:
+        cache.save(SPLIT, outcome.statistics)
     return outcome.measured
-
-
-def _datasets(dataset: ImageDataset, evaluator: Evaluator) -> dict[Split, ImageDataset]:
-    """The data set, and the images held out from it where memorisation asks for them and there are some"""
-    found: dict[Split, ImageDataset] = {SPLIT: dataset}
-    if "memorization" in evaluator.config.metrics and not evaluator.whole_set:
-        found[HELD_OUT] = ImageDataset(dataset.path, use_labels=False, xflip=False, split=HELD_OUT, max_images=None)
-    return found

@@ -31,6 +31,7 @@ from stylegan.config.pyramid import Resolution, plain
 from stylegan.console import make_console
 from stylegan.exit_codes import exit_code
 from stylegan.text import print_json
+from stylegan.wording import counted
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def show(found: Plan, console: Console, *, everything: bool) -> list[str]:
     """Print the values, and return the lines on what they mean, which it prints too."""
     console.print(table(found.choices if everything else found.changed, found.base))
     if not everything:
-        console.print(f"{len(found.choices) - len(found.changed)} values stay as they are; --all lists them.")
+        same = len(found.choices) - len(found.changed)
+        console.print(f"{counted(same, 'value stays as it is', 'values stay as they are')}; --all lists them.")
     lines = [*(found.look.lines(found.params) if found.look else []), *advice(found.params)]
     for line in lines:
         console.print(line)

@@ -14,6 +14,7 @@ from pipelines.plan.shown import sheet_choices
 from stylegan.config import ConfigError, parse
 from stylegan.config.pyramid import Resolution, sides
 from stylegan.config.sections import PrepareConfig
+from stylegan.wording import counted
 
 PRESETS = Path(__file__).parent / "presets"
 NAMES = ("auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar")
@@ -28,7 +29,9 @@ def preset_choices(name: str) -> tuple[Choices, int | None]:
     reference_gpus: int | None = own.pop("reference_gpus", None)
     choices = {path: Choice(value, "every official preset") for path, value in leaves(common)}
     held_out = choices["prepare.holdout_fraction"].value
-    choices["prepare.holdout_fraction"] = Choice(held_out, "measures memorisation; --source sets it by the images")
+    choices["prepare.holdout_fraction"] = Choice(
+        held_out, "kept from training, for tests of your own; --source sets it by the images"
+    )
     return choices | {path: Choice(value, f"preset {name}") for path, value in leaves(own)}, reference_gpus
 
 
@@ -74,7 +77,7 @@ def fitted(choices: Choices, reference_gpus: int, gpus: int, workers: int) -> Ch
     largest = Choice(fitting, f"largest up to {group.value} that divides batch_gpu")
     shrink, per_trial = choices["loss.pl_batch_shrink"], choices["sweep.gpus_per_worker"]
     return {
-        "train.batch_gpu": Choice(batch_gpu, f"batch_size / {batch // batch_gpu} pieces{steps}"),
+        "train.batch_gpu": Choice(batch_gpu, f"batch_size / {counted(batch // batch_gpu, 'piece')}{steps}"),
         "discriminator.mbstd_group_size": group if fitting == group.value else largest,
         "loss.pl_batch_shrink": shrink if batch_gpu >= shrink.value else Choice(batch_gpu, "at most batch_gpu"),
         "cluster.use_gpu": Choice(gpus > 0, f"--gpus {gpus}"),

@@ -17,9 +17,10 @@ from stylegan.data import ArchiveError
 from stylegan.data.survey import Labels, Survey, survey
 from stylegan.data.transforms import has_shape, largest_window
 from stylegan.text import is_utf8, visible
+from stylegan.wording import counted
 
 USUAL_SHARE = 0.05  # held out
-MOST_HELD_OUT = 1000  # images; more measure memorisation no better
+MOST_HELD_OUT = 1000  # images; tests of your own hardly need more
 FEWEST_TO_HOLD_OUT = 200  # images; of fewer each is needed to train
 FEW_IN_CLASS = 10  # images; if half of the classes have fewer, they are too small to learn apart
 SAME_SHAPE = 0.02  # by which the aspects of images may differ
@@ -128,7 +129,7 @@ def choose_labels(labels: Labels | None, *, wanted: bool) -> tuple[str, str]:
     if wanted:
         return labels.kind, f"data.use_labels, and {len(labels.counts):,} {where}"
     if labels.num_unlabelled:
-        return "none", f"{labels.num_unlabelled:,} images have no class"
+        return "none", f"{counted(labels.num_unlabelled, 'image has', 'images have')} no class"
     if len(labels.counts) < 2:
         return "none", "a single class"
     if labels.kind == "folders" and all(COUNTERS.fullmatch(name) for name in labels.counts):
@@ -139,13 +140,15 @@ def choose_labels(labels: Labels | None, *, wanted: bool) -> tuple[str, str]:
 
 
 def choose_holdout_share(num_images: int, augment_mode: str) -> Choice:
-    """Enough images to measure memorisation, and no more: what is held out is not learnt"""
+    """Enough images for tests on images that G never saw, and no more: what is held out is not learnt"""
     if augment_mode == "ada_rv":
         return Choice(2 * USUAL_SHARE, "augment.mode ada_rv compares with held-out images")
     if num_images < FEWEST_TO_HOLD_OUT:
-        return Choice(0.0, f"{num_images:,} images are few: all of them train")
+        return Choice(0.0, f"{counted(num_images, 'image is', 'images are')} few: all of them train")
     share = float(f"{min(USUAL_SHARE, MOST_HELD_OUT / num_images):.2g}")
-    return Choice(share, f"{round(share * num_images):,} images are enough to measure memorisation")
+    return Choice(
+        share, f"{counted(round(share * num_images), 'image is', 'images are')} enough for tests on what G never saw"
+    )
 
 
 def advise_shape(found: Survey, params: Params) -> list[str]:

@@ -15,6 +15,7 @@ from stylegan.data.layout import INDEX
 from stylegan.data.problems import BadFile, Problem, describe
 from stylegan.data.survey import Survey
 from stylegan.data.transforms import find_size_problem
+from stylegan.wording import counted
 
 ASPECTS = ((1, 1), (5, 4), (4, 3), (3, 2), (16, 10), (16, 9), (2, 1))  # named either way round
 NEAR = 0.015  # within which an aspect has such a name
@@ -40,7 +41,7 @@ def describe_source(found: Survey, params: Params) -> Iterator[str]:
 def _describe_images(found: Survey) -> Iterator[str]:
     total, good = len(found.source.names), found.good
     sample = f"; the headers of {len(found.read):,}, evenly spread, were read" if found.is_sample else ""
-    yield f"{found.source.name}: {total:,} images{sample}"
+    yield f"{found.source.name}: {counted(total, 'image')}{sample}"
     if good:
         smallest, largest = (choose(good, key=lambda check: check.width * check.height) for choose in (min, max))
         shorter = [min(check.width, check.height) for check in good]
@@ -58,11 +59,11 @@ def _describe_images(found: Survey) -> Iterator[str]:
     if found.source.ignored:
         kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in found.source.ignored)
         yield (
-            f"  ignored  {len(found.source.ignored):,} files that are not images by their names: {_list(kinds)}, "
+            f"  ignored  {counted(len(found.source.ignored), 'file')} not named as images: {_list(kinds)}, "
             f"such as {found.source.ignored[0]}"
         )
     if unused := [*found.source.bad, *found.source.passed_over]:
-        yield f"  unused   {len(unused):,} others:"
+        yield f"  unused   {counted(len(unused), 'other')}:"
         yield from describe(unused)
 
 
@@ -89,8 +90,8 @@ def _describe_split(found: Survey, params: Params, bad: list[BadFile]) -> Iterat
         )
     num_train, num_holdout = count_split(found, params, bad)
     about = "about " if found.is_sample else ""
-    yield f"{about}{num_train:,} images will train, {num_holdout:,} are held out."
-    yield from count_problems(params, num_train, num_holdout)
+    yield f"{about}{counted(num_train, 'image')} will train, {num_holdout:,} are held out."
+    yield from count_problems(params, num_train)
 
 
 def count_split(found: Survey, params: Params, bad: list[BadFile]) -> tuple[int, int]:
@@ -140,4 +141,4 @@ def name_aspect(width: int, height: int) -> str:
 
 def _list(counts: Counter[str]) -> str:
     shown = ", ".join(f"{name} {count:,}" for name, count in islice(counts.most_common(), NUM_NAMED))
-    return shown + (f", and {len(counts) - NUM_NAMED:,} others" if len(counts) > NUM_NAMED else "")
+    return shown + (f", and {counted(len(counts) - NUM_NAMED, 'other')}" if len(counts) > NUM_NAMED else "")

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.artifacts.metrics_json import Truncation
+from pipelines.artifacts.metrics_json import MetricsReport, Truncation
 from pipelines.artifacts.ticks import TickRow
 from pipelines.drawing.style import COLOURS, png
 from stylegan.metrics.evaluation.metric import Metric, by_name, find
@@ -33,6 +33,7 @@ class Curve:
 R_T = Curve("augment/r_t", lambda row: row.augment.r_t)
 R_V = Curve("augment/r_v", lambda row: row.augment.r_v)
 # Panels of training.png: title, curves, unit.
+OF_MONITOR = "of monitor.num_images images"  # of each side; reports/metrics.json compares with more real ones
 PANELS: tuple[tuple[str, tuple[Curve, ...], str], ...] = (
     ("Losses", (Curve("loss/G", lambda row: row.loss.G), Curve("loss/D", lambda row: row.loss.D)), ""),
     (
@@ -48,14 +49,14 @@ PANELS: tuple[tuple[str, tuple[Curve, ...], str], ...] = (
     ("R1 penalty", (Curve("loss/r1_penalty", lambda row: row.loss.r1_penalty),), ""),
     ("Gradient penalty", (Curve("loss/gp_penalty", lambda row: row.loss.gp_penalty),), ""),
     ("Path length penalty", (Curve("loss/pl_penalty", lambda row: row.loss.pl_penalty),), ""),
-    ("KID while training", (Curve("monitor/kid", lambda row: row.monitor.kid, of_snapshots=True),), ""),
+    ("KID while training", (Curve("monitor/kid", lambda row: row.monitor.kid, of_snapshots=True),), OF_MONITOR),
     (
         "Precision and recall while training",
         (
             Curve("monitor/precision", lambda row: row.monitor.precision, of_snapshots=True),
             Curve("monitor/recall", lambda row: row.monitor.recall, of_snapshots=True),
         ),
-        "",
+        OF_MONITOR,
     ),
 )
 FAR = 3.0  # real images so many times beyond the best of the sweep are drawn in an inset, lest they flatten the curve
@@ -125,12 +126,13 @@ def layer_chart(ticks: Ticks, bands: Mapping[str, Mapping[int, float]], *, dark:
     return png(draw, (8.5, 3.4) if len(kimg) > 1 else (4.5, 3.4), dark=dark)
 
 
-def frontier_chart(rows: Sequence[Truncation], floor: Sequence[Metric], recommended_psi: float, *, dark: bool) -> bytes:
+def frontier_chart(results: MetricsReport, *, dark: bool) -> bytes:
     """PNG of the truncation sweep: precision against recall, and every metric against psi with its interval as a band.
 
-    floor: what real images score; a star beside the curve. Without precision or recall there are only the metrics.
+    A star is what real images score, and an open circle the generator at psi = 1 with as many images. Without
+    precision or recall there are only the metrics.
     """
-    rows = sorted(rows, key=lambda row: row.psi)
+    rows = results.by_rising_psi
     names = [metric.name for metric in rows[0].metrics]
     trade = [_place(row) for row in rows]
     has_trade = all(place is not None for place in trade)
@@ -142,7 +144,7 @@ def frontier_chart(rows: Sequence[Truncation], floor: Sequence[Metric], recommen
         panels: Any = figure
         if has_trade:
             left, panels = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.35])[0]
-            _trade(left.subplots(), [place for place in trade if place is not None], floor, recommended_psi)
+            _trade(left.subplots(), [place for place in trade if place is not None], results)
         axes = list(panels.subplots(num_rows, num_columns, squeeze=False, sharex=True).flat)
         for axis in axes[len(names) :]:
             axis.set_visible(False)
@@ -169,7 +171,7 @@ def _place(row: Truncation) -> _Place | None:
     return None if recall is None or precision is None else _Place(row.psi, recall, precision)
 
 
-def _trade(axis: Axes, places: Sequence[_Place], floor: Sequence[Metric], recommended_psi: float) -> None:
+def _trade(axis: Axes, places: Sequence[_Place], results: MetricsReport) -> None:
     """Recall (x) against precision (y), one labelled point a psi, the recommended ringed, real images as a star"""
     x, y = [place.recall.value for place in places], [place.precision.value for place in places]
     for place in places:
@@ -179,23 +181,38 @@ def _trade(axis: Axes, places: Sequence[_Place], floor: Sequence[Metric], recomm
             axis.plot([place.recall.value] * 2, up, color=COLOURS[0], alpha=0.3)
     axis.plot(x, y, "o-", color=COLOURS[0], markersize=5)
     for place, point in zip(places, zip(x, y, strict=True), strict=True):
-        if place.psi != recommended_psi:
+        if place.psi != results.recommended.psi:
             axis.annotate(f"psi {place.psi:g}", point, (9, 7), textcoords="offset points")
             continue
         axis.plot(*point, "o", color=COLOURS[1], markersize=13, markerfacecolor="none", markeredgewidth=2)
         last = point[0] == max(x)  # whose long label needs the room at its left, below the curve
         axis.annotate(f"psi {place.psi:g}, recommended", point, (-10, -17) if last else (9, 7), weight="bold",
                       textcoords="offset points", ha="right" if last else "left")  # fmt: skip
-    axis.set(title="Fidelity against variety", xlabel=places[0].recall.name, ylabel=places[0].precision.name)
+    counts = f"of {results.num_real} real, {results.num_images} generated images"
+    axis.set(title="Fidelity against variety", xlabel=f"{places[0].recall.name}\n{counts}",
+             ylabel=places[0].precision.name)  # fmt: skip
     axis.margins(0.18)
-    recall, precision = find(floor, "recall"), find(floor, "precision")
-    if recall is not None and precision is not None:
-        far = recall.value > FAR * max(x) or precision.value > FAR * max(y)
-        _real_images(axis, (x, y), (recall.value, precision.value), far=far)
+    real, like = _point(results.floor), _point(results.like_floor)
+    if real is not None:
+        far = real[0] > FAR * max(x) or real[1] > FAR * max(y)
+        counts = f"{results.floor_num_real} real, {results.floor_num_images} others"
+        _real_images(axis, (x, y), real, like, counts, far=far)
+
+
+def _point(metrics: Sequence[Metric]) -> tuple[float, float] | None:
+    """Recall and precision"""
+    recall, precision = find(metrics, "recall"), find(metrics, "precision")
+    return None if recall is None or precision is None else (recall.value, precision.value)
 
 
 def _real_images(
-    axis: Axes, curve: tuple[Sequence[float], Sequence[float]], real: tuple[float, float], *, far: bool
+    axis: Axes,
+    curve: tuple[Sequence[float], Sequence[float]],
+    real: tuple[float, float],
+    like: tuple[float, float] | None,
+    counts: str,
+    *,
+    far: bool,
 ) -> None:
     """The star of real images: on the axes themselves, or on an inset that shows how far the curve is from it"""
     where = axis
@@ -206,7 +223,9 @@ def _real_images(
         where.tick_params(labelsize=7)
         axis.set_ylim(top=axis.get_ylim()[0] + 1.3 * (axis.get_ylim()[1] - axis.get_ylim()[0]))
     where.plot(*real, "*", color=COLOURS[4], markersize=13)
-    where.annotate("real images", real, (-9, -4), textcoords="offset points", ha="right", fontsize=8)
+    where.annotate(f"real images\n({counts})", real, (-9, -8), textcoords="offset points", ha="right", fontsize=7)
+    if like is not None:
+        where.plot(*like, "o", color=COLOURS[4], markersize=6, markerfacecolor="none")
 
 
 def _band(axis: Axes, rows: Sequence[Truncation], name: str, colour: str) -> None:

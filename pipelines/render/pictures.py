@@ -59,8 +59,20 @@ def compare_bands(params: Params, G: Generator, dataset: ImageDataset) -> dict[s
 
 
 def choose_reals(dataset: ImageDataset, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Random training images, without repetition, and their labels  ->  uint8 [N, C, H, W], [N, c_dim]; N <= count"""
-    return dataset.batch(np.random.default_rng(seed).permutation(len(dataset))[:count])
+    """Random training images, without repetition, and their labels  ->  uint8 [N, C, H, W], [N, c_dim]; N <= count
+
+    Of classes one image each in turn, so that the rarest is shown too.
+    """
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    classes = dataset.labels_on(torch.device("cpu")).table
+    if classes is not None and classes.ndim == 1:
+        drawn = classes.numpy()[order % dataset.num_images]
+        by_class = np.argsort(drawn, kind="stable")
+        _, first, counts = np.unique(drawn[by_class], return_index=True, return_counts=True)
+        turn = np.empty(len(order), np.int64)  # 0 for the first image drawn of each class, 1 for the second, ...
+        turn[by_class] = np.arange(len(order)) - np.repeat(first, counts)
+        order = order[np.argsort(turn, kind="stable")]
+    return dataset.batch(order[:count])
 
 
 def labels_for(c: Tensor, count: int) -> Tensor:

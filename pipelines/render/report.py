@@ -48,7 +48,7 @@ def render(params: Params, root: Path) -> Path:
     )
     write(reports / "training.png", training_curves(ticks, target(params), dark=False))
     write(reports / "layers.png", layer_chart(ticks, facts.bands, dark=False))
-    chart = frontier_chart(results.truncation, results.floor, results.recommended.psi, dark=False)
+    chart = frontier_chart(results, dark=False)
     write(reports / "frontier.png", chart)
     page = reports / "index.html"
     write(page, build_page(facts, pictures).encode())

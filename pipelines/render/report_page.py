@@ -7,6 +7,7 @@ from pathlib import Path
 from pipelines.artifacts.metrics_json import ClassResult, MetricsReport
 from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis import frontier, thresholds, verdict
+from pipelines.diagnosis.advice import advice
 from pipelines.diagnosis.alarms import Alarm
 from pipelines.diagnosis.training_curves import readings
 from pipelines.drawing.page import embed, fill
@@ -14,6 +15,8 @@ from pipelines.render.charts import contributions, frontier_chart, layer_chart, 
 from stylegan.config import Config
 from stylegan.config.augmentation import adapts
 from stylegan.metrics.evaluation.metric import by_name, find, short
+from stylegan.metrics.memorization import COPY
+from stylegan.wording import counted
 
 TEMPLATE = Path(__file__).with_name("report.html")
 NUM_CLASSES = 20  # shown, the worst ones; the others are in reports/metrics.json
@@ -60,11 +63,12 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         confidence=results.confidence if any(metric.interval for metric in results.metrics) else None,
         notes=results.notes,
         alarms=facts.alarms,
-        advice=verdict.advice(judged, results, facts.ticks, config),
+        advice=advice(judged, results, facts.ticks, config),
         readings=readings(facts.ticks, config),
         truncation=[(row.psi, by_name(row.metrics)) for row in results.by_rising_psi],
+        columns=list(by_name(metric for row in results.truncation for metric in row.metrics)),
         best=frontier.best_of_columns(results.truncation),
-        margin=thresholds.MARGIN,
+        copy=COPY,
         recommended=results.recommended,
         neighbors=neighbor_lines(results),
         classes=worst_classes(results.per_class),
@@ -89,10 +93,7 @@ def embedded(facts: Facts, pictures: Pictures) -> dict[str, object]:
         "neighbor_sheet": None if pictures.neighbors is None else embed(pictures.neighbors, "image/png"),
         "curves": [embed(training_curves(ticks, r_t, dark=dark), "image/png") for dark in themes],
         "layers": [embed(layer_chart(ticks, facts.bands, dark=dark), "image/png") for dark in themes],
-        "trade": [
-            embed(frontier_chart(results.truncation, results.floor, results.recommended.psi, dark=dark), "image/png")
-            for dark in themes
-        ],
+        "trade": [embed(frontier_chart(results, dark=dark), "image/png") for dark in themes],
         "shares": last_shares(facts),
     }
 
@@ -103,13 +104,13 @@ def target(config: Config) -> float | None:
 
 
 def neighbor_lines(results: MetricsReport) -> dict[str, float | None] | None:
-    """Shares of generated and of held-out images that look like copies, where measured; None without neighbours"""
+    """Shares of generated and of real images that look like copies, where measured; None without neighbours"""
     if results.neighbors is None:
         return None
-    generated, held_out = find(results.metrics, "memorized"), find(results.floor, "memorized")
+    generated, real = find(results.metrics, "memorized"), find(results.floor, "memorized")
     return {
         "generated": None if generated is None else generated.value,
-        "held_out": None if held_out is None else held_out.value,
+        "real": None if real is None else real.value,
     }
 
 
@@ -133,11 +134,11 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
     """
     results, config = facts.results, facts.config
     channels, height, width = facts.img_shape
-    size = f"{width} x {height} pixels, {channels} channel(s)"
+    size = f"{width} x {height} pixels, {counted(channels, 'channel')}"
     extractor = results.extractor
     seen = f", sees the first 3 of {channels} channels" if channels > 4 else ""
     return [
-        ("Data", f"{config.prepare.source}: {facts.num_images} training images, {size}"),
+        ("Data", f"{config.prepare.source}: {counted(facts.num_images, 'training image')}, {size}"),
         ("Archive sha256", results.archive_sha256),
         ("Generator sha256", results.generator_sha256),
         ("Trained on", trained_on(results.cur_nimg or 0, facts.ticks, config)),

@@ -25,6 +25,7 @@ from pipelines.sweep import plots
 from pipelines.sweep.space import described
 from stylegan.files import write_bytes, write_csv
 from stylegan.metrics.evaluation.metric import distance_of, short
+from stylegan.wording import counted
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,6 @@ def best_yaml(found: Sequence[Trial], params: Params) -> str:
     values = laid({}, {**trial.drawn, "render.truncation_psi": row.psi})
     reached = f"{distance.name} {short(distance.value, 4)} after {trial.kimg:g} kimg, run {trial.run}"
     return (
-        f"# {reached}, the lowest of {len(found)} trials of {params.sweep.total_kimg:g} kimg.\n"
+        f"# {reached}, the lowest of {counted(len(found), 'trial')} of {params.sweep.total_kimg:g} kimg.\n"
         "# `python -m pipelines.plan --from reports/sweep/best.yaml` writes these values into params.yaml.\n"
     ) + yaml.safe_dump(values, sort_keys=False)

@@ -23,6 +23,7 @@ from pipelines.params import (
 )
 from stylegan.config import ConfigError, parse
 from stylegan.config.strict import close_to
+from stylegan.wording import counted
 
 PSI = "evaluate.truncation_psi"
 CHANGEABLE = ("augment.", "loss.", "train.g_lr", "train.d_lr")  # while a state of training is carried on
@@ -131,7 +132,8 @@ def drawn_before(sweep: SweepConfig) -> list[Drawn] | None:
         if len(found) == sweep.num_trials:
             return found
     raise ConfigError(
-        f"sweep.num_trials is {sweep.num_trials}, but sweep.space has only {len(found)} combinations. Lower it."
+        f"sweep.num_trials is {sweep.num_trials}, but sweep.space has only "
+        f"{counted(len(found), 'combination')}. Lower it."
     )
 
 

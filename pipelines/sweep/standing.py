@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pipelines.cluster.progress import Counter, Speed, duration
 from stylegan.console import make_console
+from stylegan.wording import counted
 
 POLL_SEC = 1.0
 ANSWER_SEC = 5.0  # that a poll waits for the counter
@@ -41,7 +42,7 @@ class Standing:
 
     def line(self) -> str:
         """3 of 12 trials done, 2 running, 1 h 20 min left"""
-        text = f"{len(self.over)} of {self.num_trials} trials done, {len(self.running)} running"
+        text = f"{len(self.over)} of {counted(self.num_trials, 'trial')} done, {len(self.running)} running"
         if (speed := self._speed.sec_per_kimg) is None:
             return text
         under_way = sum(nimg for trial, nimg in self._done.items() if trial not in self.over) / 1000

@@ -24,6 +24,7 @@ from pipelines.tracking.publisher import publishing
 from pipelines.train import exclusive, open_training_set
 from stylegan.files import write_json
 from stylegan.text import print_lines
+from stylegan.wording import counted
 
 _MEBIBYTE = 2**20
 
@@ -173,7 +174,9 @@ def conclude(trial: Trial, job: Job) -> None:
 def announce(params: Params, name: str, num_trials: int) -> None:
     """Say what begins and where to watch it."""
     psis = ", ".join(f"{psi:g}" for psi in space.psis(params))
-    print_lines(f"sweep {name}: {num_trials} trials of {params.sweep.total_kimg:g} kimg, each measured at psi {psis}")
+    print_lines(
+        f"sweep {name}: {counted(num_trials, 'trial')} of {params.sweep.total_kimg:g} kimg, each measured at psi {psis}"
+    )
     records = {record: f"tags.sweep = '{name}' and tags.sweep_record = '{record}'" for record in ("trial", "psi")}
     tell_pages(
         params.tracking,

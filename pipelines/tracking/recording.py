@@ -63,6 +63,10 @@ def record_evaluation(journal: Journal, report: MetricsReport, evaluate: Setting
     step = report.cur_nimg or 0  # a network from elsewhere does not say
     for name, metrics in (("eval", report.metrics), ("floor", report.floor), ("untrained", report.untrained)):
         journal.summary(step, {f"{name}/{metric.name}": metric.value for metric in metrics})
+    for name, metrics in (("floor", report.floor), ("like_floor", report.like_floor)):
+        numbers = {f"{name}/{metric.name}_sd": metric.sd for metric in metrics if metric.sd is not None}
+        journal.summary(step, numbers)
+    journal.summary(step, {f"like_floor/{metric.name}": metric.value for metric in report.like_floor})
     bounds = [(metric.name, metric.interval) for metric in report.metrics if metric.interval is not None]
     found = {f"eval/{name}_low": interval.low for name, interval in bounds}
     found |= {f"eval/{name}_high": interval.high for name, interval in bounds}
@@ -128,9 +132,11 @@ def _locked_params(lock: Path) -> Settings:
     if not lock.exists():
         return {}
     stages = read_yaml(lock, lock, "stages, as `dvc repro` writes them").get("stages", {})
-    read = {stage: stages.get(stage, {}).get("params", {}).get("params.yaml", {}) for stage in STAGES}
-    found: Settings = read["prepare"] | read["train"]
-    return found | {name: values for name, values in read["evaluate"].items() if name == "evaluate"}
+    found: Settings = {}
+    for stage in STAGES:
+        read = stages.get(stage, {}).get("params", {}).get("params.yaml", {})
+        found |= {name: values for name, values in read.items() if stage != "evaluate" or name == stage}
+    return found
 
 
 def source_tags(root: Path) -> dict[str, Scalar]:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 from pydantic import BaseModel
 from ray.train import Checkpoint
 
+from pipelines.artifacts.json_lines import Record
 from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster import store
 from pipelines.train.integrity import Damaged
@@ -22,6 +22,7 @@ from pipelines.train.ranks import Report
 from pipelines.train.snapshots import MEASURED_BY, ROW, find_damage
 from stylegan.metrics.evaluation.names import KID
 from stylegan.text import print_lines
+from stylegan.wording import counted
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, next to the checkpoints
 KEYS = {"checkpoint_results", "checkpoint_report_indices", "latest_checkpoint_result", "current_report_index",
@@ -129,7 +130,8 @@ def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
             if (problem := _problem_of_register(fs, folder, entries)) is not None:
                 print_lines(f"{register}: {problem} and removed; training resumes from {start}, if it can be read")
             elif yardstick and any(_measured_otherwise(fs, f"{folder}/{name}", yardstick) for name in names):
-                print_lines(f"monitor: changed since the {len(names)} kept snapshots, which are measured again")
+                again = counted(len(names), "kept snapshot, which is", "kept snapshots, which are")
+                print_lines(f"monitor: changed since the {again} measured again")
             else:
                 return []
             fs.delete_file(register)
@@ -216,7 +218,7 @@ def _parsed(content: bytes) -> _Register | None:
         return None
 
 
-def _json_object(content: bytes) -> dict[str, Any] | None:
+def _json_object(content: bytes) -> Record | None:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):

@@ -26,7 +26,7 @@ from stylegan.checkpoint import load_checkpoint, load_generator, save_checkpoint
 from stylegan.config.sections import MonitorConfig
 from stylegan.data import ImageDataset
 from stylegan.distributed import all_gather, rank
-from stylegan.drawing.generate import generate_images, styles
+from stylegan.drawing.generate import generate_images, labels_in_turn, styles
 from stylegan.files import check_regular, write_bytes, write_json
 from stylegan.images import grid, save_png
 from stylegan.metrics.evaluation.names import KID
@@ -176,8 +176,8 @@ def contributions(state: TrainState, dataset: ImageDataset) -> dict[str, float]:
 
 
 def sample_labels(dataset: ImageDataset) -> torch.Tensor | None:
-    """Labels of the sample images  ->  [num_samples, c_dim]; None for an unconditional run"""
-    return dataset.labels(range(num_samples(dataset.resolution))) if dataset.c_dim else None
+    """Labels of the sample images, all classes in turn  ->  [num_samples, c_dim]; None for an unconditional run"""
+    return labels_in_turn(dataset, num_samples(dataset.resolution)) if dataset.c_dim else None
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def open_training_set(archive: Path, params: Params) -> ImageDataset:
     """
     data = params.data
     dataset = open_dataset(archive, use_labels=data.use_labels, xflip=data.xflip, max_images=data.max_images)
-    problems = [*colour_problems(params, dataset.channels), *count_problems(params, *count_images(dataset, data))]
+    problems = [*colour_problems(params, dataset.channels), *count_problems(params, count_images(dataset, data))]
     if params.augment.mode == "ada_rv" and not has_holdout(dataset):
         problems.append(
             f"augment.mode is ada_rv, which compares training images with held-out ones, but {archive} holds none out. "
@@ -39,10 +39,10 @@ def open_training_set(archive: Path, params: Params) -> ImageDataset:
     return dataset
 
 
-def count_images(dataset: ImageDataset, config: DataConfig) -> tuple[int, int]:
-    """How many images the archive has to train on, of which the dataset may be a subset, and how many it holds out"""
+def count_images(dataset: ImageDataset, config: DataConfig) -> int:
+    """How many images the archive has to train on, of which the dataset may be a subset"""
     whole = dataset if config.max_images is None else open_dataset(dataset.path, use_labels=False)
-    return whole.num_images, whole.num_in_archive - whole.num_images
+    return whole.num_images
 
 
 def has_holdout(dataset: ImageDataset) -> bool:

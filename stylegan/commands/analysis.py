@@ -13,7 +13,7 @@ from stylegan.analysis.contributions import Shares, band_energies, layer_contrib
 from stylegan.config.pyramid import Pyramid, pyramid, spelt
 from stylegan.console import make_console
 from stylegan.data import ImageDataset
-from stylegan.drawing.generate import class_labels, generate_images, styles
+from stylegan.drawing.generate import class_labels, generate_images, labels_in_turn, styles
 from stylegan.generators import class_of, load_any_generator
 from stylegan.images import to_float
 from stylegan.networks import Generator
@@ -54,9 +54,9 @@ def _open(archive: Path, G: Generator) -> ImageDataset:
 
 
 def _labels(G: Generator, real: ImageDataset | None, num: int, class_index: int | None) -> Tensor:
-    """[N, c_dim]: the class asked for, else the labels of real images, repeated as often as need be"""
+    """[N, c_dim]: the class asked for, else all classes of the real images in turn"""
     if G.c_dim > 0 and class_index is None and real is not None:
-        return real.labels([index % len(real) for index in range(num)])
+        return labels_in_turn(real, num)
     return class_labels(num, G.c_dim, class_index)
 
 

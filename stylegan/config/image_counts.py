@@ -7,23 +7,21 @@ from collections.abc import Iterator
 
 from stylegan.config.checks import Config
 
-# Features of each image; FID-infinity needs more images than that. Of a file of the user's own it is not known here.
+# Features of each image; FID-infinity needs ten times as many images. Of a file of the user's own it is not known here.
 NUM_FEATURES = {"inception": 2048, "vgg16": 4096, "efficientnet_lite0": 1280, "random": 64}
-INFINITY_POINTS = 15
+INFINITY_FEWEST = 10  # generated images for each feature
 IS_SPLITS = 10
-OF_FEATURES = {"kid", "pr", "is", "fid_infinity", "memorization"}  # metrics that have a real-image baseline
+OF_FEATURES = {"kid", "pr", "is", "fid_infinity"}  # metrics that have a real-image baseline
 
 
-def count_problems(config: Config, num_train: int, num_holdout: int) -> Iterator[str]:
-    """What cannot be measured with so many images to train on and held out, each with a setting that mends it."""
+def count_problems(config: Config, num_train: int) -> Iterator[str]:
+    """What cannot be measured with so many images to train on, each with a setting that mends it."""
     yield from _monitor_problems(config, min(num_train, config.data.max_images or num_train))
     yield from _baseline_problems(config, num_train)
-    if "memorization" in config.evaluate.metrics and num_holdout == 1:
-        total = num_train + num_holdout
-        more = f" or to {2 / total:.2g}" if total >= 6 else ""
+    if "memorization" in config.evaluate.metrics and num_train < 3:
         yield (
-            "evaluate.metrics has memorization, which compares held-out images with each other, but 1 image is held "
-            f"out. Set prepare.holdout_fraction to 0{more}."
+            f"evaluate.metrics has memorization, which needs 3 training images; there are {num_train}. Add images, or "
+            "take memorization out of evaluate.metrics."
         )
 
 
@@ -53,13 +51,17 @@ def _baseline_problems(config: Config, num_train: int) -> Iterator[str]:
             f"{evaluate.pr_neighbors + 1} training images; there are {num_train}. Set evaluate.pr_neighbors to "
             f"{half - 1}, or take pr out of evaluate.metrics."
         )
-    needs = {"is": IS_SPLITS, "fid_infinity": NUM_FEATURES.get(evaluate.extractor, 2) + INFINITY_POINTS - 1}
-    for metric, need in needs.items():
-        if metric in metrics and min(half, evaluate.num_images) < need:
-            yield (
-                f"evaluate.metrics has {metric}, which needs {need} generated images and twice as many to train on; "
-                f"there are {evaluate.num_images} and {num_train}. Take {metric} out of evaluate.metrics."
-            )
+    if "is" in metrics and min(half, evaluate.num_images) < IS_SPLITS:
+        yield (
+            f"evaluate.metrics has is, which needs {IS_SPLITS} generated images and twice as many to train on; "
+            f"there are {evaluate.num_images} and {num_train}. Take is out of evaluate.metrics."
+        )
+    need = INFINITY_FEWEST * NUM_FEATURES.get(evaluate.extractor, 1)
+    if "fid_infinity" in metrics and evaluate.num_images < need:
+        yield (
+            f"evaluate.metrics has fid_infinity, which needs {need} generated images; evaluate.num_images is "
+            f"{evaluate.num_images}. Raise it, or take fid_infinity out of evaluate.metrics."
+        )
 
 
 def describe_unused_labels(config: Config) -> str | None:

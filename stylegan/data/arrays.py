@@ -9,6 +9,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from stylegan.config.modes import CHANNELS, MODES
+from stylegan.data.limits import MAX_CHANNELS, MAX_PIXELS
 
 Pixels: TypeAlias = NDArray[np.uint8]
 ARRAY_SUFFIX = ".npy"
@@ -32,6 +33,8 @@ def decode_array(data: bytes) -> Pixels:
     shape, fortran_order, dtype = read(file)
     if dtype != np.uint8 or len(shape) not in (2, 3) or 0 in shape:
         raise ValueError(f"{dtype} {list(shape)}, expected uint8 [H, W] or [H, W, C]")
+    if prod(shape[:2]) > MAX_PIXELS or prod(shape[2:]) > MAX_CHANNELS:
+        raise ValueError(f"{list(shape)}, expected at most {MAX_PIXELS:,} pixels and {MAX_CHANNELS:,} channels")
     left = len(data) - file.tell()
     if left != prod(shape):
         raise ValueError(f"{left} bytes of pixels, expected {' x '.join(map(str, shape))}")

@@ -11,7 +11,7 @@ from typing import IO
 from PIL import Image
 
 from stylegan.data import heif
-from stylegan.data.limits import MAX_FILE_BYTES, MAX_PIXELS, MAX_SCANS
+from stylegan.data.limits import MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_HEAVY, MAX_SCANS, MAX_TEXT_BYTES
 from stylegan.data.problems import REPLACE, Problem, ProblemError
 
 # How files of the formats that are read begin; AVIF and HEIF beside them.
@@ -31,7 +31,7 @@ REFUSED = {
     "PDF": rb"%PDF",
     "Photoshop": rb"8BPS",
     "SVG": rb"(\xef\xbb\xbf)?\s*<(svg|\?xml|!DOCTYPE svg)",
-    "an icon": rb"\x00\x00[\x01\x02]\x00|icns",
+    "an icon": rb"\x00\x00[\x01\x02]\x00[^\x00]|icns",
     "WMF or EMF": rb"\xd7\xcd\xc6\x9a|\x01\x00\x00\x00.{36} EMF",
     "FITS": rb"SIMPLE  =",
     "HDF": rb"\x89HDF|\x0e\x03\x13\x01",
@@ -39,8 +39,10 @@ REFUSED = {
     "DDS": rb"DDS ",
     "an archive": rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!",
 }
+TEXT_PPM = rb"P[123]\s"
 TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 START_OF_SCAN = b"\xff\xda"
+HEAVY = ("JPEG2000", "WEBP")
 HEAD_BYTES = heif.HEAD_BYTES
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow refuses twice as many before it decodes a frame or a part
@@ -53,6 +55,8 @@ def open_image(data: bytes) -> Image.Image:
     if data.startswith(b"\xff\xd8") and data.count(START_OF_SCAN) > MAX_SCANS:
         detail = f"{data.count(START_OF_SCAN):,}, at most {MAX_SCANS} are read"
         raise ProblemError(Problem("has too many scans", "save it anew", detail))
+    if len(data) > MAX_TEXT_BYTES and re.match(TEXT_PPM, data):
+        raise ProblemError(Problem(f"is a PPM of more than {MAX_TEXT_BYTES:,} bytes of text", "save it as PNG"))
     return open_header(io.BytesIO(data))
 
 
@@ -72,8 +76,9 @@ def open_header(file: IO[bytes]) -> Image.Image:
         raise ProblemError(too_many_pixels(size)) from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise ProblemError(undecodable(error)) from None
-    if image.width * image.height > MAX_PIXELS:
-        raise ProblemError(too_many_pixels(f"{image.width} x {image.height}"))
+    most = MAX_PIXELS_HEAVY if image.format in HEAVY else MAX_PIXELS
+    if image.width * image.height > most:
+        raise ProblemError(too_many_pixels(f"{image.width} x {image.height}", most))
     if image.format == "TIFF":
         _refuse_large_tiles(image)
     return image
@@ -81,9 +86,13 @@ def open_header(file: IO[bytes]) -> Image.Image:
 
 def read_whole(file: IO[bytes], most: int = MAX_FILE_BYTES) -> bytes:
     """The content of an open file. Raises ProblemError if it has more bytes than `most`."""
-    data = file.read(most + 1)
-    if len(data) > most:
+    size = file.seek(0, io.SEEK_END)
+    if size > most:
         raise ProblemError(too_large(most))
+    file.seek(0)
+    data = file.read(size + 1)
+    if len(data) > size:  # a file of the system, whose end nobody knows
+        raise ProblemError(Problem("has more bytes than its size says", REPLACE))
     return data
 
 
@@ -106,9 +115,9 @@ def find_format_problem(head: bytes) -> Problem | None:
     return Problem("cannot be decoded", REPLACE, "not an image file")
 
 
-def too_many_pixels(found: str) -> Problem:
-    """An image above MAX_PIXELS"""
-    return Problem(f"has more than {MAX_PIXELS:,} pixels", "make it smaller", found)
+def too_many_pixels(found: str, most: int = MAX_PIXELS) -> Problem:
+    """An image above a limit"""
+    return Problem(f"has more than {most:,} pixels", "make it smaller", found)
 
 
 def too_large(most: int = MAX_FILE_BYTES) -> Problem:

@@ -21,7 +21,7 @@ from stylegan.data.zipped import ENCRYPTED, LOCAL, METHODS, Record, ZipReader
 from stylegan.files import irregular_kind, open_regular
 
 BLOCK_BYTES = 512  # of st_blocks
-ONCE = Problem("is a folder that is reached a second time by a link", "its files are used once")
+ONCE = Problem("links to a folder that is read already or that the source is in", "nothing is lost")
 OVERLAPS = Problem("shares bytes of the zip with another entry", "zip the files again")
 REPEATED = Problem("has the name of an entry before it", "rename one of them and zip the files again")
 
@@ -57,11 +57,7 @@ def list_folder(folder: Path) -> Files:
     def open_file(number: int) -> IO[bytes]:
         if problem := found.problems[names[number]]:
             raise ProblemError(problem)
-        file = open_regular(folder / names[number])
-        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES and Path(names[number]).name != INDEX:
-            file.close()
-            raise ProblemError(too_large())
-        return file
+        return open_regular(folder / names[number])
 
     def read(number: int) -> bytes:
         with open_file(number) as file:
@@ -180,7 +176,7 @@ def _problem_of(record: Record, name: str) -> Problem | None:
     if record.flags & ENCRYPTED:
         return Problem("is encrypted", "zip it again without a password")
     if record.method not in METHODS:
-        return Problem("is compressed by an unknown method", "zip it again with deflate", f"method {record.method}")
+        return Problem("is compressed by a method that is not read", "zip it again with deflate", f"{record.method}")
     if record.unpacked > MAX_FILE_BYTES and Path(name).name != INDEX:
         return too_large()
     return None

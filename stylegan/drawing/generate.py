@@ -11,7 +11,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from stylegan.data import ImageDataset
 from stylegan.drawing.curves import Curve, through
 from stylegan.images import to_uint8
 from stylegan.networks import Generator, truncate
@@ -29,6 +31,20 @@ def latents(seeds: Sequence[int], z_dim: int) -> Tensor:
         raise ValueError(f"seed {wrong[0]}: seeds are whole numbers from 0 to {2**32 - 1}")
     rows = [np.random.RandomState(seed).randn(z_dim) for seed in seeds]
     return torch.from_numpy(np.stack(rows)).to(torch.float32)
+
+
+def labels_in_turn(dataset: ImageDataset, num: int) -> Tensor:
+    """Labels for pictures that show what a conditional generator knows  ->  [N, c_dim]
+
+    Every class that has images in turn, or if they are more than pictures, as many at equal distances; of other labels
+    those of images at equal distances. An archive is in the order of classes, so its first labels may all be equal.
+    """
+    labels = dataset.labels_on(torch.device("cpu"))
+    if labels.table is None or labels.table.ndim == 2:
+        return labels(torch.arange(num) * dataset.num_images // num)
+    classes = labels.table.unique()
+    shown = classes[torch.arange(num) * len(classes) // num] if len(classes) > num else classes
+    return one_hot(shown[torch.arange(num) % len(shown)].long(), labels.c_dim).float()
 
 
 def class_labels(num: int, c_dim: int, class_index: int | None) -> Tensor:

@@ -1,10 +1,12 @@
 """Confidence intervals by the percentile bootstrap (Efron and Tibshirani 1993, Ch. 13), with pinned seeds.
 
-Images are resampled with replacement; features, labels and extractor stay. An interval tells how much a number would
-move with other images of the same two distributions, and nothing about another training run.
+Of KID, whose real and generated images are both resampled with replacement, and of means over generated images or
+paths. Features, labels and extractor stay. An interval tells how much a number would move with other images of the same
+two distributions, and nothing about another training run. Numbers of neighbours have half_samples.py.
 N real, M generated samples, F features, R resamplings.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +15,6 @@ from torch import Tensor
 
 from stylegan.metrics.arrays import Array, MetricError, check_pair
 from stylegan.metrics.kid import cubic_kernel
-from stylegan.metrics.precision_recall import Membership
 
 BLOCK_ROWS = 1024  # of a kernel matrix, which is never made whole
 
@@ -35,41 +36,31 @@ def kernel_interval(real: Array, gen: Array, num_resamples: int, seed: int, leve
     whole sets, in blocks of rows.
     """
     x, y = check_pair("kernel_interval", real, gen, min_samples=2)
-    rng = _generator(num_resamples, seed, level)
+    check_resampling(num_resamples, level)
+    rng = np.random.default_rng(seed)
     u, v = _weights(rng, len(x), num_resamples).to(x.device), _weights(rng, len(y), num_resamples).to(y.device)
     within = _pairs(x, x, u, u, same=True) + _pairs(y, y, v, v, same=True)
     values = within - 2 * _pairs(x, y, u, v, same=False)
     return _interval(float(values[0]), values[1:], level)
 
 
-def membership_intervals(found: Membership, num_resamples: int, seed: int, level: float) -> dict[str, Interval]:
-    """Of precision, recall, density and coverage, by name; the balls stay while the images asked about are resampled
-
-    Resampling the balls too would count an image and its repetitions as neighbours and shrink every radius.
-    """
-    terms = {
-        "precision": found.gen_inside.double(),
-        "recall": found.real_inside.double(),
-        "density": found.gen_balls.double() / found.k,
-        "coverage": found.real_covered.double(),
-    }
-    return {name: mean_interval(values, num_resamples, seed, level) for name, values in terms.items()}
+def sample_interval(
+    terms: Tensor, statistic: Callable[[Tensor], Tensor], num_resamples: int, seed: int, level: float
+) -> Interval:
+    """Of a statistic [..., N] -> [...] of terms [N], one for each image or path, which are resampled"""
+    check_resampling(num_resamples, level)
+    rng = np.random.default_rng(seed)
+    rows = torch.from_numpy(rng.integers(len(terms), size=(num_resamples, len(terms)))).to(terms.device)
+    return _interval(float(statistic(terms.double())), statistic(terms.double()[rows]), level)
 
 
-def mean_interval(terms: Tensor, num_resamples: int, seed: int, level: float) -> Interval:
-    """Of the mean of terms [N], one for each image"""
-    rng, terms = _generator(num_resamples, seed, level), terms.double()
-    draws = (torch.from_numpy(rng.integers(len(terms), size=len(terms))).to(terms.device) for _ in range(num_resamples))
-    return _interval(float(terms.mean()), torch.stack([terms[rows].mean() for rows in draws]), level)
-
-
-def _generator(num_resamples: int, seed: int, level: float) -> np.random.Generator:
+def check_resampling(num_resamples: int, level: float) -> None:
+    """Raise MetricError for what cannot be resampled."""
     if num_resamples < 1 or not 0 < level < 1:
         raise MetricError(
             f"bootstrap: num_resamples={num_resamples} and level={level}; at least 1 resampling and a level between 0 "
             "and 1 are needed, such as 1000 and 0.95."
         )
-    return np.random.default_rng(seed)
 
 
 def _interval(value: float, values: Tensor, level: float) -> Interval:

@@ -67,11 +67,8 @@ def membership(real: Array, gen: Array, k: int) -> Membership:
     """
     if k < 1:
         raise MetricError(f"precision_recall: k is {k}; at least 1 neighbour is needed. Raise evaluate.pr_neighbors.")
-    x, y = check_pair("precision_recall", real, gen, min_samples=k + 1)
-    centre = x.mean(dim=0)  # distances do not change, their rounding gets smaller
-    x, y = x - centre, y - centre
-    # Sets may share images; a distance that equals a radius must not be rounded out of the ball.
-    slack = ROUNDING * max(float(z.square().sum(dim=1).max()) for z in (x, y))
+    x, y = centred(real, gen, k + 1)
+    slack = rounding_slack(x, y)
     x_reach, y_reach = radii(x, k) + slack, radii(y, k) + slack
     gen_balls = torch.zeros(len(y), dtype=torch.long, device=x.device)
     real_inside, real_covered = (torch.zeros(len(x), dtype=torch.bool, device=x.device) for _ in range(2))
@@ -83,3 +80,15 @@ def membership(real: Array, gen: Array, k: int) -> Membership:
         real_covered[columns] |= held.any(dim=0)
         real_inside[columns] |= (tile <= y_reach[rows, None]).any(dim=0)
     return Membership(k, gen_balls, real_inside, real_covered)
+
+
+def centred(real: Array, gen: Array, min_samples: int) -> tuple[Tensor, Tensor]:
+    """Features real [N, F] and gen [M, F] in fp64 about the mean of real: equal distances, with less rounding"""
+    x, y = check_pair("precision_recall", real, gen, min_samples)
+    centre = x.mean(dim=0)
+    return x - centre, y - centre
+
+
+def rounding_slack(x: Tensor, y: Tensor) -> float:
+    """What is added to a squared radius: sets may share images, and a distance equal to it is not rounded out of it"""
+    return ROUNDING * max(float(z.square().sum(dim=1).max()) for z in (x, y))

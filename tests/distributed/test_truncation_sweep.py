@@ -61,14 +61,15 @@ def test_stage_writes_its_reports_and_repeats_itself(ray: None, params: Params, 
     assert metrics_json.read(reports / "metrics.json") == report
     content = json.loads(first[0])
     assert list(content) == [
-        "version", "extractor", "num_images", "num_real", "floor_num_images", "seed", "resize_filter", "split",
-        "archive_sha256", "generator_sha256", "cur_nimg", "measures", "metrics", "intervals", "confidence", "floor",
-        "untrained", "truncation", "recommended", "neighbors", "per_class", "notes",
+        "version", "extractor", "num_images", "num_real", "floor_num_images", "floor_num_real", "floor_num_splits",
+        "seed", "resize_filter", "prepare_resize_filter", "split", "archive_sha256", "generator_sha256", "cur_nimg",
+        "measures", "metrics", "intervals", "confidence", "floor", "floor_sd", "like_floor", "like_floor_sd",
+        "untrained", "truncation", "recommended", "neighbors", "per_class", "failures", "infinity", "notes",
     ]  # fmt: skip
     assert (content["num_images"], content["num_real"], content["floor_num_images"]) == (8, 18, 8)
     assert (content["cur_nimg"], content["split"], content["seed"]) == (32, "train", 0)
     pr = ["precision_random", "recall_random", "density_random", "coverage_random"]
-    names = ["kid_random", "frechet_random", *pr, "memorized_random", "ppl_random"]
+    names = ["kid_random", "frechet_random", *pr, "memorized_8px", "ppl_random"]
     assert list(content["metrics"]) == list(content["untrained"]) == names
     assert [row["psi"] for row in content["truncation"]] == [0.5, 1.0]
     untruncated = {"psi": 1.0, "metrics": content["metrics"], "intervals": content["intervals"]}

@@ -28,7 +28,7 @@ PLUMBING = {
     "pipelines.cluster", "pipelines.command_table", "pipelines.evaluate.external", "pipelines.options",
     "pipelines.params", "pipelines.tracking", "stylegan.command_line", "stylegan.config.checks",
     "stylegan.config.image_counts", "stylegan.config.sections", "stylegan.config.strict", "stylegan.console",
-    "stylegan.exit_codes", "stylegan.files", "stylegan.text",
+    "stylegan.exit_codes", "stylegan.files", "stylegan.text", "stylegan.wording",
 }  # fmt: skip
 # Files that a module reads beside params.yaml and its inputs.
 READ_BY_CODE = {

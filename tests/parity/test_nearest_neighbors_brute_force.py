@@ -1,4 +1,4 @@
-"""Nearest training images against all distances at once, and copies on sets whose answer is known."""
+"""Nearest neighbours and nearest training images against all distances at once."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,28 +7,56 @@ import torch
 from scipy.spatial.distance import cdist
 
 from stylegan.metrics import neighbors, training_neighbors
-from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.memorization import COPY, NEIGHBORS, among_others
 
 Array = npt.NDArray[np.float64]
+SIZE = 3 * 8 * 8
 
 
-def sets() -> tuple[Array, Array]:
-    rng = np.random.default_rng(0)
-    return rng.standard_normal((70, 6)) + 100, rng.standard_normal((45, 6)) + 100
+def sets() -> tuple[torch.Tensor, torch.Tensor]:
+    """Thumbnails: the last training images are alike but for a mirror and a little noise"""
+    draw = torch.Generator().manual_seed(0)
+    train, gen = (torch.randn(count, 3, 8, 8, generator=draw) for count in (60, 45))
+    alike = train[:10].flip(3) + 0.1 * torch.randn(10, 3, 8, 8, generator=draw)
+    gen[:5] = train[:5] + 0.2 * torch.randn(5, 3, 8, 8, generator=draw)
+    return torch.cat([train, alike]), gen
 
 
-@pytest.mark.parametrize("tile", [1, 16, 1000])
+def distances(queries: torch.Tensor, train: torch.Tensor) -> Array:
+    """Root mean square differences to the training images or their mirror images, whichever is nearer"""
+    straight, mirrored = (cdist(queries.flatten(1), x.flatten(1)) for x in (train, train.flip(3)))
+    return np.minimum(straight, mirrored) / np.sqrt(SIZE)
+
+
+def spacing_of(among: Array, row: int, without: int | None = None) -> float:
+    others = [other for other in range(len(among)) if other not in (row, without)]
+    return float(np.sort(among[row, others])[NEIGHBORS - 1])
+
+
+@pytest.mark.parametrize("tile", [7, 16, 1000])
 def test_neighbours_are_those_of_all_distances_at_once(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     train, gen = sets()
     monkeypatch.setattr(neighbors, "TILE", tile)
     found = training_neighbors(train, gen, k=4)
-    distances, among = cdist(gen, train), cdist(train, train)
-    order = np.argsort(distances, axis=1)[:, :4]
+    every, among = distances(gen, train), distances(train, train)
+    order = np.argsort(every, axis=1)[:, :4]
     assert found.index.tolist() == order.tolist()
-    np.testing.assert_allclose(found.distance, np.sort(distances, axis=1)[:, :4], rtol=1e-12)  # fp64 differences
+    np.testing.assert_allclose(found.distance, np.sort(every, axis=1)[:, :4], rtol=1e-12)  # fp64 differences
+    spacing = np.array([spacing_of(among, int(row)) for row in order[:, 0]])
+    np.testing.assert_allclose(found.spacing, spacing, rtol=1e-12)
+    assert found.memorized == (every.min(axis=1) <= COPY * spacing).mean()
+
+
+def test_the_yardstick_is_each_training_image_against_all_others() -> None:
+    train, _ = sets()
+    found, among = among_others(train), distances(train, train)
     np.fill_diagonal(among, np.inf)
-    np.testing.assert_allclose(found.spacing, among.min(axis=1)[order[:, 0]], rtol=1e-12)
-    assert found.memorized == (distances.min(axis=1) < among.min(axis=1)[order[:, 0]]).mean()
+    closest = among.argmin(axis=1)
+    assert found.index[:, 0].tolist() == closest.tolist()
+    np.testing.assert_allclose(found.distance[:, 0], among.min(axis=1), rtol=1e-12)
+    spacing = [spacing_of(among, int(near), without=row) for row, near in enumerate(closest)]
+    np.testing.assert_allclose(found.spacing, spacing, rtol=1e-12)
+    assert found.memorized == 20 / 70  # those that are alike
 
 
 def test_what_fp32_cannot_tell_apart_is_decided_in_fp64() -> None:
@@ -46,35 +74,3 @@ def test_all_training_images_can_be_asked_for() -> None:
     train, gen = sets()
     found = training_neighbors(train, gen, k=70)
     assert sorted(found.index[0].tolist()) == list(range(70))
-
-
-def test_copies_are_all_memorised_and_at_distance_zero() -> None:
-    train, _ = sets()
-    repeated = np.concatenate([train, train[:10]])  # whose own nearest neighbour is at distance zero too
-    found = training_neighbors(repeated, train, k=1)
-    assert found.memorized == 1
-    assert float(found.distance.max()) == 0
-
-
-def test_images_far_from_the_training_set_are_not_memorised() -> None:
-    train, gen = sets()
-    assert training_neighbors(train, gen + 50, k=1).memorized == 0
-
-
-def test_fresh_samples_of_a_line_are_mutual_neighbours_in_two_thirds() -> None:
-    rng = np.random.default_rng(1)
-    values = [training_neighbors(rng.random((400, 1)), rng.random((100, 1)), 1).memorized for _ in range(20)]
-    assert np.mean(values) == pytest.approx(2 / 3, abs=0.04)  # 2000 draws: 4 standard deviations
-
-
-def test_torch_and_numpy_features_agree() -> None:
-    train, gen = sets()
-    one, two = (training_neighbors(a(train), a(gen), 2) for a in (np.asarray, torch.from_numpy))
-    assert torch.equal(one.index, two.index)
-
-
-@pytest.mark.parametrize("k", [0, 71])
-def test_impossible_numbers_of_neighbours_are_refused(k: int) -> None:
-    with pytest.raises(MetricError) as caught:
-        training_neighbors(*sets(), k=k)
-    assert str(caught.value) == f"training_neighbors: k is {k}; expected 1 to 70, the number of training images."

@@ -347,7 +347,7 @@ def measured(make_params: Make, tiny_archive: Path, G: Generator) -> Callable[..
         try:
             evaluator = make_evaluator(params.evaluate, dataset, absent)
             sweep = Sweep("generator", G, params.evaluate.truncation_psi)
-            reference = Reference(evaluator.statistics(dataset, noting_sizes), torch.zeros(len(dataset), 0), None)
+            reference = Reference(evaluator.statistics(dataset, noting_sizes), torch.zeros(len(dataset), 0))
             measured = evaluator.measure([sweep], reference, noting_sizes)
         except (MetricError, FileNotFoundError) as error:
             return str(error)

@@ -1,14 +1,15 @@
 """Charts of the report."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.artifacts.metrics_json import Truncation
+from pipelines.artifacts.metrics_json import Metrics, Recommended, Truncation
 from pipelines.render.charts import contributions, frontier_chart, layer_chart, training_curves
-from tests.evaluation_results import metrics_of, truncation
+from tests.evaluation_results import evaluation_results, metrics_of, truncation
 from tests.tick_rows import tick, ticks
 
 COLUMNS: list[dict[str, float]] = [
@@ -33,6 +34,23 @@ def sweep_row(psi: float, precision: float, recall: float, **bounds: list[float]
 SWEEP = [sweep_row(1.0, 0.5, 0.6), sweep_row(0.5, 0.8, 0.2)]
 
 
+def frontier(
+    rows: Sequence[Truncation],
+    real: Metrics = REAL,
+    psi: float = 1.0,
+    like: Metrics = (),
+    num_real: int = 2000,
+    *,
+    dark: bool = False,
+) -> bytes:
+    """The chart of a sweep whose psi is recommended, beside real images"""
+    results = evaluation_results({"kid_x": 0.1}, floor={}, untrained={}, sweep=rows, num_real=num_real)
+    recommended = Recommended(psi=psi, sentence="")
+    return frontier_chart(
+        results.model_copy(update={"floor": real, "like_floor": like, "recommended": recommended}), dark=dark
+    )
+
+
 def opened(png: bytes) -> Image.Image:
     return Image.open(io.BytesIO(png)).convert("RGB")
 
@@ -41,7 +59,7 @@ def opened(png: bytes) -> Image.Image:
 def test_curves_are_drawn_on_paper_of_the_theme(dark: bool) -> None:
     for png in (
         training_curves(TICKS, 0.6, dark=dark),
-        frontier_chart(SWEEP, REAL, 1.0, dark=dark),
+        frontier(SWEEP, dark=dark),
         layer_chart(LAYERS, BANDS, dark=dark),
     ):
         assert opened(png).getpixel((0, 0)) == ((22, 27, 34) if dark else (255, 255, 255))
@@ -56,20 +74,22 @@ def test_curves_depend_on_their_numbers_and_on_nothing_else() -> None:
 
 
 def test_the_frontier_depends_on_its_numbers_and_not_on_their_order() -> None:
-    first = frontier_chart(SWEEP, REAL, 1.0, dark=False)
-    assert first == frontier_chart(SWEEP[::-1], REAL, 1.0, dark=False)
+    first = frontier(SWEEP)
+    assert first == frontier(SWEEP[::-1])
     changes = (
         ([SWEEP[0], sweep_row(0.5, 0.8, 0.3)], REAL, 1.0),
         (SWEEP, REAL, 0.5),  # the mark of the recommended one
         (SWEEP, metrics_of({"precision_x": 0.9, "recall_x": 0.8}), 1.0),  # the star
         (SWEEP, (), 1.0),
     )
-    assert all(frontier_chart(rows, real, psi, dark=False) != first for rows, real, psi in changes)
+    assert all(frontier(rows, real, psi) != first for rows, real, psi in changes)
+    assert frontier(SWEEP, like=metrics_of({"precision_x": 0.4, "recall_x": 0.5})) != first  # at the star's numbers
+    assert frontier(SWEEP, num_real=500) != first  # numbers of images are part of a number
 
 
 def test_an_interval_is_shaded() -> None:
     bounded = [sweep_row(1.0, 0.5, 0.6, kid_x=[0.05, 0.15]), sweep_row(0.5, 0.8, 0.2, kid_x=[0.05, 0.15])]
-    plain, shaded = (np.asarray(opened(frontier_chart(rows, REAL, 1.0, dark=False))) for rows in (SWEEP, bounded))
+    plain, shaded = (np.asarray(opened(frontier(rows))) for rows in (SWEEP, bounded))
     blue = np.array([0x00, 0x72, 0xB2])
     band = np.round(255 + 0.22 * (blue - 255))  # of the first metric, on white paper
     assert [(np.abs(img - band).max(axis=2) <= 2).sum() > 1000 for img in (plain, shaded)] == [False, True]
@@ -80,7 +100,7 @@ def test_real_images_far_from_a_weak_generator_leave_its_curve_readable() -> Non
     weak = [sweep_row(1.0, 0.01, 0.14), sweep_row(0.5, 0.04, 0.02)]
     ink = []
     for rows in (weak, SWEEP):
-        picture = np.asarray(opened(frontier_chart(rows, REAL, 1.0, dark=False))).astype(int)
+        picture = np.asarray(opened(frontier(rows))).astype(int)
         left = picture[:, : int(picture.shape[1] * 0.42)]
         columns = np.flatnonzero((np.abs(left - [0xD5, 0x5E, 0x00]).max(axis=2) < 40).any(axis=0))  # the ring
         ink.append(columns.max() / left.shape[1])
@@ -92,12 +112,12 @@ def test_what_was_not_measured_is_left_out(kept: tuple[str, ...]) -> None:
     rows = [
         Truncation(psi=row.psi, metrics=tuple(metric for metric in row.metrics if metric.name in kept)) for row in SWEEP
     ]
-    size = opened(frontier_chart(rows, REAL, 1.0, dark=False)).size
+    size = opened(frontier(rows)).size
     assert (size == (1320, 528)) == (len(kept) == 3)  # precision against recall has the left part
 
 
 def test_one_psi_is_drawn() -> None:
-    assert opened(frontier_chart(SWEEP[:1], REAL, 1.0, dark=False)).size == (1320, 528)
+    assert opened(frontier(SWEEP[:1])).size == (1320, 528)
 
 
 def test_what_only_snapshots_measure_is_drawn_as_points() -> None:

@@ -3,25 +3,26 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pipelines.artifacts import metrics_json, train_json
+from pipelines.artifacts import manifest_json, metrics_json, train_json
 from pipelines.artifacts.metrics_json import ClassResult
 from pipelines.evaluate import facts
 from pipelines.evaluate.measurement import EvaluationError
-from pipelines.evaluate.on_cluster import make_evaluator
+from pipelines.evaluate.on_cluster import make_evaluator, whole_set
 from pipelines.evaluate.trained import evaluate
 from pipelines.params import Params
 from stylegan.checkpoint import save_generator
 from stylegan.data import ArchiveError, ImageDataset
-from stylegan.files import sha256_of
+from stylegan.files import sha256_of, write_json
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluation.comparison import Measured
-from stylegan.metrics.evaluation.evaluator import Reference, Sweep, untrained_like
+from stylegan.metrics.evaluation.evaluator import FLOOR_SPLITS, Reference, Sweep, splits_for_floor, untrained_like
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from tests.evaluation_results import evaluation_results, metrics_of, truncation, write_train_record
@@ -60,9 +61,9 @@ def test_all_images_of_the_train_split_are_the_real_side(tiny_params: Params, ti
 def test_a_measurement_names_every_number(tiny_params: Params, tiny_archive: Path) -> None:
     half, floor = measured(tiny_params, tiny_archive, Sweep("generator", generator(tiny_params), (0.5,)))
     pr = ["precision_random", "recall_random", "density_random", "coverage_random"]
-    assert list(half.numbers) == ["kid_random", "frechet_random", *pr, "memorized_random", "ppl_random"]
-    assert list(floor.numbers) == ["kid_random", "frechet_random", *pr]  # no path; nothing is held out here
-    assert list(half.intervals) == ["kid_random", *pr]
+    assert list(half.numbers) == ["kid_random", "frechet_random", *pr, "memorized_8px", "ppl_random"]
+    assert list(floor.numbers) == ["kid_random", "frechet_random", *pr, "memorized_8px"]  # no path
+    assert list(half.intervals) == ["kid_random", *pr, "ppl_random"]
     assert floor.intervals == {}
 
 
@@ -96,15 +97,68 @@ def test_a_gpu_measures_what_the_processor_measures(tiny_params: Params, tiny_ar
     assert found[0].intervals.keys() == found[1].intervals.keys()
 
 
-def test_held_out_images_are_the_yardstick_of_memorisation(tiny_params: Params, tiny_archive: Path) -> None:
+def test_the_yardstick_of_memorisation_are_the_training_images_among_each_other(
+    tiny_params: Params, tiny_archive: Path
+) -> None:
     dataset = train_split(tiny_archive)
     evaluator = make_evaluator(tiny_params.evaluate, dataset, tiny_archive)
     real = evaluator.statistics(dataset, track)
-    floors = [
-        evaluator.floor(Reference(real, torch.zeros(18, 0), heldout)).numbers.get("memorized_random")
-        for heldout in (None, real)
-    ]
-    assert floors == [None, 1.0]  # the training images themselves are copies, all of them
+    assert real.thumbnails is not None
+    twice = replace(real, thumbnails=real.thumbnails.repeat(2, 1, 1, 1))
+    alone, repeated = (
+        evaluator.floor(Reference(statistics, torch.zeros(18, 0))).numbers["memorized_8px"]
+        for statistics in (real, twice)
+    )
+    assert alone < repeated == 1
+
+
+def test_generator_and_real_images_are_compared_at_equal_numbers(tiny_params: Params, tiny_archive: Path) -> None:
+    dataset = train_split(tiny_archive)
+    evaluator = make_evaluator(tiny_params.evaluate, dataset, tiny_archive)
+    real = evaluator.statistics(dataset, track)
+    assert real.features is not None
+    reference, splits = Reference(real, torch.zeros(18, 0)), splits_for_floor(18, 8, 0)
+    assert [(len(rest), len(part)) for rest, part in splits] == [(10, 8)] * FLOOR_SPLITS
+    # Where the images of the generator are those that play it in the floor, both score the same.
+    like = [evaluator.compare_part(real.features[rest], real.features[part]).numbers for rest, part in splits]
+    floor = evaluator.floor(reference).without("memorized")  # of each image among all others
+    for metric in floor.metrics:
+        values = [numbers[metric.name] for numbers in like]
+        assert metric.value == pytest.approx(sum(values) / len(values))
+        assert metric.sd == pytest.approx(torch.tensor(values, dtype=torch.float64).std().item())
+    assert list(evaluator.like_floor(reference, real).numbers) == list(floor.numbers)
+
+
+def test_a_metric_that_fails_costs_no_other(make_params: Callable[..., Params], tiny_archive: Path) -> None:
+    params = make_params("evaluate.metrics=[kid, is, fid_infinity, fid]")
+    found, floor = measured(params, tiny_archive, Sweep("generator", generator(params), (1.0,)))
+    assert list(found.numbers) == ["kid_random", "frechet_random"]
+    assert [failure.metric for failure in found.failures] == ["is", "fid_infinity"]
+    assert found.failures[1].reason == (
+        "fid_infinity: 8 generated images, but a line needs 10 for each of the 64 features, 640. Raise "
+        "evaluate.num_images, or take fid_infinity out of evaluate.metrics."
+    )
+    assert list(floor.numbers) == ["kid_random", "frechet_random"]
+    assert [failure.metric for failure in floor.failures] == ["is"]  # FID-infinity is left out
+    (first, *_) = facts.failures(["generator at psi 1", "floor"], [found, floor])
+    assert (first.measurement, first.metric) == ("generator at psi 1", "is")
+    assert first.sentence.startswith("is of the generator at psi 1 was not measured. inception score: the extractor ")
+
+
+def test_an_archive_that_left_images_out_is_no_whole_set(tiny_archive: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(tiny_archive.read_bytes())
+    dataset = ImageDataset(archive, use_labels=False, xflip=False, split="all", max_images=None)
+    count = len(dataset)
+    assert whole_set(dataset) == count  # without a manifest it is all that there is
+    entry = {"archive_sha256": dataset.digest, "prepare": {"resize_filter": "box"}, "num_bad": 0}
+    for not_drawn, digest, expected in ((0, dataset.digest, count), (40, dataset.digest, None), (40, "other", count)):
+        manifest = entry | {"num_not_drawn": not_drawn, "archive_sha256": digest, "images": [{"images": 1}]}
+        write_json(tmp_path / "manifest.json", manifest)
+        assert whole_set(dataset) == expected
+    write_json(tmp_path / "manifest.json", entry | {"num_not_drawn": 2, "images": []})
+    found = manifest_json.settings_of(archive, dataset.digest)
+    assert found == manifest_json.Settings(resize_filter="box", num_left_out=2)
 
 
 def test_classes_are_compared_where_labels_name_them(make_params: Callable[..., Params], tiny_archive: Path) -> None:
@@ -137,11 +191,11 @@ def test_frechet_distance_alone_keeps_no_feature(make_params: Callable[..., Para
     statistics = evaluator.statistics(dataset, track)
     assert statistics.features is None
     found, floor = evaluator.measure(
-        [Sweep("generator", generator(params), (1.0,))], Reference(statistics, torch.zeros(18, 0), None), track
+        [Sweep("generator", generator(params), (1.0,))], Reference(statistics, torch.zeros(18, 0)), track
     )
     assert list(found.numbers) == ["frechet_random"]
     assert floor.numbers == {}
-    assert "The real-vs-real floor needs features" in facts.notes(evaluator, dataset)[-1]
+    assert "The real-vs-real floor needs features" in facts.notes(evaluator, dataset, None)[-1]
 
 
 def test_no_network_of_path_lengths_is_needed_where_none_is_asked_for(
@@ -159,7 +213,7 @@ def test_a_failed_measurement_is_named(tiny_params: Params, tiny_archive: Path) 
     real.features[0, 0] = torch.nan
     with pytest.raises(MetricError) as caught:
         evaluator.measure(
-            [Sweep("generator", generator(tiny_params), (0.5,))], Reference(real, torch.zeros(18, 0), None), track
+            [Sweep("generator", generator(tiny_params), (0.5,))], Reference(real, torch.zeros(18, 0)), track
         )
     assert str(caught.value) == (
         "generator at psi 0.5: kernel_distance: features hold NaN or infinity; the images or the extractor's weights "
@@ -221,19 +275,23 @@ def test_sweep_file_has_a_row_for_each_psi_and_columns_for_the_bounds(tmp_path: 
     assert (tmp_path / "reports" / "psi_sweep.csv").read_text() == expected
 
 
-def test_table_sets_generator_real_and_untrained_side_by_side() -> None:
+def test_table_compares_with_real_images_at_equal_numbers_of_images() -> None:
     report = evaluation_results(
         {"kid_random": 0.012345, "ppl_random": 9.5},
         intervals={"kid_random": [0.011, 0.0138]},
         confidence=0.9,
         floor={"kid_random": -0.001},
         untrained={"kid_random": 1.5, "ppl_random": 100.0},
+        like_floor=(metrics_of({"kid_random": 0.013})[0].model_copy(update={"sd": 0.002}),),
         notes=("Few images.",),
     )
     assert metrics_json.table(report).splitlines() == [
-        "                           generator        real   untrained   90% interval",
-        "kid_random                   0.01235      -0.001         1.5   0.011 to 0.0138",
-        "ppl_random                       9.5                     100",
+        "                           generator   untrained   90% interval",
+        "kid_random                   0.01235         1.5   0.011 to 0.0138",
+        "ppl_random                       9.5         100",
+        "with 1000 real and 1000 other images, mean (sd) of 10 splits:",
+        "                                       generator                    real",
+        "kid_random                         0.013 (0.002)                  -0.001",
         "Few images.",
     ]
 

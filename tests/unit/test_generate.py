@@ -6,14 +6,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from pipelines.params import Params
+from stylegan.data.labels import Labels
 from stylegan.drawing.generate import (
     class_labels,
     class_number,
     generate_images,
     interpolate,
     label_vector,
+    labels_in_turn,
     latents,
     style_mixing,
     styles,
@@ -240,3 +243,33 @@ def test_an_open_film_ends_at_its_last_seed_and_every_curve_passes_it(G: Generat
         assert len(frames) == 4
         # Another batch size may tip a value over a rounding edge.
         assert (frames[[0, 3]].int() - stops).abs().max() <= 1
+
+
+class Labelled:
+    """The part of a data set that has labels."""
+
+    def __init__(self, table: Tensor | None, num_classes: int) -> None:
+        self._labels = Labels(table, num_classes, torch.device("cpu"))
+        self.num_images = 7 if table is None else len(table)
+
+    def labels_on(self, device: torch.device) -> Labels:
+        return self._labels.to(device)
+
+
+def in_turn(table: Tensor | None, num_classes: int, num: int) -> Tensor:
+    return labels_in_turn(Labelled(table, num_classes), num)  # type: ignore[arg-type]
+
+
+def test_pictures_show_every_class_in_turn_whatever_the_order_and_size_of_classes() -> None:
+    sizes = torch.tensor([50, 1, 3, 0, 20])  # class 3 has no image: its pictures would be of an untrained label
+    table = torch.arange(5, dtype=torch.int32).repeat_interleave(sizes)
+    assert in_turn(table, 5, 8).argmax(dim=1).tolist() == [0, 1, 2, 4, 0, 1, 2, 4]
+    many = torch.arange(100, dtype=torch.int32).repeat_interleave(3)
+    assert in_turn(many, 100, 4).argmax(dim=1).tolist() == [0, 25, 50, 75]
+
+
+def test_pictures_of_other_labels_have_those_of_images_all_over_the_archive() -> None:
+    table = torch.arange(12.0).reshape(6, 2)
+    assert in_turn(table, 0, 3).tolist() == [[0, 1], [4, 5], [8, 9]]
+    assert in_turn(table, 0, 12)[:, 0].unique().tolist() == [0, 2, 4, 6, 8, 10]
+    assert in_turn(None, 0, 5).shape == (5, 0)

@@ -10,6 +10,7 @@ import torch
 from pipelines.params import Params
 from stylegan.config import count_problems, describe_unused_labels, image_counts
 from stylegan.config.image_counts import NUM_FEATURES
+from stylegan.metrics import fid_infinity
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluation import comparison
 from stylegan.metrics.evaluation.comparison import summarise
@@ -23,8 +24,8 @@ from stylegan.metrics.inception_score import NUM_SPLITS
 Make = Callable[..., Params]
 
 
-def problems(params: Params, num_train: int, num_holdout: int = 0) -> list[str]:
-    return list(count_problems(params, num_train, num_holdout))
+def problems(params: Params, num_train: int) -> list[str]:
+    return list(count_problems(params, num_train))
 
 
 def test_the_numbers_of_features_are_those_of_the_extractors(tiny_params: Params) -> None:
@@ -35,38 +36,37 @@ def test_the_numbers_of_features_are_those_of_the_extractors(tiny_params: Params
 
 
 def test_the_other_numbers_that_the_configuration_repeats_because_it_loads_no_torch_are_those_of_the_metrics() -> None:
-    assert image_counts.INFINITY_POINTS == comparison.INFINITY_POINTS
+    assert image_counts.INFINITY_FEWEST == fid_infinity.FEWEST
     assert image_counts.OF_FEATURES == comparison.OF_FEATURES
     assert image_counts.IS_SPLITS == NUM_SPLITS
 
 
-def baseline(params: Params, num_train: int, num_holdout: int) -> None:
-    """The real-image baseline of evaluate, of random features"""
+def baseline(params: Params, num_train: int) -> None:
+    """The real-image baseline of evaluate, of random features and thumbnails"""
     extractor = load_extractor("random", 16, Path())
-    width = extractor.num_features
     draw = torch.Generator().manual_seed(0)
-    real, held = (torch.randn(count, width, generator=draw) for count in (num_train, num_holdout))
-    evaluator = Evaluator(params.evaluate, extractor, None, torch.zeros(8, 0), num_holdout == 0, torch.device("cpu"))
-    kept = [summarise(features) for features in (real, held) if len(features)]
+    features = torch.randn(num_train, extractor.num_features, generator=draw)
+    evaluator = Evaluator(params.evaluate, extractor, None, torch.zeros(8, 0), None, torch.device("cpu"))
+    small = torch.randn(num_train, 3, 8, 8, generator=draw) if evaluator.keeps_thumbnails else None
+    kept = replace(summarise(features), thumbnails=small)
     if not evaluator.keeps_features:
-        kept = [replace(statistics, features=None) for statistics in kept]
-    evaluator.floor(Reference(kept[0], torch.zeros(num_train, 0), kept[1] if num_holdout else None))
+        kept = replace(kept, features=None)
+    floor = evaluator.floor(Reference(kept, torch.zeros(num_train, 0)))
+    if floor.failures:
+        raise MetricError(floor.failures[0].reason)
 
 
-@pytest.mark.parametrize("num_holdout", [0, 1, 2])
 @pytest.mark.parametrize("num_train", [2, 3, 4, 5, 7, 8, 9])
-@pytest.mark.parametrize("metrics", ["[kid]", "[fid]", "[kid, pr]", "[kid, memorization]"])
+@pytest.mark.parametrize("metrics", ["[kid]", "[fid]", "[kid, pr]", "[kid, memorization]", "[fid, memorization]"])
 def test_what_is_said_to_be_too_few_is_and_what_is_not_is_enough(
-    make_params: Make, metrics: str, num_train: int, num_holdout: int
+    make_params: Make, metrics: str, num_train: int
 ) -> None:
     params = make_params(f"evaluate.metrics={metrics}", "evaluate.pr_neighbors=3", "monitor.pr_neighbors=1")
-    if "memorization" not in metrics:
-        num_holdout = 0
-    if problems(params, num_train, num_holdout):
+    if problems(params, num_train):
         with pytest.raises(MetricError):
-            baseline(params, num_train, num_holdout)
+            baseline(params, num_train)
     else:
-        baseline(params, num_train, num_holdout)
+        baseline(params, num_train)
 
 
 @pytest.mark.parametrize("num_train", [2, 3, 4, 5, 6, 7, 20])
@@ -83,20 +83,14 @@ def test_the_remedy_helps(make_params: Make, num_train: int) -> None:
     assert found == []
 
 
-def test_a_single_held_out_image_is_refused_with_a_share_that_gives_two(make_params: Make) -> None:
-    (line,) = problems(make_params("evaluate.metrics=[kid, memorization]"), 8, 1)
-    assert line == (
-        "evaluate.metrics has memorization, which compares held-out images with each other, but 1 image is held out. "
-        "Set prepare.holdout_fraction to 0 or to 0.22."
-    )
-
-
 def test_infinity_and_inception_score_name_the_images_that_they_need(make_params: Make) -> None:
-    params = make_params("evaluate.metrics=[kid, is, fid_infinity]", "evaluate.num_images=100")
-    found = problems(params, 1000)
-    assert found == []
-    assert len(problems(params, 19)) == 2
-    assert problems(params, 100)[0].startswith("evaluate.metrics has fid_infinity, which needs 78 generated images")
+    metrics = "evaluate.metrics=[kid, is, fid_infinity]"
+    assert problems(make_params(metrics, "evaluate.num_images=640"), 1000) == []  # 64 random features
+    assert len(problems(make_params(metrics, "evaluate.num_images=639"), 19)) == 2
+    assert problems(make_params(metrics, "evaluate.num_images=639"), 100) == [
+        "evaluate.metrics has fid_infinity, which needs 640 generated images; evaluate.num_images is 639. Raise it, or "
+        "take fid_infinity out of evaluate.metrics."
+    ]
 
 
 def test_a_subset_to_train_on_counts_for_the_monitor_and_the_whole_for_evaluation(make_params: Make) -> None:

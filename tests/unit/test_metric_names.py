@@ -7,6 +7,7 @@ import pytest
 from pipelines.params import Params
 from stylegan.metrics.evaluation.metric import KINDS
 from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
+from stylegan.metrics.memorization import SIDE
 
 Make = Callable[..., Params]
 PUBLISHED = (
@@ -19,7 +20,7 @@ PUBLISHED = (
 )
 
 
-def names(make_params: Make, extractor: str, *changes: str, whole_set: bool = True) -> dict[str, str]:
+def names(make_params: Make, extractor: str, *changes: str, whole_set: int = 70_000) -> dict[str, str]:
     config = make_params(*PUBLISHED, *changes).evaluate
     found = metric_names(config, extractor, whole_set=whole_set)
     return {measure: getattr(found, measure).name for measure in MetricNames.__dataclass_fields__}
@@ -28,12 +29,14 @@ def names(make_params: Make, extractor: str, *changes: str, whole_set: bool = Tr
 @pytest.mark.parametrize("extractor", ["inception", "vgg16", "random", "recall"])
 def test_a_name_comes_with_its_kind_and_the_network_whatever_it_looks_like(make_params: Make, extractor: str) -> None:
     config = make_params(*PUBLISHED).evaluate
-    found = metric_names(config, extractor, whole_set=True)
+    found = metric_names(config, extractor, whole_set=70_000)
     named = {measure: getattr(found, measure) for measure in MetricNames.__dataclass_fields__}
     kinds = {measure: each.kind for measure, each in named.items()}
     assert kinds.pop("inception_score") == "is"
     assert kinds.pop("fid") == ("frechet" if extractor == "random" else "fid")
     assert all(measure == kind for measure, kind in kinds.items())
+    copies = named.pop("memorized")
+    assert (copies.name, copies.extractor) == (f"memorized_{SIDE}px", "thumbnails")  # no network looks for copies
     assert {each.extractor for each in named.values()} == {extractor}
     path = path_length_name("ppl_zfull", config, "vgg16")
     assert (path.kind, path.extractor) == ("ppl", "vgg16")
@@ -50,7 +53,7 @@ def test_inception_with_the_published_protocol_has_the_published_names(make_para
         "coverage": "coverage_inception",
         "inception_score": "is50k",
         "fid_infinity": "fid_infinity_inception",
-        "memorized": "memorized_inception",
+        "memorized": "memorized_8px",
     }
 
 
@@ -79,9 +82,19 @@ def test_a_departure_from_the_protocol_takes_the_name_away(make_params: Make, ch
 
 
 def test_a_part_of_the_set_takes_full_out_of_the_name(make_params: Make) -> None:
-    assert not any("full" in name for name in names(make_params, "inception", whole_set=False).values())
-    assert not any("full" in name for name in names(make_params, "vgg16", whole_set=False).values())
-    assert names(make_params, "inception", whole_set=False)["inception_score"] == "is50k"  # of no real image
+    assert not any("full" in name for name in names(make_params, "inception", whole_set=0).values())
+    assert not any("full" in name for name in names(make_params, "vgg16", whole_set=0).values())
+    assert names(make_params, "inception", whole_set=0)["inception_score"] == "is50k"  # of no real image
+
+
+def test_more_real_images_than_the_protocol_compares_with_take_its_name_away(make_params: Make) -> None:
+    def published(extractor: str, count: int) -> set[str]:
+        return {name for name in names(make_params, extractor, whole_set=count).values() if "full" in name}
+
+    assert published("vgg16", 200_000) == {"pr50k3_full_precision", "pr50k3_full_recall"}
+    assert published("vgg16", 200_001) == set()
+    assert published("inception", 1_000_000) == {"fid50k_full", "kid50k_full"}
+    assert published("inception", 1_000_001) == {"fid50k_full"}  # of any number
 
 
 @pytest.mark.parametrize("extractor", ["efflite0", "random", "mine_0123abcd"])
@@ -96,7 +109,7 @@ def test_other_networks_never_have_a_published_name(make_params: Make, extractor
         "coverage": f"coverage_{extractor}",
         "inception_score": f"is_{extractor}",
         "fid_infinity": "frechet_infinity_random" if extractor == "random" else f"fid_infinity_{extractor}",
-        "memorized": f"memorized_{extractor}",
+        "memorized": "memorized_8px",
     }
 
 

@@ -11,7 +11,8 @@ from stylegan.data import ImageDataset
 from stylegan.metrics import kernel_distance, precision_recall
 from stylegan.metrics.evaluation.sampling import draw_labels, draw_latents, generated_batches
 from stylegan.metrics.extractors import RandomExtractor
-from stylegan.monitor import Monitor, choose_reals, spread
+from stylegan.metrics.left_out import kernel_distance_left_out
+from stylegan.monitor import Monitor, choose_reals, monitor_seed, spread
 from stylegan.networks import Generator
 
 Make = Callable[..., Params]
@@ -36,17 +37,38 @@ def test_numbers_are_those_of_the_metrics_themselves(
 ) -> None:
     params, dataset = make_params("monitor.num_images=10", "train.seed=3"), train_split(tiny_archive, xflip=True)
     measured = Monitor.create(params, dataset, extractor).measure(G)
-    latents = draw_latents(G, draw_labels(dataset, 10, seed=3), seed=3, batch_size=4)
+    seed = monitor_seed(3)
+    latents = draw_latents(G, draw_labels(dataset, 10, seed), seed, batch_size=4)
     gen = torch.cat([extractor(img) for img in generated_batches(G, latents, 1.0, None, 4)])
-    rows = choose_reals(dataset, params.monitor, seed=3)
+    rows = choose_reals(dataset, params.monitor, seed)
     real = torch.cat([extractor(dataset.batch(rows[start : start + 4])[0]) for start in (0, 4, 8)])
     precision, recall = precision_recall(real, gen, k=1)
     assert measured == {
-        "monitor/kid": kernel_distance(real, gen, num_subsets=1, subset_size=10, seed=3),
+        "monitor/kid": kernel_distance(real, gen, num_subsets=1, subset_size=10, seed=seed),
+        "monitor/kid_se": kernel_distance_left_out(real, gen).standard_error,
         "monitor/precision": precision,
         "monitor/recall": recall,
         "monitor/spread": spread(gen) / spread(real),
     }
+
+
+@pytest.mark.parametrize("seed", [0, 1, 12345])
+def test_a_snapshot_is_not_chosen_by_the_latents_and_labels_that_the_evaluation_draws(
+    seed: int, tiny_archive: Path, G: Generator
+) -> None:
+    dataset = train_split(tiny_archive, xflip=False)
+    c = draw_labels(dataset, 40, monitor_seed(seed))
+    assert not torch.equal(c, draw_labels(dataset, 40, seed))
+    monitored, evaluated = (draw_latents(G, c, each, batch_size=40).w for each in (monitor_seed(seed), seed))
+    assert not (monitored[:, None] == evaluated).all(dim=2).any()
+
+
+def test_two_images_of_each_have_a_kid_without_a_standard_error(
+    make_params: Make, tiny_archive: Path, G: Generator, extractor: RandomExtractor
+) -> None:
+    dataset = train_split(tiny_archive, xflip=False)
+    measured = Monitor.create(make_params("monitor.num_images=2"), dataset, extractor).measure(G)
+    assert [*measured] == ["monitor/kid", "monitor/precision", "monitor/recall", "monitor/spread"]
 
 
 def test_numbers_are_those_of_another_batch_size_but_for_rounding(

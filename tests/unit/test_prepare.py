@@ -84,7 +84,7 @@ def test_the_console_groups_bad_files_and_says_what_the_archive_holds(
         f"{tmp_path}/archive.zip: 5 images RGB, 4 to train, 1 held out\n"
         "classes: cat 4, dog 1\n"
         "4 images are smaller than prepare.resolution and were enlarged\n"
-        f"1 files are not images by their names and were ignored (.txt 1), such as {tmp_path}/set/notes.txt\n"
+        f"1 file is ignored, not named as images (.txt 1), such as {tmp_path}/set/notes.txt\n"
     )
 
 

@@ -106,6 +106,7 @@ def test_an_evaluation_is_recorded_with_psi_as_the_step_of_the_sweep(tmp_path: P
         "class/K_tzchen 1@3000": 8.0,
         "class/2@3000": 9.0,
         "floor/kid_efflite0@3000": 0.001,
+        "like_floor/kid_efflite0@3000": 0.02,
         "untrained/kid_efflite0@3000": 0.3,
         "untrained/ppl_lpips_vgg16@3000": 3.0,
         "truncation/kid_efflite0@-50": 0.2,

@@ -176,3 +176,12 @@ def test_a_mixture_without_layers_repeats_its_row_and_the_corner_is_empty(make_p
     assert corner.getextrema() == ((255, 255),) * 3
     assert row.tobytes() == source.tobytes() == same.tobytes()  # seed 5 mixed with seed 5 is seed 5
     assert own.tobytes() != row.tobytes()
+
+
+def test_the_rarest_class_is_among_the_real_images_that_are_shown(tiny_archive: Path) -> None:
+    data = ImageDataset(tiny_archive, use_labels=True, xflip=True, split="train", max_images=None)
+    assert data.labels(range(9)).sum(dim=0).tolist() == [9, 0], "an archive is in the order of its classes"
+    for seed in range(8):
+        assert choose_reals(data, 4, seed)[1].sum(dim=0).tolist() == [2, 2]
+    img, _ = choose_reals(data, 1000, seed=0)
+    assert len(img) == len(data) == len(img.flatten(1).unique(dim=0))

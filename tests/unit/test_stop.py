@@ -181,7 +181,7 @@ def test_processes_whose_driver_is_gone_are_ended_whatever_they_are_called(
     title: str, rays: Start, tmp_path: Path
 ) -> None:
     orphan = rays(gone(tmp_path), title)
-    assert said(tmp_path) == [f"driver {DEAD} is gone; ended 1 process(es) of Ray that it left."]
+    assert said(tmp_path) == [f"driver {DEAD} is gone; ended 1 process of Ray that it left."]
     assert not psutil.pid_exists(orphan.pid)
 
 
@@ -247,6 +247,6 @@ def test_list_shows_and_ends_nothing(
     shutdown.main(["--list"])
     assert capsys.readouterr().out.splitlines() == [
         f"runs/abc: process {process.pid} is training",
-        f"driver {DEAD} is gone and left 1 process(es) of Ray",
+        f"driver {DEAD} is gone and left 1 process of Ray",
     ]
     assert (process.poll(), orphan.poll()) == (None, None)

@@ -1,7 +1,9 @@
 """Styles in files: what comes back, and what is refused."""
 
+import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,31 @@ def test_another_suffix_is_refused_before_anything_is_read_or_written(tmp_path: 
         with pytest.raises(StyleFileError, match=f"^{re.escape(message)}$"):
             use()
     assert not path.exists()
+
+
+def write_npz(path: Path, header: bytes, content: bytes = b"") -> Path:
+    head = header.ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + content)
+    return path
+
+
+@pytest.mark.parametrize("shape", [(10**15,), (2**62, 2**62), (10**9, 6, 8)])
+def test_a_shape_that_the_file_does_not_hold_takes_no_memory(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    with pytest.raises(StyleFileError, match=r"w\.npz: not a \.npz file of plain tensors \("):
+        load_styles(write_npz(tmp_path / "w.npz", header), 6, 8)
+
+
+def test_an_encrypted_entry_and_a_fifo_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    save_styles(torch.zeros(1, 6, 8), path)
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(signature) + offset] |= 1
+    path.write_bytes(data)
+    with pytest.raises(StyleFileError, match="encrypted"):
+        load_styles(path, 6, 8)
+    os.mkfifo(tmp_path / "fifo.npz")
+    with pytest.raises(OSError, match=r"fifo\.npz: not a regular file\. Remove it"):
+        load_styles(tmp_path / "fifo.npz", 6, 8)

@@ -14,6 +14,7 @@ from stylegan.files import check_regular, replacing
 from stylegan.metrics.evaluation.comparison import Statistics
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.fid import Gaussian
+from stylegan.metrics.memorization import SIDE
 
 
 @dataclass(frozen=True)
@@ -31,28 +32,31 @@ class StatisticsCache:
         kind = "features" if features else "moments"
         return self.folder / f"{self.digest[:12]}-{split}-{network}-{kind}.safetensors"
 
-    def load(self, split: Split, *, features: bool) -> Statistics | None:
-        """What was saved; None where it was not, is damaged, or has no features where they are asked for"""
+    def load(self, split: Split, *, features: bool, thumbnails: bool) -> Statistics | None:
+        """What was saved; None where it was not, is damaged, or lacks what is asked for"""
         kinds = [True] if features else [False, True]
         path = next((path for kind in kinds if (path := self.path(split, features=kind)).exists()), None)
         if path is None:
             return None
+        unwanted = {name for name, wanted in (("features", features), ("thumbnails", thumbnails)) if not wanted}
         try:
             check_regular(path)
             with safe_open(path, framework="pt") as file:
-                found = {name: file.get_tensor(name) for name in file.keys() if features or name != "features"}  # noqa: SIM118
+                found = {name: file.get_tensor(name) for name in file.keys() if name not in unwanted}  # noqa: SIM118
             _check(found, self.extractor.num_features, features=features)
         except (SafetensorError, OSError, ValueError) as error:
             warnings.warn(f"{path}: {error}. Real images are looked at again, and it is written anew.", stacklevel=2)
             return None
+        if thumbnails and "thumbnails" not in found:  # saved when nobody looked for copies
+            return None
         gaussian = Gaussian(found["mean"], found.get("cov"), found.get("factor"))
-        return Statistics(gaussian, found.get("features"))
+        return Statistics(gaussian, found.get("features"), found.get("thumbnails"))
 
     def save(self, split: Split, statistics: Statistics) -> None:
         """Keep statistics for the next time."""
         gaussian = statistics.gaussian
         tensors = {"mean": gaussian.mean, "cov": gaussian.cov, "factor": gaussian.factor}
-        tensors["features"] = statistics.features
+        tensors |= {"features": statistics.features, "thumbnails": statistics.thumbnails}
         with replacing(self.path(split, features=statistics.features is not None)) as temporary:
             save_file({name: t.cpu().contiguous() for name, t in tensors.items() if t is not None}, temporary)
 
@@ -61,8 +65,10 @@ def _check(found: Mapping[str, Tensor], num_features: int, *, features: bool) ->
     """Raises ValueError that names the first tensor that is missing, has another shape, or is not finite."""
     F, any_number = num_features, -1
     shapes = {"mean": (F,), "cov": (F, F), "factor": (F, any_number), "features": (any_number, F)}
-    spread = [name for name in ("cov", "factor") if name in found]
-    for name in ("mean", *(spread or ("cov",)), *(("features",) if features else ())):
+    shapes |= {"thumbnails": (any_number, any_number, SIDE, SIDE)}
+    optional = [name for name in ("cov", "factor", "thumbnails") if name in found]
+    has_spread = bool({"cov", "factor"} & found.keys())
+    for name in ("mean", *optional, *(() if has_spread else ("cov",)), *(("features",) if features else ())):
         tensor = found.get(name)
         fits = (
             tensor is not None

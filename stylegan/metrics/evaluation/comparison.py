@@ -1,32 +1,35 @@
 """Statistics -> numbers: what one set of generated images scores against the real ones, and how sure that is.
 
-N real, M generated, H held-out images, F features.
+N real, M generated images, F features, C channels, S pixels of a thumbnail.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean, stdev
 
 import torch
 from torch import Tensor
 
 from stylegan.config.sections import EvaluateConfig
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.bootstrap import Interval, kernel_interval, membership_intervals
+from stylegan.metrics.bootstrap import Interval, kernel_interval
 from stylegan.metrics.evaluation.metric import Bounds, Kind, Metric, MetricName
 from stylegan.metrics.evaluation.names import MetricNames
 from stylegan.metrics.evaluation.ranks import gather_rows
 from stylegan.metrics.extractors import Classifier, Extractor
 from stylegan.metrics.fid import FeatureMoments, Gaussian, fit, gaussian_distance
-from stylegan.metrics.fid_infinity import frechet_infinity
+from stylegan.metrics.fid_infinity import Extrapolation, frechet_infinity, refuse_few
+from stylegan.metrics.half_samples import Halves, half_samples, intervals_by_halves
 from stylegan.metrics.inception_score import inception_score
 from stylegan.metrics.kid import kernel_distance
-from stylegan.metrics.memorization import TrainingNeighbors, training_neighbors
+from stylegan.metrics.left_out import LeftOut, kernel_distance_left_out
+from stylegan.metrics.memorization import TrainingNeighbors, thumbnails, training_neighbors
 from stylegan.metrics.per_class import ClassDistance
 from stylegan.metrics.precision_recall import membership
 
 # Metrics that need every feature; a Frechet distance is content with moments, whose memory does not grow with N.
-OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity", "memorization"})
-INFINITY_POINTS = 15  # of the published line (Chong and Forsyth 2020)
+OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity"})
+INFINITY_POINTS = 15  # of the published line, which starts at a tenth of the images (Chong and Forsyth 2020)
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,13 @@ class Statistics:
     """All that is compared of a set of images."""
 
     gaussian: Gaussian
-    features: Tensor | None  # float32 [N, F], where a metric needs them
+    features: Tensor | None = None  # float32 [N, F], where a metric needs them
+    thumbnails: Tensor | None = None  # float32 [N, C, S, S], where memorisation is asked for
 
     def to(self, device: torch.device | str) -> "Statistics":
         """The same on another device"""
-        return Statistics(self.gaussian.to(device), None if self.features is None else self.features.to(device))
+        kept = (None if each is None else each.to(device) for each in (self.features, self.thumbnails))
+        return Statistics(self.gaussian.to(device), *kept)
 
 
 def summarise(features: Tensor) -> Statistics:
@@ -47,27 +52,33 @@ def summarise(features: Tensor) -> Statistics:
 
 
 class Collector:
-    """Features of one set of images on one rank, as they come: kept, or only their moments."""
+    """What is compared of one set of images on one rank, as they come: features or their moments, and thumbnails."""
 
-    def __init__(self, num_features: int, device: torch.device, *, keep: bool) -> None:
+    def __init__(self, extractor: Extractor, device: torch.device, *, keep: bool, shrink: bool) -> None:
+        self._extractor, self._device, self._shrink = extractor, device, shrink
         self._pieces: list[Tensor] = []
-        self._moments = None if keep else FeatureMoments(num_features, device)
-        self._device = device
+        self._thumbnails: list[Tensor] = []
+        self._moments = None if keep else FeatureMoments(extractor.num_features, device)
 
-    def append(self, features: Tensor) -> None:
-        """Add the features [n, F] of a batch."""
+    def append(self, img: Tensor) -> None:
+        """Add a batch of images, uint8 [n, C, H, W]."""
+        features = self._extractor(img)
         if self._moments is None:
             self._pieces.append(features.cpu())
         else:
             self._moments.append(features)
+        if self._shrink:
+            self._thumbnails.append(thumbnails(img).cpu())
 
     def together(self, dst: int | None) -> Statistics | None:
         """Statistics of what all ranks collected, on rank dst, or on every rank; every rank has to call it, once"""
+        small = gather_rows(self._thumbnails, dst) if self._shrink else None
+        small = None if small is None else small.to(self._device)
         if self._moments is None:
             features = gather_rows(self._pieces, dst)
-            return None if features is None else summarise(features.to(self._device))
+            return None if features is None else replace(summarise(features.to(self._device)), thumbnails=small)
         self._moments.all_reduce_()
-        return Statistics(Gaussian(*self._moments.mean_and_cov(), factor=None), None)
+        return Statistics(Gaussian(*self._moments.mean_and_cov(), factor=None), thumbnails=small)
 
 
 @dataclass(frozen=True)
@@ -78,12 +89,26 @@ class Details:
     per_class: list[ClassDistance] | None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An entry of evaluate.metrics that could not be measured, and why; the others could."""
+
+    metric: str
+    reason: str
+
+
 @dataclass
 class Measured:
     """Numbers, some with a confidence interval, and details where asked for."""
 
     metrics: list[Metric] = field(default_factory=list)
     details: Details | None = None
+    failures: list[Failure] = field(default_factory=list)
+    line: Extrapolation | None = None  # of FID-infinity
+    like_floor: "Measured | None" = None  # measured again with as many images as the real-image baseline
+    # Beside intervals: what KID, precision and recall are without some of the images, to compare psi that share them.
+    kid_left_out: LeftOut | None = None
+    halves: Halves | None = None
 
     def add(self, named: MetricName, value: float, interval: Interval | None = None) -> None:
         """Take in a number, with its interval if it has one."""
@@ -102,7 +127,7 @@ class Measured:
 
     def without(self, kind: Kind) -> "Measured":
         """The same but for the numbers of a kind"""
-        return Measured([metric for metric in self.metrics if metric.kind != kind], self.details)
+        return replace(self, metrics=[metric for metric in self.metrics if metric.kind != kind])
 
 
 @dataclass(frozen=True)
@@ -117,11 +142,14 @@ class Comparison:
     bootstrap: bool  # whether confidence intervals are computed too
 
     def measure(self) -> Measured:
-        """The numbers that evaluate.metrics asks for, but path lengths"""
+        """The numbers that evaluate.metrics asks for, but path lengths; one that fails costs no other"""
         measured = Measured()
         for metric in self.config.metrics:
-            if metric in MEASURES:
-                MEASURES[metric](self, measured)
+            try:
+                if metric in MEASURES:
+                    MEASURES[metric](self, measured)
+            except (MetricError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+                measured.failures.append(Failure(metric, str(error)))
         return measured
 
     def features(self) -> tuple[Tensor, Tensor]:
@@ -133,15 +161,22 @@ class Comparison:
     def kid(self, measured: Measured) -> None:
         config, (real, gen) = self.config, self.features()
         kid = kernel_distance(real, gen, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
-        interval = kernel_interval(real, gen, *self.resampling()) if self.bootstrap else None
+        interval = kernel_interval(real, gen, *self.config.resampling) if self.bootstrap else None
         measured.add(self.names.kid, kid, interval)
+        if self.bootstrap and min(len(real), len(gen)) > 2:
+            measured.kid_left_out = kernel_distance_left_out(real, gen)
 
     def fid(self, measured: Measured) -> None:
         measured.add(self.names.fid, gaussian_distance(self.real.gaussian, self.gen.gaussian))
 
     def pr(self, measured: Measured) -> None:
-        found = membership(*self.features(), self.config.pr_neighbors)
-        intervals = membership_intervals(found, *self.resampling()) if self.bootstrap else {}
+        features, k = self.features(), self.config.pr_neighbors
+        found = membership(*features, k)
+        num_resamples, seed, level = self.config.resampling
+        intervals = {}
+        if self.bootstrap and min(map(len, features)) // 2 > k:  # of fewer, a half has no neighbours
+            measured.halves = half_samples(*features, k, num_resamples, seed)
+            intervals = intervals_by_halves(found, measured.halves, level)
         for term in ("precision", "recall", "density", "coverage"):
             measured.add(getattr(self.names, term), getattr(found, term), intervals.get(term))
 
@@ -156,16 +191,26 @@ class Comparison:
 
     def fid_infinity(self, measured: Measured) -> None:
         real, gen = self.features()
-        first = max(len(gen) // 10, gen.shape[1])  # published: 5,000 of 50,000; below F the bias is no line
-        line = frechet_infinity(real, gen, INFINITY_POINTS, first, self.config.seed)
-        measured.add(self.names.fid_infinity, line.value)
+        refuse_few(len(gen), gen.shape[1])
+        measured.line = frechet_infinity(real, gen, INFINITY_POINTS, len(gen) // 10, self.config.seed)
+        measured.add(self.names.fid_infinity, measured.line.value)
 
     def memorization(self, measured: Measured) -> None:
-        measured.add(self.names.memorized, training_neighbors(*self.features(), k=1).memorized)
+        if self.real.thumbnails is not None and self.gen.thumbnails is not None:  # a part of the real images has none
+            found = training_neighbors(self.real.thumbnails, self.gen.thumbnails, k=1)
+            measured.add(self.names.memorized, found.memorized)
 
-    def resampling(self) -> tuple[int, int, float]:
-        """Resamplings, seed and level of the bootstrap"""
-        return self.config.bootstrap_num_resamples, self.config.seed, self.config.bootstrap_level
+
+def over_splits(found: Sequence[Measured]) -> Measured:
+    """Mean and standard deviation of each number over several splits; what failed in one of them is left out"""
+    failures = {failure.metric: failure for each in found for failure in each.failures}
+    together = []
+    for metric in found[0].metrics:
+        values = [each.numbers.get(metric.name, torch.nan) for each in found]
+        if all(metric.name in each.numbers for each in found):
+            sd = stdev(values) if len(values) > 1 else None
+            together.append(metric.model_copy(update={"value": fmean(values), "sd": sd}))
+    return Measured(together, failures=[*failures.values()])
 
 
 MEASURES: dict[str, Callable[[Comparison, Measured], None]] = {

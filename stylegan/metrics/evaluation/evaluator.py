@@ -18,29 +18,33 @@ from stylegan import images
 from stylegan.config.sections import EvaluateConfig
 from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.bootstrap import sample_interval
 from stylegan.metrics.evaluation.comparison import (
     OF_FEATURES,
     Collector,
     Comparison,
     Details,
+    Failure,
     Measured,
     Statistics,
+    over_splits,
     summarise,
 )
-from stylegan.metrics.evaluation.metric import find
 from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
 from stylegan.metrics.evaluation.ppl import PROTOCOLS, path_lengths, perceptual_path_length
 from stylegan.metrics.evaluation.ranks import gather_rows, in_turn, own_batches, turn_of
 from stylegan.metrics.evaluation.sampling import draw_noise, draw_w, synthesize_w
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.extractors.lpips import Lpips
-from stylegan.metrics.memorization import training_neighbors
+from stylegan.metrics.memorization import among_others, training_neighbors
 from stylegan.metrics.per_class import class_frechet_distances, is_one_hot
 from stylegan.networks import Generator
 from stylegan.state import creation_seed
 
 # Passes batches on, and counts for how many images each of their rows stands: a progress bar.
 Track = Callable[[Iterable[range], int], Iterable[range]]
+TOO_FEW = "the real-vs-real floor needs two halves of at least 2 images; the split has {}. Add images to the archive."
+FLOOR_SPLITS = 10  # one split of a thousand images scatters by several times the floor itself
 NUM_NEIGHBORS = 3  # training images found for each generated one
 
 
@@ -59,12 +63,10 @@ class Reference:
 
     real: Statistics
     c: Tensor  # [N, c_dim], their labels
-    heldout: Statistics | None  # of images kept from training, the yardstick of memorisation
 
     def to(self, device: torch.device | str) -> "Reference":
         """The same on another device"""
-        heldout = None if self.heldout is None else self.heldout.to(device)
-        return Reference(self.real.to(device), self.c, heldout)
+        return Reference(self.real.to(device), self.c)
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,18 @@ class Evaluator:
     extractor: Extractor
     lpips: Lpips | None  # where path lengths are asked for
     c: Tensor  # [N, c_dim], of as many images as the larger of num_images and ppl_num_pairs
-    whole_set: bool  # whether every real image is compared with; published names ask for that
+    whole_set: int | None  # number of real images if they are all that there are; published names ask for that
     device: torch.device
 
     @property
     def keeps_features(self) -> bool:
         """Whether a metric needs every feature"""
         return bool(OF_FEATURES & set(self.config.metrics))
+
+    @property
+    def keeps_thumbnails(self) -> bool:
+        """Whether copies are looked for"""
+        return "memorization" in self.config.metrics
 
     @property
     def protocols(self) -> list[str]:
@@ -99,7 +106,7 @@ class Evaluator:
     @property
     def names(self) -> MetricNames:
         """What the numbers may be called"""
-        return metric_names(self.config, self.extractor.name, whole_set=self.whole_set)
+        return metric_names(self.config, self.extractor.name, whole_set=self.whole_set or 0)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the networks."""
@@ -108,7 +115,7 @@ class Evaluator:
 
     def collector(self) -> Collector:
         """An empty one for a set of images"""
-        return Collector(self.extractor.num_features, self.device, keep=self.keeps_features)
+        return Collector(self.extractor, self.device, keep=self.keeps_features, shrink=self.keeps_thumbnails)
 
     def images_of(self, sweep: Sweep) -> int:
         """Images that all ranks together make of a sweep"""
@@ -118,7 +125,7 @@ class Evaluator:
         """Of every image of the data set, on every rank; all ranks have to call it"""
         collector = self.collector()
         for rows in track(own_batches(len(dataset), self.config.batch_size), 1):
-            collector.append(self.extractor(dataset.batch(rows)[0]))
+            collector.append(dataset.batch(rows)[0])
         found = collector.together(None)
         assert found is not None, "every rank gets it"
         return found
@@ -146,7 +153,7 @@ class Evaluator:
         config = self.config
         for rows in track(own_batches(config.num_images, config.batch_size), len(sweep.psis)):
             for share, img in zip(found, self.pictures(sweep, rows), strict=True):
-                share.collector.append(self.extractor(img))
+                share.collector.append(img)
         for name in self.protocols:
             for rows in track(own_batches(config.ppl_num_pairs, config.batch_size), 2 * len(sweep.psis)):
                 for share, lengths in zip(found, self.lengths(sweep, name, rows), strict=True):
@@ -180,45 +187,72 @@ class Evaluator:
     ) -> Measured:
         """Everything about one generator at one psi, on the rank that has it"""
         assert gen is not None, "it was gathered where its turn is"
-        measured = self.compare(reference.real, gen, bootstrap=is_headline)
+        intervals = is_headline and self.config.bootstrap_num_resamples > 0
+        measured = self.compare(reference.real, gen, bootstrap=intervals)
+        judged_by = "kid" if "kid" in self.config.metrics else "fid"
+        reasons = {failure.metric: failure.reason for failure in measured.failures}
+        if is_headline and judged_by in reasons:
+            raise MetricError(reasons[judged_by])  # neither a headline nor a choice of psi is left
         for protocol, values in lengths.items():
             assert values is not None, "they were gathered where their turn is"
             assert self.lpips is not None, "it is loaded where path lengths are asked for"
-            measured.add(path_length_name(protocol, self.config, self.lpips.name), perceptual_path_length(values))
+            name = path_length_name(protocol, self.config, self.lpips.name)
+            found = sample_interval(values, perceptual_path_length, *self.config.resampling) if intervals else None
+            measured.add(name, float(perceptual_path_length(values)), found)
         if is_headline and psi == 1:
             measured.details = self.details(reference, gen)
+            measured.like_floor = self.like_floor(reference, gen)
         return measured
 
     def compare(self, real: Statistics, gen: Statistics, *, bootstrap: bool) -> Measured:
         """The numbers of one set of images against another"""
-        bootstrap = bootstrap and self.config.bootstrap_num_resamples > 0
         return Comparison(self.config, self.names, self.extractor, real, gen, bootstrap).measure()
 
     def floor(self, reference: Reference) -> Measured:
-        """What real images score against the other real images of their split; nothing where no feature is kept
+        """What real images score against other real images, over several splits; nothing where no feature is kept
 
-        In memorisation the held-out images play the generator: the others are what could be memorised.
+        In memorisation each image is looked for among the others.
         """
-        features = reference.real.features
-        if features is None:
-            return Measured()
-        rest, sample = split_for_floor(features, self.config.num_images, self.config.seed)
-        measured = self.compare(summarise(rest), summarise(sample), bootstrap=False)
-        was_asked, measured = find(measured.metrics, "memorized") is not None, measured.without("memorized")
-        if was_asked and reference.heldout is not None:
-            assert reference.heldout.features is not None, "kept, as the others are"
-            measured.add(self.names.memorized, training_neighbors(features, reference.heldout.features, 1).memorized)
+        real, measured = reference.real, Measured()
+        if real.features is not None:
+            measured = self.features_floor(real.features)
+        if real.thumbnails is not None:
+            measured.add(self.names.memorized, among_others(real.thumbnails).memorized)
         return measured
+
+    def features_floor(self, features: Tensor) -> Measured:
+        """The numbers of parts of real features [N, F] against the rest, over several splits"""
+        splits = splits_for_floor(len(features), self.config.num_images, self.config.seed)
+        if not splits:
+            return Measured(failures=[Failure("floor", TOO_FEW.format(len(features)))])
+        return over_splits([self.compare_part(features[rest], features[part]) for rest, part in splits])
+
+    def like_floor(self, reference: Reference, gen: Statistics) -> Measured:
+        """What generated images score against the same parts of the real ones as the floor, and as few as there"""
+        real = reference.real.features
+        if real is None or gen.features is None:
+            return Measured()
+        chosen, found = np.random.default_rng(self.config.seed), []
+        for rest, part in splits_for_floor(len(real), self.config.num_images, self.config.seed):
+            rows = torch.from_numpy(chosen.choice(len(gen.features), len(part), replace=False))
+            found.append(self.compare_part(real[rest], gen.features[rows]))
+        return over_splits(found) if found else Measured()
+
+    def compare_part(self, real: Tensor, gen: Tensor) -> Measured:
+        """The numbers of features [M, F] against a part of the real ones [N, F], but those that need all of either"""
+        metrics = tuple(metric for metric in self.config.metrics if metric not in ("memorization", "fid_infinity"))
+        part = replace(self, config=self.config.model_copy(update={"metrics": metrics}))
+        return part.compare(summarise(real), summarise(gen), bootstrap=False)
 
     def details(self, reference: Reference, gen: Statistics) -> Details:
         """The nearest training images of each generated one, and the distance within each class"""
-        real = reference.real.features
-        if real is None or gen.features is None:
-            return Details(None, None)
-        wanted = "memorization" in self.config.metrics
-        neighbors = training_neighbors(real, gen.features, min(NUM_NEIGHBORS, len(real))) if wanted else None
+        neighbors, per_class, real = None, None, reference.real
+        if real.thumbnails is not None and gen.thumbnails is not None:
+            k = min(NUM_NEIGHBORS, len(real.thumbnails))
+            neighbors = training_neighbors(real.thumbnails, gen.thumbnails, k)
         c = self.c[: self.config.num_images]
-        per_class = class_frechet_distances(real, reference.c, gen.features, c) if is_one_hot(c) else None
+        if real.features is not None and gen.features is not None and is_one_hot(c):
+            per_class = class_frechet_distances(real.features, reference.c, gen.features, c)
         return Details(neighbors, per_class)
 
 
@@ -232,17 +266,18 @@ def untrained_like(G: Generator, seed: int) -> Generator:
     return fresh.eval().requires_grad_(False).to(G.mapping.w_avg.device)
 
 
-def split_for_floor(features: Tensor, num_images: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Two disjoint random parts of real features [N, F]: the rest, and as many as are generated (at most half).
+def splits_for_floor(num_real: int, num_images: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Rows of FLOOR_SPLITS random splits of the real images: the rest, and as many as are generated (at most half)
 
-    Their distance is the floor: what a perfect generator would score with this many images.
-    Raises MetricError for fewer than four images.
+    Their distance is the floor: what a perfect generator scores with these numbers of images. Below four there is none.
     """
-    if len(features) < 4:
-        raise MetricError(
-            f"the real-vs-real floor needs two halves of at least 2 images; the split has {len(features)}. "
-            "Add images to the archive."
-        )
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(features)))
-    count = min(num_images, len(features) // 2)
-    return features[order[count:]], features[order[:count]]
+    if num_real < 4:
+        return []
+    numbers, count = np.random.default_rng(seed), num_floor_images(num_real, num_images)
+    orders = (torch.from_numpy(numbers.permutation(num_real)) for _ in range(FLOOR_SPLITS))
+    return [(order[count:], order[:count]) for order in orders]
+
+
+def num_floor_images(num_real: int, num_images: int) -> int:
+    """Real images that play the generator in the floor"""
+    return min(num_images, num_real // 2)

@@ -17,24 +17,30 @@ Kind = Literal[
 Unit = Literal["distance", "share", "score"]
 
 
+# What is drawn again for an interval, which is for the number that equally many others would give.
+REDRAWN = "real and generated images"
+REDRAWN_PATHS = "paths of generated images"
+
+
 class _Meaning(NamedTuple):
     label: str  # what a sentence calls it
     unit: Unit
     lower_is_better: bool
+    redrawn: str | None = None  # where there is an interval
 
 
 KINDS: dict[Kind, _Meaning] = {
-    "kid": _Meaning("KID", "distance", True),
+    "kid": _Meaning("KID", "distance", True, REDRAWN),
     "fid": _Meaning("FID", "distance", True),
     "frechet": _Meaning("Frechet distance", "distance", True),  # by a network whose distances are no FID
     "fid_infinity": _Meaning("fid_infinity", "distance", True),
-    "precision": _Meaning("precision", "share", False),
-    "recall": _Meaning("recall", "share", False),
-    "density": _Meaning("density", "share", False),
-    "coverage": _Meaning("coverage", "share", False),
+    "precision": _Meaning("precision", "share", False, REDRAWN),
+    "recall": _Meaning("recall", "share", False, REDRAWN),
+    "density": _Meaning("density", "share", False, REDRAWN),
+    "coverage": _Meaning("coverage", "share", False, REDRAWN),
     "memorized": _Meaning("memorized", "share", True),
     "is": _Meaning("IS", "score", False),
-    "ppl": _Meaning("PPL", "distance", True),
+    "ppl": _Meaning("PPL", "distance", True, REDRAWN_PATHS),
 }
 DISTANCES: tuple[Kind, ...] = ("kid", "fid", "frechet")  # of generated to real images, the fairest to small sets first
 
@@ -49,7 +55,7 @@ class MetricName:
 
 
 class Bounds(NamedTuple):
-    """A confidence interval."""
+    """A confidence interval, for what equally many other images of the same two kinds would score."""
 
     low: float
     high: float
@@ -65,6 +71,7 @@ class Metric(Section):
     extractor: str
     value: float
     interval: Bounds | None = None
+    sd: float | None = None  # of a mean over several splits: the standard deviation of one of them
 
     @property
     def label(self) -> str:
@@ -80,6 +87,11 @@ class Metric(Section):
     def lower_is_better(self) -> bool:
         """Its direction"""
         return KINDS[self.kind].lower_is_better
+
+    @property
+    def redrawn(self) -> str | None:
+        """What its interval draws again; None for a kind without one"""
+        return KINDS[self.kind].redrawn
 
 
 def find(metrics: Iterable[Metric], *kinds: Kind) -> Metric | None:

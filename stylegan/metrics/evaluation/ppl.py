@@ -3,6 +3,7 @@
 P pairs, N images, C channels, H W image.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -92,12 +93,15 @@ def on_great_circle(z0: Tensor, z1: Tensor, t: Tensor) -> Tensor:
     return slerp(F.normalize(z0.double(), dim=1), F.normalize(z1.double(), dim=1), t.double())
 
 
-def perceptual_path_length(lengths: Tensor) -> float:
-    """Mean of the lengths [P] between their 1st and 99th percentile, both included"""
-    low = torch.quantile(lengths.double(), PERCENTILES[0] / 100, interpolation="lower")
-    high = torch.quantile(lengths.double(), PERCENTILES[1] / 100, interpolation="higher")
-    kept = lengths.double()[(lengths >= low) & (lengths <= high)]
-    return float(kept.mean())
+def perceptual_path_length(lengths: Tensor) -> Tensor:
+    """Mean of the lengths [..., P] between their 1st and 99th percentile, both included  ->  fp64 [...]"""
+    ordered, last = lengths.double().sort(dim=-1).values, lengths.shape[-1] - 1
+    low, high = (
+        ordered[..., place, None]
+        for place in (math.floor(PERCENTILES[0] / 100 * last), math.ceil(PERCENTILES[1] / 100 * last))
+    )
+    kept = (ordered >= low) & (ordered <= high)  # equal lengths are kept all or none
+    return (ordered * kept).sum(dim=-1) / kept.sum(dim=-1)
 
 
 def lpips_input(img: Tensor, crop: bool = False) -> Tensor:
