@@ -41,7 +41,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
     yield ""
     inputs = sum(row[key] for row in found["rows"] for key in COLUMNS)
     spent = sum(row["sec"] for row in found["rows"]) / 60
-    yield f"{inputs:,} inputs of seed {found['seed']}, in {spent:.0f} minutes of one processor of a shared machine."
+    yield f"{inputs:,} inputs of seed {found['seed']}. Reading them took {spent:.0f} minutes of processor time."
 
 
 def _line(name: str, rows: list[dict[str, Any]]) -> str:

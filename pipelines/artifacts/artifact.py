@@ -9,8 +9,9 @@ from pydantic import ConfigDict, ValidationError
 
 from stylegan.config.strict import Section
 from stylegan.files import check_regular, write_json
-from stylegan.text import OneLineError
+from stylegan.text import OneLineError, shorten, visible
 
+MAX_PLACE = 300  # characters of a key or a value that a message quotes
 IN_RUNS = "Delete it and run the same command again, which writes it"  # the remedy for a file below runs/
 
 
@@ -63,7 +64,7 @@ def parse(model: type[A], content: str | bytes, path: Path, remedy: str | None =
         values = json.loads(content)
         found = values.get("version") if isinstance(values, dict) else None
         if isinstance(values, dict) and found != version_of(model):
-            held = found if isinstance(found, int) else "unknown"
+            held = shorten(visible(found or "unknown"), MAX_PLACE)
             raise ArtifactError(f"{path}: version {held}, expected {version_of(model)}. {remedy}.")
         return model.model_validate_json(json.dumps(model.unfolded(values)))
     except ArtifactError:
@@ -91,5 +92,5 @@ def version_of(model: type[Artifact]) -> int:
 def explain(error: ValidationError, separator: str = ".") -> str:
     """The first problem on one line: "cur_nimg: Input should be a valid integer" """
     problem = error.errors()[0]
-    place = separator.join(map(str, problem["loc"]))
-    return f"{place}{': ' if place else ''}{problem['msg']}"
+    place = shorten(visible(separator.join(map(str, problem["loc"]))), MAX_PLACE)
+    return f"{place}{': ' if place else ''}{shorten(visible(problem['msg']), MAX_PLACE)}"

@@ -9,9 +9,10 @@ from ray.train import Checkpoint
 from pipelines.cluster.store import shown
 from stylegan.files import check_regular, sha256_of, write_json
 from stylegan.tensor_files import CheckpointError
-from stylegan.text import visible
+from stylegan.text import shorten, visible
 
 CHECKSUMS = "checksums.json"  # in every checkpoint: sha256 of each other file by its name
+MAX_NAME = 255  # characters of a file's name
 UNREADABLE = (CheckpointError, OSError, ValueError, RecursionError)  # what reading a damaged file raises
 
 
@@ -51,6 +52,8 @@ def check(folder: Path) -> None:
     except ValidationError as error:
         raise CheckpointError(f"{path}: not a list of checksums ({error.errors()[0]['msg']}).") from None
     for name, digest in sums.items():
+        if Path(name).name != name or len(name) > MAX_NAME:
+            raise CheckpointError(f"{path}: {shorten(repr(name), 100)} is not a file of a checkpoint.")
         if not (file := folder / name).is_file():
             raise CheckpointError(f"{file}: missing.")
         if sha256_of(file) != digest:
@@ -59,7 +62,7 @@ def check(folder: Path) -> None:
 
 def describe(checkpoint: Checkpoint, folder: str, error: Exception) -> Damaged:
     """What is wrong with a checkpoint, on one line, with its own path where it was read from a copy in `folder`"""
-    first = visible(next(iter(str(error).splitlines()), type(error).__name__))
+    first = shorten(visible(next(iter(str(error).splitlines()), type(error).__name__)), 1000)
     problem = first.replace(folder, shown(checkpoint.path))
     if not problem.startswith(shown(checkpoint.path)):
         problem = f"{shown(checkpoint.path)}: {problem}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyarrow.fs import FileSelector, FileSystem
+from pyarrow.fs import FileSelector, FileSystem, FileType
 from pydantic import BaseModel
 from ray.train import Checkpoint
 
@@ -172,8 +172,7 @@ def _is_one(name: str) -> bool:
 
 def _problem_of_register(fs: FileSystem, folder: str, entries: set[str]) -> str | None:
     """Why Ray could not resume from its register, or would from what its checkpoints do not say; None if it can"""
-    with fs.open_input_file(posixpath.join(folder, REGISTER)) as file:
-        content = _json_object(file.read())
+    content = _json_object(_read(fs, posixpath.join(folder, REGISTER)))
     if content is None:
         return "cut short by a kill"
     if content and not content.keys() >= KEYS:
@@ -193,8 +192,7 @@ def _problem_of_register(fs: FileSystem, folder: str, entries: set[str]) -> str 
 def _says_otherwise(fs: FileSystem, folder: str, row: Report) -> bool:
     """Whether the row in a snapshot has another position or KID; one that is damaged says nothing here"""
     try:
-        with fs.open_input_file(posixpath.join(folder, ROW)) as file:
-            found = json.loads(file.read())
+        found = json.loads(_read(fs, posixpath.join(folder, ROW)))
         return bool(found) and any(row.get(name) != found.get(name) for name in ("nimg", KID))
     except (FileNotFoundError, ValueError, AttributeError, RecursionError):
         return False
@@ -203,8 +201,7 @@ def _says_otherwise(fs: FileSystem, folder: str, row: Report) -> bool:
 def _measured_otherwise(fs: FileSystem, folder: str, yardstick: str) -> bool:
     """Whether a snapshot says so; one that a kill cut short says nothing"""
     try:
-        with fs.open_input_file(posixpath.join(folder, MEASURED_BY)) as file:
-            return bool(json.loads(file.read()) != yardstick)
+        return bool(json.loads(_read(fs, posixpath.join(folder, MEASURED_BY))) != yardstick)
     except (FileNotFoundError, ValueError):
         return False
 
@@ -227,3 +224,15 @@ def _json_object(content: bytes) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _read(fs: FileSystem, path: str) -> bytes:
+    """Content of a file; nothing of what is no regular file, whose reading may never end. Raises FileNotFoundError."""
+    kind = fs.get_file_info(path).type
+    if kind == FileType.NotFound:
+        raise FileNotFoundError(path)
+    if kind != FileType.File:
+        return b""
+    with fs.open_input_file(path) as file:
+        content: bytes = file.read()
+        return content
