@@ -49,7 +49,7 @@ stop: ## end what trains here, and Ray's processes that a killed trainer left; A
 		else echo "Nothing trains here: .venv is not installed yet."; fi
 
 test: $(INSTALLED_DEV) assets/manifest.json ## run every test; ARGS="-m 'not e2e'" leaves some out
-	@$(ACTIVATE) pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(ACTIVATE) pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: $(INSTALLED_DEV) ## style, format, types and direction of imports
 	@$(ACTIVATE) ruff check . && ruff format --check . && mypy && lint-imports

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,25 +121,29 @@ TINY = (
 ASKED_FOR = ("cluster", "faults", "long")  # markers of tests that take minutes
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """One process runs all tests that start processes, one after the other; the others run each file whole."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "processes" if starts_processes(path) else path
+
+    return Scheduling(config, log)
+
+
+def starts_processes(path: str) -> bool:
+    """Whether a test, by its path below the repository, is one of those that take turns"""
+    return path.split("/")[1] in STARTS_PROCESSES
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Divide the tests among processes, and leave out those that are not asked for."""
-    _group(items)
+    """Put what takes longest first, and leave out what is not asked for."""
+    items.sort(key=lambda item: not starts_processes(item.nodeid))
     if not any("::" in argument for argument in config.args):
         _leave_out(config, items)
-
-
-def _group(items: list[pytest.Item]) -> None:
-    """One process runs all tests that start Ray, first and one after the other; the others run each file whole."""
-    groups = {item: _group_of(item.path) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: groups[item] != "processes")
-
-
-def _group_of(path: Path) -> str:
-    folder = path.relative_to(REPOSITORY / "tests").parts[0]
-    return "processes" if folder in STARTS_PROCESSES else f"{folder}-{path.stem}"
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
