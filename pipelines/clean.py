@@ -62,7 +62,7 @@ def _ask_dvc(root: Path) -> _Status:
 
 def _remove_empty(folder: Path) -> None:
     """Remove folders without files, from the deepest up"""
-    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+    for path in sorted((path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink()), reverse=True):
         if not any(path.iterdir()):
             path.rmdir()
     if not any(folder.iterdir()):

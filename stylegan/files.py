@@ -39,10 +39,14 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
         raise
 
 
+class IrregularFileError(OSError):
+    """A folder, pipe, socket or device lies where a file should be."""
+
+
 def check_regular(path: Path) -> None:
-    """Raises OSError for a folder, pipe, socket or device, whose reading may never end; what is missing passes."""
+    """Raises IrregularFileError for a folder, pipe, socket or device, whose reading may never end."""
     if path.exists() and not path.is_file():
-        raise OSError(f"{path}: not a regular file. Remove it, or put the file there that belongs there.")
+        raise IrregularFileError(f"{path}: not a regular file. Remove it, or put the file there that belongs there.")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -103,7 +103,8 @@ class FailureFacts(Values):
     @property
     def sentence(self) -> str:
         """For people"""
-        return f"{self.metric} of the {self.measurement} was not measured. {self.reason}"
+        what = "The floor" if self.metric == self.measurement else f"{self.metric} of the {self.measurement}"
+        return f"{what} was not measured. {self.reason}"
 
 
 class InfinityFacts(Values):
@@ -243,7 +244,8 @@ def table(report: MetricsReport) -> str:
             f"{report.floor_num_splits} splits:"
         )
         lines.append(f"{'':24}{'generator':>24}{'real':>24}")
-        lines += [f"{real.name:24}{_cell(like_floor.get(real.name)):>24}{_cell(real):>24}" for real in report.floor]
+        split = [real for real in report.floor if real.name in like_floor]  # shares of copies are of all images
+        lines += [f"{real.name:24}{_cell(like_floor[real.name]):>24}{_cell(real):>24}" for real in split]
     return "\n".join([*lines, *report.notes])
 
 

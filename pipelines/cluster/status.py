@@ -192,8 +192,8 @@ def show(config: ClusterConfig, runs: Path, console: Console) -> None:
     """Print both tables. Raises ClusterError if no cluster answers at the address."""
     found = find_nodes(config)
     console.print(node_table(found))
-    if text := warning(found, facts()[1]):
-        console.print(text)
+    for line in (warning(found, facts()[1]) or "").splitlines():
+        console.print(line)
     console.print(run_table(runs, time.time()) if run_folders(runs) else f"{runs}: no runs yet.")
 
 

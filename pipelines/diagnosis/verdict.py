@@ -126,12 +126,22 @@ def _grade(found: Verdict, others: Sequence[Verdict], report: MetricsReport) -> 
 def _distance_grade(found: Verdict, untrained: float) -> Grade | None:
     """By the excess over the baseline, as a share of the untrained generator's"""
     assert found.floor is not None, "asked for before"
-    excess, scale, noise = found.compared - found.floor, untrained - found.floor, NOISE_ERRORS * found.noise
-    if noise >= OK_SHARE * scale:
-        return None  # too few images to tell a good generator from a poor one
+    excess, scale = found.compared - found.floor, _scale(found, untrained)
+    if not _is_telling(found, scale):
+        return None
     if found.is_like_real or excess <= GOOD_SHARE * scale:
         return "good"
     return "ok" if excess <= OK_SHARE * scale else "poor"
+
+
+def _scale(found: Verdict, untrained: float) -> float:
+    """Excess of the untrained generator over the baseline; both generators were measured with equally many images"""
+    return (untrained - found.value) + (found.compared - (found.floor or 0.0))
+
+
+def _is_telling(found: Verdict, scale: float) -> bool:
+    """Whether there are enough images to tell a good generator from a poor one"""
+    return NOISE_ERRORS * found.noise < OK_SHARE * scale
 
 
 def _memorized_grade(found: Verdict, others: Sequence[Verdict]) -> Grade | None:
@@ -143,8 +153,10 @@ def _memorized_grade(found: Verdict, others: Sequence[Verdict]) -> Grade | None:
     return None if precision is not None and precision.grade == "poor" else "good"
 
 
-def _share_grade(value: float, floor: float) -> Grade:
+def _share_grade(value: float, floor: float) -> Grade | None:
     """Of a score of which real images reach `floor`"""
+    if floor <= 0:
+        return None
     return "good" if value >= GOOD_SHARE_OF_REAL * floor else "ok" if value >= OK_SHARE_OF_REAL * floor else "poor"
 
 
@@ -158,11 +170,13 @@ def headline(judged: Sequence[Verdict]) -> str:
     if not math.isfinite(found.value):
         return f"{start} the generated images cannot be measured."
     if found.is_like_real:
+        if not _is_telling(found, _scale(found, untrained)):
+            return f"{start} too few images to tell a good generator from a poor one."
         return f"{start} statistically indistinguishable from real images, with this many images."
     if not untrained - found.value > NOISE_ERRORS * found.noise:
         return f"{start} no {closer} network."
-    floor = found.floor or 0.0
-    times = (untrained - floor) / (found.compared - floor)
+    excess = found.compared - (found.floor or 0.0)
+    times = _scale(found, untrained) / excess if excess > 0 else math.inf
     if times < HARDLY:
         return f"{start} hardly {closer} network."
     shown = f"more than {MANY:.0f}" if times > MANY else f"{times:.0f}" if times >= 10 else f"{times:.1f}"
@@ -178,7 +192,7 @@ def yardstick(judged: Sequence[Verdict], num_images: int) -> str:
         baseline = "What real images score against other real images was not measured."
     else:
         baseline = f"Real images against other real images score {short(found.floor, 2)}, the baseline."
-    return f"{start} {baseline} Measured with {num_images} images."
+    return f"{start} {baseline} Measured with {num_images} generated images."
 
 
 def _distance(judged: Sequence[Verdict]) -> tuple[Verdict, float]:

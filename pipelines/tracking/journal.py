@@ -152,8 +152,8 @@ class Journal:
             self._append(record)
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        self._remember(record)
         json_lines.append(self.path, {"time_ms": time.time_ns() // 1_000_000, **record})
+        self._remember(record)  # not before it is written: a full disk may have room the next time
 
     def _remember(self, record: Mapping[str, Any]) -> None:
         self._facts |= _facts(record)

@@ -129,8 +129,9 @@ class Publisher:
         """Send files that could not be sent before; returns their number. Raises the error of one that still cannot."""
         count, errors = len(missed), []
         for start in list(missed):
-            record, _ = next(self.journal.read(start))
-            if (error := self._send_or_excuse(client, record)) is None:
+            record, _ = next(self.journal.read(start), (None, start))
+            error = None if record is None else self._send_or_excuse(client, record)  # a journal that was begun again
+            if error is None:
                 missed.remove(start)
                 self._set_bookmark(end, missed)
             else:

@@ -123,7 +123,8 @@ class Follower:
         failures, self._failures_offset = read_failures_from(self.folder, self._failures_offset)
         for failure in failures:
             if fresh:
-                self._say(f"{failure}\nTraining resumes from the last snapshot.")
+                for line in (*failure.split("\n"), "Training resumes from the last snapshot."):
+                    self._say(line)
         rows, self._log_offset = ticks.read_from(self.folder, self._log_offset)
         self._unrecorded.extend(rows)
         while self._unrecorded:

@@ -7,13 +7,14 @@ from pydantic import TypeAdapter, ValidationError
 from ray.train import Checkpoint
 
 from pipelines.cluster.store import shown
-from stylegan.files import check_regular, sha256_of, write_json
+from stylegan.files import IrregularFileError, check_regular, sha256_of, write_json
 from stylegan.tensor_files import CheckpointError
 from stylegan.text import shorten, visible
 
 CHECKSUMS = "checksums.json"  # in every checkpoint: sha256 of each other file by its name
 MAX_NAME = 255  # characters of a file's name
-UNREADABLE = (CheckpointError, OSError, ValueError, RecursionError)  # what reading a damaged file raises
+# What reading a damaged file raises. Other errors of the system, such as too many open files, say nothing of the file.
+UNREADABLE = (CheckpointError, FileNotFoundError, IrregularFileError, ValueError, RecursionError)
 
 
 class DamagedError(RuntimeError):

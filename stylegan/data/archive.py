@@ -225,8 +225,12 @@ def label_vectors(entries: Sequence[Entry]) -> LabelVectors | None:
 
 def is_picture(path: str) -> bool:
     """Whether a file is meant to be an image, by its name; hidden files and macOS leftovers in zips are not."""
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
-    return not hidden and path.lower().endswith(IMAGE_SUFFIXES)
+    return not is_hidden(path) and path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file, or a folder that it is in, is hidden or a leftover of macOS"""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
 def _common_mode(checks: Sequence[Check]) -> str:

@@ -41,7 +41,8 @@ REFUSED = {
 }
 TEXT_PPM = rb"P[123]\s"
 TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
-START_OF_SCAN = b"\xff\xda"
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of JPEG, that ends the coded data of a scan
+START_OF_SCAN, END_OF_IMAGE, NO_LENGTH = 0xDA, 0xD9, (0x01, *range(0xD0, 0xD8))
 HEAVY = ("JPEG2000", "WEBP")
 HEAD_BYTES = heif.HEAD_BYTES
 
@@ -52,12 +53,24 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # name
 
 def open_image(data: bytes) -> Image.Image:
     """Open the content of an image file, whose pixels are decoded later. Raises as `open_header`."""
-    if data.startswith(b"\xff\xd8") and data.count(START_OF_SCAN) > MAX_SCANS:
-        detail = f"{data.count(START_OF_SCAN):,}, at most {MAX_SCANS} are read"
-        raise ProblemError(Problem("has too many scans", "save it anew", detail))
+    if data.startswith(b"\xff\xd8") and has_too_many_scans(data):
+        raise ProblemError(Problem("has too many scans", "save it anew", f"at most {MAX_SCANS} are read"))
     if len(data) > MAX_TEXT_BYTES and re.match(TEXT_PPM, data):
         raise ProblemError(Problem(f"is a PPM of more than {MAX_TEXT_BYTES:,} bytes of text", "save it as PNG"))
     return open_header(io.BytesIO(data))
+
+
+def has_too_many_scans(data: bytes) -> bool:
+    """Whether a JPEG has more scans than MAX_SCANS up to its end; phones append a video behind it"""
+    at, scans = 2, 0
+    while (marker := MARKER.search(data, at)) is not None and scans <= MAX_SCANS:
+        at, code = marker.end(), marker[0][1]
+        if code == END_OF_IMAGE:
+            break
+        scans += code == START_OF_SCAN
+        if code not in NO_LENGTH:
+            at += int.from_bytes(data[at : at + 2], "big")  # over what a segment holds, such as a thumbnail
+    return scans > MAX_SCANS
 
 
 def open_header(file: IO[bytes]) -> Image.Image:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
@@ -24,6 +24,8 @@ BLOCK_BYTES = 512  # of st_blocks
 ONCE = Problem("links to a folder that is read already or that the source is in", "nothing is lost")
 OVERLAPS = Problem("shares bytes of the zip with another entry", "zip the files again")
 REPEATED = Problem("has the name of an entry before it", "rename one of them and zip the files again")
+
+OF_SYSTEMS = ("lost+found", "__MACOSX", "System Volume Information", "$RECYCLE.BIN")  # folders that hold no images
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def _walk(root: Path) -> _Found:
             pending.extend(_scan(root, name, found))
         except OSError as error:
             problem = Problem("is a folder that cannot be read", "allow it, or remove it", str(error.strerror))
-            found.bad.append(BadFile(f"{root}/{name}", problem))
+            own = PurePosixPath(name).name
+            lost = found.passed_over if own.startswith(".") or own in OF_SYSTEMS else found.bad
+            lost.append(BadFile(f"{root}/{name}", problem))
     return found
 
 
@@ -165,7 +169,7 @@ def _find_zip_problems(archive: ZipReader, names: Sequence[str], places: NDArray
             continue
         starts[number] = min(record.header, 2**62)
         ends[number] = min(record.header + LOCAL.size + record.packed, 2**62)
-        if number and names[number] == names[number - 1]:
+        if number + 1 < len(names) and names[number] == names[number + 1]:  # the last one counts, as for every unzip
             problems[number] = REPEATED
         elif problem := _problem_of(record, names[number]):
             problems[number] = problem

@@ -106,9 +106,10 @@ def _find(names: Names, wanted: list[str]) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def _find_exactly(names: Names, wanted: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    encoded = np.array([name.encode(errors="surrogatepass") for name in wanted], np.bytes_)
-    fits = np.strings.str_len(encoded) <= names.itemsize
-    encoded = encoded.astype(names.dtype)  # a search among another type would copy all names
+    names_wanted = [name.encode(errors="surrogatepass") for name in wanted]
+    fits = np.array([len(name) <= names.itemsize for name in names_wanted], np.bool_)
+    # One long name would make all as long, and a search among another type would copy all names.
+    encoded = np.array([name if fit else b"" for name, fit in zip(names_wanted, fits, strict=True)], names.dtype)
     rows = np.minimum(np.searchsorted(names, encoded), len(names) - 1)
     return rows, fits & (names[rows] == encoded)
 

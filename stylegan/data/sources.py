@@ -22,7 +22,7 @@ from stylegan.data.annotations import (
     match_names,
     name_key,
 )
-from stylegan.data.archive import UNREADABLE, Source, is_picture
+from stylegan.data.archive import UNREADABLE, Source, is_hidden, is_picture
 from stylegan.data.arrays import Pixels
 from stylegan.data.decoders import open_image
 from stylegan.data.files import Files, list_folder, list_zip
@@ -79,12 +79,33 @@ def image_files(files: Files, config: PrepareConfig) -> Source:
         raise ArchiveError(f"{root}: holds no image files. Set prepare.source to {KINDS}.{reason}")
     pictures = [names[number] for number in places]
     index = min(
-        (number for number, name in enumerate(names) if PurePosixPath(name).name == INDEX),
+        (number for number, name in enumerate(names) if PurePosixPath(name).name == INDEX and not is_hidden(name)),
         key=lambda number: names[number].count("/"),
         default=None,
     )
     base = str(PurePosixPath(names[index]).parent / "_")[:-1] if index is not None else ""
-    facts = _read_index(root, names[index], _read_facts(files, index)) if index is not None else Annotations()
+    facts, passed_over = Annotations(), list(files.passed_over)
+    if index is not None:
+        try:
+            facts = _read_index(root, names[index], _read_facts(files, index))
+        except ArchiveError as error:
+            if config.labels == "file":
+                raise
+            reason = str(error).removeprefix(f"{root}{names[index]}: ").rstrip(".")
+            passed_over.append(BadFile(root + names[index], Problem("is not used", "correct it", reason)))
+    base = str(PurePosixPath(names[index]).parent / "_")[:-1] if index is not None else ""
+    facts, passed_over = Annotations(), list(files.passed_over)
+    if index is not None:
+        try:
+            facts = _read_index(root, names[index], _read_facts(files, index))
+        except ArchiveError as error:
+            if config.labels == "file":
+                raise
+            passed_over.append(
+                BadFile(
+                    root + names[index], Problem("is not used", "nothing, if it is not a list of labels", str(error))
+                )
+            )
     labels, class_names, bad, contradicted = _labels_of_files(root, pictures, base, facts, config)
 
     def place(number: int) -> int:
@@ -105,7 +126,7 @@ def image_files(files: Files, config: PrepareConfig) -> Source:
         holdout=frozenset(root + name for name in held) if held is not None else None,
         bad=[*files.bad, *bad],
         ignored=[root + name for number, name in enumerate(names) if not is_picture(name) and number != index],
-        passed_over=[*files.passed_over, *(BadFile(root + name, UNKNOWN_HOLDOUT) for name in unknown)],
+        passed_over=[*passed_over, *(BadFile(root + name, UNKNOWN_HOLDOUT) for name in unknown)],
         note=facts.note if config.labels == "file" else "",
     )
 

@@ -120,5 +120,8 @@ def _find_labels(config: PrepareConfig, earth: Path) -> Labels | None:
 
 def _has_transparent_pixel(source: Source, index: int) -> bool:
     assert source.open is not None, "raw pixels of sources have no transparency"
-    with source.open(index) as file, open_header(file) as image:
-        return sum(image.convert("RGBA").getchannel("A").histogram()[:255]) > 0
+    try:
+        with source.open(index) as file, open_header(file) as image:
+            return sum(image.convert("RGBA").getchannel("A").histogram()[:255]) > 0
+    except Exception:  # a damaged image has no say; it is left out when images are prepared
+        return False

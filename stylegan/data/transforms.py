@@ -8,7 +8,7 @@ import hashlib
 import io
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
@@ -24,8 +24,7 @@ from stylegan.data.problems import Problem, ProblemError
 
 CONVERTIBLE_MODES = ("1", "CMYK", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the tag of EXIF, and its values that swap width and height
-LARGE_PIXELS = 2**24  # from here on an image has the memory to itself
-ONE_AT_A_TIME = threading.Lock()
+PIXELS_AT_ONCE = 100_000_000  # of images that are decoded at the same time: about a gigabyte
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -48,7 +47,7 @@ def check_image(data: bytes | Pixels, config: PrepareConfig) -> Check:
         opened = _open(data)
         if isinstance(opened, np.ndarray):
             return _check_array(opened, digest, config)
-        with opened as image, _room_for(image):
+        with opened as image, ROOM.take(image):
             if problem := _frames_problem(image) or _depth_problem(image):
                 # Not decoded: its frames may be many, and its samples wide.
                 return Check(digest, image.width, image.height, image.mode, problem)
@@ -95,7 +94,7 @@ def convert_image(data: bytes | Pixels, config: PrepareConfig, mode: str) -> byt
     opened = _open(data)
     if isinstance(opened, np.ndarray):
         return encode_array(_fit_array(opened, config))
-    with opened as image, _room_for(image):
+    with opened as image, ROOM.take(image):
         ImageOps.exif_transpose(image, in_place=True)
         fitted = _convert(image, config, mode)
     fitted.info = {}  # colour profile and text would be written too
@@ -113,11 +112,28 @@ def _digest(image: Image.Image) -> bytes:
     return hashlib.sha256(image.tobytes()).digest()
 
 
-@contextmanager
-def _room_for(image: Image.Image) -> Iterator[None]:
-    """Large images, which take hundreds of megabytes, are decoded one after the other, however many threads ask"""
-    with ONE_AT_A_TIME if image.width * image.height > LARGE_PIXELS else nullcontext():
-        yield
+class _Room:
+    """Lets threads decode images at the same time as long as these have no more pixels than PIXELS_AT_ONCE together."""
+
+    def __init__(self) -> None:
+        self.changed, self.taken = threading.Condition(), 0
+
+    @contextmanager
+    def take(self, image: Image.Image) -> Iterator[None]:
+        """Wait for room. An image that is larger than all of it waits until it is alone."""
+        size = image.width * image.height
+        with self.changed:
+            self.changed.wait_for(lambda: not self.taken or self.taken + size <= PIXELS_AT_ONCE)
+            self.taken += size
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.taken -= size
+                self.changed.notify_all()
+
+
+ROOM = _Room()
 
 
 def _open(data: bytes | Pixels) -> Image.Image | Pixels:

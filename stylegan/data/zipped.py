@@ -71,8 +71,8 @@ class ZipReader:
                 raise zipfile.BadZipFile("Bad magic number for central directory")
             name, extra, comment = struct.unpack_from("<3H", piece, at + 28)
             raw = piece[at + RECORD.size : at + RECORD.size + name]
-            is_plain = raw.isascii() or piece[at + 9] & (UTF8 >> 8)
-            yield place, raw if is_plain else raw.decode("cp437").encode()
+            is_utf8 = raw.isascii() or piece[at + 9] & (UTF8 >> 8)
+            yield place, raw if is_utf8 else _decode_name(raw).encode()
             place += RECORD.size + name + extra + comment
 
     def digest(self) -> str:
@@ -90,8 +90,8 @@ class ZipReader:
         _, _, _, flags, method, _, _, crc, packed, unpacked, name, extra, *_, header = RECORD.unpack_from(data)
         if len(data) < RECORD.size + name + extra:
             data = self._read(RECORD.size + name + extra, place)
-        encoding = "utf-8" if flags & UTF8 else "cp437"
-        text = data[RECORD.size : RECORD.size + name].decode(encoding, "backslashreplace")
+        raw = data[RECORD.size : RECORD.size + name]
+        text = raw.decode("utf-8", "backslashreplace") if flags & UTF8 else _decode_name(raw)
         long = _long_values(data[RECORD.size + name : RECORD.size + name + extra])
         unpacked, packed, header = (next(long) if value == FULL else value for value in (unpacked, packed, header))
         return Record(text, flags, method, crc, packed, unpacked, header + self._shift)
@@ -194,6 +194,14 @@ class _Unpacked(io.RawIOBase):
         return len(found)
 
 
+def _decode_name(raw: bytes) -> str:
+    """A name without the flag of UTF-8, which zip of Linux writes all the same; else CP437 (APPNOTE, appendix D)"""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("cp437")
+
+
 def _inflate(packed: Iterator[bytes], most: int) -> Iterator[bytes]:
     """What deflated bytes unpack to, in pieces: all of it, or a byte more than so many"""
     inflater, left = zlib.decompressobj(-zlib.MAX_WBITS), most + 1
@@ -204,7 +212,8 @@ def _inflate(packed: Iterator[bytes], most: int) -> Iterator[bytes]:
                 room = min(PIECE_BYTES, left)
                 unpacked = inflater.decompress(piece, room)
                 piece, left, is_full = inflater.unconsumed_tail, left - len(unpacked), len(unpacked) == room
-                yield unpacked
+                if unpacked:  # nothing would be taken for the end
+                    yield unpacked
     except zlib.error as error:
         raise zipfile.BadZipFile(str(error)) from None
     if not inflater.eof and left:

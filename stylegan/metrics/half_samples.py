@@ -115,7 +115,7 @@ def half_samples(real: Array, gen: Array, k: int, num_resamples: int, seed: int)
     first, second = (
         torch.stack([_mean_where(values, kept == half) for values, kept in terms], dim=1) for half in (True, False)
     )
-    return Halves(first, second)
+    return Halves(first.cpu(), second.cpu())  # they travel to the process that compares psi
 
 
 def _draw_halves(rng: np.random.Generator, count: int, num_resamples: int) -> Tensor:

@@ -331,7 +331,9 @@ def test_missing_generator_is_named(tiny_params: Params, tiny_archive: Path, tmp
 def test_missing_archive_is_named(tiny_params: Params, tiny_archive: Path, tmp_path: Path) -> None:
     write_models(tmp_path, tiny_params, tiny_archive)
     (tmp_path / "data" / "archive.zip").unlink()
-    with pytest.raises(ArchiveError, match=r"archive\.zip: no archive there\. Make it with `dvc repro prepare`\."):
+    with pytest.raises(
+        ArchiveError, match=r"archive\.zip: dataset archive not found\. Make it with `dvc repro prepare`\."
+    ):
         evaluate(tiny_params, tmp_path, tmp_path)
 
 

@@ -59,6 +59,71 @@ def zipped(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_D
     return path
 
 
+# --- what ordinary cameras, disks and zips have
+
+
+def test_a_photo_with_a_video_behind_it_is_an_ordinary_photo() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(buffer, "jpeg")
+    video = np.random.default_rng(0).bytes(8 << 20)  # which has the marker of a scan 128 times
+    with open_image(buffer.getvalue() + video) as image:
+        image.load()
+        assert image.size == (8, 8)
+
+
+@pytest.mark.parametrize(("folder", "is_lost"), [("lost+found", False), (".Trash-0", False), ("cats", True)])
+def test_folders_of_the_system_that_cannot_be_read_are_no_lost_images(
+    folder: str,
+    is_lost: bool,
+    make_params: Make,
+    tmp_path: Path,
+    write_pictures: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_pictures(tmp_path / "set", 3)
+    (tmp_path / "set" / folder).mkdir()
+    scan = os.scandir
+
+    def refuse(path: Path) -> object:
+        if path.name == folder:
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    source, _ = planned(make_params, tmp_path / "set")
+    assert [len(source.bad), len(source.passed_over)] == [int(is_lost), int(not is_lost)]
+
+
+def test_names_of_a_zip_in_utf_8_without_its_flag_are_read_as_such(make_params: Make, tmp_path: Path) -> None:
+    path = zipped(tmp_path / "set.zip", {"cafzz/a.png": png(0), "tea/b.png": png(1)})
+    path.write_bytes(path.read_bytes().replace(b"cafzz", "caf\u00e9".encode()))  # as zip of Linux writes it
+    source, plan = planned(make_params, path, "prepare.labels=folders")
+    assert source.class_names == ["caf\u00e9", "tea"]
+    assert sorted(str(entry.label) for entry in plan.entries) == ["0", "1"]
+
+
+def test_of_two_entries_of_one_name_the_last_one_counts(make_params: Make, tmp_path: Path) -> None:
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr("a.png", b"not an image")
+        archive.writestr("a.png", png())
+    _, plan = planned(make_params, tmp_path / "set.zip")
+    assert (plan.num_good, len(plan.bad)) == (1, 1)
+
+
+@pytest.mark.parametrize("content", ['{"labels": [["a.png", -1]]}', '[{"file": "a.png"}]', "not JSON"])
+def test_a_dataset_json_of_another_kind_matters_only_if_labels_are_asked_of_it(
+    content: str, make_params: Make, tmp_path: Path, write_pictures: Write
+) -> None:
+    write_pictures(tmp_path / "set", 2)
+    (tmp_path / "set" / "dataset.json").write_text(content)
+    source, plan = planned(make_params, tmp_path / "set")
+    assert plan.num_good == 2
+    assert [file.problem.kind for file in source.passed_over] == ["is not used"]
+    with pytest.raises(ArchiveError):
+        planned(make_params, tmp_path / "set", "prepare.labels=file")
+
+
 # --- decoders
 
 
@@ -217,7 +282,7 @@ def test_a_fifo_as_archive_or_image_or_index_is_refused(
         ImageDataset(tmp_path / "dataset.json", use_labels=False, xflip=False, split="all", max_images=None)
     write_pictures(tmp_path, 1)
     with pytest.raises(ArchiveError, match=r"dataset\.json: cannot be read \(is a FIFO, not a file; replace or remove"):
-        planned(make_params, tmp_path)
+        planned(make_params, tmp_path, "prepare.labels=file")
 
 
 def test_a_source_that_links_to_itself_is_refused(make_params: Make, tmp_path: Path) -> None:
@@ -386,7 +451,7 @@ def test_a_dataset_json_in_a_zip_is_bounded_and_comes_once(
     monkeypatch.setattr("stylegan.data.zipped.MAX_INDEX_BYTES", 99)
     path = zipped(tmp_path / "long.zip", {**GOOD, "dataset.json": b"{" + b" " * 99_999 + b"}"})
     with pytest.raises(ArchiveError, match=r"dataset\.json: cannot be read \(100,001 bytes, expected at most "):
-        planned(make_params, path)
+        planned(make_params, path, "prepare.labels=file")
 
 
 def test_an_archive_with_a_name_twice_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.artifacts import json_lines
 from pipelines.tracking.journal import Journal
 
 
@@ -141,3 +142,16 @@ def test_every_line_is_json_even_when_a_value_is_not_finite(tmp_path: Path) -> N
     Journal(tmp_path).metrics(1, {"a": float("nan"), "b": float("inf")})
     (line,) = (tmp_path / "tracking.jsonl").read_text().splitlines()
     assert str(json.loads(line)["values"]) == "{'a': nan, 'b': inf}"
+
+
+def test_what_could_not_be_written_is_recorded_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    journal = Journal(tmp_path / "abc")
+    with monkeypatch.context() as patch:
+        patch.setattr(json_lines, "append", refuse)
+        with pytest.raises(OSError, match="No space"):
+            journal.metrics(1, {"a": 1.0})
+    journal.metrics(1, {"a": 1.0})
+    assert [record["step"] for record, _ in journal.read(0)] == [1]

@@ -276,7 +276,7 @@ def test_labels_of_mixed_or_unknown_kind_are_refused(
 @pytest.mark.parametrize("text", ["not json", "[1, 2]", '{"labels": 3}'])
 def test_a_dataset_json_of_another_layout_is_refused(make_params: Make, classes: Path, text: str) -> None:
     (classes / "dataset.json").write_text(text)
-    message = error_of(make_params, classes)
+    message = error_of(make_params, classes, "prepare.labels=file")
     assert message.startswith(f"{classes}/dataset.json: not in the official layout (")
     assert message.endswith('). Expected {"labels": [[file, label], ...]} or {"labels": null}.')
 

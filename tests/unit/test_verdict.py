@@ -186,7 +186,7 @@ def test_the_headline_claims_nothing_within_the_noise(kid: float, sentence: str)
 def test_the_yardstick_names_untrained_and_baseline() -> None:
     assert verdict.yardstick(verdict.verdicts(results()), 1000) == (
         "The untrained network scores 0.4. Real images against other real images score 0.001, the baseline. "
-        "Measured with 1000 images."
+        "Measured with 1000 generated images."
     )
 
 
@@ -196,7 +196,7 @@ def test_without_kid_the_headline_is_of_fid() -> None:
     assert verdict.headline(judged) == "FID 1040: 3.3 times closer to the real images than the untrained network."
     assert verdict.yardstick(judged, 1000) == (
         "The untrained network scores 3200. Real images against other real images score 120, the baseline. "
-        "Measured with 1000 images."
+        "Measured with 1000 generated images."
     )
 
 
@@ -214,7 +214,7 @@ def test_fid_alone_has_no_baseline_and_a_headline_that_claims_no_more_than_it_kn
     )
     assert verdict.yardstick(judged, 1000) == (
         "The untrained network scores 300. What real images score against other real images was not measured. "
-        "Measured with 1000 images."
+        "Measured with 1000 generated images."
     )
 
 
@@ -233,3 +233,23 @@ def test_a_verdict_is_a_plain_value() -> None:
     row = Verdict(metric, "", 1.0, None, 0.0, None, None)
     assert row == Verdict(metric, "", 1.0, None, 0.0, None, None)
     assert row.value == 1
+
+
+def test_with_too_few_images_the_headline_praises_nobody() -> None:
+    report = evaluation_results(
+        {"kid_x": 0.5}, floor={"kid_x": 0.01}, untrained={"kid_x": 1.0}, intervals={"kid_x": [0.0, 1.2]}
+    )
+    assert verdict.headline(verdict.verdicts(report)) == (
+        "KID 0.5: too few images to tell a good generator from a poor one."
+    )
+
+
+@pytest.mark.parametrize("kid", [0.0, -0.01])
+def test_without_a_baseline_a_distance_of_nothing_has_a_headline(kid: float) -> None:
+    report = evaluation_results({"kid_x": kid}, floor={}, untrained={"kid_x": 1.0})
+    assert "more than 100 times closer" in verdict.headline(verdict.verdicts(report))
+
+
+@pytest.mark.parametrize("metric", ["precision_x", "recall_x", "density_x", "coverage_x"])
+def test_a_share_of_which_real_images_reach_nothing_is_not_graded(metric: str) -> None:
+    assert grade_of(metric, measured(metric, 0.0, 0.0, 0.0)) is None

@@ -6,6 +6,7 @@ N images, F features, P pairs of a path.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
@@ -217,7 +218,10 @@ class Evaluator:
         if real.features is not None:
             measured = self.features_floor(real.features)
         if real.thumbnails is not None:
-            measured.add(self.names.memorized, among_others(real.thumbnails).memorized)
+            try:
+                measured.add(self.names.memorized, among_others(real.thumbnails).memorized)
+            except MetricError as error:
+                measured.failures.append(Failure("memorization", str(error)))
         return measured
 
     def features_floor(self, features: Tensor) -> Measured:
@@ -248,8 +252,9 @@ class Evaluator:
         """The nearest training images of each generated one, and the distance within each class"""
         neighbors, per_class, real = None, None, reference.real
         if real.thumbnails is not None and gen.thumbnails is not None:
-            k = min(NUM_NEIGHBORS, len(real.thumbnails))
-            neighbors = training_neighbors(real.thumbnails, gen.thumbnails, k)
+            with suppress(MetricError):  # said by `compare`
+                k = min(NUM_NEIGHBORS, len(real.thumbnails))
+                neighbors = training_neighbors(real.thumbnails, gen.thumbnails, k)
         c = self.c[: self.config.num_images]
         if real.features is not None and gen.features is not None and is_one_hot(c):
             per_class = class_frechet_distances(real.features, reference.c, gen.features, c)
