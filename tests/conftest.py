@@ -1,6 +1,7 @@
 """Fixtures every test may use: the parameters of a tiny real run (16 x 16 images, at most 4 channels in a layer)."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ STARTS_PROCESSES = {"distributed", "e2e", "integration"}  # folders of tests tha
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # two processes share two cores
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored here, and processes would inherit that
 
 
 # Every number that decides cost is named here, so that tuning params.yaml changes no test.

@@ -29,12 +29,13 @@ from pipelines.artifacts import (
 )
 from pipelines.artifacts.metrics_json import ClassResult, MetricsReport, Neighbors
 from pipelines.artifacts.ticks import TickRow
+from pipelines.diagnosis.advice import advice
 from pipelines.diagnosis.alarms import alarms
 from pipelines.diagnosis.frontier import recommend
 from pipelines.diagnosis.frontier import table as frontier_table
 from pipelines.diagnosis.stragglers import slow_rank
 from pipelines.diagnosis.training_curves import readings
-from pipelines.diagnosis.verdict import advice, headline, verdicts
+from pipelines.diagnosis.verdict import headline, verdicts
 from pipelines.ladders import ladder
 from pipelines.params import Params, fingerprint, flatten, load
 from pipelines.prepare import prepare
@@ -192,7 +193,7 @@ def use_report(params: Params) -> Callable[[MetricsReport], None]:
         headline(judged)
         advice(judged, report, [TickRow.of(row) for row in ROWS], params)
         recommend(report.by_rising_psi)
-        frontier_table(report.by_rising_psi)
+        frontier_table(report.by_rising_psi, report.recommended.psi)
         report.folded()
 
     return use
@@ -298,7 +299,7 @@ def statistics_reader() -> Reader:
     return artifact_reader(
         "statistics of real images",
         lambda folder: cache(folder).save("train", summarise(torch.rand(6, 64))),
-        lambda folder: cache(folder).load("train", features=True),
+        lambda folder: cache(folder).load("train", features=True, thumbnails=False),
         use,
     )
 

@@ -267,11 +267,6 @@ class EvaluateConfig(Section):
     ppl_num_pairs: Annotated[int, Field(ge=2)]
     ppl_epsilon: Positive
 
-    @property
-    def resampling(self) -> tuple[int, int, float]:
-        """Resamplings, seed and level of confidence intervals"""
-        return self.bootstrap_num_resamples, self.seed, self.bootstrap_level
-
     @model_validator(mode="after")
     def _input_size_is_the_extractors(self) -> Self:
         size = EXTRACTOR_SIZES.get(self.extractor, self.extractor_input_size)

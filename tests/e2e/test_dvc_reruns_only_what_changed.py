@@ -161,7 +161,7 @@ def test_clean_removes_what_the_cache_can_restore_and_nothing_else(
     assert kept == ["models/generator.safetensors", "reports/sweep/"]
     assert mine.read_text() == "of the user"
     assert sweep.exists()
-    clone.dvc("checkout", "--force")
+    clone.dvc("checkout", "--force", "prepare")
     assert (clone.folder / "data" / "archive.zip").read_text() == "data/archive.zip"
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.params import Params
 from stylegan.data.archive import ArchiveError, check_all, manifest, plan_archive, refuse_losses
+from stylegan.data.files import Files
 from stylegan.data.sources import image_files
 from stylegan.data.transforms import check_image
 from tests.photos import BAD, HEIC, encode, picture
@@ -66,7 +67,11 @@ def test_counts_of_the_manifest_add_up(
     }
     notes = [f"{number}.txt" for number, (kind, _, _) in enumerate(files) if kind == "notes"]
     try:
-        source = image_files("s/", [*sorted(data), *notes], lambda name: io.BytesIO(data[name]), config)
+        names = [*sorted(data), *notes]
+        files_of_source = Files(
+            "s/", names, lambda at: data[names[at]], lambda at: io.BytesIO(data[names[at]]), lambda at: data[names[at]]
+        )
+        source = image_files(files_of_source, config)
     except ArchiveError:  # there is no image by its name, or no sub-folder
         assert not data or (labels == "folders" and len({PurePosixPath(name).parent for name in data}) == 1)
         return

@@ -156,8 +156,7 @@ def test_another_version_is_named_in_one_line_with_the_remedy(version: object, n
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
     with pytest.raises(ArtifactError) as caught:
         read(tmp_path)
-    held = version if isinstance(version, int) else "unknown"
-    assert str(caught.value) == f"{path}: version {held}, expected {VERSIONS[name]}. {remedy}"
+    assert str(caught.value) == f"{path}: version {version or 'unknown'}, expected {VERSIONS[name]}. {remedy}"
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -97,6 +97,11 @@ class Failure:
     reason: str
 
 
+def resampling(config: EvaluateConfig) -> tuple[int, int, float]:
+    """Resamplings, seed and level of confidence intervals"""
+    return config.bootstrap_num_resamples, config.seed, config.bootstrap_level
+
+
 @dataclass
 class Measured:
     """Numbers, some with a confidence interval, and details where asked for."""
@@ -161,7 +166,7 @@ class Comparison:
     def kid(self, measured: Measured) -> None:
         config, (real, gen) = self.config, self.features()
         kid = kernel_distance(real, gen, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
-        interval = kernel_interval(real, gen, *self.config.resampling) if self.bootstrap else None
+        interval = kernel_interval(real, gen, *resampling(self.config)) if self.bootstrap else None
         measured.add(self.names.kid, kid, interval)
         if self.bootstrap and min(len(real), len(gen)) > 2:
             measured.kid_left_out = kernel_distance_left_out(real, gen)
@@ -172,7 +177,7 @@ class Comparison:
     def pr(self, measured: Measured) -> None:
         features, k = self.features(), self.config.pr_neighbors
         found = membership(*features, k)
-        num_resamples, seed, level = self.config.resampling
+        num_resamples, seed, level = resampling(self.config)
         intervals = {}
         if self.bootstrap and min(map(len, features)) // 2 > k:  # of fewer, a half has no neighbours
             measured.halves = half_samples(*features, k, num_resamples, seed)

@@ -29,6 +29,7 @@ from stylegan.metrics.evaluation.comparison import (
     Measured,
     Statistics,
     over_splits,
+    resampling,
     summarise,
 )
 from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
@@ -198,7 +199,7 @@ class Evaluator:
             assert values is not None, "they were gathered where their turn is"
             assert self.lpips is not None, "it is loaded where path lengths are asked for"
             name = path_length_name(protocol, self.config, self.lpips.name)
-            found = sample_interval(values, perceptual_path_length, *self.config.resampling) if intervals else None
+            found = sample_interval(values, perceptual_path_length, *resampling(self.config)) if intervals else None
             measured.add(name, float(perceptual_path_length(values)), found)
         if is_headline and psi == 1:
             measured.details = self.details(reference, gen)
