@@ -141,7 +141,7 @@ def test_official_network_is_measured_on_a_folder_and_recorded(
     run = subprocess.run(
         [sys.executable, "-m", "pipelines.evaluate", "--network", str(OFFICIAL), "--data", "images", "--out", "out",
          *TINY, "evaluate.num_images=9", "evaluate.truncation_psi=[0.5, 1.0]"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
         env=os.environ | {"DVC_ROOT": str(tmp_path), "PYTHONPATH": str(repository), "MLFLOW_TRACKING_URI": ""},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
