@@ -84,28 +84,7 @@ def image_files(files: Files, config: PrepareConfig) -> Source:
         default=None,
     )
     base = str(PurePosixPath(names[index]).parent / "_")[:-1] if index is not None else ""
-    facts, passed_over = Annotations(), list(files.passed_over)
-    if index is not None:
-        try:
-            facts = _read_index(root, names[index], _read_facts(files, index))
-        except ArchiveError as error:
-            if config.labels == "file":
-                raise
-            reason = str(error).removeprefix(f"{root}{names[index]}: ").rstrip(".")
-            passed_over.append(BadFile(root + names[index], Problem("is not used", "correct it", reason)))
-    base = str(PurePosixPath(names[index]).parent / "_")[:-1] if index is not None else ""
-    facts, passed_over = Annotations(), list(files.passed_over)
-    if index is not None:
-        try:
-            facts = _read_index(root, names[index], _read_facts(files, index))
-        except ArchiveError as error:
-            if config.labels == "file":
-                raise
-            passed_over.append(
-                BadFile(
-                    root + names[index], Problem("is not used", "nothing, if it is not a list of labels", str(error))
-                )
-            )
+    facts, unused = _annotations(files, index, config)
     labels, class_names, bad, contradicted = _labels_of_files(root, pictures, base, facts, config)
 
     def place(number: int) -> int:
@@ -126,9 +105,26 @@ def image_files(files: Files, config: PrepareConfig) -> Source:
         holdout=frozenset(root + name for name in held) if held is not None else None,
         bad=[*files.bad, *bad],
         ignored=[root + name for number, name in enumerate(names) if not is_picture(name) and number != index],
-        passed_over=[*passed_over, *(BadFile(root + name, UNKNOWN_HOLDOUT) for name in unknown)],
+        passed_over=[*files.passed_over, *unused, *(BadFile(root + name, UNKNOWN_HOLDOUT) for name in unknown)],
         note=facts.note if config.labels == "file" else "",
     )
+
+
+def _annotations(files: Files, index: int | None, config: PrepareConfig) -> tuple[Annotations, list[BadFile]]:
+    """What dataset.json says, and the file itself if it is of another kind; that matters only if labels are asked of it
+
+    Raises ArchiveError.
+    """
+    if index is None:
+        return Annotations(), []
+    name = files.names[index]
+    try:
+        return _read_index(files.root, name, _read_facts(files, index)), []
+    except ArchiveError as error:
+        if config.labels == "file":
+            raise
+        reason = str(error).removeprefix(f"{files.root}{name}: ").rstrip(".")
+        return Annotations(), [BadFile(files.root + name, Problem("is not used", "correct it", reason))]
 
 
 def _read_facts(files: Files, index: int) -> bytes:

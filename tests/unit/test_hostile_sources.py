@@ -119,7 +119,9 @@ def test_a_dataset_json_of_another_kind_matters_only_if_labels_are_asked_of_it(
     (tmp_path / "set" / "dataset.json").write_text(content)
     source, plan = planned(make_params, tmp_path / "set")
     assert plan.num_good == 2
-    assert [file.problem.kind for file in source.passed_over] == ["is not used"]
+    (unused,) = source.passed_over
+    assert unused.problem.kind == "is not used"
+    assert str(tmp_path) not in unused.problem.reason, "the path is said once"
     with pytest.raises(ArchiveError):
         planned(make_params, tmp_path / "set", "prepare.labels=file")
 
