@@ -2,29 +2,85 @@
 
 import pickle
 import pickletools
+from math import prod
 from typing import IO, Any
 
 import numpy as np
 
 # Both spellings of numpy's module are in circulation: files of numpy 1 say `core`, of numpy 2 `_core`.
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
-MOST_STEPS = 1_000_000  # a batch of CIFAR-10 takes 60,000
+MOST_STEPS = 200_000  # a batch of CIFAR-10 takes 60,000
 MOST_NUMBER = 2**28  # elements of an array, or the place of an object among those that are remembered
+TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+
+
+class _Type:
+    """Type of the numbers of an array, in place of np.dtype, which a file can give a state that ends the process."""
+
+    __slots__ = ("name", "order")
+
+    def __init__(self, name: str) -> None:
+        self.name, self.order = name, "="
+
+    def __setstate__(self, state: Any) -> None:
+        _, order, *parts = state
+        if order not in ("<", ">", "|", "=") or any(part is not None for part in parts[:3]):
+            raise ValueError(f"its type is no plain {self.name}")
+        self.order = order
+
+
+class _PlainArray(np.ndarray[Any, Any]):
+    """An array whose state is checked before numpy believes it."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, is_fortran, data = state
+        dtype = np.dtype(kind.name).newbyteorder(kind.order)
+        if not all(isinstance(side, int) and side >= 0 for side in shape) or prod(shape) * dtype.itemsize != len(data):
+            raise ValueError(f"it holds an array whose shape is not that of its {len(data):,} bytes")
+        checked: Any = (1, tuple(shape), dtype, bool(is_fortran), data)
+        super().__setstate__(checked)
+
+
+class _Maker:
+    """What a pickle calls to begin an array or a type; it has no attribute that a file could change."""
+
+    __slots__ = ()
+
+
+class _MakeArray(_Maker):
+    __slots__ = ()
+
+    def __call__(self, kind: Any, *_: Any) -> _PlainArray:
+        if kind is not _ARRAY:
+            raise ValueError("it asks for an array of another class")
+        return np.ndarray.__new__(_PlainArray, (0,), np.uint8)
+
+
+class _MakeType(_Maker):
+    __slots__ = ()
+
+    def __call__(self, name: Any, *_: Any) -> _Type:
+        if name not in TYPES:
+            shown = repr(name[:20]) if isinstance(name, str) else "a structure"
+            raise ValueError(f"it holds an array of {shown}, expected plain numbers")
+        return _Type(name)
+
+
+_ARRAY = _Maker()
+_MAKERS = {
+    ("numpy.core.multiarray", "_reconstruct"): _MakeArray(),  # of numpy 1
+    ("numpy._core.multiarray", "_reconstruct"): _MakeArray(),  # of numpy 2
+    ("numpy", "ndarray"): _ARRAY,
+    ("numpy", "dtype"): _MakeType(),
+}
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Makes nothing but what `_ALLOWED` names."""
+    """Calls nothing but what `_MAKERS` names."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        if (module, name) not in _MAKERS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not a numpy array")
-        return _ALLOWED[module, name]
+        return _MAKERS[module, name]
 
 
 def load_arrays(file: IO[bytes], name: str) -> Any:
@@ -45,6 +101,7 @@ def load_arrays(file: IO[bytes], name: str) -> Any:
         TypeError,
         OverflowError,
         MemoryError,
+        RecursionError,
     ) as error:
         raise ValueError(
             f"{name}: not a pickle of plain arrays ({error}). Only such files are read, so that none can run code; "

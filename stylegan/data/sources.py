@@ -136,16 +136,19 @@ def _read_facts(files: Files, index: int) -> bytes:
 
 def cifar10(path: Path, config: PrepareConfig) -> Source:
     """The 50,000 training images of CIFAR-10 (Krizhevsky 2009), 32 x 32 RGB, ten classes"""
+    meta, found = None, {}
     try:
-        members = read_members(path, CIFAR_FILES)
-        found = {name: load_arrays(io.BytesIO(data), f"{path}:{name}") for name, data in members}
+        for name, data in read_members(path, CIFAR_FILES):
+            content = load_arrays(io.BytesIO(data), f"{path}:{name}")
+            if name == "batches.meta":
+                meta = content
+            else:  # at once: a pickle can hold far more than its images
+                found[name] = _read_batch(content, f"{path}:{name}")
     except ValueError as error:
         raise ArchiveError(str(error)) from None
-    meta = found.pop("batches.meta", None)
-    files = {name: found[name] for name in sorted(found)}
-    if not files:
+    if not found:
         raise ArchiveError(f"{path}: holds no data_batch_* files. Use the original {CIFAR}.")
-    batches = {stem: _read_batch(batch, f"{path}:{stem}") for stem, batch in files.items()}
+    batches = dict(sorted(found.items()))
     images = np.concatenate([data for data, _ in batches.values()]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     names = [f"{path}:{stem}/{number:05d}" for stem, (data, _) in batches.items() for number in range(len(data))]
     labels = [label for _, labels in batches.values() for label in labels]
@@ -161,7 +164,9 @@ def _read_batch(batch: Any, name: str) -> tuple[Pixels, list[Any]]:
         raise ArchiveError(f"{name}: holds no images of 3 x 32 x 32 bytes. Use the original {CIFAR}.")
     if not isinstance(labels, list) or len(labels) != len(data):
         raise ArchiveError(f"{name}: holds no list of a label for each of its images. Use the original {CIFAR}.")
-    return data, labels
+    if any(isinstance(label, list | tuple | dict | set | frozenset | np.ndarray) for label in labels):
+        raise ArchiveError(f"{name}: holds labels that are no class numbers. Use the original {CIFAR}.")
+    return np.asarray(data), labels
 
 
 def mnist(path: Path, config: PrepareConfig) -> Source:

@@ -532,13 +532,21 @@ def member(name: str, type: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
         ([member("text", tarfile.XHDTYPE, 10**9)], "text is a header of 1,000,000,000 bytes"),
         ([member("text", tarfile.GNUTYPE_LONGNAME, 10**9)], "text is a header of 1,000,000,000 bytes"),
         ([member("other", size=5 * 10**6), *[bytes(10**6)] * 5], "unpacks to more than 4,000,000 bytes"),
-        ([member("data_batch_1", size=5), b"\x80\2N.." + bytes(507), member("x/data_batch_1")], "comes twice"),
+        ([member("batches.meta", size=5), b"\x80\2N.." + bytes(507), member("x/batches.meta")], "comes twice"),
+        ([member("a")] * 201, "more than 200 members"),
+        *(([*[member("a", kind, 12), b"12 path=abc\n".ljust(512, b"\0")] * 11, member("a")], "or 10 texts about one")
+          for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)),
+        ([member(f"data_batch_{n}") for n in range(3)], "more than 2 files"),
+        ([member("text", tarfile.XHDTYPE, 5000), b"1" * 5000], "text is a header of 5,000 bytes"),
     ],
 )  # fmt: skip
 def test_a_tar_that_lies_is_refused_unread(
     parts: list[bytes], message: str, make_params: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stylegan.data.packed.MAX_CONTAINER_BYTES", 4_000_000)
+    monkeypatch.setattr("stylegan.data.packed.MAX_FILES", 2)
+    monkeypatch.setattr("stylegan.data.sources._read_batch", lambda content, name: (content, []))
+    monkeypatch.setattr("stylegan.data.sources.load_arrays", lambda file, name: None)
     path = compressed(tmp_path / "cifar-10-python.tar.gz", *parts, bytes(1024))
     tracemalloc.start()
     with pytest.raises(ArchiveError, match=rf"not a complete tar\.gz file \(.*{message}.*\)\. Download it again\.$"):
