@@ -6,6 +6,7 @@
 A tiny run of two processes in a folder of its own. It is hit again and again, and the same command is given until it
 ends; then the next one starts from nothing, until all kills are spent. Nothing outside of the folder is touched. A node
 is the raylet of one of three, on a Ray cluster of its own, with all that it started; another one joins in its place.
+With one kill in ten, the newest snapshot is damaged too: a file of it is cut, or a byte of it changed.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from pipelines.artifacts import ticks
 from pipelines.params import load
 from pipelines.prepare import prepare
 from pipelines.tracking.journal import Journal
+from pipelines.train.integrity import CHECKSUMS
 from tests.conftest import TINY
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -46,6 +48,8 @@ RUN = (
     "cluster.max_failures=20", "monitor.num_images=4",
 )  # fmt: skip
 TIMING = ("sec", "sec_per_kimg", "memory_gb")
+DAMAGE_EVERY = 10  # kills
+SPARED = "dvc"  # the trainer of a killed dvc goes on, and reads no snapshot
 PAUSE_SEC = 1.0  # before a command that was refused is given again
 
 
@@ -157,6 +161,22 @@ class Project:
             targets[-1].kill()
         return bool(targets)
 
+    def damage(self, draw: random.Random) -> str:
+        """Cut a file of the newest snapshot, or change a byte of it, and return its name; empty if there is none yet"""
+        whole = self.folder.glob(f"runs/*/checkpoints/nimg_*/{CHECKSUMS}")
+        newest = max((path.parent for path in whole), default=None)
+        if newest is None:
+            return ""
+        file = draw.choice(sorted(path for path in newest.iterdir() if path.stat().st_size))
+        content = bytearray(file.read_bytes())
+        place = draw.randrange(len(content))
+        if draw.random() < 0.5:
+            del content[place:]
+        else:
+            content[place] ^= 1 << draw.randrange(8)
+        file.write_bytes(content)
+        return f"{newest.name}/{file.name}"
+
     def forget(self) -> None:
         """Remove the run and what it made."""
         for name in ("runs", "models", "reports"):
@@ -250,7 +270,8 @@ def main() -> None:
         finish(project, project.start(), given.limit)
         undisturbed, span = project.outcome(), time.monotonic() - start
         print(f"undisturbed: {undisturbed['num_ticks']} ticks in {span:.0f} s", flush=True)
-        same = all_hits(project, undisturbed, span, given)
+        same, damaged = all_hits(project, undisturbed, span, given)
+        log = (project.folder / "log.txt").read_text()
     print("\nkind     kills   ended with the same state, ticks and recorded steps")
     for kind in given.kinds.split(","):
         kills = same[kind, True] + same[kind, False]
@@ -258,14 +279,16 @@ def main() -> None:
     failed = sum(count for (_, good), count in same.items() if not good)
     total = sum(same.values())
     print(f"all      {total:5}   {total - failed} of {total}; {time.monotonic() - start:.0f} s in all")
+    said = log.count("damaged checkpoint nimg_")
+    print(f"{len(damaged)} snapshots damaged ({', '.join(damaged)}); {said} lines say that one is not used")
     sys.exit(1 if failed else 0)
 
 
 def all_hits(
     project: Project, undisturbed: dict[str, Any], span: float, given: argparse.Namespace
-) -> "Counter[tuple[str, bool]]":
-    """Kills by kind and by whether their run ended as the undisturbed one"""
-    draw, kinds = random.Random(given.seed), given.kinds.split(",")
+) -> "tuple[Counter[tuple[str, bool]], list[str]]":
+    """Kills by kind and by whether their run ended as the undisturbed one, and files of snapshots that were damaged"""
+    draw, kinds, damaged = random.Random(given.seed), given.kinds.split(","), list[str]()
     result: Counter[tuple[str, bool]] = Counter()
     while (spent := sum(result.values())) < given.kills:
         project.forget()
@@ -279,6 +302,9 @@ def all_hits(
                 time.sleep(PAUSE_SEC)  # refused, while the trainer of a killed dvc is at work
                 process = project.start()
                 continue
+            is_due = len(damaged) <= (spent + len(hits)) // DAMAGE_EVERY
+            if is_due and kind != SPARED and (name := project.damage(draw)):
+                damaged.append(name)
             hits.append(kind)
             if kind in ("driver", "dvc"):
                 process.wait()
@@ -289,7 +315,7 @@ def all_hits(
         told = "as the undisturbed run" if good else f"OTHERWISE: {project.outcome()} for {undisturbed}"
         seconds = time.monotonic() - start
         print(f"{', '.join(hits) or 'no kill'}: ended {told}, {seconds:.0f} s, {again} more start(s)", flush=True)
-    return result
+    return result, damaged
 
 
 if __name__ == "__main__":

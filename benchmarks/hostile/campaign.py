@@ -31,7 +31,8 @@ from stylegan.exit_codes import is_expected
 
 MAX_BYTES = 10**9  # that reading may add to the memory of a process
 ROOM = 4 * MAX_BYTES  # of address space, so that a bomb does not take the machine with it
-MAX_SEC = 10.0  # of processor time, or of waiting without using any
+MAX_SEC = 10.0  # of processor time, with that of processes that were started
+MAX_WAIT_SEC = 60.0  # without using any: it waits for something that does not come
 BATCH = 100  # inputs for a process
 COMMANDS = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode: controls, marks that reorder lines, ends of lines
 MAX_MESSAGE = 4200  # characters
@@ -120,9 +121,10 @@ def _listen(readers: Sequence[Reader], batch: Sequence[tuple[int, int]], source:
                 since = time.monotonic()
                 continue
             begun = used if begun is None else begun
-            if used - begun > MAX_SEC or time.monotonic() - since > MAX_SEC:
-                what = "waits for something" if used - begun < MAX_SEC else "still reading"
-                yield Outcome(reader, number, "slow", f"{what} after {MAX_SEC:g} s", used - begun)
+            if used - begun > MAX_SEC or time.monotonic() - since > MAX_WAIT_SEC:
+                is_busy = used - begun > MAX_SEC
+                what = f"still reading after {MAX_SEC:g} s" if is_busy else f"waits for {MAX_WAIT_SEC:g} s"
+                yield Outcome(reader, number, "slow", what, used - begun)
                 return
             if _resident_bytes(pid) > 3 * MAX_BYTES + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024:
                 yield Outcome(reader, number, "memory", "killed", used - begun, 3 * MAX_BYTES)
@@ -132,10 +134,14 @@ def _listen(readers: Sequence[Reader], batch: Sequence[tuple[int, int]], source:
 
 
 def _processor_sec(pid: int) -> float:
-    with contextlib.suppress(FileNotFoundError, IndexError):
+    """Processor time of a process and of those that it started, also while they run"""
+    total = 0.0
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, IndexError):
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
-    return 0.0
+        total = sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        total += sum(_processor_sec(int(child)) for child in children)
+    return total
 
 
 def _resident_bytes(pid: int) -> int:
@@ -170,10 +176,10 @@ def _serve(readers: Sequence[Reader], batch: Sequence[tuple[int, int]], seed: in
 
 def read_one(reader: Reader, number: int, folder: Path, watch: Watch) -> Outcome:
     """Read one input and use what was read."""
-    before, start = forget_peak(), time.process_time()
+    before, start = forget_peak(), used_sec()
     with watch.watching(), contextlib.redirect_stdout(printed := io.StringIO()):
         outcome, detail = _attempt(reader, folder)
-    seconds, grown = time.process_time() - start, peak_bytes() - before
+    seconds, grown = used_sec() - start, peak_bytes() - before
     if outcome in ("accepted", "refused") and not _is_clean(printed.getvalue(), lines=True):
         outcome, detail = "message", f"printed: {printed.getvalue()!r}"
     if grown > MAX_BYTES:
@@ -183,6 +189,11 @@ def read_one(reader: Reader, number: int, folder: Path, watch: Watch) -> Outcome
     if watch.events:
         outcome, detail = "executed", f"{watch.events[0]}; {detail}"
     return Outcome(reader.name, number, outcome, detail.replace(str(folder), "INPUT")[:600], seconds, grown)
+
+
+def used_sec() -> float:
+    """Processor time of this process and of those that it started and that ended"""
+    return sum(os.times()[:4])
 
 
 def _attempt(reader: Reader, folder: Path) -> tuple[str, str]:

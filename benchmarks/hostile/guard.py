@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ OPTIONAL = ("pillow_heif",)  # this project's own extra, looked for when an imag
 ON_DEMAND = ("_strptime", "difflib", "unicodedata", "traceback", "linecache", "stringprep", "quopri", "ast", "tokenize")
 
 
+own_doing = ContextVar("own_doing", default=False)  # whether it is the campaign that forks
+
+
 class Watch:
     """Notes what happens while `watching`; installed once in a process, for hooks cannot be removed."""
 
@@ -45,7 +49,7 @@ class Watch:
         sys.addaudithook(self._note)
 
     def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.is_on or event.startswith(HARMLESS):
+        if not self.is_on or event.startswith(HARMLESS) or own_doing.get():
             return
         if event == "open":
             if not self._may_open(*arguments[:3]):

@@ -36,8 +36,9 @@ MONITOR_CODE = (
     "stylegan/metrics/extractors/efficientnet.py", "stylegan/metrics/extractors/inception.py",
     "stylegan/metrics/extractors/loading.py", "stylegan/metrics/extractors/model_files.py",
     "stylegan/metrics/extractors/pixels.py", "stylegan/metrics/extractors/scripts.py",
-    "stylegan/metrics/extractors/standard.py", "stylegan/metrics/extractors/weights.py", "stylegan/metrics/kid.py",
-    "stylegan/metrics/left_out.py", "stylegan/metrics/neighbors.py", "stylegan/metrics/precision_recall.py",
+    "stylegan/metrics/extractors/standard.py", "stylegan/metrics/extractors/trial.py",
+    "stylegan/metrics/extractors/weights.py", "stylegan/metrics/kid.py", "stylegan/metrics/left_out.py",
+    "stylegan/metrics/neighbors.py", "stylegan/metrics/precision_recall.py",
     "stylegan/monitor.py",
 )  # fmt: skip
 

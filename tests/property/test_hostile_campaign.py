@@ -87,6 +87,7 @@ def test_what_a_reader_must_not_do_is_seen(
     read: Callable[[Path], object], outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(campaign, "MAX_SEC", 1.0)
+    monkeypatch.setattr(campaign, "MAX_WAIT_SEC", 3.0)
     monkeypatch.setattr(campaign, "warm_up", lambda reader, folder: None)
     reader = Reader("a reader", "a group", {"pipe": ("fifo", "")}, read, lambda found: None, lambda files, rng: files)
     found = list(run([reader], iter([(0, 0), (0, 1)]), SEED))

@@ -10,8 +10,14 @@ from torch import Tensor, nn
 
 from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
-from stylegan.metrics.extractors import load_extractor
-from stylegan.metrics.extractors.model_files import FileExtractor
+from stylegan.metrics.extractors import load_extractor, trial
+from stylegan.metrics.extractors.model_files import FileExtractor, examine
+
+
+@pytest.fixture(autouse=True)
+def tried_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds to start another one, whose limits have tests of their own."""
+    monkeypatch.setattr(trial, "run", examine)
 
 
 class Means(nn.Module):

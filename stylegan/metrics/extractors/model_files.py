@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from stylegan.files import sha256_of
 from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.extractors import trial
 from stylegan.metrics.extractors.pixels import RESIZE_FILTER, resize, to_rgb
 from stylegan.metrics.extractors.scripts import Script, device_of
 
 SUFFIXES = (".pt", ".onnx")
 EXTRA = "stylegan2-ada-workflow[export]"
+DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
 ONNX_TYPES = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}
 
 
@@ -39,48 +41,62 @@ class FileExtractor(nn.Module):
         self.name = f"{re.sub('[^A-Za-z0-9]+', '_', path.stem)}_{self.sha256[:8]}"
         self.input_size = input_size
         self.resize_filter = RESIZE_FILTER
-        self.network = OnnxNetwork(path) if path.suffix == ".onnx" else Script(path)
-        self.dtype = self.network.dtype if isinstance(self.network, OnnxNetwork) else self._accepted(path)
-        self.num_features = self._probed(path)
+        found = trial.run(path, input_size)
+        self.dtype, self.num_features = DTYPES[found.dtype], found.num_features
+        self.network = load_network(path)
 
     @torch.no_grad()
     def forward(self, img: Tensor) -> Tensor:
         rgb = resize(to_rgb(img.to(device_of(self.network))), self.input_size)
-        if self.dtype == torch.uint8:
-            rgb = rgb.round().clamp(0, 255).to(torch.uint8)
-        features: Tensor = self.network(rgb)
-        return features.float()
+        return features_of(self.network, rgb, self.dtype)
 
-    def _accepted(self, path: Path) -> torch.dtype:
-        """uint8 where the TorchScript takes it, else float32"""
-        reasons = []
-        for dtype in (torch.uint8, torch.float32):
-            try:
-                with torch.no_grad():
-                    self.network(torch.zeros(1, 3, self.input_size, self.input_size, dtype=dtype))
-            except RuntimeError as error:
-                reasons.append(_last_line(error))
-            else:
-                return dtype
+
+def examine(path: Path, input_size: int) -> trial.Trial:
+    """Load a file and call it with two images. Raises MetricError for one that does not keep the protocol."""
+    network = load_network(path)
+    dtype = network.dtype if isinstance(network, OnnxNetwork) else _accepted(network, path, input_size)
+    img = torch.zeros(2, 3, input_size, input_size)
+    try:
+        with torch.no_grad():
+            features = features_of(network, img, dtype)
+    except Exception as error:  # whatever the file's runtime raises
         raise MetricError(
-            f"{path}: takes neither uint8 nor float32 images [1, 3, {self.input_size}, {self.input_size}] "
-            f"({reasons[-1]}). Change the file, or evaluate.extractor_input_size."
-        )
+            f"{path}: fails on images {list(img.shape)} ({_last_line(error)}). It must take any number of images "
+            "of evaluate.extractor_input_size."
+        ) from None
+    if features.ndim != 2 or len(features) != 2 or not features.shape[1]:
+        raise MetricError(f"{path}: makes {list(features.shape)} of two images; expected features [2, F].")
+    return trial.Trial(str(dtype).removeprefix("torch."), features.shape[1])
 
-    def _probed(self, path: Path) -> int:
-        """F, from what the file makes of two images"""
-        img = torch.zeros(2, 3, self.input_size, self.input_size, dtype=torch.uint8)
+
+def load_network(path: Path) -> "OnnxNetwork | Script":
+    """The network in a file. Raises MetricError for another file."""
+    return OnnxNetwork(path) if path.suffix == ".onnx" else Script(path)
+
+
+def features_of(network: nn.Module, rgb: Tensor, dtype: torch.dtype) -> Tensor:
+    """float [N, 3, H, W] in [0, 255], given to the network in the type that it takes  ->  float [N, F]"""
+    if dtype == torch.uint8:
+        rgb = rgb.round().clamp(0, 255).to(torch.uint8)
+    features: Tensor = network(rgb)
+    return features.float()
+
+
+def _accepted(network: nn.Module, path: Path, input_size: int) -> torch.dtype:
+    """uint8 where the TorchScript takes it, else float32"""
+    reasons = []
+    for dtype in (torch.uint8, torch.float32):
         try:
-            features = self(img)
-        except Exception as error:  # whatever the file's runtime raises
-            raise MetricError(
-                f"{path}: fails on images {list(img.shape)} ({_last_line(error)}). It must take any number of images "
-                "of evaluate.extractor_input_size."
-            ) from None
-        if features.ndim != 2 or len(features) != 2:
-            raise MetricError(f"{path}: makes {list(features.shape)} of two images; expected features [2, F].")
-        num_features: int = features.shape[1]
-        return num_features
+            with torch.no_grad():
+                network(torch.zeros(1, 3, input_size, input_size, dtype=dtype))
+        except RuntimeError as error:
+            reasons.append(_last_line(error))
+        else:
+            return dtype
+    raise MetricError(
+        f"{path}: takes neither uint8 nor float32 images [1, 3, {input_size}, {input_size}] "
+        f"({reasons[-1]}). Change the file, or evaluate.extractor_input_size."
+    )
 
 
 class OnnxNetwork(nn.Module):
