@@ -4,6 +4,8 @@ import contextlib
 import gzip
 import io
 import json
+import pickle
+import random
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -14,12 +16,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.hostile.arrays import odd_batch
 from benchmarks.hostile.containers import part, write_zip
-from benchmarks.hostile.reader import Files, Reader, damage_folder
+from benchmarks.hostile.reader import Files, Reader, damage_folder, damage_one
 from pipelines.params import load
 from pipelines.prepare import prepare
 from stylegan.analysis.targets import list_files, load_targets
-from stylegan.data import ArchiveError, ImageDataset
+from stylegan.data import ArchiveError, ImageDataset, heif
 from stylegan.data.arrays import encode_array
 from stylegan.data.survey import survey
 from stylegan.networks import Generator
@@ -58,20 +61,35 @@ def zipped(files: Files) -> bytes:
     return write_zip([part(name, content) for name, content in files.items() if isinstance(content, bytes)])
 
 
-def cifar() -> bytes:
-    """The official layout with two batches of three images"""
-    import pickle
-
+def cifar(**others: bytes) -> bytes:
+    """The official layout with two batches of three images, or others in their places"""
     members: dict[str, Any] = {"batches.meta": {"label_names": ["square", "circle"]}}
     for number in (1, 2):
         members[f"data_batch_{number}"] = {"data": pixels(number, 3, 3072), "labels": [0, 1, 0]}
     with tarfile.open(fileobj=(made := io.BytesIO()), mode="w") as tar:
         for name, value in members.items():
-            content = pickle.dumps(value, protocol=3)
+            content = others.get(name, pickle.dumps(value, protocol=3))
             member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return gzip.compress(made.getvalue(), mtime=0)
+
+
+def damage_cifar(files: Files, rng: random.Random) -> Files:
+    """As another file, or with arrays that no writer makes"""
+    return {CIFAR: cifar(data_batch_2=odd_batch(rng))} if rng.random() < 0.25 else damage_one(files, rng)
+
+
+def photos(suffix: str) -> dict[str, bytes]:
+    """Photos of phones; they have previews, colour profiles and notes"""
+    found = {}
+    for number in range(NUM_IMAGES):
+        image = Image.fromarray(pixels(number, 64, 64, 3).repeat(2, 0)[:64])
+        exif = Image.Exif()
+        exif[0x0112] = 1 + number
+        image.save(buffer := io.BytesIO(), suffix, exif=exif, quality=30)
+        found[f"{number}.{suffix}"] = buffer.getvalue()
+    return found
 
 
 def mnist() -> dict[str, bytes]:
@@ -113,7 +131,7 @@ def source_reader(name: str, source: str, files: Files, *overrides: str) -> Read
         prepare(given, archive, archive.with_name("manifest.json"), folder / "none.jpg", workers=1)
         return ImageDataset(archive, use_labels=config.labels != "none", xflip=True, split="train", max_images=None)
 
-    damage = damage_folder if source == "images" else None
+    damage = {"images": damage_folder, CIFAR: damage_cifar}.get(source)
     return Reader(name, "image sources", files, read, look_at, damage)
 
 
@@ -162,6 +180,8 @@ def image_readers(G: Generator) -> list[Reader]:
         source_reader("folder of arrays", "images", inside(arrays), "prepare.mode=keep"),
         source_reader("zip", "images.zip", {"images.zip": zipped(below)}, "prepare.labels=folders"),
         source_reader("zip with dataset.json", "images.zip", {"images.zip": zipped(with_index)}, "prepare.labels=file"),
+        source_reader("folder of AVIF", "images", inside(photos("avif"))),
+        *([source_reader("folder of HEIF", "images", inside(photos("heif")))] if heif.can_read() else []),
         source_reader("CIFAR-10", CIFAR, {CIFAR: cifar()}, "prepare.labels=file"),
         source_reader("MNIST", MNIST, mnist(), "prepare.labels=file"),
         archive_reader("archive", None),

@@ -32,7 +32,7 @@ Change = Callable[[bytes, random.Random], bytes]
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
     """A damaged copy, the same for the same random numbers"""
-    from benchmarks.hostile import containers, opcodes, pictures  # they call this function for what they hold
+    from benchmarks.hostile import boxes, containers, opcodes, pictures  # they call this function for what they hold
 
     formats: tuple[tuple[Callable[[bytes], bool], Change], ...] = (
         (containers.is_zip, containers.mutate_zip),
@@ -42,6 +42,7 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
         (containers.is_idx, containers.mutate_idx),
         (containers.is_safetensors, containers.mutate_safetensors),
         (pictures.is_png, pictures.mutate_png),
+        (boxes.is_family, boxes.mutate_boxes),
         (opcodes.is_pickle, opcodes.mutate_pickle),
         (is_json, mutate_json),
         (is_json_lines, mutate_json_lines),
