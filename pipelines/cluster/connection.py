@@ -19,8 +19,7 @@ from pipelines.params import ClusterConfig
 from stylegan.text import print_lines
 
 REACH_SEC = 10.0
-PATIENCE_SEC = 24 * 3600  # that workers wait for a node after the loss of one, or for other trials to end
-ELASTIC_SEC = 60
+ELASTIC_SEC = 60  # after which a group that finds no room is asked for again, with as many workers as there is room for
 START_ATTEMPTS = 4
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the time that one report takes; 2 s unless told otherwise
@@ -117,7 +116,7 @@ def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:
     """How Ray Train watches the workers: one that answers no more is dead, and nodes of a cluster may be called back"""
     elastic = cluster.min_workers < cluster.max_workers  # then a group that finds no room begins with fewer workers
     return {
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(ELASTIC_SEC if elastic else PATIENCE_SEC),
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(ELASTIC_SEC if elastic else cluster.wait_hours * 3600),
         "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(cluster.collective_timeout_sec),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0" if address == "local" else "1",
         "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # 5 unless told otherwise, of the 30 that some clouds leave
