@@ -27,7 +27,7 @@ from pipelines.params import Params, trained_values
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
-from pipelines.train import follow, measurements, pulse, shorter, ticklog
+from pipelines.train import follow, measurements, pulse, recent, shorter, ticklog
 from pipelines.train.divergence import after_divergence
 from pipelines.train.identity import Inputs, inputs_of, monitor_extractor, yardstick_of
 from pipelines.train.integrity import Damaged
@@ -170,12 +170,13 @@ def fit(
         "params": params,
         "files": shared_files(params, dataset, pretrained, assets),
         "folder": folder,
+        "state": state,
         "yardstick": yardstick,
         "driver_node": here() if params.tracking.system_metrics else None,
     }
     lowest = KID if params.monitor.num_images else None
     log = ticklog.TickLog(folder, state if on_store else None)
-    attempts = Attempts(params.cluster.max_failures, _describe_going_on, lambda: reached(checkpoints))
+    attempts = Attempts(params.cluster.max_failures, _describe_going_on, lambda: reached(state))
     print_lines("waiting for Ray")
     with (
         connection.connect(params.cluster), pulse.board() as board,
@@ -196,7 +197,7 @@ def fit(
 
         def begin() -> Result:
             spares = whole(spare_checkpoints(checkpoints, yardstick)) or start_from
-            return past_damage(attempt, spares, checkpoints)
+            return past_damage(attempt, spares, state)
 
         def ask_to_end() -> None:
             attempts.asked_to_end.set()
@@ -205,16 +206,17 @@ def fit(
         result, stopped = signals.interruptible(lambda: attempts.until_done(begin), ask_to_end, SAVE_SEC)
     if stopped is not None:
         is_saved = result is not None and isinstance(result.return_value, int)
-        stopped.reached = describe_stop(checkpoints, is_saved=is_saved)
+        stopped.reached = describe_stop(state, is_saved=is_saved)
         raise stopped
     assert result is not None
     if result.return_value is not None:
         raise TrainError(after_divergence(result.return_value, params, folder.name, result.checkpoint))
+    recent.remove(state)  # the last snapshot is newer
     return result
 
 
 def past_damage(
-    attempt: Callable[[Sequence[Checkpoint]], Result], spare_checkpoints: Sequence[Checkpoint], checkpoints: str
+    attempt: Callable[[Sequence[Checkpoint]], Result], spare_checkpoints: Sequence[Checkpoint], state: str
 ) -> Result:
     """Train; if workers find the checkpoint damaged that they should resume from, train again from the one before it.
 
@@ -230,16 +232,21 @@ def past_damage(
         if damaged.name in told:
             raise TrainError(
                 f"{damaged.problem} It was written again after it was found damaged, and is damaged once more. Check "
-                f"the disk that holds {store.shown(checkpoints)} before you train on."
+                f"the disk that holds {store.shown(state)} before you train on."
             )
         told.add(damaged.name)
-        spare_checkpoints = set_aside(checkpoints, damaged)
+        if damaged.name.startswith(recent.PREFIX):
+            recent.remove(state, damaged.name)
+            print_lines(f"damaged checkpoint {damaged.name} is not used: {damaged.problem} The one before it is.")
+        else:
+            spare_checkpoints = set_aside(store.join(state, "checkpoints"), damaged)
 
 
-def reached(checkpoints: str) -> int:
+def reached(state: str) -> int:
     """Images after which training would resume; 0 while the store does not say"""
     try:
-        return next_start_nimg(checkpoints) or 0
+        between = recent.newest_nimg(state)
+        return max(next_start_nimg(store.join(state, "checkpoints")) or 0, between)
     except store.StoreError:
         return 0
 
@@ -253,9 +260,9 @@ def _ask_to_end(board: Any) -> None:
     board.ask_to_end.remote()
 
 
-def describe_stop(checkpoints: str, *, is_saved: bool) -> str:
-    """What a run that was interrupted has reached, in half a sentence; checkpoints: their folder or URL"""
-    nimg = next_start_nimg(checkpoints)
-    if nimg is None:
+def describe_stop(state: str, *, is_saved: bool) -> str:
+    """What a run that was interrupted has reached, in half a sentence; state: its folder or URL"""
+    nimg = reached(state)
+    if nimg == 0:
         return "no checkpoint has been written yet"
     return f"saved at kimg {nimg / 1000:g}" if is_saved else f"the next start resumes from kimg {nimg / 1000:g}"

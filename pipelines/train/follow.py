@@ -110,7 +110,7 @@ class Follower:
         self._watch, self._last_rows = Watch(params), deque[TickRow](maxlen=SLOW_TICKS)
         self.speed = Speed()
         self._told: set[str] = set()
-        self._num_starts = 0
+        self._num_starts = self._num_lines = 0
         self._log_offset = 0  # bytes of the log that have been read
         self._unrecorded = deque[TickRow]()
 
@@ -138,10 +138,13 @@ class Follower:
             self._say(line)
 
     def look_at(self, position: Position) -> None:
-        """Say where workers began since the last look, and move the line of the terminal."""
+        """Say where workers began, and what they say, since the last look, and move the line of the terminal."""
         for nimg in position.starts[self._num_starts :]:
             self._say(f"{'resuming' if nimg else 'starting'} from kimg {nimg / 1000:g}")
         self._num_starts = len(position.starts)
+        for line in position.lines[self._num_lines :]:
+            self._say(line)
+        self._num_lines = len(position.lines)
         if position.nimg is not None:
             self.speed.add(time.monotonic(), position.nimg)
         if self.view:

@@ -27,6 +27,7 @@ class Position:
 
     nimg: int | None  # None until the workers have begun
     starts: tuple[int, ...]  # images at which workers began or resumed
+    lines: tuple[str, ...] = ()  # that workers have to say
 
 
 class Board:
@@ -35,6 +36,7 @@ class Board:
     def __init__(self) -> None:
         self._nimg: int | None = None
         self._starts: list[int] = []
+        self._lines: list[str] = []
         self._should_end = False
 
     def begin(self, nimg: int) -> None:
@@ -51,8 +53,13 @@ class Board:
         """Have training save its state and end after the next step or two."""
         self._should_end = True
 
+    def say(self, line: str) -> None:
+        """Have a line shown, once however often it is said."""
+        if line not in self._lines:
+            self._lines.append(line)
+
     def read(self) -> Position:
-        return Position(self._nimg, tuple(self._starts))
+        return Position(self._nimg, tuple(self._starts), tuple(self._lines))
 
 
 @contextmanager
