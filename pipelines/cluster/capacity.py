@@ -113,6 +113,15 @@ def await_room(cluster: ClusterConfig, say: Callable[[str], None] = print) -> No
         remove_placement_group(group)
 
 
+def has_room_for_another(cluster: ClusterConfig) -> bool:
+    """Whether the connected cluster has room for one worker more"""
+    group = placement_group([dict(cluster.resources)])
+    try:
+        return bool(group.wait(SLICE_SEC))
+    finally:
+        remove_placement_group(group)
+
+
 def _too_long(cluster: ClusterConfig) -> str:
     return (
         f"cluster.wait_hours is {cluster.wait_hours:g}, for which there was no room. Last: "

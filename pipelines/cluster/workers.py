@@ -20,17 +20,20 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 HOURS_SEC = 24 * 3600  # that a rank may wait for another, which computes what cannot be shared
-RESIZE_SEC = 60.0  # between looks for nodes to grow by; growing costs the ticks since the last snapshot
+NEVER_SEC = 30 * 24 * 3600.0  # after which Ray would look for nodes to grow by, and begin everything again
 NUM_TO_KEEP = 2  # checkpoints: a damaged newest one leaves another
 
 
 def scaling(cluster: ClusterConfig) -> ScalingConfig:
-    """The workers of a training, or the fewest and most of them, and what each reserves"""
+    """The workers of a training, or the fewest and most of them, and what each reserves
+
+    Once they run, Ray leaves their number alone: a measurement ends with those that it has, a training asks for more.
+    """
     return ScalingConfig(
         num_workers=cluster.num_workers,
         use_gpu=cluster.use_gpu,
         resources_per_worker=cluster.resources,
-        elastic_resize_monitor_interval_s=RESIZE_SEC,
+        elastic_resize_monitor_interval_s=NEVER_SEC,
     )
 
 

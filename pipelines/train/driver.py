@@ -27,7 +27,7 @@ from pipelines.params import Params, trained_values
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
-from pipelines.train import follow, measurements, pulse, recent, shorter, ticklog
+from pipelines.train import follow, growth, measurements, pulse, recent, shorter, ticklog
 from pipelines.train.divergence import after_divergence
 from pipelines.train.identity import Inputs, inputs_of, monitor_extractor, yardstick_of
 from pipelines.train.integrity import Damaged
@@ -186,7 +186,7 @@ def fit(
 
         def attempt(spare_checkpoints: Sequence[Checkpoint]) -> Result:
             capacity.await_room(params.cluster)
-            with capacity.telling(params.cluster):
+            with capacity.telling(params.cluster), growth.watching(params.cluster, board):
                 return TorchTrainer(
                     train_worker,
                     train_loop_config=job | {"board": board, "spare_checkpoints": list(spare_checkpoints)},
@@ -196,8 +196,12 @@ def fit(
                 ).fit()
 
         def begin() -> Result:
-            spares = whole(spare_checkpoints(checkpoints, yardstick)) or start_from
-            return past_damage(attempt, spares, state)
+            while True:
+                spares = whole(spare_checkpoints(checkpoints, yardstick)) or start_from
+                result = past_damage(attempt, spares, state)
+                if not isinstance(result.return_value, int) or attempts.asked_to_end.is_set():
+                    return result
+                print_lines(f"there is room for more workers: {_describe_going_on(result.return_value)}")
 
         def ask_to_end() -> None:
             attempts.asked_to_end.set()

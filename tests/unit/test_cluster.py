@@ -28,7 +28,7 @@ def test_fewest_and_most_workers_are_elastic_and_one_number_is_not(make_params: 
                          "loss.pl_batch_shrink=1").cluster  # fmt: skip
     scaling = workers.scaling(config)
     assert (scaling.min_workers, scaling.max_workers, config.max_workers) == (1, 4, 4)
-    assert scaling.elastic_resize_monitor_interval_s == workers.RESIZE_SEC
+    assert scaling.elastic_resize_monitor_interval_s >= 30 * 24 * 3600, "Ray would begin everything again"
     assert make_params("cluster.num_workers=[1, 1]").cluster.num_workers == 1
 
 
