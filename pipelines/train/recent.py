@@ -19,12 +19,12 @@ from ray.train import Checkpoint
 from torch import Tensor, nn
 
 from pipelines.cluster import store
-from pipelines.cluster.workers import NUM_TO_KEEP as NUM_SNAPSHOTS
 from pipelines.train import integrity
 from pipelines.train.integrity import CHECKSUMS
 from pipelines.train.ranks import Report
 from pipelines.train.snapshots import STATE, write_position
 from stylegan.checkpoint import save_checkpoint
+from stylegan.config.sections import TrainConfig
 from stylegan.distributed import broadcast_, rank
 from stylegan.exit_codes import explain
 from stylegan.files import flush_folder
@@ -33,6 +33,7 @@ from stylegan.state import TrainState
 FOLDER = "resume"
 PREFIX = "resume_"  # begins their names; the position follows
 NUM_TO_KEEP = 2  # a damaged newest one leaves another
+NUM_SNAPSHOTS = 3  # that Ray keeps besides: the best two, and the last
 
 
 class Keeper:
@@ -86,7 +87,7 @@ class Keeper:
             self._tell(self._describe(size))
 
     def _describe(self, size: int) -> str:
-        most = size * (NUM_TO_KEEP + NUM_SNAPSHOTS + 1)
+        most = size * (NUM_TO_KEEP + NUM_SNAPSHOTS)
         return (
             f"a checkpoint to resume from every {self._sec / 60:g} min, {size / 1e6:.1f} MB each; with snapshots the "
             f"run takes about {most / 1e6:.1f} MB at most"
@@ -138,6 +139,11 @@ def prune(url: str, cur_nimg: int) -> int:
         if entry.type == FileType.Directory and name not in [f"{PREFIX}{nimg:09d}" for nimg in keep]:
             fs.delete_dir(entry.path)
     return sizes[keep[-1]] if keep else 0
+
+
+def end_nimg(train: TrainConfig) -> int:
+    """Position at which training ends: the first whole step that reaches total_kimg"""
+    return -(-round(train.total_kimg * 1000) // train.batch_size) * train.batch_size
 
 
 def newest(state_url: str, end_nimg: int) -> Checkpoint | None:

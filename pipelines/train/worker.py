@@ -20,8 +20,7 @@ from pipelines.train.identity import monitor_extractor
 from pipelines.train.integrity import Damaged, DamagedError
 from pipelines.train.pulse import Pulse
 from pipelines.train.ranks import Report, memory_gb, own
-from pipelines.train.recent import Keeper, newest
-from pipelines.train.shorter import end_nimg
+from pipelines.train.recent import Keeper, end_nimg, newest
 from pipelines.train.snapshots import (
     contributions,
     report,

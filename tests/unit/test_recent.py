@@ -11,6 +11,7 @@ import torch
 from ray.train import Checkpoint, Result
 
 from benchmarks.faults import digest
+from pipelines.cluster import workers
 from pipelines.cluster.files import Shared
 from pipelines.params import Params
 from pipelines.train import recent
@@ -104,6 +105,10 @@ def slowly(is_due: Callable[[Keeper], bool]) -> Callable[[Keeper], bool]:
         return is_due(keeper)
 
     return asked
+
+
+def test_the_size_that_is_told_counts_the_snapshots_that_ray_keeps() -> None:
+    assert recent.NUM_SNAPSHOTS == workers.NUM_TO_KEEP + 1
 
 
 def test_none_is_written_if_the_parameters_say_so(
