@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
-from pipelines.cluster import errors
+from pipelines.cluster import errors, reserved
 from pipelines.cluster.store import StoreError
 from stylegan.text import print_lines, shorten, visible
 
@@ -47,6 +47,8 @@ class Attempts:
             except (TrainingFailedError, RayActorError) as failure:
                 if self.asked_to_end.is_set() or not ray.is_initialized():
                     raise
+                if isinstance(failure, RayActorError):
+                    reserved.release_of_dead()
                 if not _has_only_waited(failure):
                     now = self.progress()
                     count, reached = (1 if now > reached else count + 1), now

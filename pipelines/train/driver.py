@@ -6,7 +6,7 @@ A larger train.total_kimg makes a run longer, and a changed parameter that decid
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,8 @@ def fit(
     assert result is not None
     if result.return_value is not None:
         raise TrainError(after_divergence(result.return_value, params, folder.name, result.checkpoint))
-    recent.remove(state)  # the last snapshot is newer
+    with suppress(store.StoreError):  # the last snapshot is newer
+        recent.remove(state)
     return result
 
 

@@ -134,9 +134,14 @@ def test_waiting_for_room_is_no_failure() -> None:
     assert lines == []
 
 
-def test_the_death_of_the_process_that_controls_the_workers_is_a_failure_like_others() -> None:
+def test_the_death_of_the_process_that_controls_the_workers_is_a_failure_like_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lines: list[str] = []
+    released: list[str] = []
+    monkeypatch.setattr("pipelines.cluster.reserved.release_of_dead", lambda: released.append("what it reserved"))
     assert attempts_of(1, lines, 16).until_done(failing(RayActorError())) == "done"
+    assert released == ["what it reserved"]
     assert lines[0].startswith("the process that controls the workers: ")
     assert lines[1] == "On from 16. Failure 1 of 1 without progress in between."
 
