@@ -1,6 +1,6 @@
-"""SIGKILL at random moments of a worker, the driver, dvc, a node; every run has to end as an undisturbed one.
+"""SIGKILL at random moments of a worker, its controller, the driver, dvc, a node; all runs end as undisturbed ones.
 
-    python -m benchmarks.faults [--kills 30] [--seed 0] [--kinds worker,driver,dvc]
+    python -m benchmarks.faults [--kills 30] [--seed 0] [--kinds worker,controller,driver,dvc]
     python -m benchmarks.faults --kinds node --kills 6
 
 A tiny run of two processes in a folder of its own. It is hit again and again, and the same command is given until it
@@ -38,8 +38,9 @@ from pipelines.train.integrity import CHECKSUMS
 from tests.conftest import TINY
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-KINDS = ("worker", "driver", "dvc")
+KINDS = ("worker", "controller", "driver", "dvc")
 CODE = ("pipelines", "stylegan", "pretrained/README.md", "dvc.yaml", ".dvc/config", ".dvcignore", "weights/README.md")
+WORKER = "RayTrainWorker"  # in the titles that Ray gives to processes
 STAND_INS = ("assets/efficientnet_lite0.safetensors",)  # that the random extractor does not read
 # Sixty ticks of two steps, a snapshot every fourth; p is adjusted every third step, so that snapshots hold signs.
 RUN = (
@@ -66,7 +67,7 @@ def busy_node(cluster: Cluster) -> Any:
     """A node that has a worker of the training, or None"""
     for node in list(cluster.worker_nodes):
         raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        if any(_is_worker(child) for child in raylet.children(recursive=True)):
+        if any(_is_titled(WORKER, child) for child in raylet.children(recursive=True)):
             return node
     return None
 
@@ -136,12 +137,19 @@ class Project:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that the driver's Ray has for training, in the order of their start"""
+        return self._of_ray(WORKER)
+
+    def _of_ray(self, title: str) -> list[psutil.Process]:
         driver = self.driver()
         try:
             children = [] if driver is None else driver.children(recursive=True)
         except psutil.NoSuchProcess:
             return []
-        return sorted((child for child in children if _is_worker(child)), key=lambda process: process.pid)
+        return sorted((child for child in children if _is_titled(title, child)), key=lambda process: process.pid)
+
+    def controller(self) -> list[psutil.Process]:
+        """The process of the driver's Ray that controls the workers, if there is one"""
+        return self._of_ray("TrainController")
 
     def strike(self, kind: str, process: "subprocess.Popen[str]") -> bool:
         """SIGKILL what there is of a kind; False when there is nothing yet"""
@@ -154,6 +162,7 @@ class Project:
         driver = self.driver()
         targets = {
             "worker": self.workers(),
+            "controller": self.controller(),
             "driver": [] if driver is None else [driver],
             "dvc": [psutil.Process(process.pid)],
         }[kind]
@@ -217,9 +226,10 @@ def _trains(process: psutil.Process) -> bool:
     return any("pipelines.train" in part for part in process.cmdline())
 
 
-def _is_worker(process: psutil.Process) -> bool:
+def _is_titled(title: str, process: psutil.Process) -> bool:
+    """Whether Ray has given a process this title"""
     try:
-        return "RayTrainWorker" in " ".join(process.cmdline())
+        return title in " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return False
 

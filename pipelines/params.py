@@ -47,7 +47,9 @@ class ClusterConfig(Section):
     num_workers: Annotated[int | tuple[int, int], BeforeValidator(_num_workers)]  # or fewest and most
     cpus_per_worker: Count
     use_gpu: bool
-    max_failures: Annotated[int, Field(ge=0)]
+    max_failures: Annotated[int, Field(ge=0)]  # without progress in between
+    wait_hours: Positive  # for nodes that have room
+    checkpoint_minutes: NonNegative  # between checkpoints to resume from; 0: snapshots alone
     collective_timeout_sec: Count  # that ranks wait for one that hangs
     storage_path: str | None
     cache_path: str | None

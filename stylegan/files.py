@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +37,22 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
         if error.errno is not None and error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def flush(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder: a machine that loses power then finds them again."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError) if path.is_dir() else nullcontext():  # some shared folders know no order of names
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the disk hold the files of a folder, and the folder in the one around it."""
+    for path in (*sorted(file for file in folder.iterdir() if file.is_file()), folder, folder.parent):
+        flush(path)
 
 
 class IrregularFileError(OSError):

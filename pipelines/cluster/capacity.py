@@ -94,7 +94,8 @@ def _amount(number: float, unit: str) -> str:
 def await_room(cluster: ClusterConfig, say: Callable[[str], None] = print) -> None:
     """Wait until the connected cluster has room for the fewest workers, and say every half minute what it waits for.
 
-    There is no time limit: a node may join. What is asked for stays asked for meanwhile, so that an autoscaler sees it.
+    What is asked for stays asked for meanwhile, so that an autoscaler sees it.
+    Raises CapacityError after cluster.wait_hours.
     """
     if address_of(cluster) is None:
         return
@@ -103,11 +104,30 @@ def await_room(cluster: ClusterConfig, say: Callable[[str], None] = print) -> No
     try:
         start = said = time.monotonic()
         while not group.wait(SLICE_SEC):
+            if time.monotonic() - start >= cluster.wait_hours * 3600:
+                raise CapacityError(_too_long(cluster))
             if time.monotonic() - said >= (SAY_SEC if said > start else SLICE_SEC):
                 say(waiting_line(workers, per_worker))
                 said = time.monotonic()
     finally:
         remove_placement_group(group)
+
+
+def has_room_for_another(cluster: ClusterConfig) -> bool:
+    """Whether the connected cluster has room for one worker more"""
+    group = placement_group([dict(cluster.resources)])
+    try:
+        return bool(group.wait(SLICE_SEC))
+    finally:
+        remove_placement_group(group)
+
+
+def _too_long(cluster: ClusterConfig) -> str:
+    return (
+        f"cluster.wait_hours is {cluster.wait_hours:g}, for which there was no room. Last: "
+        f"{waiting_line(cluster.min_workers, cluster.resources)} Give the same command again when it can, set "
+        "cluster.wait_hours higher, or cluster.num_workers lower."
+    )
 
 
 @contextmanager

@@ -9,18 +9,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import ray
 
-from pipelines.cluster import environment, loopback, ownership, signals, store, versions
+from pipelines.cluster import environment, loopback, ownership, sessions, signals, store, versions
 from pipelines.cluster.versions import ClusterError
 from pipelines.params import ClusterConfig
 from stylegan.text import print_lines
 
+T = TypeVar("T")
 REACH_SEC = 10.0
-PATIENCE_SEC = 24 * 3600  # that workers wait for a node after the loss of one, or for other trials to end
-ELASTIC_SEC = 60
+ELASTIC_SEC = 60  # after which a group that finds no room is asked for again, with as many workers as there is room for
 START_ATTEMPTS = 4
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the time that one report takes; 2 s unless told otherwise
@@ -53,7 +54,7 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
     with loopback.local_only() if address == "local" else nullcontext():
         with signals.kept(), ownership.marked() if address == "local" else nullcontext():
             try:
-                _start(address, cores, runtime_env)
+                session = _start(address, cores, runtime_env)
             except ClusterError:
                 raise
             except (OSError, RuntimeError, ValueError) as error:  # none there, of another version, or no address
@@ -62,8 +63,12 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
             if address != "local" and refuse_others:
                 versions.check()
             yield
-        finally:
+        except BaseException:  # the logs of this session may say why
             ray.shutdown()
+            raise
+        ray.shutdown()
+        if session is not None:
+            sessions.end(session)
 
 
 def address_of(cluster: ClusterConfig) -> str | None:
@@ -80,27 +85,32 @@ def _runtime_env(cluster: ClusterConfig, address: str) -> dict[str, Any] | None:
     return {"py_executable": quoted} if quoted != sys.executable else None
 
 
-def _start(address: str, cores: int, runtime_env: dict[str, Any] | None) -> None:
-    """Start Ray on this machine, or join the cluster at the address. Raises ClusterError, and what Ray raises."""
+def _start(address: str, cores: int, runtime_env: dict[str, Any] | None) -> Path | None:
+    """Start Ray on this machine, in a session whose folder is returned, or join the cluster at the address
+
+    Raises ClusterError, and what Ray raises.
+    """
     init = partial(ray.init, address=address, log_to_driver=False, runtime_env=runtime_env)
     if address != "local":
         init(logging_level=logging.ERROR)
-        return
+        return None
     # Ray's dashboard takes ports as if it were alone on the machine, and would print a traceback beside another Ray.
     # What else keeps Ray from starting is raised, and reported in one line.
-    _patiently(partial(init, num_cpus=cores, include_dashboard=False, logging_level=logging.CRITICAL))
+    started = _patiently(partial(init, num_cpus=cores, include_dashboard=False, logging_level=logging.CRITICAL))
     logging.getLogger("ray").setLevel(logging.ERROR)
+    session = Path(started.address_info["session_dir"])
+    sessions.begin(session)
+    return session
 
 
-def _patiently(start: Callable[[], object]) -> None:
+def _patiently(start: Callable[[], T]) -> T:
     """Start Ray here, again if it gives up: it grants its node 30 s, which a busy machine exceeds.
 
     Raises ClusterError.
     """
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            start()
-            return
+            return start()
         except Exception as error:
             if type(error) is not Exception:  # which is what Ray raises for that
                 raise
@@ -111,13 +121,14 @@ def _patiently(start: Callable[[], object]) -> None:
                     "less busy, or end leftover Ray processes with `make stop`."
                 ) from error
             print_lines("Ray did not start within 30 s; trying again")
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _watch(cluster: ClusterConfig, address: str) -> dict[str, str]:
     """How Ray Train watches the workers: one that answers no more is dead, and nodes of a cluster may be called back"""
     elastic = cluster.min_workers < cluster.max_workers  # then a group that finds no room begins with fewer workers
     return {
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(ELASTIC_SEC if elastic else PATIENCE_SEC),
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(ELASTIC_SEC if elastic else cluster.wait_hours * 3600),
         "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(cluster.collective_timeout_sec),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0" if address == "local" else "1",
         "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # 5 unless told otherwise, of the 30 that some clouds leave

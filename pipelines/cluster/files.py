@@ -20,7 +20,7 @@ from pyarrow.fs import FileType, LocalFileSystem
 from pipelines.cluster import nodes
 from pipelines.cluster.store import StoreError, explained, filesystem, join, shown, write
 from pipelines.params import ClusterConfig
-from stylegan.files import sha256_of, write_json
+from stylegan.files import flush, sha256_of, write_json
 from stylegan.text import print_lines
 
 PIECE_BYTES = 16 * 2**20  # of a download: what a kill can cost
@@ -100,6 +100,7 @@ def _fetch(url: str, sha256: str, path: Path) -> None:
             f"{shown(url)}: its sha256 is {found[:12]}, not {sha256[:12]}: it is damaged. Delete it and start "
             "training again, which uploads a new copy."
         )
+    flush(partial)
     os.replace(partial, path)
 
 

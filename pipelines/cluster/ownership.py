@@ -71,7 +71,12 @@ def end_own() -> None:
 
 def owner_of(process: psutil.Process) -> Owner | None:
     """Who started the Ray that a process belongs to; None for any other. Raises psutil.Error if it cannot be read."""
-    pid, _, rest = process.environ().get(MARK, "").partition(":")
+    return parse(process.environ().get(MARK, ""))
+
+
+def parse(text: str) -> Owner | None:
+    """The owner that a mark names; None if it names none"""
+    pid, _, rest = text.partition(":")
     started, _, root = rest.partition(":")
     try:
         return Owner(int(pid), float(started), Path(root))

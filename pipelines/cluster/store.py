@@ -24,7 +24,7 @@ import fsspec
 from pyarrow import ArrowInvalid
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem, copy_files
 
-from stylegan.files import replacing
+from stylegan.files import flush, flush_folder, replacing
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint  # takes seconds to import
@@ -151,13 +151,25 @@ def copy_out(checkpoint: "Checkpoint", name: str, path: Path) -> None:
 
 
 def write(path: Path, fs: FileSystem, target: str) -> None:
-    """Upload a file. Object stores show it when it is whole; in a folder it is written beside and renamed."""
+    """Upload a file. Object stores show it when it is whole; in a folder it is written beside, flushed and renamed."""
     if isinstance(fs, LocalFileSystem):
         with replacing(Path(target)) as temporary:
             shutil.copyfile(path, temporary)
+            flush(temporary)
+        flush(Path(target).parent)
     else:
         fs.create_dir(posixpath.dirname(target), recursive=True)
         copy_files(str(path), target, source_filesystem=LocalFileSystem(), destination_filesystem=fs, use_threads=False)
+
+
+def persist(checkpoint: "Checkpoint", name: str) -> "Checkpoint":
+    """As Ray Train keeps what a worker reports, and on the disk before it is registered"""
+    import ray.train
+
+    kept = ray.train.get_context().get_storage().persist_current_checkpoint(checkpoint, name)
+    if isinstance(kept.filesystem, LocalFileSystem):
+        flush_folder(Path(kept.path))
+    return kept
 
 
 @contextmanager

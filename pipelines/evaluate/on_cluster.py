@@ -10,7 +10,6 @@ import torch
 
 from pipelines.artifacts import manifest_json
 from pipelines.artifacts.dataset import SPLIT
-from pipelines.cluster.errors import told
 from pipelines.cluster.files import Shared, share
 from pipelines.cluster.progress import counting
 from pipelines.cluster.workers import on_workers
@@ -117,7 +116,7 @@ def measure_on_cluster(
     known = cache.load(SPLIT, features=evaluator.keeps_features, thumbnails=evaluator.keeps_thumbnails)
     total = sum(map(evaluator.images_of, sweeps)) + (len(dataset) if known is None else 0)
     archive, threads = share(dataset.path.resolve(), dataset.digest, params.cluster), params.cluster.cpus_per_worker
-    with counting(total, "measuring") as counter, told():
+    with counting(total, "measuring") as counter:
         job = Job(evaluator, sweeps, archive, dataset, known, threads, params.train.kernels, counter)
         outcome: Outcome = on_workers(measure_worker, job, params.cluster, "evaluate")
     if outcome.problem is not None:

@@ -6,7 +6,7 @@ A larger train.total_kimg makes a run longer, and a changed parameter that decid
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from pipelines.artifacts import run_json, ticks, train_json, transfer_json
 from pipelines.artifacts.run_json import RunRecord
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, TICKS
-from pipelines.cluster import capacity, connection, errors, files, signals, store, workers
+from pipelines.cluster import capacity, connection, files, signals, store, workers
+from pipelines.cluster.attempts import Attempts
 from pipelines.cluster.nodes import here
 from pipelines.cluster.progress import describe_costs
 from pipelines.cluster.rendezvous import GroupConfig
@@ -26,7 +27,7 @@ from pipelines.params import Params, trained_values
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
-from pipelines.train import follow, measurements, pulse, shorter, ticklog
+from pipelines.train import follow, growth, measurements, pulse, recent, shorter, ticklog
 from pipelines.train.divergence import after_divergence
 from pipelines.train.identity import Inputs, inputs_of, monitor_extractor, yardstick_of
 from pipelines.train.integrity import Damaged
@@ -71,8 +72,8 @@ def run(params: Params, root: Path, state: Path) -> Path:
 
     What the stage promises goes below `root`. A run that is there continues if train.total_kimg is larger than its
     length; if it is smaller, see shorter.py.
-    Raises TrainError, ArchiveError, Stopped for a signal, and whatever ends Ray's workers more often than
-    cluster.max_failures.
+    Raises TrainError, ArchiveError, Stopped for a signal, LastingError for what ends a worker and would again, and what
+    ends workers more often than cluster.max_failures.
     """
     capacity.refuse_impossible(params.cluster)
     found = inputs_of(params, root, state)
@@ -169,62 +170,94 @@ def fit(
         "params": params,
         "files": shared_files(params, dataset, pretrained, assets),
         "folder": folder,
-        "spare_checkpoints": whole(spare_checkpoints(checkpoints, yardstick)) or list(start_from),
+        "state": state,
         "yardstick": yardstick,
         "driver_node": here() if params.tracking.system_metrics else None,
     }
     lowest = KID if params.monitor.num_images else None
     log = ticklog.TickLog(folder, state if on_store else None)
+    attempts = Attempts(params.cluster.max_failures, _describe_going_on, lambda: reached(state))
     print_lines("waiting for Ray")
     with (
         connection.connect(params.cluster), pulse.board() as board,
-        follow.following(folder, journal, params, board, place, tell), errors.told(),
+        follow.following(folder, journal, params, board, place, tell),
     ):  # fmt: skip
         files.refuse_unshared(state)
-        capacity.await_room(params.cluster)
 
-        def attempt(job: dict[str, Any]) -> Result:
-            return TorchTrainer(
-                train_worker,
-                train_loop_config=job | {"board": board},
-                torch_config=GroupConfig(timeout_s=params.cluster.collective_timeout_sec),
-                scaling_config=workers.scaling(params.cluster),
-                run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
-            ).fit()
+        def attempt(spare_checkpoints: Sequence[Checkpoint]) -> Result:
+            capacity.await_room(params.cluster)
+            with capacity.telling(params.cluster), growth.watching(params.cluster, board):
+                return TorchTrainer(
+                    train_worker,
+                    train_loop_config=job | {"board": board, "spare_checkpoints": list(spare_checkpoints)},
+                    torch_config=GroupConfig(timeout_s=params.cluster.collective_timeout_sec),
+                    scaling_config=workers.scaling(params.cluster),
+                    run_config=workers.run_config(params.cluster, folder / "checkpoints", [log, *callbacks], lowest),
+                ).fit()
 
-        with capacity.telling(params.cluster):
-            result, stopped = signals.interruptible(
-                lambda: past_damage(attempt, job, checkpoints), lambda: _ask_to_end(board), SAVE_SEC
-            )
+        def begin() -> Result:
+            while True:
+                spares = whole(spare_checkpoints(checkpoints, yardstick)) or start_from
+                result = past_damage(attempt, spares, state)
+                if not isinstance(result.return_value, int) or attempts.asked_to_end.is_set():
+                    return result
+                print_lines(f"there is room for more workers: {_describe_going_on(result.return_value)}")
+
+        def ask_to_end() -> None:
+            attempts.asked_to_end.set()
+            _ask_to_end(board)
+
+        result, stopped = signals.interruptible(lambda: attempts.until_done(begin), ask_to_end, SAVE_SEC)
     if stopped is not None:
         is_saved = result is not None and isinstance(result.return_value, int)
-        stopped.reached = describe_stop(checkpoints, is_saved=is_saved)
+        stopped.reached = describe_stop(state, is_saved=is_saved)
         raise stopped
     assert result is not None
     if result.return_value is not None:
         raise TrainError(after_divergence(result.return_value, params, folder.name, result.checkpoint))
+    with suppress(store.StoreError):  # the last snapshot is newer
+        recent.remove(state)
     return result
 
 
-def past_damage(attempt: Callable[[dict[str, Any]], Result], job: dict[str, Any], checkpoints: str) -> Result:
+def past_damage(
+    attempt: Callable[[Sequence[Checkpoint]], Result], spare_checkpoints: Sequence[Checkpoint], state: str
+) -> Result:
     """Train; if workers find the checkpoint damaged that they should resume from, train again from the one before it.
 
-    That is no failure to count: Ray would spend cluster.max_failures on the same file.
+    That is no failure to count: the same file would spend cluster.max_failures.
     Raises TrainError for one that is damaged again after it was written anew.
     """
     told: set[str] = set()
     while True:
-        result = attempt(job)
+        result = attempt(spare_checkpoints)
         damaged = result.return_value
         if not isinstance(damaged, Damaged):
             return result
         if damaged.name in told:
             raise TrainError(
                 f"{damaged.problem} It was written again after it was found damaged, and is damaged once more. Check "
-                f"the disk that holds {store.shown(checkpoints)} before you train on."
+                f"the disk that holds {store.shown(state)} before you train on."
             )
         told.add(damaged.name)
-        job = job | {"spare_checkpoints": set_aside(checkpoints, damaged)}
+        if damaged.name.startswith(recent.PREFIX):
+            recent.remove(state, damaged.name)
+            print_lines(f"damaged checkpoint {damaged.name} is not used: {damaged.problem} The one before it is.")
+        else:
+            spare_checkpoints = set_aside(store.join(state, "checkpoints"), damaged)
+
+
+def reached(state: str) -> int:
+    """Images after which training would resume; 0 while the store does not say"""
+    try:
+        between = recent.newest_nimg(state)
+        return max(next_start_nimg(store.join(state, "checkpoints")) or 0, between)
+    except store.StoreError:
+        return 0
+
+
+def _describe_going_on(nimg: int) -> str:
+    return f"Training goes on from kimg {nimg / 1000:g}." if nimg else "Training begins again at 0."
 
 
 def _ask_to_end(board: Any) -> None:
@@ -232,9 +265,9 @@ def _ask_to_end(board: Any) -> None:
     board.ask_to_end.remote()
 
 
-def describe_stop(checkpoints: str, *, is_saved: bool) -> str:
-    """What a run that was interrupted has reached, in half a sentence; checkpoints: their folder or URL"""
-    nimg = next_start_nimg(checkpoints)
-    if nimg is None:
+def describe_stop(state: str, *, is_saved: bool) -> str:
+    """What a run that was interrupted has reached, in half a sentence; state: its folder or URL"""
+    nimg = reached(state)
+    if nimg == 0:
         return "no checkpoint has been written yet"
     return f"saved at kimg {nimg / 1000:g}" if is_saved else f"the next start resumes from kimg {nimg / 1000:g}"

@@ -26,7 +26,7 @@ from pipelines.params import Params
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_tick
 from pipelines.train.pulse import Position
-from pipelines.train.ticklog import KERNELS, read_failures_from, read_kernels, read_nodes
+from pipelines.train.ticklog import KERNELS, read_kernels, read_nodes
 from stylegan.console import make_console
 
 POLL_SEC = 0.5
@@ -110,8 +110,8 @@ class Follower:
         self._watch, self._last_rows = Watch(params), deque[TickRow](maxlen=SLOW_TICKS)
         self.speed = Speed()
         self._told: set[str] = set()
-        self._num_starts = 0
-        self._log_offset = self._failures_offset = 0  # bytes of each file that have been read
+        self._num_starts = self._num_lines = 0
+        self._log_offset = 0  # bytes of the log that have been read
         self._unrecorded = deque[TickRow]()
 
     def catch_up(self, *, fresh: bool) -> None:
@@ -120,11 +120,6 @@ class Follower:
             self._told.add(KERNELS)
             self.journal.tags({"kernels": line})
             self._say(line)
-        failures, self._failures_offset = read_failures_from(self.folder, self._failures_offset)
-        for failure in failures:
-            if fresh:
-                for line in (*failure.split("\n"), "Training resumes from the last snapshot."):
-                    self._say(line)
         rows, self._log_offset = ticks.read_from(self.folder, self._log_offset)
         self._unrecorded.extend(rows)
         while self._unrecorded:
@@ -143,10 +138,13 @@ class Follower:
             self._say(line)
 
     def look_at(self, position: Position) -> None:
-        """Say where workers began since the last look, and move the line of the terminal."""
+        """Say where workers began, and what they say, since the last look, and move the line of the terminal."""
         for nimg in position.starts[self._num_starts :]:
             self._say(f"{'resuming' if nimg else 'starting'} from kimg {nimg / 1000:g}")
         self._num_starts = len(position.starts)
+        for line in position.lines[self._num_lines :]:
+            self._say(line)
+        self._num_lines = len(position.lines)
         if position.nimg is not None:
             self.speed.add(time.monotonic(), position.nimg)
         if self.view:

@@ -14,7 +14,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from stylegan.distributed import broadcast_, rank
+from stylegan.distributed import broadcast_, rank, world_size
 
 BEAT_SEC = 1.0
 ANSWER_SEC = 5.0  # that rank 0 waits for the board, once: without an answer it asks no more
@@ -27,6 +27,8 @@ class Position:
 
     nimg: int | None  # None until the workers have begun
     starts: tuple[int, ...]  # images at which workers began or resumed
+    lines: tuple[str, ...] = ()  # that workers have to say
+    num_workers: int = 1
 
 
 class Board:
@@ -35,24 +37,36 @@ class Board:
     def __init__(self) -> None:
         self._nimg: int | None = None
         self._starts: list[int] = []
-        self._should_end = False
+        self._lines: list[str] = []
+        self._num_workers = 1
+        self._should_end = self._should_regroup = False
 
-    def begin(self, nimg: int) -> None:
+    def begin(self, nimg: int, num_workers: int = 1) -> None:
         """Workers begin, or resume."""
-        self._nimg = nimg
+        self._nimg, self._num_workers = nimg, num_workers
+        self._should_regroup = False
         self._starts.append(nimg)
 
     def beat(self, nimg: int) -> bool:
         """Rank 0 has trained on nimg images; returns whether it should end."""
         self._nimg = nimg
-        return self._should_end
+        return self._should_end or self._should_regroup
 
     def ask_to_end(self) -> None:
         """Have training save its state and end after the next step or two."""
         self._should_end = True
 
+    def ask_to_regroup(self) -> None:
+        """Have these workers do the same, so that more of them begin."""
+        self._should_regroup = True
+
+    def say(self, line: str) -> None:
+        """Have a line shown, once however often it is said."""
+        if line not in self._lines:
+            self._lines.append(line)
+
     def read(self) -> Position:
-        return Position(self._nimg, tuple(self._starts))
+        return Position(self._nimg, tuple(self._starts), tuple(self._lines), self._num_workers)
 
 
 @contextmanager
@@ -75,7 +89,7 @@ class Pulse:
         self._steps = self._steps_left = 1
         self._last = time.monotonic()
         if board is not None and rank() == 0:
-            board.begin.remote(nimg)
+            board.begin.remote(nimg, world_size())
 
     def should_end(self, nimg: int) -> bool:
         """Whether training should end after this step; every rank has to ask after every step."""

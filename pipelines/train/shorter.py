@@ -13,13 +13,8 @@ from pipelines.params import Params
 from pipelines.train import kept, measurements
 from pipelines.train.identity import Inputs
 from pipelines.train.kept import Kept
-from stylegan.config.sections import TrainConfig
+from pipelines.train.recent import end_nimg
 from stylegan.text import print_lines
-
-
-def end_nimg(train: TrainConfig) -> int:
-    """Position at which training ends: the first whole step that reaches total_kimg"""
-    return -(-round(train.total_kimg * 1000) // train.batch_size) * train.batch_size
 
 
 def place(params: Params, found: Inputs) -> tuple[Path, list[Checkpoint]]:

@@ -46,20 +46,23 @@ T = TypeVar("T")
 
 def resume(
     state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint], yardstick: str | None,
-    measure: Callable[[Generator], Report],
+    measure: Callable[[Generator], Report], recent: Checkpoint | None = None,
 ) -> tuple[Report, Sums]:  # fmt: skip
     """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
+
+    recent: one that was saved between snapshots, if there is one; the newer one counts.
 
     Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register; then
     every checkpoint that can be read is registered again, for one of them may be the best. One that was measured by
     another yardstick is measured again first.
     Returns the row of the last tick, and the sums of one that was cut; both are empty for a fresh state.
-    Raises DamagedError, on every rank, when the registered one is damaged: the driver takes it off the register.
+    Raises DamagedError, on every rank, when the one to continue from is damaged: the driver takes it away.
     """
     registered = ray.train.get_checkpoint()
     row: Report = {}
     if registered is not None:
-        row, sums, _ = _load(state, registered)
+        newer = max(registered, recent or registered, key=_position)
+        row, sums, _ = _load(state, newer)
         if row:  # registered twice, it would be deleted once
             report(state, dataset, row, yardstick=yardstick, is_snapshot=False)
         return row, sums
@@ -72,7 +75,14 @@ def resume(
             found = unmeasured(found) | measure(state.G_ema)
         row = found
         report(state, dataset, row, yardstick=yardstick, is_snapshot=True)
+    if recent is not None and _position(recent) > state.cur_nimg:
+        row, _, _ = _load(state, recent)
+        report(state, dataset, row, yardstick=yardstick, is_snapshot=False)
     return row, {}
+
+
+def _position(checkpoint: Checkpoint) -> int:
+    return int(Path(checkpoint.path).name.rpartition("_")[2])
 
 
 def _load(state: TrainState, checkpoint: Checkpoint) -> tuple[Report, Sums, str | None]:
@@ -136,8 +146,11 @@ def _read(path: Path, model: TypeAdapter[T]) -> T:
 def report(state: TrainState, dataset: ImageDataset, row: Report, *, yardstick: str | None, is_snapshot: bool) -> None:
     """Tell Ray about a tick; every rank has to."""
     with snapshot(state, dataset, row, yardstick) if is_snapshot else nullcontext() as checkpoint:
-        name = f"nimg_{state.cur_nimg:09d}" if is_snapshot else None
-        ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name)
+        _register(row, checkpoint, f"nimg_{state.cur_nimg:09d}" if is_snapshot else None)
+
+
+def _register(row: Report, checkpoint: Checkpoint | None, name: str | None) -> None:
+    ray.train.report(row, checkpoint=checkpoint, checkpoint_dir_name=name, checkpoint_upload_fn=store.persist)
 
 
 def save_if_called_back(state: TrainState, dataset: ImageDataset, row: Report, yardstick: str | None) -> bool:
@@ -158,8 +171,7 @@ def save_beside(state: TrainState, dataset: ImageDataset, row: Report, sums: Sum
     row: of the last tick, empty before the first one; sums: of the tick that is cut.
     """
     with snapshot(state, dataset, row, yardstick, sums) as checkpoint:
-        name = f"{ticklog.LEAVING}_{state.cur_nimg:09d}"
-        ray.train.report(row | {KID: WORST}, checkpoint=checkpoint, checkpoint_dir_name=name)
+        _register(row | {KID: WORST}, checkpoint, f"{ticklog.LEAVING}_{state.cur_nimg:09d}")
 
 
 @exact_float32()
@@ -195,14 +207,19 @@ def snapshot(
         folder = Path(name)
         save_checkpoint(state, folder / STATE)
         save_generator(state.G_ema, folder / GENERATOR, dataset.class_names)
-        ticks.write_one(folder / ROW, TickRow.of(row) if row else None)
-        write_json(folder / MEASURED_BY, yardstick)
+        write_position(folder, row, yardstick)
         if sums is None:
             save_png(sample_grid(state, dataset), folder / ticklog.SAMPLES)
         else:
             write_json(folder / SUMS, sums)
         integrity.seal(folder)
         yield Checkpoint.from_directory(folder)
+
+
+def write_position(folder: Path, row: Report, yardstick: str | None) -> None:
+    """Row of the last tick, and by what its numbers were measured"""
+    ticks.write_one(folder / ROW, TickRow.of(row) if row else None)
+    write_json(folder / MEASURED_BY, yardstick)
 
 
 @exact_float32()

@@ -147,13 +147,7 @@ def _nimg_of(line: bytes, url: str) -> float:
 
 def read_failures(folder: Path) -> list[str]:
     """Failures of workers so far, oldest first"""
-    return read_failures_from(folder, 0)[0]
-
-
-def read_failures_from(folder: Path, offset: int) -> tuple[list[str], int]:
-    """Failures of workers after a byte offset of their file, oldest first, and the offset that follows them"""
-    found = list(json_lines.read(folder / FAILURES, offset))
-    return [str(failure.get("error")) for failure, _ in found], found[-1][1] if found else offset
+    return [str(failure.get("error")) for failure, _ in json_lines.read(folder / FAILURES)]
 
 
 def read_nodes(folder: Path) -> list[str]:

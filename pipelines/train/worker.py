@@ -11,6 +11,7 @@ import ray.train
 import ray.train.torch
 import torch
 from filelock import FileLock
+from ray.train import Checkpoint
 
 from pipelines.artifacts.ticks import OWN
 from pipelines.cluster.errors import named
@@ -19,6 +20,7 @@ from pipelines.train.identity import monitor_extractor
 from pipelines.train.integrity import Damaged, DamagedError
 from pipelines.train.pulse import Pulse
 from pipelines.train.ranks import Report, memory_gb, own
+from pipelines.train.recent import Keeper, end_nimg, newest
 from pipelines.train.snapshots import (
     contributions,
     report,
@@ -30,7 +32,7 @@ from pipelines.train.snapshots import (
 from pipelines.train.start import open_training_set, start
 from stylegan.backends import prepare_device
 from stylegan.data import ImageDataset
-from stylegan.distributed import rank
+from stylegan.distributed import all_gather, rank
 from stylegan.monitor import Monitor
 from stylegan.networks import Generator
 from stylegan.step import NonFiniteError
@@ -53,12 +55,16 @@ def train_worker(job: dict[str, Any]) -> str | int | Damaged | None:
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
         try:
-            row, sums = resume(state, dataset, job["spare_checkpoints"], job["yardstick"], monitored)
+            row, sums = resume(
+                state, dataset, job["spare_checkpoints"], job["yardstick"], monitored, _recent(job["state"], params)
+            )
         except DamagedError as error:
             return error.damaged
         if state.cur_nimg == 0:
             report_beginning(state, dataset)
-        pulse = Pulse(job.get("board"), state.cur_nimg, state.device)
+        board = job.get("board")
+        pulse = Pulse(board, state.cur_nimg, state.device)
+        keeper = Keeper(job["state"], params.cluster.checkpoint_minutes, print if board is None else board.say.remote)
         clock, before, saved = time.perf_counter(), state.cur_nimg, False
         try:
             for tick in train(state, dataset, lambda: pulse.should_end(state.cur_nimg), sums):
@@ -70,10 +76,21 @@ def train_worker(job: dict[str, Any]) -> str | int | Damaged | None:
                     row |= contributions(state, dataset) | monitored(state.G_ema)
                 report(state, dataset, row, yardstick=job["yardstick"], is_snapshot=tick.is_snapshot)
                 saved = saved or save_if_called_back(state, dataset, row, job["yardstick"])
+                if tick.is_snapshot:
+                    keeper.restart()
+                else:
+                    keeper.save_if_due(state, row, job["yardstick"])
                 clock, before = time.perf_counter(), tick.cur_nimg
         except NonFiniteError as error:
             return str(error)
+        finally:
+            keeper.finish()
     return None
+
+
+def _recent(state: str, params: Params) -> Checkpoint | None:
+    """The newest checkpoint between snapshots that this run may begin with, as rank 0 sees it"""
+    return all_gather(newest(state, end_nimg(params.train)) if rank() == 0 else None)[0]
 
 
 @contextmanager

@@ -5,9 +5,11 @@ Each takes about a minute, so they run when asked for: `pytest -m faults`.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +49,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., tuple[Project, Running]]]:
 
     def start(*overrides: str) -> tuple[Project, Running]:
         project = Project(tmp_path / "project", overrides, TRAIN)
-        source = project.folder / "pipelines" / "cluster" / "workers.py"
+        source = project.folder / "pipelines" / "train" / "growth.py"
         text = source.read_text()
         assert "RESIZE_SEC = 60.0" in text
         source.write_text(text.replace("RESIZE_SEC = 60.0", "RESIZE_SEC = 3.0"))  # its training is short
@@ -92,6 +94,33 @@ def test_sigkill_of_a_worker(make: Callable[..., tuple[Project, Running]], undis
     assert "rank " in failures(project)[0]
 
 
+def test_sigkill_of_a_worker_between_snapshots_costs_the_ticks_since_the_last_checkpoint_alone(
+    make: Callable[..., tuple[Project, Running]], undisturbed: dict[str, Any]
+) -> None:
+    project, process = make("train.snapshot_ticks=1000", "cluster.checkpoint_minutes=0.02")
+    wait_for(lambda: list(project.folder.glob("runs/*/resume/*/checksums.json")), project)
+    project.workers()[-1].kill()
+    measured(project, time.monotonic(), process)
+    assert finish(project, process, LIMIT_SEC) == 0
+    assert project.outcome()["state.safetensors"] == undisturbed["state.safetensors"]
+    found = re.search(r"resuming from kimg ([\d.]+)", (project.folder / "log.txt").read_text())
+    assert found, "no snapshot was there to resume from"
+    assert 0 < float(found[1]) < 0.96
+    assert not (project.run() / "resume").exists(), "of no use after the end"
+
+
+def test_sigkill_of_the_process_that_controls_the_workers(
+    make: Callable[..., tuple[Project, Running]], undisturbed: dict[str, Any]
+) -> None:
+    project, process = make()
+    (controller,) = project.controller()
+    controller.kill()
+    measured(project, time.monotonic(), process)
+    assert finish(project, process, LIMIT_SEC) == 0, "it goes on without a person"
+    assert project.outcome() == undisturbed
+    assert "the process that controls the workers: " in (project.folder / "log.txt").read_text()
+
+
 def test_sigkill_of_the_driver(make: Callable[..., tuple[Project, Running]], undisturbed: dict[str, Any]) -> None:
     project, process = make()
     process.kill()
@@ -127,6 +156,19 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     cluster.shutdown()
 
 
+def test_a_training_waits_for_nodes_in_words_and_then_goes_on(
+    make: Callable[..., tuple[Project, Running]], undisturbed: dict[str, Any], cluster: Cluster
+) -> None:
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node, allow_graceful=False)
+    threading.Timer(60, lambda: [cluster.add_node(num_cpus=1) for _ in range(2)]).start()
+    project, process = make(f"cluster.address={cluster.address}", "cluster.max_failures=0")
+    assert finish(project, process, LIMIT_SEC) == 0
+    assert project.outcome() == undisturbed
+    text = (project.folder / "log.txt").read_text()
+    assert text.count("Its nodes cannot hold that: it starts when another joins") >= 2, "every half minute"
+
+
 def test_loss_of_a_node_with_a_spare_one(
     cluster: Cluster, make: Callable[..., tuple[Project, Running]], undisturbed: dict[str, Any]
 ) -> None:
@@ -141,12 +183,17 @@ def test_loss_of_a_node_with_a_spare_one(
 def test_loss_of_a_node_that_comes_back(
     cluster: Cluster, make: Callable[..., tuple[Project, Running]], undisturbed: dict[str, Any]
 ) -> None:
-    project, process = make(f"cluster.address={cluster.address}")
+    """It waits longer than Ray would for its workers, twice, and that is one failure."""
+    project, process = make(f"cluster.address={cluster.address}", "cluster.max_failures=1")
     cluster.remove_node(busy_node(cluster), allow_graceful=False)
     start = time.monotonic()
-    time.sleep(5)
+    time.sleep(40)
     cluster.add_node(num_cpus=1)
     measured(project, start, process)
+    lines = (project.folder / "log.txt").read_text().splitlines()
+    waits = [line for line in lines if line.startswith("waiting for 2 CPUs (2 workers); the cluster has ")]
+    assert len(waits) >= 2
+    assert any("Failure 1 of 1 without progress in between." in line for line in lines)
     assert finish(project, process, LIMIT_SEC) == 0
     assert project.outcome() == undisturbed
 
@@ -192,6 +239,7 @@ def test_fewer_workers_and_more_again(cluster: Cluster, make: Callable[..., tupl
     rows = ticks.read(project.run())
     assert [row.nimg for row in rows] == [16.0 * (index + 1) for index in range(300)]
     assert {row.ranks.count or 1 for row in rows} == {1, 2}
+    assert "there is room for more workers: Training goes on from kimg " in (project.folder / "log.txt").read_text()
     records = [json.loads(line) for line in (project.run() / "tracking.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if record["kind"] == "metrics"] == [row.nimg for row in rows]
     assert os.path.exists(project.folder / "models" / "generator.safetensors")

@@ -28,7 +28,7 @@ def test_fewest_and_most_workers_are_elastic_and_one_number_is_not(make_params: 
                          "loss.pl_batch_shrink=1").cluster  # fmt: skip
     scaling = workers.scaling(config)
     assert (scaling.min_workers, scaling.max_workers, config.max_workers) == (1, 4, 4)
-    assert scaling.elastic_resize_monitor_interval_s == workers.RESIZE_SEC
+    assert scaling.elastic_resize_monitor_interval_s >= 30 * 24 * 3600, "Ray would begin everything again"
     assert make_params("cluster.num_workers=[1, 1]").cluster.num_workers == 1
 
 
@@ -46,6 +46,6 @@ def test_a_worker_with_a_gpu_reserves_one(config: ClusterConfig) -> None:
 def test_the_folder_of_a_run_is_its_name_and_resumes_it(config: ClusterConfig, tmp_path: Path) -> None:
     run = workers.run_config(config, tmp_path / "fingerprint" / "checkpoints", [], "monitor/kid")
     assert (run.storage_path, run.name) == (str(tmp_path / "fingerprint"), "checkpoints")
-    assert run.failure_config.max_failures == run.failure_config.controller_failure_limit == 5
+    assert run.failure_config.max_failures == run.failure_config.controller_failure_limit == 0  # see attempts.py
     kept = run.checkpoint_config
     assert (kept.num_to_keep, kept.checkpoint_score_attribute, kept.checkpoint_score_order) == (2, "monitor/kid", "min")

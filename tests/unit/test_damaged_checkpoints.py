@@ -3,9 +3,8 @@
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -60,7 +59,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """Names of the checkpoints that a worker registered; None for a tick without"""
     said: list[str | None] = []
     monkeypatch.setattr(
-        "ray.train.report", lambda row, checkpoint, checkpoint_dir_name: said.append(checkpoint_dir_name)
+        "ray.train.report", lambda row, checkpoint, checkpoint_dir_name, **_: said.append(checkpoint_dir_name)
     )
     monkeypatch.setattr("ray.train.get_checkpoint", lambda: None)
     return said
@@ -144,14 +143,14 @@ def test_a_damaged_checkpoint_is_named_once_and_the_one_before_it_is_registered_
     (checkpoints / REGISTER).write_text("{}")
     state, results = create(tiny_params), [Damaged(name, f"{checkpoints}/{name}/{STATE}: damaged."), None]
 
-    def attempt(job: dict[str, Any]) -> Result:
+    def attempt(spares: Sequence[Checkpoint]) -> Result:
         result = Result(metrics=None, checkpoint=None, error=None, path="")
         if (value := results.pop(0)) is None:
-            resume(state, dataset, job["spare_checkpoints"], "yard", lambda G: {})
+            resume(state, dataset, list(spares), "yard", lambda G: {})
         object.__setattr__(result, "return_value", value)
         return result
 
-    past_damage(attempt, {"spare_checkpoints": []}, str(checkpoints))
+    past_damage(attempt, [], str(checkpoints.parent))
     start = "nimg_000000008" if name.startswith("nimg") else "nimg_000000016"
     assert capsys.readouterr().out == (
         f"damaged checkpoint {name} is not used: {checkpoints}/{name}/{STATE}: damaged. "
@@ -176,7 +175,7 @@ def test_a_checkpoint_that_is_damaged_again_after_it_was_written_anew_ends_the_r
     result = Result(metrics=None, checkpoint=None, error=None, path="")
     object.__setattr__(result, "return_value", Damaged("nimg_000000016", "damaged."))
     with pytest.raises(TrainError, match=r"is damaged once more\. Check the disk that holds"):
-        past_damage(lambda job: result, {}, str(checkpoints))
+        past_damage(lambda spares: result, [], str(checkpoints.parent))
 
 
 def write_register(checkpoints: Path) -> Path:

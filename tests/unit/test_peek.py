@@ -15,7 +15,7 @@ from pipelines.params import Params, trained_values
 from pipelines.peek import PeekError, choose_run, lay_out, params_of
 from pipelines.train.divergence import after_divergence
 from pipelines.train.kept import Kept, newest_nimg, registered, take
-from pipelines.train.shorter import end_nimg
+from pipelines.train.recent import end_nimg
 
 Make = Callable[..., Params]
 

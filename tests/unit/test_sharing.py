@@ -7,11 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ray.train import WorkerGroupError
-from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from pipelines.cluster import files
-from pipelines.cluster.errors import told
 from pipelines.cluster.files import Shared, cache_folder, cached, is_same, share
 from pipelines.cluster.store import StoreError
 from pipelines.params import ClusterConfig, Params
@@ -161,13 +158,3 @@ def test_a_worker_that_does_not_see_the_shared_folder_says_so(archive: Path, cac
     shared = Shared(tmp_path / "absent", SHA256, f"file://{tmp_path}/unmounted/archive.zip", str(cache))
     with pytest.raises(StoreError, match=r"does not see it\. If cluster\.storage_path is a folder, mount it on every"):
         shared.here()
-
-
-def test_a_workers_refusal_is_told_without_rays_pages() -> None:
-    def worker_group_error(cause: Exception) -> WorkerGroupError:
-        return WorkerGroupError("pages", {0: UserExceptionWithTraceback(cause, "traceback")})
-
-    with pytest.raises(StoreError, match=r"^no bucket$"), told():
-        raise worker_group_error(StoreError("no bucket"))
-    with pytest.raises(WorkerGroupError, match="pages"), told():
-        raise worker_group_error(ValueError("another"))

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pyarrow.fs import LocalFileSystem, PyFileSystem
@@ -94,3 +95,30 @@ def test_credentials_go_to_workers_but_not_those_that_a_submitted_job_has(monkey
         "RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": {"env_vars": {"AWS_ACCESS_KEY_ID": "a"}}})
     )
     assert store.credentials() == {"GOOGLE_APPLICATION_CREDENTIALS": "g"}
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what was flushed to the disk, in order"""
+    found: list[str] = []
+    monkeypatch.setattr("os.fsync", lambda handle: found.append(os.readlink(f"/proc/self/fd/{handle}")))
+    return found
+
+
+def test_a_copy_into_a_shared_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, flushed: list[str]) -> None:
+    (tmp_path / "here").write_bytes(b"content")
+    upload(tmp_path / "here", str(tmp_path / "store" / "there"))
+    assert flushed == [f"{tmp_path}/store/.there.{os.getpid()}.tmp", f"{tmp_path}/store"]
+
+
+def test_what_a_worker_reports_is_on_the_disk_before_ray_registers_it(
+    tmp_path: Path, flushed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "checkpoints" / "nimg_000000008"
+    kept.mkdir(parents=True)
+    for name in ("state", "tick"):
+        (kept / name).write_text(name)
+    storage = SimpleNamespace(persist_current_checkpoint=lambda checkpoint, name: Checkpoint.from_directory(kept))
+    monkeypatch.setattr("ray.train.get_context", lambda: SimpleNamespace(get_storage=lambda: storage))
+    assert store.persist(Checkpoint.from_directory(tmp_path), "nimg_000000008").path == str(kept)
+    assert flushed == [f"{kept}/state", f"{kept}/tick", str(kept), str(kept.parent)]

@@ -232,17 +232,6 @@ def test_an_alarm_is_recorded_and_shown_once_and_not_again_after_a_resume(
     assert capsys.readouterr().out.count(f"alarm {alarm.text}\n") == (0 if resumed else 1)
 
 
-def test_a_failure_of_a_worker_is_shown_as_it_is_and_not_again_after_a_resume(
-    tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
-    error = "rank 0 of 2 on 10.0.0.7, process 12: RuntimeError: [/gloo/tcp.cc:78] Timed out"
-    for _ in range(2):
-        with following(tmp_path, Journal(tmp_path), make_params()):
-            if not ticklog.read_failures(tmp_path):
-                TickLog(tmp_path, None).after_exception(None, {0: RuntimeError(error)})
-    assert capsys.readouterr().out == f"{error}\nTraining resumes from the last snapshot.\n"
-
-
 def test_the_kernels_of_rank_0_are_told_and_recorded_once_in_each_start(
     tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:

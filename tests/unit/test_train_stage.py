@@ -137,6 +137,7 @@ def work(
     """work(params): the whole life of a worker, alone"""
     monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
     job = {"files": {"archive": Shared(tiny_archive, "", None, None)}, "folder": tmp_path / "none"}
+    job |= {"state": str(tmp_path / "none")}
 
     def run(params: Params) -> None:
         nothing = {"spare_checkpoints": [], "driver_node": None, "yardstick": None}
@@ -165,6 +166,7 @@ def test_a_worker_that_is_asked_to_end_saves_beside_the_snapshots_with_a_score_t
     monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(Pulse, "should_end", lambda pulse, nimg: nimg == 12)
     job = {"files": {"archive": Shared(tiny_archive, "", None, None)}, "folder": tmp_path / "none"}
+    job |= {"state": str(tmp_path / "none")}
     job |= {"params": make_params(), "spare_checkpoints": [], "driver_node": None, "yardstick": None}
     assert train_worker(job) == 12  # half of the second tick
     assert [(report["name"], report["has_state"]) for report in reports] == [
@@ -264,7 +266,7 @@ def reports(monkeypatch: pytest.MonkeyPatch, states: list[dict[str, torch.Tensor
     said: list[dict[str, Any]] = []
 
     def report(
-        row: dict[str, float], checkpoint: Checkpoint | None = None, checkpoint_dir_name: str | None = None
+        row: dict[str, float], checkpoint: Checkpoint | None = None, checkpoint_dir_name: str | None = None, **_: Any
     ) -> None:
         files = [] if checkpoint is None else [path.name for path in Path(checkpoint.path).iterdir()]
         said.append({"row": row, "name": checkpoint_dir_name, "has_state": STATE in files})
