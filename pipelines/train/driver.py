@@ -169,7 +169,8 @@ def fit(
         "params": params,
         "files": shared_files(params, dataset, pretrained, assets),
         "folder": folder,
-        "spare_checkpoints": whole(spare_checkpoints(checkpoints, yardstick)) or list(start_from),
+        "spare_checkpoints": whole(spare_checkpoints(checkpoints, yardstick)),
+        "start_from": list(start_from),
         "yardstick": yardstick,
         "driver_node": here() if params.tracking.system_metrics else None,
     }
@@ -210,7 +211,7 @@ def past_damage(attempt: Callable[[dict[str, Any]], Result], job: dict[str, Any]
     """Train; if workers find the checkpoint damaged that they should resume from, train again from the one before it.
 
     That is no failure to count: Ray would spend cluster.max_failures on the same file.
-    Raises TrainError for one that is damaged again after it was written anew.
+    Raises TrainError for one that is damaged again after it was written anew, and for one that the run begins with.
     """
     told: set[str] = set()
     while True:
@@ -218,6 +219,11 @@ def past_damage(attempt: Callable[[dict[str, Any]], Result], job: dict[str, Any]
         damaged = result.return_value
         if not isinstance(damaged, Damaged):
             return result
+        if damaged.is_origin:
+            raise TrainError(
+                f"{damaged.problem} This run continues that state and is not trained from 0 instead. Restore the file "
+                "from a copy, or delete the run that it belongs to and give the same command again."
+            )
         if damaged.name in told:
             raise TrainError(
                 f"{damaged.problem} It was written again after it was found damaged, and is damaged once more. Check "

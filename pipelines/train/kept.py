@@ -156,7 +156,7 @@ def whole(snapshots: Sequence[Checkpoint], known: Sequence[Damaged] = ()) -> lis
     """The snapshots that are not damaged, in order; of each that is, and of those known to be, one line is printed."""
     found = {snapshot.path: find_damage(snapshot) for snapshot in snapshots}
     left = [snapshot for snapshot in snapshots if found[snapshot.path] is None]
-    start = f"from {Path(left[0].path).name}, the newest that is whole" if left else "at 0, for no other is whole"
+    start = f"from {Path(left[0].path).name}, the newest that is whole" if left else "anew, for no other is whole"
     for damaged in [*known, *(each for each in found.values() if each is not None)]:
         print_lines(f"damaged checkpoint {damaged.name} is not used: {damaged.problem} Training starts {start}.")
     return left

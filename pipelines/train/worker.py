@@ -53,7 +53,9 @@ def train_worker(job: dict[str, Any]) -> str | int | Damaged | None:
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
         try:
-            row, sums = resume(state, dataset, job["spare_checkpoints"], job["yardstick"], monitored)
+            row, sums = resume(
+                state, dataset, job["spare_checkpoints"], job["yardstick"], monitored, job.get("start_from", ())
+            )
         except DamagedError as error:
             return error.damaged
         if state.cur_nimg == 0:
