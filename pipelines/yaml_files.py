@@ -16,7 +16,7 @@ MAX_DEPTH = 30  # sections within sections
 
 
 class _OnceLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; here each key appears once. 5e-05 is a number, as in YAML 1.2."""
+    """YAML takes the last of two equal keys in silence; here each key appears once. 5e-05 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -115,7 +115,7 @@ def _segment(
 
 
 def _place_of(url: str) -> str:
-    """Segment and position of a state, wherever runs are kept, and whether or not it was saved for a node called back"""
+    """Segment and position of a state, wherever runs are kept, also if it was saved because a node was called back"""
     *folders, name = url.partition("?")[0].split("/")[-3:]
     return "/".join([*folders, snapshot_name(int(name.rpartition("_")[2]))])
 

@@ -110,6 +110,12 @@ def _search_problems(params: Params) -> Iterator[str]:
             f"sweep.scheduler is {sweep.scheduler}, which judges by the KID of snapshots, but monitor.num_images is 0. "
             "Set monitor.num_images to 500, or sweep.scheduler to none."
         )
+    if sweep.workers_per_trial > 1 and 0 < sweep.gpus_per_worker < 1:
+        yield (
+            f"sweep.gpus_per_worker is {sweep.gpus_per_worker:g} with {sweep.workers_per_trial} workers per trial; "
+            "NCCL needs a whole GPU for each of several workers. Set sweep.gpus_per_worker to 1, or "
+            "sweep.workers_per_trial to 1."
+        )
     if sweep.scheduler == "pbt" and sweep.searcher == "optuna":
         yield "sweep.scheduler pbt draws new values itself. Set sweep.searcher to grid or random."
     for name, kimg in (("asha_grace_kimg", sweep.asha_grace_kimg), ("pbt_interval_kimg", sweep.pbt_interval_kimg)):

@@ -148,10 +148,16 @@ def test_the_name_of_a_sweep_is_what_it_computes_not_how_it_runs(make: Make) -> 
             (
                 [axis(name, "grid", values)], ["sweep.scheduler=pbt"],
                 f"sweep.space: {name} cannot change during training, which scheduler pbt does. Name parameters of "
-                "augment (except mode and p) or loss, train.g_lr or train.d_lr; or set sweep.scheduler to none or asha.",
+                "augment (except mode and p) or loss, train.g_lr or train.d_lr; or set sweep.scheduler to none or "
+                "asha.",
             )
             for name, values in (("augment.mode", "[ada, ada_rv]"), ("augment.p", "[0.1, 0.2]"))
         ],
+        (
+            [TARGET], ["sweep.workers_per_trial=2", "sweep.gpus_per_worker=0.5"],
+            "sweep.gpus_per_worker is 0.5 with 2 workers per trial; NCCL needs a whole GPU for each of several "
+            "workers. Set sweep.gpus_per_worker to 1, or sweep.workers_per_trial to 1.",
+        ),
         (
             [TARGET], ["sweep.scheduler=pbt", "sweep.searcher=optuna"],
             "sweep.scheduler pbt draws new values itself. Set sweep.searcher to grid or random.",
