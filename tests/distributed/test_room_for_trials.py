@@ -22,7 +22,7 @@ from pipelines.sweep.job import Job
 from pipelines.sweep.room import Room
 from pipelines.sweep.standing import Standing
 
-pytestmark = [pytest.mark.distributed, pytest.mark.long, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(1200)]
 
 NUM_TRIALS = 8
 TARGETS = [0.1 * (i + 1) for i in range(NUM_TRIALS)]
@@ -45,6 +45,7 @@ def trial(config: dict[str, Any], job: Job) -> None:
     tune.report({"run": "a", "nimg": 16, "rung_nimg": 16, "kid": 1.0})
 
 
+@pytest.mark.long
 def test_no_more_trials_start_than_the_machine_has_room_for(
     tmp_path: Path, make_params: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +75,7 @@ def address() -> Iterator[str]:
         cluster.shutdown()
 
 
+@pytest.mark.cluster
 def test_a_sweep_of_eight_trials_on_a_cluster_that_has_room_for_two_ends_with_eight(
     address: str, tmp_path: Path, repository: Path, tiny_archive: Path, make_params: Make
 ) -> None:
