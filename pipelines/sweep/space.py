@@ -112,8 +112,8 @@ def _search_problems(params: Params) -> Iterator[str]:
         )
     if sweep.workers_per_trial > 1 and 0 < sweep.gpus_per_worker < 1:
         yield (
-            f"sweep.gpus_per_worker is {sweep.gpus_per_worker:g} with {sweep.workers_per_trial} workers per trial; "
-            "NCCL needs a whole GPU for each of several workers. Set sweep.gpus_per_worker to 1, or "
+            f"sweep.gpus_per_worker is {sweep.gpus_per_worker:g} with {counted(sweep.workers_per_trial, 'worker')} per "
+            "trial; NCCL needs a whole GPU for each of several workers. Set sweep.gpus_per_worker to 1, or "
             "sweep.workers_per_trial to 1."
         )
     if sweep.scheduler == "pbt" and sweep.searcher == "optuna":
