@@ -37,8 +37,9 @@ def port() -> int:
 
 
 @pytest.fixture
-def start(tmp_path: Path, port: int) -> Iterator[Start]:
+def start(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start the server on the port; every server ends with the test."""
+    monkeypatch.setattr(ui, "START_SEC", 240.0)  # a busy machine took more than a user would wait
     servers: list[subprocess.Popen[bytes]] = []
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
     command += ["--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port), "--workers", "1"]
