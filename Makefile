@@ -21,7 +21,7 @@ ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=true MLFLO
 WITH_GIT := $(shell git rev-parse --git-dir 2>/dev/null)
 DVC := $(if $(WITH_GIT),,dvc config --quiet --local core.no_scm true &&) dvc
 
-.PHONY: help repro sweep ablate stop test lint ui bench weights-standard up fetch-report clean
+.PHONY: help repro sweep ablate stop test test-cluster lint ui bench weights-standard up fetch-report clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -50,6 +50,10 @@ stop: ## end what trains here, and Ray's processes that a killed trainer left; A
 
 test: $(INSTALLED_DEV) assets/manifest.json ## run every test; ARGS="-m 'not e2e'" leaves some out
 	@$(ACTIVATE) pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+# One after the other: each starts machines, servers or several trainings, and needs the processors for itself.
+test-cluster: $(INSTALLED_DEV) assets/manifest.json ## run the tests of clusters, servers and lost machines (root; CONTRIBUTING.md)
+	@$(ACTIVATE) pytest -m "cluster or faults" --durations 0 tests/distributed tests/integration $(ARGS)
 
 lint: $(INSTALLED_DEV) ## style, format, types and direction of imports
 	@$(ACTIVATE) ruff check . && ruff format --check . && mypy && lint-imports

@@ -1,5 +1,6 @@
 """Reads YAML files that people write: plain values only, and every problem on one line with its place."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ MAX_DEPTH = 30  # sections within sections
 
 
 class _OnceLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; here each key appears once."""
+    """YAML takes the last of two equal keys in silence; here each key appears once. 5e-05 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -26,6 +27,14 @@ class _OnceLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value} appears twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+# DVC writes numbers so, and people do; PyYAML takes them for text unless they have a point and a sign.
+_OnceLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
 
 
 def read_yaml(path: Path, shown: object, expected: str) -> dict[str, Any]:

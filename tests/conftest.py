@@ -149,12 +149,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes minutes runs only with `-m` and a marker of ASKED_FOR, or by its name."""
-    unwanted = {marker for marker in ASKED_FOR if marker not in config.option.markexpr}
-    left_out = [item for item in items if unwanted & {marker.name for marker in item.iter_markers()}]
+    """What takes minutes runs only with `-m` and its marker, the first of ASKED_FOR that it has, or by its name."""
+    left_out = [item for item in items if (marker := _asks_for(item)) and marker not in config.option.markexpr]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _asks_for(item: pytest.Item) -> str | None:
+    names = {marker.name for marker in item.iter_markers()}
+    return next((marker for marker in ASKED_FOR if marker in names), None)
 
 
 @pytest.fixture(scope="session")

@@ -184,5 +184,11 @@ def waiting_line(workers: int, per_worker: Resources) -> str:
 def most_workers(nodes: Sequence[Resources], per_worker: Resources) -> int:
     """Workers that nodes hold when nothing else runs"""
     wanted = {kind: number for kind, number in per_worker.items() if number}
-    # 1e-4: Ray counts in ten-thousandths, and 0.1 x 10 is a little less than 1.
-    return sum(min(int(node.get(kind, 0.0) / number + 1e-4) for kind, number in wanted.items()) for node in nodes)
+    return sum(min(_shares(kind, node.get(kind, 0.0), number) for kind, number in wanted.items()) for node in nodes)
+
+
+def _shares(kind: str, has: float, share: float) -> int:
+    """How often a node has a share of a resource; that of a GPU is of one GPU, so two have room for two of 0.6"""
+    if kind == "GPU" and share < 1:
+        return int(has) * int(1 / share + 1e-4)
+    return int(has / share + 1e-4)  # Ray counts in ten-thousandths, and 0.1 x 10 is a little less than 1

@@ -49,7 +49,7 @@ def connect(cluster: ClusterConfig, *, refuse_others: bool = True) -> Iterator[N
         environment.shorten_temporary_folder(os.environ)
     # A machine with fewer cores than asked for runs the same computation, only slower.
     cores = max(os.cpu_count() or 1, math.ceil(cluster.max_workers * cluster.resources["CPU"]))
-    runtime_env = _runtime_env(cluster, address)
+    runtime_env = _runtime_env(address)
     reach(address)
     with loopback.local_only() if address == "local" else nullcontext():
         with signals.kept(), ownership.marked() if address == "local" else nullcontext():
@@ -76,10 +76,10 @@ def address_of(cluster: ClusterConfig) -> str | None:
     return cluster.address or os.environ.get("RAY_ADDRESS") or None
 
 
-def _runtime_env(cluster: ClusterConfig, address: str) -> dict[str, Any] | None:
+def _runtime_env(address: str) -> dict[str, Any] | None:
     """What workers need beyond the environment that those of a Ray that starts here inherit"""
     if address != "local":  # there they know no credentials but these
-        return {"env_vars": store.credentials()} if cluster.storage_path is not None else None
+        return {"env_vars": store.credentials()}
     # Ray hands the interpreter to a shell as it is, so a path with spaces starts no worker, and Ray tries for ever.
     quoted = shlex.quote(sys.executable)
     return {"py_executable": quoted} if quoted != sys.executable else None

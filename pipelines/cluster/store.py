@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from ray.train import Checkpoint  # takes seconds to import
 
 
-CREDENTIALS = ("AWS_", "GOOGLE_")  # how variables begin that open a store
+# How variables begin that open a store or a tracking server; not MLFLOW_AUTH_, which are the server's own.
+CREDENTIALS = ("AWS_", "GOOGLE_", "MLFLOW_TRACKING_", "MLFLOW_S3_", "MLFLOW_HTTP_")
 
 # What the libraries say -> what to do about it.
 _REMEDIES = (
@@ -196,7 +197,7 @@ def _remedy(url: str, error: OSError) -> str:
 
 
 def credentials() -> dict[str, str]:
-    """Variables of this process that open a store, for workers elsewhere
+    """Variables of this process that open a store or a tracking server, for processes elsewhere
 
     Not those that `ray job submit` was given: they reach the workers anyway, and Ray refuses them twice.
     """

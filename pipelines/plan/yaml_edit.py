@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
+from pipelines.yaml_files import parse_yaml
 from stylegan.files import replacing
 
 WIDE = 4096  # columns; a value is never folded
@@ -29,7 +30,7 @@ def rewritten(text: str, values: Mapping[str, Any]) -> str:
     """The document with the value at each dotted path."""
     editor = YAML()
     editor.width = WIDE
-    # Spelt so that PyYAML, which reads the file, sees the same: it takes 1e-08 for text.
+    # Spelt so that every reader of YAML sees the same: some take 1e-08 for text.
     for kind, tag in ((float, "float"), (type(None), "null")):
         editor.representer.add_representer(
             kind,
@@ -68,7 +69,7 @@ def _styled(value: Any) -> Any:
 
 def _assert_says(text: str, values: Mapping[str, Any]) -> None:
     # The stages read with another library; both must agree on what the file says.
-    document = yaml.safe_load(text)
+    document = parse_yaml(text)
     for path, value in values.items():
         node = document
         for part in path.split("."):

@@ -12,6 +12,7 @@ from pipelines.artifacts.ticks import TickRow
 from pipelines.params import Params
 from pipelines.sweep.space import Drawn, described
 from pipelines.tracking.journal import Journal
+from pipelines.train import is_snapshot
 
 Rung = dict[str, str | int | float]  # a report to Tune
 
@@ -39,8 +40,10 @@ class Rungs(TuneReportCallback):  # type: ignore[misc]
         self.run_name, self.total_nimg = run_name, total_nimg
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
+        if checkpoint is None or not is_snapshot(Path(checkpoint.path).name):
+            return  # what a run saves when a node is called back has no KID of its own
         row = TickRow.of(metrics[0])
-        if checkpoint is not None and row.nimg < self.total_nimg and row.monitor.kid is not None:
+        if row.nimg < self.total_nimg and row.monitor.kid is not None:
             super().after_report(run_context, [rung(self.run_name, row)], None)
 
 

@@ -31,7 +31,16 @@ from pipelines.sweep.space import Drawn
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.tracking.recording import record_export, record_training
-from pipelines.train import exclusive, export, fit, fixed_name_of, open_training_set, pretrained_file
+from pipelines.train import (
+    exclusive,
+    export,
+    fit,
+    fixed_name_of,
+    is_snapshot,
+    open_training_set,
+    pretrained_file,
+    snapshot_name,
+)  # fmt: skip
 
 
 def member_number(trial_id: str) -> int:
@@ -85,9 +94,7 @@ def _segment(
     train = params.train.model_copy(update={"total_kimg": end_nimg / 1000})
     params = params.model_copy(update={"train": train})
     dataset = open_training_set(job.root / ARCHIVE, params)
-    origin = (
-        "" if begin is None else "/".join(begin.partition("?")[0].split("/")[-3:])
-    )  # wherever the state of runs lies
+    origin = "" if begin is None else _place_of(begin)
     pretrained, assets = pretrained_file(params, job.root), (job.root / "assets").absolute()
     name = fixed_name_of(params, dataset.digest, pretrained if begin is None else None, None, origin)
     folder = journal.folder / "segments" / name
@@ -97,13 +104,20 @@ def _segment(
         result = fit(params, dataset, pretrained, assets, Journal(folder), start_from=start_from, tell=tell(job, drawn))
         assert result.checkpoint is not None, "train() ends with a snapshot"
         state = workers.run_state(params.cluster, folder)
-        url = store.join(state, "checkpoints", Path(result.checkpoint.path).name)
-        row = TickRow.of(result.metrics or {})
+        url = store.join(state, "checkpoints", saved := Path(result.checkpoint.path).name)
+        # What was saved because a node was called back has no KID; the tick before it has.
+        row = TickRow.of(result.metrics or {}) if is_snapshot(saved) else ticks.read(folder)[-1]
         write_segment(folder, Segment(row=row, checkpoint=url, began_with=begin))
     found = read_segment(folder)
     for tick in ticks.read(folder):
         journal.metrics(round(tick.nimg), tick.series)
     return found.row, found.checkpoint
+
+
+def _place_of(url: str) -> str:
+    """Segment and position of a state, wherever runs are kept, also if it was saved because a node was called back"""
+    *folders, name = url.partition("?")[0].split("/")[-3:]
+    return "/".join([*folders, snapshot_name(int(name.rpartition("_")[2]))])
 
 
 def _checkpoint(url: str) -> Checkpoint:

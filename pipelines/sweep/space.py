@@ -27,6 +27,7 @@ from stylegan.wording import counted
 
 PSI = "evaluate.truncation_psi"
 CHANGEABLE = ("augment.", "loss.", "train.g_lr", "train.d_lr")  # while a state of training is carried on
+HELD = ("augment.mode", "augment.p")  # but for these: a state holds what belongs to them
 DEFINING = ("space", "searcher", "num_trials", "seed", "total_kimg", "scheduler", "asha_grace_kimg",
             "asha_reduction_factor", "pbt_interval_kimg", "pbt_quantile")  # fmt: skip
 
@@ -73,10 +74,11 @@ def _axis_problems(axis: Axis, params: Params) -> Iterator[str]:
             f"sweep.space: {name} is not a parameter of training. Name one of the sections "
             f"{', '.join(TRAINED_SECTIONS)}, or {PSI}."
         )
-    elif params.sweep.scheduler == "pbt" and not name.startswith(CHANGEABLE):
+    elif params.sweep.scheduler == "pbt" and (not name.startswith(CHANGEABLE) or name in HELD):
         yield (
             f"sweep.space: {name} cannot change during training, which scheduler pbt does. Name parameters of "
-            "augment or loss, train.g_lr or train.d_lr; or set sweep.scheduler to none or asha."
+            f"augment (except {' and '.join(name.partition('.')[2] for name in HELD)}) or loss, train.g_lr or "
+            "train.d_lr; or set sweep.scheduler to none or asha."
         )
     yield from _range_problems(axis)
 
@@ -107,6 +109,12 @@ def _search_problems(params: Params) -> Iterator[str]:
         yield (
             f"sweep.scheduler is {sweep.scheduler}, which judges by the KID of snapshots, but monitor.num_images is 0. "
             "Set monitor.num_images to 500, or sweep.scheduler to none."
+        )
+    if sweep.workers_per_trial > 1 and 0 < sweep.gpus_per_worker < 1:
+        yield (
+            f"sweep.gpus_per_worker is {sweep.gpus_per_worker:g} with {counted(sweep.workers_per_trial, 'worker')} per "
+            "trial; NCCL needs a whole GPU for each of several workers. Set sweep.gpus_per_worker to 1, or "
+            "sweep.workers_per_trial to 1."
         )
     if sweep.scheduler == "pbt" and sweep.searcher == "optuna":
         yield "sweep.scheduler pbt draws new values itself. Set sweep.searcher to grid or random."

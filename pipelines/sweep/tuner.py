@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.search import Searcher
 
 from pipelines.artifacts import metrics_json
 from pipelines.artifacts.artifact import IN_RUNS
@@ -17,8 +16,10 @@ from pipelines.experiments import tell_pages
 from pipelines.params import Params
 from pipelines.sweep import findings, scheduler, search, space
 from pipelines.sweep.job import Job
+from pipelines.sweep.room import Room
 from pipelines.sweep.standing import Standing, watching
 from pipelines.sweep.trial import train_trial
+from pipelines.tracking import publisher
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.train import exclusive, open_training_set
@@ -38,6 +39,7 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]
 
     Raises ConfigError before anything is trained, SweepError when no trial was measured.
     """
+    params = with_tracking_address(params)
     space.check(params)
     drawn = space.drawn_before(params.sweep)
     trials = [space.of_trial(params, values) for values in drawn or [{}]]
@@ -53,7 +55,8 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]
         searcher = None if drawn else search.optuna_searcher(params, ledger.drawn())
         with connection.connect(trials[0].cluster), watching(ledger.standing) as counter:
             capacity.await_room(trials[0].cluster)
-            found = run_trials(replace(job, counter=counter), drawn, searcher, ledger)
+            room = Room(params.sweep, trials[0].cluster, searcher)
+            found = run_trials(replace(job, counter=counter), drawn, room, ledger)
     for trial in found:
         conclude(trial, job)
     if not any(trial.truncation for trial in found):
@@ -62,31 +65,39 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]
     return found
 
 
-def run_trials(job: Job, drawn: list[space.Drawn] | None, searcher: Searcher | None, ledger: "Ledger") -> list[Trial]:
+def with_tracking_address(params: Params) -> Params:
+    """The parameters with the tracking server that the console announces; trials on other nodes have another root"""
+    tracking = params.tracking.model_copy(update={"uri": publisher.tracking_uri(params.tracking)})
+    return params.model_copy(update={"tracking": tracking})
+
+
+def run_trials(job: Job, drawn: list[space.Drawn] | None, room: Room, ledger: "Ledger") -> list[Trial]:
     """Every trial, run by Tune: those drawn before, or what the searcher draws  ->  what became of each"""
     params = job.params
     with workers.scratch_storage(params.cluster) as url:
         storage, filesystem = store.for_ray(url)
         tuner = tune.Tuner(
-            # Empty resources are refused; the workers reserve what they need.
+            # Empty resources are refused; the workers reserve what they need, and `room` sees that they find it.
             tune.with_resources(tune.with_parameters(train_trial, job=job), {"CPU": 0, "memory": _MEBIBYTE}),
             param_space={"drawn": tune.grid_search(drawn) if drawn else search.domains(params)},
             tune_config=tune.TuneConfig(
                 num_samples=1 if drawn else params.sweep.num_trials,
-                max_concurrent_trials=params.sweep.max_concurrent_trials,
                 scheduler=scheduler.scheduler(params),
-                search_alg=searcher,
+                search_alg=room.search,
                 reuse_actors=False,  # a trial that is stopped or paused still has its workers
             ),
             run_config=tune.RunConfig(
                 name=f"sweep-{job.name}",
                 storage_path=storage,
                 storage_filesystem=filesystem,
-                callbacks=[ledger],
+                callbacks=[ledger, room],
                 verbose=0,
             ),
         )
-        results, stopped = signals.interruptible(tuner.fit, lambda: None, grace_sec=0)
+        try:
+            results, stopped = signals.interruptible(tuner.fit, lambda: None, grace_sec=0)
+        finally:
+            room.close()
     if stopped is not None:
         stopped.reached = f"{ledger.standing.line()}; trials that have not ended resume from their last snapshots"
         raise stopped

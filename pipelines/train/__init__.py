@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     from pipelines.train.driver import TrainError, exclusive, fit, run, run_experiment
     from pipelines.train.follow import Place
     from pipelines.train.identity import fixed_name_of, inputs_of
-    from pipelines.train.kept import Kept, take
+    from pipelines.train.kept import Kept, is_snapshot, snapshot_name, take
     from pipelines.train.slow_precision import measure_slowdown
     from pipelines.train.snapshots import STATE, export
     from pipelines.train.start import open_training_set, pretrained_file
 
 __all__ = [
     "STATE", "Kept", "Place", "TrainError", "exclusive", "export", "fit", "fixed_name_of", "inputs_of",
-    "measure_slowdown", "open_training_set", "pretrained_file", "run", "run_experiment", "take",
+    "is_snapshot", "measure_slowdown", "open_training_set", "pretrained_file", "run", "run_experiment",
+    "snapshot_name", "take",
 ]  # fmt: skip
 
 

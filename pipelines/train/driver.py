@@ -171,6 +171,7 @@ def fit(
         "files": shared_files(params, dataset, pretrained, assets),
         "folder": folder,
         "state": state,
+        "start_from": list(start_from),
         "yardstick": yardstick,
         "driver_node": here() if params.tracking.system_metrics else None,
     }
@@ -197,7 +198,7 @@ def fit(
 
         def begin() -> Result:
             while True:
-                spares = whole(spare_checkpoints(checkpoints, yardstick)) or start_from
+                spares = whole(spare_checkpoints(checkpoints, yardstick))
                 result = past_damage(attempt, spares, state)
                 if not isinstance(result.return_value, int) or attempts.asked_to_end.is_set():
                     return result
@@ -226,7 +227,7 @@ def past_damage(
     """Train; if workers find the checkpoint damaged that they should resume from, train again from the one before it.
 
     That is no failure to count: the same file would spend cluster.max_failures.
-    Raises TrainError for one that is damaged again after it was written anew.
+    Raises TrainError for one that is damaged again after it was written anew, and for one that the run begins with.
     """
     told: set[str] = set()
     while True:
@@ -234,6 +235,11 @@ def past_damage(
         damaged = result.return_value
         if not isinstance(damaged, Damaged):
             return result
+        if damaged.is_origin:
+            raise TrainError(
+                f"{damaged.problem} This run continues that state and is not trained from 0 instead. Restore the file "
+                "from a copy, or delete the run that it belongs to and give the same command again."
+            )
         if damaged.name in told:
             raise TrainError(
                 f"{damaged.problem} It was written again after it was found damaged, and is damaged once more. Check "

@@ -31,6 +31,7 @@ class Damaged:
 
     name: str  # of its folder
     problem: str  # begins with the path of the file
+    is_origin: bool = False  # it is another run's, with which this one begins
 
 
 def seal(folder: Path) -> None:

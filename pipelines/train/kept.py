@@ -58,6 +58,16 @@ class Kept:
         return round(self.row.nimg)
 
 
+def is_snapshot(name: str) -> bool:
+    """Whether a checkpoint, by the name of its folder, is a snapshot and not what an interrupted run saved"""
+    return name.startswith(SNAPSHOT)
+
+
+def snapshot_name(nimg: int) -> str:
+    """Name of the folder of the snapshot at a position"""
+    return f"{SNAPSHOT}{nimg:09d}"
+
+
 def registered(state: str) -> list[Kept]:
     """Snapshots of the run whose state is at a path or URL, by their positions; none while the register is written
 
@@ -70,7 +80,7 @@ def registered(state: str) -> list[Kept]:
     found = [
         Kept(Checkpoint(posixpath.join(folder, each.checkpoint_dir_name), fs), TickRow.of(each.metrics))
         for each in listed
-        if _is_one(each.checkpoint_dir_name)
+        if is_snapshot(each.checkpoint_dir_name)
     ]
     return sorted(found, key=lambda kept: kept.nimg)
 
@@ -102,7 +112,7 @@ def take(state: str, name: str, path_of: Callable[[Kept], Path], *, best: bool) 
 def newest_nimg(state: str) -> int:
     """Position of the newest snapshot of a run, whole or not; 0 without one. Raises StoreError."""
     fs, folder = store.filesystem(store.join(state, "checkpoints"))
-    return max((int(name.removeprefix(SNAPSHOT)) for name in _names(fs, folder) if _is_one(name)), default=0)
+    return max((int(name.removeprefix(SNAPSHOT)) for name in _names(fs, folder) if is_snapshot(name)), default=0)
 
 
 def next_start_nimg(url: str) -> int | None:
@@ -123,7 +133,7 @@ def spare_checkpoints(url: str, yardstick: str | None) -> list[Checkpoint]:
     with store.explained(url):
         fs, folder = store.filesystem(url)
         entries = _names(fs, folder)
-        names = sorted((name for name in entries if _is_one(name)), reverse=True)
+        names = sorted((name for name in entries if is_snapshot(name)), reverse=True)
         register = posixpath.join(folder, REGISTER)
         if REGISTER in entries:
             start = names[0] if names else "the beginning"
@@ -148,7 +158,7 @@ def set_aside(url: str, damaged: Damaged) -> list[Checkpoint]:
         entries = _names(fs, folder)
         if REGISTER in entries:
             fs.delete_file(posixpath.join(folder, REGISTER))
-        names = sorted((name for name in entries if _is_one(name) and name != damaged.name), reverse=True)
+        names = sorted((name for name in entries if is_snapshot(name) and name != damaged.name), reverse=True)
     return whole([Checkpoint(posixpath.join(folder, name), fs) for name in names], [damaged])
 
 
@@ -156,7 +166,7 @@ def whole(snapshots: Sequence[Checkpoint], known: Sequence[Damaged] = ()) -> lis
     """The snapshots that are not damaged, in order; of each that is, and of those known to be, one line is printed."""
     found = {snapshot.path: find_damage(snapshot) for snapshot in snapshots}
     left = [snapshot for snapshot in snapshots if found[snapshot.path] is None]
-    start = f"from {Path(left[0].path).name}, the newest that is whole" if left else "at 0, for no other is whole"
+    start = f"from {Path(left[0].path).name}, the newest that is whole" if left else "anew, for no other is whole"
     for damaged in [*known, *(each for each in found.values() if each is not None)]:
         print_lines(f"damaged checkpoint {damaged.name} is not used: {damaged.problem} Training starts {start}.")
     return left
@@ -164,10 +174,6 @@ def whole(snapshots: Sequence[Checkpoint], known: Sequence[Damaged] = ()) -> lis
 
 def _names(fs: FileSystem, folder: str) -> set[str]:
     return {posixpath.basename(entry.path) for entry in fs.get_file_info(FileSelector(folder, allow_not_found=True))}
-
-
-def _is_one(name: str) -> bool:
-    return name.startswith(SNAPSHOT)
 
 
 def _problem_of_register(fs: FileSystem, folder: str, entries: set[str]) -> str | None:
@@ -182,7 +188,7 @@ def _problem_of_register(fs: FileSystem, folder: str, entries: set[str]) -> str 
         for name, row in ((result["checkpoint_dir_name"], result["metrics"]) for result in results if result):
             if name not in entries:
                 return f"damaged (it lists {name}, which is gone)"
-            if _is_one(name) and _says_otherwise(fs, f"{folder}/{name}", row):
+            if is_snapshot(name) and _says_otherwise(fs, f"{folder}/{name}", row):
                 return f"damaged (its numbers of {name} are not those in {name}/{ROW})"
     except (KeyError, TypeError, AttributeError):
         return "damaged (a checkpoint in it has no name or no numbers)"

@@ -2,7 +2,8 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -46,7 +47,7 @@ T = TypeVar("T")
 
 def resume(
     state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint], yardstick: str | None,
-    measure: Callable[[Generator], Report], recent: Checkpoint | None = None,
+    measure: Callable[[Generator], Report], recent: Checkpoint | None = None, start_from: Sequence[Checkpoint] = (),
 ) -> tuple[Report, Sums]:  # fmt: skip
     """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
 
@@ -55,8 +56,10 @@ def resume(
     Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register; then
     every checkpoint that can be read is registered again, for one of them may be the best. One that was measured by
     another yardstick is measured again first.
+    start_from: another run's checkpoints, newest first, with which a run without any of its own begins.
     Returns the row of the last tick, and the sums of one that was cut; both are empty for a fresh state.
-    Raises DamagedError, on every rank, when the one to continue from is damaged: the driver takes it away.
+    Raises DamagedError, on every rank, when the one to continue from is damaged: the driver takes it away; and when one
+    of start_from cannot be read, for a run that continues a state never begins at 0 instead.
     """
     registered = ray.train.get_checkpoint()
     row: Report = {}
@@ -66,15 +69,23 @@ def resume(
         if row:  # registered twice, it would be deleted once
             report(state, dataset, row, yardstick=yardstick, is_snapshot=False)
         return row, sums
-    for spare in reversed(spare_checkpoints):  # the last to be registered is the one to resume from
-        try:
-            found, _, measured_by = _load(state, spare)
-        except DamagedError:  # the driver has named those that it found damaged
-            continue
+
+    def register(checkpoint: Checkpoint) -> Report:
+        found, _, measured_by = _load(state, checkpoint)
         if yardstick is not None and measured_by != yardstick:
             found = unmeasured(found) | measure(state.G_ema)
-        row = found
-        report(state, dataset, row, yardstick=yardstick, is_snapshot=True)
+        report(state, dataset, found, yardstick=yardstick, is_snapshot=True)
+        return found
+
+    for spare in reversed(spare_checkpoints):  # the last to be registered is the one to resume from
+        with suppress(DamagedError):  # the driver has named those that it found damaged
+            row = register(spare)
+    if state.cur_nimg == 0:
+        for origin in reversed(start_from):
+            try:
+                row = register(origin)
+            except DamagedError as error:
+                raise DamagedError(replace(error.damaged, is_origin=True)) from None
     if recent is not None and _position(recent) > state.cur_nimg:
         row, _, _ = _load(state, recent)
         report(state, dataset, row, yardstick=yardstick, is_snapshot=False)

@@ -56,8 +56,9 @@ def train_worker(job: dict[str, Any]) -> str | int | Damaged | None:
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
         try:
             row, sums = resume(
-                state, dataset, job["spare_checkpoints"], job["yardstick"], monitored, _recent(job["state"], params)
-            )
+                state, dataset, job["spare_checkpoints"], job["yardstick"], monitored,
+                _recent(job["state"], params), job.get("start_from", ()),
+            )  # fmt: skip
         except DamagedError as error:
             return error.damaged
         if state.cur_nimg == 0:

@@ -4,7 +4,6 @@ Knows pydantic and no parameter; `config.py` names those.
 """
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar, get_args
 
@@ -49,9 +48,7 @@ def _explain(model: type[Section], problem: ErrorDetails) -> Iterator[str]:
     elif problem["type"] == "value_error":
         yield from problem["msg"].removeprefix("Value error, ").split("\n")  # one problem a line
     else:
-        number = "number" in problem["msg"] and re.fullmatch(r"([+-]?\d+)[eE]([+-]?\d+)", str(value))
-        hint = f"; YAML reads it as text, write {number[1]}.0e{int(number[2]):+d}" if number else ""
-        yield f"{path} is {shorten(repr(value), 200)}: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
+        yield f"{path} is {shorten(repr(value), 200)}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
 def close_to(name: str, known: Sequence[str]) -> str:

@@ -2,10 +2,7 @@
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,68 +13,12 @@ import yaml
 
 from pipelines.artifacts.ticks import read, read_csv
 from pipelines.params import Params
-from pipelines.plan.yaml_edit import rewrite
+from tests.dvc_project import Project
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]  # a busy machine took 7 minutes
 
-CODE = (
-    "pipelines", "stylegan", "pretrained/README.md", "weights/README.md", "dvc.yaml", ".dvc/config", ".dvcignore",
-    "requirements-assets.txt",
-)  # fmt: skip
-ASSETS = ("assets/earth/bmng.jpg", "assets/efficientnet_lite0.safetensors", "assets/lpips_vgg16.safetensors")
 NUM_TICKS = 8
 LIMIT_SEC = 600  # to the first snapshot, which a busy machine took 230 for
-
-
-class Project:
-    """A copy of the repository with a folder of images of its own; the random extractor needs no weights."""
-
-    def __init__(self, folder: Path, repository: Path, params: Params, num_threads: int = 1) -> None:
-        self.folder, self.num_threads = folder, num_threads  # what a shell gives every process
-        for name in CODE:
-            source, target = repository / name, folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, target)
-        (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-        for name in ASSETS:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text("a stand-in that the random networks do not read")
-        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-        self.dvc("commit", "--force", "assets")
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """A dvc command in a session of its own, so that all its processes can be killed at once"""
-        environment = os.environ | {
-            "DVC_NO_ANALYTICS": "true",
-            "DVC_SITE_CACHE_DIR": str(self.folder / ".site"),
-            "OMP_NUM_THREADS": str(self.num_threads),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": "",
-        }
-        return subprocess.Popen(
-            [sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=environment, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-
-    def dvc(self, *arguments: str) -> str:
-        """Output of a dvc command that must succeed"""
-        process = self.start(*arguments)
-        output, _ = process.communicate()
-        assert process.returncode == 0, output
-        return output
-
-    def change(self, path: str, value: int) -> None:
-        """Set one parameter."""
-        file = self.folder / "params.yaml"
-        rewrite(file, file, {path: value})
-
-    def run_folder(self) -> Path:
-        """The only run so far"""
-        (folder,) = (path.parent for path in self.folder.glob("runs/*/driver.lock"))
-        return folder
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +60,7 @@ def test_every_output_of_a_killed_and_resumed_run_is_that_of_an_uninterrupted_on
     project: Project, killed_and_resumed: str, repository: Path, params: Params, tmp_path: Path
 ) -> None:
     other = Project(tmp_path, repository, params, num_threads=2)
-    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a", "--allow-empty"],
-                   cwd=tmp_path, check=True)  # fmt: skip
+    other.git("commit", "-qm", "a", "--allow-empty")
     other.dvc("repro")
     first, second = (digests(each.folder / "dvc.lock") for each in (project, other))
     assert {"models/generator.safetensors", "reports/ticks.csv", "reports/mixing.png", "reports/index.html"} <= {*first}

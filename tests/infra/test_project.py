@@ -114,8 +114,8 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_make_alone_lists_every_command(repository: Path) -> None:
     listed = re.findall(r"^  make ([\w-]+) +\S", make(repository).stdout, re.MULTILINE)
-    commands = ["help", "repro", "sweep", "ablate", "stop", "test", "lint", "ui", "bench", "weights-standard",
-                "up", "fetch-report", "clean"]  # fmt: skip
+    commands = ["help", "repro", "sweep", "ablate", "stop", "test", "test-cluster", "lint", "ui", "bench",
+                "weights-standard", "up", "fetch-report", "clean"]  # fmt: skip
     assert listed == commands
 
 

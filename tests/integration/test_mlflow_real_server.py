@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import ray
 import torch
+from ray.cluster_utils import Cluster
 
-from pipelines.params import TrackingConfig
+from pipelines.cluster.connection import connect
+from pipelines.params import Params, TrackingConfig
 from pipelines.tracking import ui
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import Publisher, TrackingError, initialise
@@ -34,8 +37,9 @@ def port() -> int:
 
 
 @pytest.fixture
-def start(tmp_path: Path, port: int) -> Iterator[Start]:
+def start(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start the server on the port; every server ends with the test."""
+    monkeypatch.setattr(ui, "START_SEC", 240.0)  # a busy machine took more than a user would wait
     servers: list[subprocess.Popen[bytes]] = []
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
     command += ["--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port), "--workers", "1"]
@@ -113,3 +117,33 @@ def test_processes_that_meet_a_fresh_database_together_all_record(tmp_path: Path
     assert [process.communicate()[0] for process in processes] == [b"1\n"] * 3
     client, experiment_id = initialise(f"sqlite:///{tmp_path}/mlflow.db", "tests", tmp_path)
     assert {run.info.run_name for run in client.search_runs([experiment_id])} == {"first", "second", "third"}
+
+
+def record(folder: Path) -> dict[str, str]:
+    """As a trial on a node: record a number, and say which variables were there"""
+    tracking = TrackingConfig(uri=None, experiment="tests", system_metrics=False)
+    (journal := Journal(folder / "runs/abc")).metrics(1, {"loss/G": 1.0})
+    Publisher(journal, tracking, folder).publish()
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_TRACKING_")}
+
+
+def test_trials_on_a_joined_cluster_write_to_the_server_that_the_callers_variables_name(
+    tmp_path: Path, port: int, start: Start, tiny_params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    start()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        named = {
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}", "MLFLOW_TRACKING_USERNAME": "ada",
+            "MLFLOW_TRACKING_PASSWORD": "p@ss/w%rd:1",
+        }  # fmt: skip
+        for name, value in named.items():  # after the nodes have started
+            monkeypatch.setenv(name, value)
+        with connect(tiny_params.cluster.model_copy(update={"address": cluster.address})):
+            assert ray.get(ray.remote(record).remote(tmp_path)) == named
+    finally:
+        cluster.shutdown()
+    client, experiment_id = initialise(named["MLFLOW_TRACKING_URI"], "tests", tmp_path)
+    assert [run.info.run_name for run in client.search_runs([experiment_id])] == ["abc"]

@@ -136,6 +136,8 @@ def test_nodes_hold_as_many_workers_as_fit_on_each() -> None:
     assert most_workers(nodes, {"CPU": 2.0}) == 2  # not 3: none is on two nodes
     assert most_workers(nodes, {"CPU": 0.1, "GPU": 0.0}) == 60
     assert most_workers(nodes, {"CPU": 1.0, "GPU": 1.0}) == 1
+    assert most_workers([{"CPU": 8.0, "GPU": 2.0}], {"CPU": 0.1, "GPU": 0.6}) == 2  # not 3: none is on two GPUs
+    assert most_workers([{"CPU": 8.0, "GPU": 2.0}], {"CPU": 0.1, "GPU": 0.1}) == 20
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,31 @@ def test_a_worker_does_not_use_a_damaged_registered_checkpoint_and_reports_nothi
     assert reports == []
 
 
+def test_a_run_that_begins_with_another_runs_state_never_begins_at_0_instead(
+    checkpoints: Path, tiny_params: Params, make_params: Callable[..., Params], dataset: ImageDataset,
+    reports: list[str | None],
+) -> None:  # fmt: skip
+    origin = Checkpoint.from_directory(checkpoints / "nimg_000000016")
+    state = create(tiny_params)
+    resume(state, dataset, [], "yard", lambda G: {}, [origin])
+    assert (state.cur_nimg, reports) == (16, ["nimg_000000016"])
+    reports.clear()
+    other_sums = create(make_params("augment.mode=ada_rv"))
+    with pytest.raises(DamagedError, match=r"augment.mode=ada when saved, now ada_rv") as caught:
+        resume(other_sums, dataset, [], "yard", lambda G: {}, [origin])
+    flip(checkpoints / "nimg_000000016" / STATE, random.Random(0))
+    with pytest.raises(DamagedError) as caught:
+        resume(create(tiny_params), dataset, [], "yard", lambda G: {}, [origin])
+    assert reports == []
+    result = Result(metrics=None, checkpoint=None, error=None, path="")
+    object.__setattr__(result, "return_value", caught.value.damaged)
+    with pytest.raises(TrainError) as refused:
+        past_damage(lambda job: result, {}, str(checkpoints))
+    assert str(refused.value).startswith(f"{checkpoints}/nimg_000000016/{STATE}: damaged")
+    assert "is not trained from 0 instead" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_rank_that_can_read_the_checkpoint_leaves_it_too_if_another_cannot(
     checkpoints: Path, tiny_params: Params, dataset: ImageDataset, reports: list[str | None],
     monkeypatch: pytest.MonkeyPatch,
@@ -168,7 +193,7 @@ def test_with_nothing_left_training_starts_at_0_and_says_so(
     assert set_aside(str(checkpoints), Damaged("nimg_000000016", "damaged.")) == []
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[2] for line in lines] == ["nimg_000000016", "nimg_000000008"]
-    assert all(line.endswith("Training starts at 0, for no other is whole.") for line in lines)
+    assert all(line.endswith("Training starts anew, for no other is whole.") for line in lines)
 
 
 def test_a_checkpoint_that_is_damaged_again_after_it_was_written_anew_ends_the_run(checkpoints: Path) -> None:

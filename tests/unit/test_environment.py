@@ -160,10 +160,7 @@ def test_a_ray_that_starts_at_the_second_try_says_so_in_one_line_and_without_its
     ],
 )
 def test_ray_gets_an_interpreter_that_a_shell_reads_as_one_word(
-    executable: str,
-    runtime_env: dict[str, str] | None,
-    monkeypatch: pytest.MonkeyPatch,
-    make_params: Callable[..., Params],
+    executable: str, runtime_env: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
-    assert connection._runtime_env(make_params().cluster, "local") == runtime_env
+    assert connection._runtime_env("local") == runtime_env

@@ -46,6 +46,10 @@ def test_overrides_are_read_as_yaml() -> None:
     assert result == {"a": {"b": None, "c": [1, 2.5], "f": True}, "d": {"e": "text"}}
 
 
+def test_an_override_takes_numbers_as_dvc_writes_them(make_params: Make) -> None:
+    assert make_params("train.g_lr=5e-05").train.g_lr == 5e-05
+
+
 def test_overrides_leave_the_original_alone() -> None:
     values = {"a": {"b": 1}}
     override(values, ["a.b=2"])

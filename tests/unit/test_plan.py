@@ -569,6 +569,10 @@ def test_a_rewritten_value_reads_back_and_its_comment_stays(value: object) -> No
     assert "# why" in text
 
 
+def test_a_number_as_dvc_writes_it_may_stay_in_a_file_that_is_rewritten() -> None:
+    assert rewritten("a: {b: 5e-05, c: 1}\n", {"a.b": 5e-05, "a.c": 2}) == "a: {b: 5e-05, c: 2}\n"
+
+
 def test_rewriting_an_unknown_path_raises() -> None:
     with pytest.raises(KeyError):
         rewritten("a: {b: 1}\n", {"b.c": 1})

@@ -1,12 +1,16 @@
 """The space of a sweep: what is drawn, what a trial gets, and exact words for what cannot be swept."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 
-from pipelines.params import Params
+from pipelines.params import Params, leaves
 from pipelines.sweep import space
+from stylegan.checkpoint import load_checkpoint, save_checkpoint
 from stylegan.config import ConfigError
+from stylegan.state import TrainState
 
 Make = Callable[..., Params]
 FIXED = (
@@ -137,8 +141,22 @@ def test_the_name_of_a_sweep_is_what_it_computes_not_how_it_runs(make: Make) -> 
         ),
         (
             [axis("generator.z_dim", "grid", "[4, 8]")], ["sweep.scheduler=pbt"],
-            "sweep.space: generator.z_dim cannot change during training, which scheduler pbt does. Name "
-            "parameters of augment or loss, train.g_lr or train.d_lr; or set sweep.scheduler to none or asha.",
+            "sweep.space: generator.z_dim cannot change during training, which scheduler pbt does. Name parameters of "
+            "augment (except mode and p) or loss, train.g_lr or train.d_lr; or set sweep.scheduler to none or asha.",
+        ),
+        *[
+            (
+                [axis(name, "grid", values)], ["sweep.scheduler=pbt"],
+                f"sweep.space: {name} cannot change during training, which scheduler pbt does. Name parameters of "
+                "augment (except mode and p) or loss, train.g_lr or train.d_lr; or set sweep.scheduler to none or "
+                "asha.",
+            )
+            for name, values in (("augment.mode", "[ada, ada_rv]"), ("augment.p", "[0.1, 0.2]"))
+        ],
+        (
+            [TARGET], ["sweep.workers_per_trial=2", "sweep.gpus_per_worker=0.5"],
+            "sweep.gpus_per_worker is 0.5 with 2 workers per trial; NCCL needs a whole GPU for each of several "
+            "workers. Set sweep.gpus_per_worker to 1, or sweep.workers_per_trial to 1.",
         ),
         (
             [TARGET], ["sweep.scheduler=pbt", "sweep.searcher=optuna"],
@@ -171,3 +189,26 @@ def test_an_axis_is_read_strictly(make_params: Make, axes: str, expected: str) -
     with pytest.raises(ConfigError) as caught:
         make_params(f"sweep.space=[{axes}]")
     assert expected in str(caught.value)
+
+
+WORDS = {"loss.adversarial": "wgan_gp", "loss.d_regularizer": "gp", "augment.diffaugment": "[cutout]"}
+SMALL = ("augment.mode=fixed", "augment.p=0.25", "sweep.scheduler=pbt", "prepare.resolution=32")
+
+
+def test_whatever_pbt_may_change_a_saved_state_fits_and_leaves_it_alone(make: Make, tmp_path: Path) -> None:
+    def create(params: Params) -> TrainState:
+        return TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("cpu"))
+
+    base, path, changed = make([TARGET], *SMALL), tmp_path / "state.safetensors", []
+    save_checkpoint(create(base), path)
+    for name, value in leaves(base.model_dump(mode="json")):
+        if not name.startswith(space.CHANGEABLE) or name in space.HELD:
+            continue
+        other = WORDS.get(name) or (value + 1 if type(value) is int else 0.9 * value + 0.01)
+        params = make([axis(name, "grid", f"[{other}]")], *SMALL, f"{name}={other}")
+        space.check(params)
+        state = create(params)
+        load_checkpoint(state, path)
+        assert state.p == 0.25
+        changed.append(name)
+    assert {"train.g_lr", "augment.ada_target", "loss.r1_gamma", *WORDS} <= {*changed}

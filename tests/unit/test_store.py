@@ -91,6 +91,12 @@ def test_credentials_go_to_workers_but_not_those_that_a_submitted_job_has(monkey
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "g")
     assert store.credentials() == {"AWS_ACCESS_KEY_ID": "a", "GOOGLE_APPLICATION_CREDENTIALS": "g"}
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t")
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "of the server")
+    assert store.credentials().keys() - {"AWS_ACCESS_KEY_ID"} == {
+        "GOOGLE_APPLICATION_CREDENTIALS", "MLFLOW_TRACKING_TOKEN",
+    }  # fmt: skip
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN")
     monkeypatch.setenv(
         "RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": {"env_vars": {"AWS_ACCESS_KEY_ID": "a"}}})
     )

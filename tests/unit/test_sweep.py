@@ -14,10 +14,11 @@ from PIL import Image
 
 from pipelines.artifacts import sweep_json
 from pipelines.artifacts.sweep_json import Trial
-from pipelines.params import Params, load
+from pipelines.params import ROOT, Params, load
 from pipelines.sweep import __main__ as sweep
 from pipelines.sweep import findings, plots, scheduler, search, tuner
 from pipelines.sweep.plots import Point
+from pipelines.tracking import publisher
 from stylegan.config import ConfigError
 from tests.evaluation_results import truncation
 
@@ -171,6 +172,16 @@ def test_optuna_draws_again_what_it_drew_before_and_stays_in_the_ranges(make_par
     assert drawn[0] == 0.321
     assert all(0.2 <= value <= 0.9 for value in drawn)
     assert len(set(drawn)) == 3
+
+
+@pytest.mark.parametrize("address", ["http://server:5000", ""])
+def test_trials_write_where_the_console_says_whatever_their_own_root_is(
+    address: str, make_params: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    params = tuner.with_tracking_address(make_params("tracking.uri=null"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert publisher.tracking_uri(params.tracking, Path("/elsewhere")) == (address or f"sqlite:///{ROOT}/mlflow.db")
 
 
 def test_reason_is_the_last_line_of_what_came_through_ray() -> None:

@@ -16,6 +16,16 @@ def test_plain_values_and_anchors_are_read() -> None:
     assert parse_yaml("a: &x [1, 2.5, null, true, text]\nb: *x") == {k: [1, 2.5, None, True, "text"] for k in "ab"}
 
 
+@pytest.mark.parametrize("text", ["5e-05", "-5e-05", "5E5", "5.e-05", ".5e3", "1.5e3", "5e+05", "+5e5"])
+def test_powers_of_ten_are_numbers_with_and_without_a_point(text: str) -> None:
+    assert parse_yaml(f"a: [{text}]") == {"a": [float(text)]}
+
+
+@pytest.mark.parametrize("text", ["e5", "5e", "5e-", "5e0x", "'5e-05'", "1e5f", "v1e5"])
+def test_what_only_looks_like_a_power_of_ten_is_text(text: str) -> None:
+    assert parse_yaml(f"a: {text}") == {"a": text.strip("'")}
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
