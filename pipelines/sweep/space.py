@@ -108,6 +108,11 @@ def _search_problems(params: Params) -> Iterator[str]:
             f"sweep.scheduler is {sweep.scheduler}, which judges by the KID of snapshots, but monitor.num_images is 0. "
             "Set monitor.num_images to 500, or sweep.scheduler to none."
         )
+    if sweep.seeds != 1:
+        if sweep.scheduler == "pbt":
+            yield "sweep.scheduler pbt trains one population. Set sweep.seeds to 1, or sweep.scheduler to none or asha."
+        if "train.seed" in names:
+            yield "sweep.space: train.seed is what sweep.seeds counts up. Name it in one of both places."
     if sweep.scheduler == "pbt" and sweep.searcher == "optuna":
         yield "sweep.scheduler pbt draws new values itself. Set sweep.searcher to grid or random."
     for name, kimg in (("asha_grace_kimg", sweep.asha_grace_kimg), ("pbt_interval_kimg", sweep.pbt_interval_kimg)):
