@@ -1,5 +1,6 @@
 """Which images are measured, path lengths, and the way from images to named numbers."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from pipelines.params import Params
 from stylegan.config.sections import EvaluateConfig
 from stylegan.images import to_uint8
+from stylegan.metrics.evaluation import sampling
 from stylegan.metrics.evaluation.cache import StatisticsCache
 from stylegan.metrics.evaluation.comparison import Collector, Comparison, Measured, Statistics, summarise
 from stylegan.metrics.evaluation.evaluator import splits_for_floor
@@ -22,7 +24,10 @@ from stylegan.metrics.evaluation.sampling import (
     batches,
     draw_labels,
     draw_latents,
+    draw_noise,
     generated_batches,
+    noise_ahead,
+    normals,
     synthesize,
 )
 from stylegan.metrics.extractors import RandomExtractor
@@ -103,6 +108,48 @@ def test_global_random_state_is_neither_read_nor_changed(G: Generator) -> None:
     assert torch.equal(images_of(G), first)
     torch.manual_seed(1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_numbers_are_those_of_numpy_for_any_number_of_cores(num_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    wanted = [np.random.default_rng((7, 2, row)).standard_normal(1000, dtype=np.float32) for row in range(3, 12)]
+    assert torch.equal(normals(7, 2, range(3, 12), 1000), torch.from_numpy(np.stack(wanted)))
+
+
+def test_several_cores_draw_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    def meet(*numbers: int) -> np.random.Generator:
+        both.wait()  # raises unless another core is about to draw too
+        return np.random.default_rng(numbers)
+
+    monkeypatch.setattr(sampling, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(sampling, "_rng", meet)
+    normals(0, 0, range(4), 10)
+
+
+def test_the_noise_of_the_next_images_is_drawn_while_the_present_ones_are_made(
+    G: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {row: threading.Event() for row in range(6)}
+
+    def note(*numbers: int) -> np.random.Generator:
+        drawn[numbers[2]].set()
+        return np.random.default_rng(numbers)
+
+    noise = draw_noise(G, 5, range(2, 4))
+    monkeypatch.setattr(sampling, "_rng", note)
+    ahead = noise_ahead(G, 5, [range(2), range(2, 4), range(4, 6)])
+    first, _ = next(ahead)
+    assert first == range(2)
+    assert drawn[3].wait(20), "nobody has asked for these yet"
+    rows, found = next(ahead)
+    assert rows == range(2, 4)
+    assert all(torch.equal(found[name], noise[name]) for name in noise)
+    assert [rows for rows, _ in ahead] == [range(4, 6)]
 
 
 def test_every_image_has_noise_of_its_own(G: Generator) -> None:

@@ -5,7 +5,7 @@ whole sweep. Then the statistics of each measurement go to the rank whose turn i
 N images, F features, P pairs of a path.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from stylegan.metrics.evaluation.comparison import (
 from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
 from stylegan.metrics.evaluation.ppl import PROTOCOLS, path_lengths, perceptual_path_length
 from stylegan.metrics.evaluation.ranks import gather_rows, in_turn, own_batches, turn_of
-from stylegan.metrics.evaluation.sampling import draw_noise, draw_w, synthesize_w
+from stylegan.metrics.evaluation.sampling import draw_noise, draw_w, noise_ahead, synthesize_w
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.extractors.lpips import Lpips
 from stylegan.metrics.memorization import among_others, training_neighbors
@@ -153,8 +153,10 @@ class Evaluator:
         """This rank's share of the images and paths of a sweep, for each psi"""
         found = [Observed(self.collector(), {name: [] for name in self.protocols}) for _ in sweep.psis]
         config = self.config
-        for rows in track(own_batches(config.num_images, config.batch_size), len(sweep.psis)):
-            for share, img in zip(found, self.pictures(sweep, rows), strict=True):
+        shares = [*own_batches(config.num_images, config.batch_size)]
+        noise = noise_ahead(sweep.G, config.seed, shares)
+        for rows in track(shares, len(sweep.psis)):
+            for share, img in zip(found, self.pictures(sweep, rows, next(noise)[1]), strict=True):
                 share.collector.append(img)
         for name in self.protocols:
             for rows in track(own_batches(config.ppl_num_pairs, config.batch_size), 2 * len(sweep.psis)):
@@ -162,10 +164,10 @@ class Evaluator:
                     share.lengths[name].append(lengths)
         return found
 
-    def pictures(self, sweep: Sweep, rows: range) -> Iterator[Tensor]:
-        """uint8 [n, C, H, W] of the images `rows` at each psi"""
+    def pictures(self, sweep: Sweep, rows: range, noise: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
+        """uint8 [n, C, H, W] of the images `rows` at each psi; noise: their draw_noise, if it is known"""
         w = draw_w(sweep.G, self.c[rows.start : rows.stop], self.config.seed, rows)
-        noise = draw_noise(sweep.G, self.config.seed, rows)
+        noise = draw_noise(sweep.G, self.config.seed, rows) if noise is None else noise
         for psi in sweep.psis:
             yield images.to_uint8(synthesize_w(sweep.G, w, noise, psi, self.config.truncation_cutoff))
 
