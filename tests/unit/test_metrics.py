@@ -16,7 +16,7 @@ from stylegan.images import to_uint8
 from stylegan.metrics.evaluation import sampling
 from stylegan.metrics.evaluation.cache import StatisticsCache
 from stylegan.metrics.evaluation.comparison import Collector, Comparison, Measured, Statistics, summarise
-from stylegan.metrics.evaluation.evaluator import splits_for_floor
+from stylegan.metrics.evaluation.floor import splits_for_floor
 from stylegan.metrics.evaluation.names import metric_names
 from stylegan.metrics.evaluation.ppl import PROTOCOLS, lpips_input, path_lengths, perceptual_path_length
 from stylegan.metrics.evaluation.sampling import (
@@ -386,17 +386,17 @@ def test_numbers_are_reproduced_exactly(G: Generator, tiny_params: Params) -> No
 
 
 def test_floor_splits_real_images_into_disjoint_parts_anew_each_time() -> None:
-    splits = splits_for_floor(10, num_images=3, seed=0)
+    splits = splits_for_floor(10, num_images=3, num_splits=10, seed=0)
     for rest, part in splits:
         assert (len(rest), len(part)) == (7, 3)
         assert sorted(torch.cat([rest, part]).tolist()) == list(range(10))
     assert len({tuple(sorted(part.tolist())) for _, part in splits}) > 5
-    assert len(splits_for_floor(10, num_images=100, seed=0)[0][1]) == 5  # at most half
-    assert not torch.equal(splits_for_floor(10, num_images=3, seed=1)[0][1], splits[0][1])
+    assert len(splits_for_floor(10, num_images=100, num_splits=10, seed=0)[0][1]) == 5  # at most half
+    assert not torch.equal(splits_for_floor(10, num_images=3, num_splits=10, seed=1)[0][1], splits[0][1])
 
 
 def test_too_few_images_have_no_floor() -> None:
-    assert splits_for_floor(3, num_images=2, seed=0) == []
+    assert splits_for_floor(3, num_images=2, num_splits=10, seed=0) == []
 
 
 def test_real_statistics_are_found_again_by_archive_split_and_extractor_alone(tmp_path: Path) -> None:
