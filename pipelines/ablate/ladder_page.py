@@ -11,15 +11,15 @@ TEMPLATE = Path(__file__).with_name("ablate.html")
 
 
 def build(
-    ladder: Ladder, spread: str, measured: Any, published: Any, problems: Sequence[str],
+    ladder: Ladder, numbers: str, measured: Any, published: Any, problems: Sequence[str],
     charts: Mapping[str, Sequence[bytes]],
 ) -> str:  # fmt: skip
     """One HTML page
 
-    spread: what the numbers are of; measured: heads, and for each row its cells with their verdicts; published: heads
+    numbers: what they are of; measured: heads, and for each row its cells with their verdicts; published: heads
     and rows;
     charts: (light, dark) PNGs by name.
     """
     pictures = {name: [embed(png, "image/png") for png in pair] for name, pair in charts.items()}
-    values = {"ladder": ladder, "spread": spread, "measured": measured, "published": published, "problems": problems}
+    values = {"ladder": ladder, "numbers": numbers, "measured": measured, "published": published, "problems": problems}
     return fill(TEMPLATE, values | {"charts": pictures})

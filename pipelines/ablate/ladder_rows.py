@@ -61,11 +61,12 @@ def _measured(found: Sequence[Standing]) -> LadderRow:
         )
         for each, report in measured
     )  # fmt: skip
-    first, _ = measured[0]
+    first, report = measured[0]
     G, D = first.counts or (None, None)
     return LadderRow(
         row=row.name, label=row.label, problem=problem, runs=runs, metrics=over_runs([run.metrics for run in runs]),
-        mode=first.mode, num_images=first.num_images, G_parameters=G, D_parameters=D,
+        num_gen=report.num_images, num_real=report.num_real, mode=first.mode, num_images=first.num_images,
+        G_parameters=G, D_parameters=D,
     )  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def _rounded(value: float) -> float:
 
 
 COLUMNS = (  # of the table behind the metrics
-    "delta", "against", "verdict", "num_images", "G_parameters", "D_parameters",
+    "delta", "against", "verdict", "num_gen", "num_real", "num_images", "G_parameters", "D_parameters",
     "peak_resolution", "peak_median", "peak_p99_9",
 )  # fmt: skip
 

@@ -84,8 +84,8 @@ def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
         (folder / f"{name}.png").unlink(missing_ok=True)
     if not peaks:
         (folder / "peaks.csv").unlink(missing_ok=True)
-    spread = describe_spread(rows)
-    page = ladder_page.build(ladder, spread, table(rows), published_table(quoted), problems(rows, ladder), charts)
+    numbers = describe_numbers(rows)
+    page = ladder_page.build(ladder, numbers, table(rows), published_table(quoted), problems(rows, ladder), charts)
     write_bytes(folder / "index.html", page.encode())
 
 
@@ -110,19 +110,23 @@ DELTA = "delta"
 Table = tuple[list[str], list[list[tuple[str, str]]]]  # heads; for each row its cells, each with a verdict or ""
 
 
-def describe_spread(rows: Sequence[LadderRow]) -> str:
+def describe_numbers(rows: Sequence[LadderRow]) -> str:
     """What the numbers of a table are of, and what may be read into a delta"""
-    counts = sorted({len(row.runs) for row in rows if row.is_measured})
-    if not counts or counts[-1] < 2:
+    measured = [row for row in rows if row.is_measured]
+    if not measured:
+        return ""
+    counts = [len(row.runs) for row in measured]
+    images = " or ".join(sorted({f"{row.num_gen} generated against {row.num_real} real images" for row in measured}))
+    if max(counts) < 2:
         return (
-            "One training per row: brackets hold confidence intervals for drawing the images again, and say nothing of "
-            "another training. One seed cannot tell whether a delta is more than the spread between runs."
+            f"One training per row, {images}: brackets hold confidence intervals for drawing the images again, and say "
+            "nothing of another training. One seed cannot tell whether a delta is more than the spread between runs."
         )
-    seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    seeds = str(max(counts)) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
     return (
-        f"Means of {seeds} trainings per row that differ in train.seed, with the standard deviation of one training. "
-        f"Brackets behind a delta hold its {LEVEL:.0%} interval over trainings (Welch). Better or worse is said only "
-        "where the interval excludes 0."
+        f"Means of {seeds} trainings per row that differ in train.seed, with the standard deviation of one training; "
+        f"{images}. Brackets behind a delta hold its {LEVEL:.0%} interval over trainings (Welch). Better or worse is "
+        "said only where the interval excludes 0."
     )
 
 
@@ -173,7 +177,7 @@ def markdown(rows: Sequence[LadderRow], quoted: Sequence[QuotedRow], ladder: Lad
     heads, body = table(rows)
     marked = [(False, [f"**{cell}**" if verdict else cell for cell, verdict in row]) for row in body]
     lines = [f"# {ladder.title}", "", ladder.question, ""]
-    lines += ["## Measured here", "", describe_spread(rows), "", *table_lines(heads, marked)]
+    lines += ["## Measured here", "", describe_numbers(rows), "", *table_lines(heads, marked)]
     lines += ["", *(f"- {line}" for line in problems(rows, ladder))] if problems(rows, ladder) else []
     lines += ["", *(f"- {note}" for note in ladder.notes)] if ladder.notes else []
     if quoted:

@@ -58,6 +58,8 @@ class LadderRow(Values):
     verdict: Literal["better", "worse"] | None = None  # than `against`, where the interval excludes 0
     against: str | None = None
     num_images: int | None = None  # trained on
+    num_gen: int | None = None  # generated images of each measurement
+    num_real: int | None = None  # real ones that they are compared with
     mode: str = ""  # of augmentation
     G_parameters: int | None = None
     D_parameters: int | None = None

@@ -118,7 +118,7 @@ def write(found: Sequence[Trial], params: Params, folder: Path) -> None:
     """Write everything into `folder`, beginning with the table."""
     rows = rows_of(found)
     write_csv(folder / "table.csv", [row.cells for row in rows])
-    write_bytes(folder / "table.md", markdown(found, rows).encode())
+    write_bytes(folder / "table.md", markdown(found, rows, params).encode())
     sweep_json.write(folder, found)
     measured = [plots.Point(row.trial.run, row.trial.drawn, row.at) for row in rows if row.at is not None]
     names = [*found[0].drawn]
@@ -128,7 +128,7 @@ def write(found: Sequence[Trial], params: Params, folder: Path) -> None:
     write_bytes(folder / "best.yaml", best_yaml(found, params).encode())
 
 
-def markdown(found: Sequence[Trial], rows: Sequence[TableRow]) -> str:
+def markdown(found: Sequence[Trial], rows: Sequence[TableRow], params: Params) -> str:
     """The table for readers, the best row bold if it is clearly the best"""
     (trial, best), clear = best_of(found), is_clear(found)
     columns = list(dict.fromkeys(name for row in rows for name in row.cells))
@@ -137,7 +137,8 @@ def markdown(found: Sequence[Trial], rows: Sequence[TableRow]) -> str:
         is_best = clear and row.trial.run == trial.run and row.at is not None and row.at.psi == best.psi
         found_cells = row.cells
         body.append((is_best, [_cell(found_cells.get(name)) for name in columns]))
-    return "\n".join([*table_lines(columns, body), "", *summary(found).split("\n")]) + "\n"
+    images = f"Every measurement is of {params.evaluate.num_images} generated against all training images."
+    return "\n".join([*table_lines(columns, body), "", images, *summary(found).split("\n")]) + "\n"
 
 
 def _cell(value: object) -> str:

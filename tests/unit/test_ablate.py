@@ -183,6 +183,7 @@ def test_of_one_seed_nothing_is_bold_and_every_delta_says_that_one_seed_cannot_t
     assert '<td class="n">-0.2 (one seed cannot tell)</td>' in page
     assert not re.search('class="n (better|worse)"', page)
     for each in (text, page):
+        assert "One training per row, 1000 generated against 2000 real images" in each
         assert "One seed cannot tell whether a delta is more than the spread between runs." in each
     assert "1,234,567" in rows[0]
     assert "density" not in head
