@@ -40,8 +40,10 @@ class Rungs(TuneReportCallback):  # type: ignore[misc]
         self.run_name, self.total_nimg = run_name, total_nimg
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
+        if checkpoint is None:  # a tick, or the images of a run that has not begun
+            return
         row = TickRow.of(metrics[0])
-        if checkpoint is not None and row.nimg < self.total_nimg and row.monitor.kid is not None:
+        if row.nimg < self.total_nimg and row.monitor.kid is not None:
             super().after_report(run_context, [rung(self.run_name, row)], None)
 
 

@@ -14,13 +14,16 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 from PIL import Image
+from ray.train import Checkpoint
+from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipelines.artifacts import metrics_json, sweep_json
 from pipelines.artifacts.sweep_json import SeedRun, Trial
+from pipelines.artifacts.ticks import TickRow
 from pipelines.params import Params, load
 from pipelines.sweep import __main__ as sweep
 from pipelines.sweep import findings, plots, scheduler, search, space, trial, tuner
-from pipelines.sweep.job import MEASURED, Job, rung
+from pipelines.sweep.job import MEASURED, Job, Rungs, rung
 from pipelines.sweep.plots import Point
 from pipelines.sweep.trial import over_seeds
 from pipelines.tracking.journal import Journal
@@ -242,6 +245,20 @@ def test_optuna_takes_the_kid_of_a_stopped_trial_for_no_result(make_params: Make
     stopped, finished = searcher._ot_study.trials
     assert (stopped.state, stopped.intermediate_values) == (TrialState.PRUNED, {1: 0.9})
     assert (finished.state, finished.value) == (TrialState.COMPLETE, 0.4)
+
+
+def test_only_snapshots_are_told_and_what_is_no_tick_ends_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(TuneReportCallback, "__init__", lambda self: None)
+    monkeypatch.setattr(TuneReportCallback, "after_report", lambda self, context, found, checkpoint: told.extend(found))
+    rungs, checkpoint = Rungs("run", 8000), Checkpoint("/nowhere")
+    rungs.after_report(None, [{"nimg": 0.0, "samples": b"png"}], None)  # before the first step
+    row = ticks([{"kimg": 4.0, "nimg": 4000.0, "monitor/kid": 0.9}])[0].columns
+    rungs.after_report(None, [dict(row)], None)
+    assert told == []
+    rungs.after_report(None, [dict(row)], checkpoint)
+    rungs.after_report(None, [{**row, "nimg": 8000.0}], checkpoint)  # the end is told with the whole trial
+    assert told == [rung("run", TickRow.of(row))]
 
 
 class Trials:
