@@ -49,6 +49,7 @@ def add_sweep(parser: argparse.ArgumentParser) -> None:
     """sweep"""
     parser.add_argument("--kimg", type=float, help="length of each trial in kimg (default: sweep.total_kimg)")
     parser.add_argument("--gpus", type=int, help="number of GPUs to use, one trial on each")
+    add_seeds(parser, "sweep", "trial")
     add_overrides(parser)
 
 
@@ -59,7 +60,22 @@ def add_ablate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", default="", metavar="A,B", help="train only these rows of the ladder (default: all)")
     parser.add_argument("--kimg", type=float, help="length of each row in kimg (default: ablate.total_kimg)")
     parser.add_argument("--gpus", type=int, help="number of workers per row, one GPU each")
+    add_seeds(parser, "ablate", "row")
     add_overrides(parser)
+
+
+def add_seeds(parser: argparse.ArgumentParser, section: str, what: str) -> None:
+    """The trainings of each trial or row"""
+    parser.add_argument(
+        "--seeds", metavar="N|A,B", help=f"number of trainings per {what}, or their seeds (default: {section}.seeds)"
+    )
+
+
+def seeds_override(seeds: str | None, section: str) -> list[str]:
+    """The override that --seeds stands for"""
+    if seeds is None:
+        return []
+    return [f"{section}.seeds={f'[{seeds}]' if ',' in seeds else seeds}"]
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:

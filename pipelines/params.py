@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -38,6 +39,21 @@ def _num_workers(value: object) -> int | tuple[int, int]:
             "fewer after losing a node."
         )
     return bounds[0] if bounds[0] == bounds[1] else (bounds[0], bounds[1])
+
+
+def _seeds(path: str, value: object) -> int | tuple[int, ...]:
+    """A number of seeds, or the seeds themselves"""
+    if isinstance(value, list | tuple):
+        if value and all(type(seed) is int and seed >= 0 for seed in value) and len(set(value)) == len(value):
+            return tuple(value)
+    elif type(value) is int and value > 0:
+        return value
+    raise ValueError(f"{path} is {value!r}; expected a number of seeds such as 3, or distinct seeds such as [0, 1, 2].")
+
+
+def seeds_from(chosen: int | tuple[int, ...], first: int) -> tuple[int, ...]:
+    """Every train.seed that `seeds` asks for; a number counts up from `first`"""
+    return tuple(range(first, first + chosen)) if isinstance(chosen, int) else chosen
 
 
 class ClusterConfig(Section):
@@ -93,6 +109,8 @@ class SweepConfig(Section):
     searcher: Literal["grid", "random", "optuna"]
     num_trials: Count  # of random and optuna; a grid has as many as it has combinations
     seed: Seed  # of what the searcher draws
+    # Trainings of each trial, which differ in train.seed.
+    seeds: Annotated[int | tuple[int, ...], BeforeValidator(partial(_seeds, "sweep.seeds"))]
     total_kimg: Positive  # of each trial, in place of train.total_kimg
     scheduler: Literal["none", "asha", "pbt"]
     asha_grace_kimg: Positive
@@ -108,6 +126,8 @@ class SweepConfig(Section):
 class AblateConfig(Section):
     """How long each row of a ladder trains and what is measured of it (`make ablate`)."""
 
+    # Trainings of each row, which differ in train.seed.
+    seeds: Annotated[int | tuple[int, ...], BeforeValidator(partial(_seeds, "ablate.seeds"))]
     total_kimg: Positive  # of each row, in place of train.total_kimg
     metrics: Annotated[tuple[Metric, ...], Strict(False), Field(min_length=1)]  # in place of evaluate.metrics
     peaks_num_images: Count  # whose feature maps are looked at for droplets

@@ -24,7 +24,7 @@ from stylegan.data import ImageDataset
 from stylegan.metrics.arrays import MetricError
 from stylegan.metrics.evaluation.names import KID, KID_SE, PRECISION, RECALL, SPREAD
 from stylegan.metrics.evaluation.ranks import gather_rows, own_batches
-from stylegan.metrics.evaluation.sampling import draw_labels, draw_latents, synthesize
+from stylegan.metrics.evaluation.sampling import draw_labels, draw_latents, synthesized
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.left_out import kernel_distance_left_out
@@ -64,20 +64,25 @@ class Monitor:
     def measure(self, G: Generator) -> dict[str, float]:
         """The numbers of G, untruncated, by the name of their column, on rank 0; nothing on the others.
 
-        KID is the unbiased squared MMD of both whole sets (of as many of each, if M < N), with its standard error from
-        three images of each on.
+        KID is the unbiased squared MMD of both whole sets, with its standard error from three images of each on.
+        Precision and recall, which depend on the numbers of images, are of the first M generated images.
         """
         latents = draw_latents(G, self.c, self.seed, self.batch_size)
         shares = own_batches(len(latents), self.batch_size)
-        gen = features((images.to_uint8(synthesize(G, latents, rows, 1.0, None)) for rows in shares), self.extractor)
+        gen = features(map(images.to_uint8, synthesized(G, latents, shares, 1.0, None)), self.extractor)
         if gen is None or self.real is None:
             return {}
-        kid = kernel_distance(self.real, gen, num_subsets=1, subset_size=len(gen), seed=self.seed)
-        precision, recall = precision_recall(self.real, gen, self.config.pr_neighbors)
+        precision, recall = precision_recall(self.real, gen[: len(self.real)], self.config.pr_neighbors)
         share = spread(gen) / max(spread(self.real), TINY)
-        few = min(len(self.real), len(gen)) < 3
-        error = {} if few else {KID_SE: kernel_distance_left_out(self.real, gen).standard_error}
-        return {KID: kid, **error, PRECISION: precision, RECALL: recall, SPREAD: share}
+        return {**kid_and_error(self.real, gen), PRECISION: precision, RECALL: recall, SPREAD: share}
+
+
+def kid_and_error(real: Tensor, gen: Tensor) -> dict[str, float]:
+    """KID of features [M, F] and [N, F], and its standard error if there are three of each"""
+    if min(len(real), len(gen)) < 3:
+        return {KID: kernel_distance(real, gen, num_subsets=1, subset_size=len(gen))}
+    found = kernel_distance_left_out(real, gen)
+    return {KID: found.value, KID_SE: found.standard_error}
 
 
 def monitor_seed(seed: int) -> int:

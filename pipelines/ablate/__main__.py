@@ -16,16 +16,17 @@ from pathlib import Path
 
 from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
+from pipelines.options import seeds_override
 from stylegan.exit_codes import DONE, FAILED, exit_code
 from stylegan.text import print_lines
 
 
 def scaled(options: argparse.Namespace) -> list[str]:
-    """Overrides that --kimg and --gpus stand for"""
+    """Overrides that --kimg, --gpus and --seeds stand for"""
     found = [] if options.kimg is None else [f"ablate.total_kimg={options.kimg}"]
     if options.gpus is not None:
         found += [f"cluster.num_workers={options.gpus}", "cluster.use_gpu=true"]
-    return [*found, *options.overrides]
+    return [*found, *seeds_override(options.seeds, "ablate"), *options.overrides]
 
 
 @exit_code

@@ -13,8 +13,15 @@ Rows = Sequence[LadderRow]
 COLUMNS = 3
 
 
+def spread(metric: Metric) -> tuple[float, float] | None:
+    """One standard deviation of a training to each side of a mean; of a single training, the interval of its images"""
+    if metric.sd is None:
+        return metric.interval
+    return metric.value - metric.sd, metric.value + metric.sd
+
+
 def bars(rows: Rows, metrics: Sequence[Metric], *, dark: bool) -> bytes:
-    """PNG of every metric, a bar a row with its interval"""
+    """PNG of every metric, a bar a row with its spread"""
     names, measured = [row.row for row in rows], [by_name(row.metrics) for row in rows]
     num_columns = min(COLUMNS, len(metrics))
     num_rows = -(-len(metrics) // num_columns)
@@ -26,8 +33,8 @@ def bars(rows: Rows, metrics: Sequence[Metric], *, dark: bool) -> bytes:
             found = [numbers[metric.name] for numbers in measured]
             axis.barh(places, [each.value for each in found], color=COLOURS[0], height=0.7)
             for place, each in zip(places, found, strict=True):
-                if each.interval is not None:
-                    axis.plot(each.interval, [place, place], color=COLOURS[1], linewidth=2)
+                if (bounds := spread(each)) is not None:
+                    axis.plot(bounds, [place, place], color=COLOURS[1], linewidth=2)
             axis.set_yticks(places, names)
             axis.grid(visible=False, axis="y")
             axis.set_title(metric.name)
@@ -49,7 +56,7 @@ def against_size(rows: Rows, metrics: Sequence[Metric], *, dark: bool) -> bytes:
             for mode, colour in zip(modes, COLOURS, strict=False):
                 line = sorted((row for row in rows if row.mode == mode), key=lambda row: row.num_images or 0)
                 found = [(row.num_images, by_name(row.metrics)[metric.name]) for row in line]
-                bounds = [(size, *each.interval) for size, each in found if each.interval is not None]
+                bounds = [(size, *ends) for size, each in found if (ends := spread(each)) is not None]
                 if bounds:
                     axis.fill_between(*zip(*bounds, strict=True), color=colour, alpha=0.22, linewidth=0)
                 sizes, values = [size for size, _ in found], [each.value for _, each in found]

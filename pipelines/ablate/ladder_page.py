@@ -11,13 +11,15 @@ TEMPLATE = Path(__file__).with_name("ablate.html")
 
 
 def build(
-    ladder: Ladder, measured: Any, published: Any, problems: Sequence[str], charts: Mapping[str, Sequence[bytes]]
-) -> str:
+    ladder: Ladder, numbers: str, measured: Any, published: Any, problems: Sequence[str],
+    charts: Mapping[str, Sequence[bytes]],
+) -> str:  # fmt: skip
     """One HTML page
 
-    measured: heads, and for each row whether it is the best, and its cells; published: heads and rows;
+    numbers: what they are of; measured: heads, and for each row its cells with their verdicts; published: heads
+    and rows;
     charts: (light, dark) PNGs by name.
     """
     pictures = {name: [embed(png, "image/png") for png in pair] for name, pair in charts.items()}
-    values = {"ladder": ladder, "measured": measured, "published": published, "problems": problems}
+    values = {"ladder": ladder, "numbers": numbers, "measured": measured, "published": published, "problems": problems}
     return fill(TEMPLATE, values | {"charts": pictures})

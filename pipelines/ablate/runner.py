@@ -1,5 +1,6 @@
 """The rows of a ladder, one after the other: trained, measured, and found again when that is done."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines.ablate import tables
-from pipelines.ablate.tables import Standing
+from pipelines.ablate.ladder_rows import Standing, costs, series
 from pipelines.artifacts import ladder_json, metrics_json, ticks
 from pipelines.artifacts.artifact import IN_RUNS
 from pipelines.artifacts.dataset import open_dataset
@@ -21,7 +22,7 @@ from pipelines.cluster.progress import describe_costs
 from pipelines.experiments import await_predecessor, evaluated, record_measurement, tell_pages
 from pipelines.ladders import ladder
 from pipelines.ladders.ladder import Ladder, Row
-from pipelines.params import TRAINED_SECTIONS, Params, fingerprint
+from pipelines.params import TRAINED_SECTIONS, Params, fingerprint, seeds_from
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
 from pipelines.train import Place, exclusive, inputs_of, run_experiment
@@ -59,6 +60,8 @@ def ablate(
     """
     chosen_rows = [chosen.row(name) for name in rows] or list(chosen.rows)
     capacity.refuse_impossible(params.cluster)
+    seeds = seeds_from(params.ablate.seeds, params.train.seed)
+    num_runs = len(seeds) * len(chosen_rows)
     dataset = open_split(params, root)
     refuse_what_none_can(params, chosen, chosen_rows, lambda: len(dataset))
     name = fingerprint(
@@ -68,9 +71,11 @@ def ablate(
     announce(params, job, chosen_rows)
     found: list[Standing] = []
     with exclusive(state / "ladders" / job.name), connection.connect(params.cluster):
-        for number, row in enumerate(chosen_rows, 1):
-            print_lines(f"row {number} of {len(chosen_rows)}: {row.name} ({row.label})")
-            found.append(standing(params, row, job, lambda: len(dataset), Place(number, len(chosen_rows))))
+        for number, (seed, row) in enumerate(itertools.product(seeds, chosen_rows), 1):
+            beside = f", seed {seed}" if len(seeds) > 1 else ""
+            print_lines(f"row {number} of {num_runs}: {row.name} ({row.label}){beside}")
+            seeded = params.model_copy(update={"train": params.train.model_copy(update={"seed": seed})})
+            found.append(standing(seeded, row, job, lambda: len(dataset), Place(number, num_runs)))
             took = f"; {describe_costs(found[-1].ticks)}" if found[-1].ticks else ""
             print_lines(f"row {row.name}: {found[-1].problem or 'measured'}{took}")
             tables.write(found, chosen, reports)
@@ -98,7 +103,7 @@ def standing(params: Params, row: Row, job: Job, num_images: Callable[[], int], 
         row_params = ladder.of_row(params, job.ladder, row.name, num_images)
         return measured(row_params, row, job, num_images, place)
     except Exception as error:  # a row is an experiment, and the others are worth having without it
-        return Standing(row, problem=reason(error))
+        return Standing(row, params.train.seed, problem=reason(error))
 
 
 def measured(params: Params, row: Row, job: Job, num_images: Callable[[], int], place: Place) -> Standing:
@@ -115,6 +120,7 @@ def measured(params: Params, row: Row, job: Job, num_images: Callable[[], int], 
     record_measurement(params, folder, report, job.root)
     return Standing(
         row,
+        params.train.seed,
         run=folder.name,
         report=report,
         ticks=ticks.read(folder),
@@ -157,12 +163,13 @@ def _peaks(
 def record(found: Sequence[Standing], job: Job, params: Params, reports: Path) -> None:
     """Record the table as a run of its own, and with it the files that show it and one of what the rows took."""
     journal = Journal(job.state / job.name)
-    took = [cells for each in found if (cells := tables.costs(each))]
+    took = [cells for each in found if (cells := costs(each))]
     if took:
         write_csv(journal.folder / "costs.csv", took)
         journal.artifact(journal.folder / "costs.csv")
     with publishing(journal, params.tracking):
         journal.tags({"ladder": job.ladder.name, "ladder_record": "table", "ladder_run": job.name})
+        journal.summary(0, series(found, job.ladder))
         for path in sorted(reports.iterdir()):
             journal.artifact(path)
         journal.status("FAILED" if any(each.problem for each in found) else "FINISHED")
@@ -176,8 +183,11 @@ def reason(error: BaseException) -> str:
 
 def announce(params: Params, job: Job, chosen_rows: Sequence[Row]) -> None:
     """Say what begins and where to watch it."""
+    num_seeds = len(seeds_from(params.ablate.seeds, params.train.seed))
+    repeated = f", each with {num_seeds} seeds" if num_seeds > 1 else ""
     print_lines(
-        f"{job.name}: {counted(len(chosen_rows), 'row')} of {params.ablate.total_kimg:g} kimg, one after the other"
+        f"{job.name}: {counted(len(chosen_rows), 'row')} of {params.ablate.total_kimg:g} kimg{repeated}, one after the "
+        "other"
     )
     rows = f"tags.ladder_run = '{job.name}' and tags.ladder_record = 'row'"
     tell_pages(params.tracking, [("rows", rows, "CHART"), ("pictures", rows, "ARTIFACT")])

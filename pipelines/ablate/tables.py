@@ -1,6 +1,6 @@
 """What a ladder found, as files in reports/ablate/<ladder>/:
 
-    table.md, index.html   measured rows, the best bold, and below them, apart, what was published
+    table.md, index.html   measured rows, and below them, apart, what was published
     table.csv              the measured rows with all their numbers; a row that failed has none
     published.csv          the published figures
     results.json           the measured rows, for programs (artifacts/ladder_json.py)
@@ -9,129 +9,26 @@
 
 What the rows took, which depends on the machine, is in runs/ladder-<ladder>-<hash>/costs.csv, and in MLflow.
 
-The best row has the lowest distance (KID, without it FID). A delta is the difference in that distance from the row that
-stands under "against", which differs in what the ladder asks about; it means nothing where the intervals overlap. Peaks
-are those of the highest resolution that all rows have, for larger maps have higher ones.
+Numbers are means over the runs of a row, one per seed, with the standard deviation of one run. A delta is the
+difference in the distance (KID, without it FID) from the row under "against", which differs in what the ladder asks
+about. It is claimed, in words and bold, only where it exceeds the spread between runs (diagnosis/between_runs.py); of
+one run per row nothing is. Peaks are those of the first seed at the highest resolution that all rows have, for larger
+maps have higher ones.
 """
 
-import math
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.ablate import figures, ladder_page
+from pipelines.ablate.ladder_rows import SHOWN, Cells, Standing, cells_of, lowest_of, measured_rows
 from pipelines.artifacts import ladder_json
-from pipelines.artifacts.ladder_json import LadderRow, Quantiles
-from pipelines.artifacts.metrics_json import MetricsReport
-from pipelines.artifacts.ticks import TickRow
+from pipelines.artifacts.ladder_json import LadderRow
+from pipelines.diagnosis.between_runs import LEVEL
 from pipelines.drawing.markdown import table_lines
-from pipelines.ladders.ladder import FIGURES, Figures, Ladder, Row
+from pipelines.ladders.ladder import FIGURES, Figures, Ladder
 from stylegan.files import write_bytes, write_csv
-from stylegan.metrics.evaluation.metric import DISTANCES, Kind, Metric, by_name, distance_of, short
-
-SHOWN: tuple[Kind, ...] = (*DISTANCES, "precision", "recall", "ppl")  # metrics of the table for readers, in this order
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What became of a row of a ladder."""
-
-    row: Row
-    run: str = ""  # its fingerprint
-    report: MetricsReport | None = None  # where it was measured
-    ticks: Sequence[TickRow] = ()
-    counts: tuple[int, int] | None = None  # parameters of G and D
-    num_images: int | None = None  # trained on
-    mode: str = ""  # of augmentation
-    peaks: Mapping[int, Quantiles] = field(default_factory=dict)  # by resolution
-    problem: str | None = None  # what a failed row said
-
-
-Cells = dict[str, object]  # a row of a table by column
-
-
-def measured_rows(found: Sequence[Standing], ladder: Ladder) -> list[LadderRow]:
-    """The table of what was measured, and of nothing else: a row that failed has no numbers"""
-    reports = {each.row.name: each.report for each in found if each.report}
-    levels = [set(each.peaks) for each in found if each.peaks]
-    common = max(set.intersection(*levels), default=None) if levels else None
-    rows = []
-    for each in found:
-        before = ladder.compared_with(each.row)
-        row = _measured(each, None if before is None else before.name, reports)
-        if each.peaks and common is not None:
-            at = each.peaks[common]
-            found_peaks = {"peak_median": _rounded(at.median), "peak_p99_9": _rounded(at.p99_9)}
-            row = row.model_copy(update={"peaks": each.peaks, "peak_resolution": common, **found_peaks})
-        rows.append(row)
-    return rows
-
-
-def _measured(each: Standing, before: str | None, reports: Mapping[str, MetricsReport]) -> LadderRow:
-    row = LadderRow(row=each.row.name, label=each.row.label)
-    if each.report is None:
-        return row.model_copy(update={"problem": each.problem})
-    order = [*SHOWN, *(metric.kind for metric in each.report.metrics if metric.kind not in SHOWN)]
-    metrics = tuple(sorted(each.report.metrics, key=lambda metric: order.index(metric.kind)))
-    update: Cells = {"run": each.run, "metrics": metrics, "mode": each.mode}
-    if before is not None and before in reports:
-        delta = distance_of(metrics).value - distance_of(reports[before].metrics).value
-        update |= {"delta": _rounded(delta), "against": before} if math.isfinite(delta) else {}
-    update["snapshot_kimg"] = (each.report.cur_nimg or 0) / 1000
-    return row.model_copy(update=update | _size(each))
-
-
-def _size(each: Standing) -> Cells:
-    G, D = each.counts or (None, None)
-    found: Cells = {"num_images": each.num_images, "G_parameters": G, "D_parameters": D}
-    if each.ticks:
-        found["kimg"] = each.ticks[-1].kimg
-    return found
-
-
-def costs(each: Standing) -> Cells:
-    """What training took on the machine at hand; empty for a row that was not trained"""
-    if not each.ticks:
-        return {}
-    # A resumed run has slow ticks at each beginning.
-    speeds = [row.sec_per_kimg for row in each.ticks if row.sec_per_kimg is not None]
-    return {
-        "row": each.row.name,
-        "workers": max(row.ranks.count or 1 for row in each.ticks),
-        "sec_per_kimg": _rounded(statistics.median(speeds)),
-        "memory_gb": _rounded(max(row.ranks.memory_gb_max or row.memory_gb or 0.0 for row in each.ticks)),
-    }
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
-
-
-COLUMNS = (  # of the table behind the metrics
-    "delta", "against", "snapshot_kimg", "num_images", "G_parameters", "D_parameters", "kimg", "run",
-    "peak_resolution", "peak_median", "peak_p99_9",
-)  # fmt: skip
-
-
-def cells_of(row: LadderRow) -> Cells:
-    """A row of table.csv: each metric and the bounds of its interval, then what was trained"""
-    cells: Cells = {"row": row.row, "label": row.label}
-    if not row.is_measured:
-        return cells | {"problem": row.problem}
-    for metric in row.metrics:
-        cells[metric.name] = metric.value
-        if metric.interval is not None:
-            cells |= {f"{metric.name}_low": metric.interval.low, f"{metric.name}_high": metric.interval.high}
-    values = {name: getattr(row, name) for name in COLUMNS}
-    return cells | {name: value for name, value in values.items() if value is not None}
-
-
-def best_of(rows: Sequence[LadderRow]) -> str | None:
-    """Name of the row with the lowest distance, if any was measured"""
-    distances = {row.row: distance_of(row.metrics).value for row in rows if row.is_measured}
-    finite = {name: distance for name, distance in distances.items() if math.isfinite(distance)}
-    return min(finite, key=lambda name: finite[name]) if finite else None
+from stylegan.metrics.evaluation.metric import Metric, by_name, short
 
 
 @dataclass(frozen=True)
@@ -162,14 +59,14 @@ def published_rows(ladder: Ladder) -> list[QuotedRow]:
 def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
     """Write everything into `folder`, and remove what an earlier table left there."""
     rows, quoted = measured_rows(found, ladder), published_rows(ladder)
-    best = best_of(rows)
+    lowest = lowest_of(rows)
     write_csv(folder / "table.csv", [cells_of(row) for row in rows])
-    ladder_json.write(folder, ladder.name, rows, best)
+    ladder_json.write(folder, ladder.name, rows, lowest)
     if quoted:
         write_csv(folder / "published.csv", [each.cells for each in quoted])
     write_bytes(folder / "table.md", markdown(rows, quoted, ladder).encode())
     charts: dict[str, list[bytes]] = {}
-    if best is not None:
+    if lowest is not None:
         draw = figures.against_size if ladder.chart == "sizes" else figures.bars
         measured = [row for row in rows if row.is_measured]
         charts["metrics"] = [draw(measured, shown_metrics(rows), dark=dark) for dark in (False, True)]
@@ -187,7 +84,8 @@ def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
         (folder / f"{name}.png").unlink(missing_ok=True)
     if not peaks:
         (folder / "peaks.csv").unlink(missing_ok=True)
-    page = ladder_page.build(ladder, table(rows, best), published_table(quoted), problems(rows, ladder), charts)
+    numbers = describe_numbers(rows)
+    page = ladder_page.build(ladder, numbers, table(rows), published_table(quoted), problems(rows, ladder), charts)
     write_bytes(folder / "index.html", page.encode())
 
 
@@ -198,35 +96,72 @@ def shown_metrics(rows: Sequence[LadderRow]) -> list[Metric]:
 
 def problems(rows: Sequence[LadderRow], ladder: Ladder) -> list[str]:
     """A line for each row that failed, and one for those not run"""
-    failed = [f"{row.row} ({row.label}) failed: {row.problem}" for row in rows if not row.is_measured]
+    failed = [f"{row.row} ({row.label}) failed: {row.problem}" for row in rows if row.problem is not None]
     missing = [name for name in ladder.by_name if name not in {row.row for row in rows}]
     return [*failed, *([f"not run: {', '.join(missing)}"] if missing else [])]
 
 
 FACTS = {
-    "delta": "delta", "against": "against", "snapshot_kimg": "kimg",
+    "against": "against", "snapshot_kimg": "kimg",
     "G_parameters": "parameters of G", "D_parameters": "parameters of D",
     "peak_resolution": "peaks at", "peak_median": "peak, median", "peak_p99_9": "peak, 99.9 %",
 }  # fmt: skip
-Table = tuple[list[str], list[tuple[bool, list[str]]]]  # heads; for each row whether it is the best, and its cells
+DELTA = "delta"
+Table = tuple[list[str], list[list[tuple[str, str]]]]  # heads; for each row its cells, each with a verdict or ""
 
 
-def table(rows: Sequence[LadderRow], best: str | None) -> Table:
-    """What readers are shown of the measured rows, as text; an interval stands behind its value"""
+def describe_numbers(rows: Sequence[LadderRow]) -> str:
+    """What the numbers of a table are of, and what may be read into a delta"""
+    measured = [row for row in rows if row.is_measured]
+    if not measured:
+        return ""
+    counts = [len(row.runs) for row in measured]
+    images = " or ".join(sorted({f"{row.num_gen} generated against {row.num_real} real images" for row in measured}))
+    if max(counts) < 2:
+        return (
+            f"One training per row, {images}: brackets hold confidence intervals for drawing the images again, and say "
+            "nothing of another training. One seed cannot tell whether a delta is more than the spread between runs."
+        )
+    seeds = str(max(counts)) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    return (
+        f"Means of {seeds} trainings per row that differ in train.seed, with the standard deviation of one training; "
+        f"{images}. Brackets behind a delta hold its {LEVEL:.0%} interval over trainings (Welch). Better or worse is "
+        "said only where the interval excludes 0."
+    )
+
+
+def table(rows: Sequence[LadderRow]) -> Table:
+    """What readers are shown of the measured rows, as text; what says how sure a value is stands behind it"""
     metrics = shown_metrics(rows)
-    facts = [name for name in FACTS if any(name in cells_of(row) for row in rows)]
-    found = []
-    for row in rows:
+    known = [cells_of(row) for row in rows]
+    facts = [name for name in FACTS if any(name in cells for cells in known)]
+    deltas = [DELTA] if any(row.delta is not None for row in rows) else []
+    body: list[list[tuple[str, str]]] = []
+    for row, cells in zip(rows, known, strict=True):
         measured = by_name(row.metrics)
-        cells = [row.row, row.label, *(_with_interval(measured.get(metric.name)) for metric in metrics)]
-        found.append((row.row == best, cells + [_text(getattr(row, name)) for name in facts]))
-    return ["row", "", *(metric.name for metric in metrics), *(FACTS[name] for name in facts)], found
+        found = [row.row, row.label, *(_with_spread(measured.get(metric.name)) for metric in metrics)]
+        changed = [(_delta(row), row.verdict or "")] if deltas else []
+        body.append([*((cell, "") for cell in found), *changed, *((_text(cells.get(name)), "") for name in facts)])
+    return ["row", "", *(metric.name for metric in metrics), *deltas, *(FACTS[name] for name in facts)], body
 
 
-def _with_interval(metric: Metric | None) -> str:
-    if metric is None or metric.interval is None:
-        return _text(None if metric is None else metric.value)
-    return f"{_text(metric.value)} [{_text(metric.interval.low)}, {_text(metric.interval.high)}]"
+def _with_spread(metric: Metric | None) -> str:
+    if metric is None:
+        return ""
+    if metric.sd is not None:
+        return f"{_text(metric.value)} (sd {short(metric.sd, 2)})"
+    bounds = metric.interval
+    return _text(metric.value) + ("" if bounds is None else f" [{_text(bounds.low)}, {_text(bounds.high)}]")
+
+
+def _delta(row: LadderRow) -> str:
+    """A difference, and whether it can be told from the spread between runs"""
+    if row.delta is None:
+        return ""
+    if row.delta_interval is None:
+        return f"{_text(row.delta)} (one seed cannot tell)"
+    bounds = f"{_text(row.delta)} [{_text(row.delta_interval.low)}, {_text(row.delta_interval.high)}]"
+    return f"{bounds} {row.verdict or 'within the spread'}"
 
 
 def _text(value: object) -> str:
@@ -239,9 +174,10 @@ def _text(value: object) -> str:
 
 def markdown(rows: Sequence[LadderRow], quoted: Sequence[QuotedRow], ladder: Ladder) -> str:
     """The tables for readers"""
-    heads, body = table(rows, best_of(rows))
+    heads, body = table(rows)
+    marked = [(False, [f"**{cell}**" if verdict else cell for cell, verdict in row]) for row in body]
     lines = [f"# {ladder.title}", "", ladder.question, ""]
-    lines += ["## Measured here", "", *table_lines(heads, body)]
+    lines += ["## Measured here", "", describe_numbers(rows), "", *table_lines(heads, marked)]
     lines += ["", *(f"- {line}" for line in problems(rows, ladder))] if problems(rows, ladder) else []
     lines += ["", *(f"- {note}" for note in ladder.notes)] if ladder.notes else []
     if quoted:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
 from pipelines.artifacts.metrics_json import Metrics
+from stylegan.metrics.evaluation.metric import Bounds
 
 FILE = "results.json"
 
@@ -34,22 +35,34 @@ class Peaks(Artifact):
     by_resolution: Mapping[int, Quantiles]
 
 
+class SeedRun(Values):
+    """What one training of a row reached."""
+
+    seed: int  # train.seed
+    run: str  # its fingerprint
+    metrics: Metrics
+    snapshot_kimg: float | None = None
+    kimg: float | None = None  # trained
+
+
 class LadderRow(Values):
-    """What became of a row; one that failed has no numbers."""
+    """What became of a row; one that failed with every seed has no numbers."""
 
     row: str
     label: str
-    problem: str | None = None  # what a failed row said
-    run: str = ""  # its fingerprint
-    metrics: Metrics = ()
+    problem: str | None = None  # what the first failed run said
+    runs: tuple[SeedRun, ...] = ()  # that were measured, one per seed
+    metrics: Metrics = ()  # means over the runs, with the sample standard deviation of one run; of one, its own
     delta: float | None = None  # of the distance, from that of `against`
+    delta_interval: Bounds | None = None  # Welch's, at 95%; null with one run on a side
+    verdict: Literal["better", "worse"] | None = None  # than `against`, where the interval excludes 0
     against: str | None = None
-    snapshot_kimg: float | None = None
     num_images: int | None = None  # trained on
+    num_gen: int | None = None  # generated images of each measurement
+    num_real: int | None = None  # real ones that they are compared with
     mode: str = ""  # of augmentation
     G_parameters: int | None = None
     D_parameters: int | None = None
-    kimg: float | None = None
     peaks: Mapping[int, Quantiles] = {}  # by resolution
     peak_resolution: int | None = None  # the highest that all rows have
     peak_median: float | None = None
@@ -67,10 +80,10 @@ class LadderResults(Artifact):
     noun: ClassVar = "the results of a ladder"
     command: ClassVar = "make ablate"
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     ladder: str
     rows: tuple[LadderRow, ...]
-    best: str | None  # the row with the lowest distance
+    lowest: str | None  # the row with the lowest mean distance, by luck or not: see verdicts
 
 
 def read(folder: Path) -> LadderResults:
@@ -78,9 +91,9 @@ def read(folder: Path) -> LadderResults:
     return artifact.read(LadderResults, folder / FILE)
 
 
-def write(folder: Path, ladder: str, rows: Sequence[LadderRow], best: str | None) -> None:
+def write(folder: Path, ladder: str, rows: Sequence[LadderRow], lowest: str | None) -> None:
     """Write what became of the rows of a ladder."""
-    artifact.write(folder / FILE, LadderResults(ladder=ladder, rows=tuple(rows), best=best))
+    artifact.write(folder / FILE, LadderResults(ladder=ladder, rows=tuple(rows), lowest=lowest))
 
 
 def read_peaks(path: Path) -> Mapping[int, Quantiles]:

@@ -232,7 +232,8 @@ def cells(metrics: Sequence[Metric]) -> dict[str, float]:
 
 def table(report: MetricsReport) -> str:
     """The generator and the untrained one; and with the numbers of images of the floor, generator and real images"""
-    lines = [f"{'':24}{'generator':>12}{'untrained':>12}   {report.confidence:.0%} interval"]
+    lines = [f"{report.num_images} generated against {report.num_real} real images:"]
+    lines += [f"{'':24}{'generator':>12}{'untrained':>12}   {report.confidence:.0%} interval"]
     untrained, like_floor = by_name(report.untrained), by_name(report.like_floor)
     for metric in report.metrics:
         bounds = metric.interval

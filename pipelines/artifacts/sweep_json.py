@@ -14,20 +14,34 @@ from stylegan.metrics.evaluation.metric import distance_of
 FILE = "results.json"
 
 
+class SeedRun(Values):
+    """What one training of a trial reached."""
+
+    seed: int  # train.seed
+    run: str  # its fingerprint
+    truncation: tuple[Truncation, ...]
+
+
 class Trial(Values):
     """What became of a trial."""
 
     drawn: Mapping[str, Any]  # dotted parameter -> its value
-    run: str  # its fingerprint; empty where it failed before it had one
+    run: str  # fingerprint of its first run; empty where it failed before it had one
     status: Literal["measured", "stopped", "failed"]
     kimg: float
-    kid: float | None  # of the last snapshot that was judged while it trained
-    truncation: tuple[Truncation, ...] = ()  # where it was measured
+    kid: float | None  # what it was judged by: monitor/kid of its last snapshot, the mean over its runs
+    truncation: tuple[Truncation, ...] = ()  # means over the runs with their standard deviation; of one run, its own
+    runs: tuple[SeedRun, ...] = ()  # that were measured, one per seed
     problem: str | None = None  # what a failed trial said last
+
+    def distances(self, psi: float) -> list[float]:
+        """The distance of each run at one psi"""
+        rows = [row for run in self.runs for row in run.truncation if row.psi == psi]
+        return [distance_of(row.metrics).value for row in rows]
 
 
 class Best(Values):
-    """The row with the lowest distance."""
+    """The row with the lowest mean distance, by luck or not: see sweep/findings.py."""
 
     run: str
     psi: float
@@ -39,7 +53,7 @@ class SweepResults(Artifact):
     noun: ClassVar = "the results of a sweep"
     command: ClassVar = "make sweep"
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     trials: tuple[Trial, ...]
     best: Best
 
@@ -63,7 +77,7 @@ class Stopped(Artifact):
 
 
 def best_of(trials: Sequence[Trial]) -> tuple[Trial, Truncation]:
-    """The trial and psi of the lowest distance; of equals the higher psi"""
+    """The trial and psi of the lowest mean distance; of equals the higher psi"""
     candidates = [(trial, row) for trial in trials for row in trial.truncation]
     return min(candidates, key=lambda pair: (distance_of(pair[1].metrics).value, -pair[1].psi))
 

@@ -139,15 +139,6 @@ def _imbalance(row: TickRow, config: Config) -> tuple[str, str]:
     return "G and D have lost their balance: D's gradients are too large.", remedy
 
 
-def kid_is_no_number(config: Config) -> Rule:
-    """The images of a snapshot cannot be measured any more."""
-    while (kid := (row := (yield)).monitor.kid) is None or math.isfinite(kid):
-        pass
-    cause = "The images of this snapshot, or their features, are not finite numbers."
-    remedy = f"Raise {stronger_regularizer(config)}, or halve train.g_lr and train.d_lr."
-    return Finding("kid-not-finite", f"KID is {kid}.", cause, remedy, since=row.kimg)
-
-
 def recall_is_lost(config: Config) -> Rule:
     """No real image lies among the generated ones any more, or still."""
     zeros, highest, since = 0, 0.0, math.inf
@@ -213,5 +204,5 @@ def p_is_at_its_cap(config: Config) -> Rule:
 
 
 RULES: tuple[Callable[[Config], Rule], ...] = (
-    kid_is_no_number, kid_rises, recall_is_lost, images_are_alike, logits_run_apart, p_is_at_its_cap,
+    kid_rises, recall_is_lost, images_are_alike, logits_run_apart, p_is_at_its_cap,
 )  # fmt: skip

@@ -19,7 +19,8 @@ from pipelines.params import Params
 from stylegan.data import ImageDataset
 from stylegan.files import replacing
 from stylegan.metrics.evaluation.comparison import Measured
-from stylegan.metrics.evaluation.evaluator import FLOOR_SPLITS, Evaluator, Sweep, num_floor_images, untrained_like
+from stylegan.metrics.evaluation.evaluator import Evaluator, Sweep, untrained_like
+from stylegan.metrics.evaluation.floor import num_floor_images
 from stylegan.metrics.memorization import TrainingNeighbors
 from stylegan.networks import Generator
 
@@ -77,7 +78,7 @@ def measure(
         num_real=len(dataset),
         floor_num_images=(count := num_floor_images(len(dataset), params.evaluate.num_images)),
         floor_num_real=len(dataset) - count,
-        floor_num_splits=FLOOR_SPLITS,
+        floor_num_splits=params.evaluate.floor_splits,
         seed=params.evaluate.seed,
         resize_filter=evaluator.extractor.resize_filter,
         prepare_resize_filter=None if prepared is None else prepared.resize_filter,

@@ -26,6 +26,7 @@ from stylegan.metrics.evaluation.ppl import PROTOCOLS
 from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.metrics.extractors import load_extractor
 from stylegan.metrics.extractors.lpips import load_lpips
+from stylegan.wording import counted
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Job:
     archive: Shared
     dataset: ImageDataset  # of the archive, compared with
     known: Statistics | None  # of the dataset, where it need not be looked at again
+    known_floor: Measured | None  # of the dataset, where it need not be measured again
     num_threads: int
     kernels: Kernels
     counter: Any  # the actor that counts images
@@ -65,11 +67,20 @@ def measure_worker(job: Job) -> Outcome | None:
     assert real is not None, "looked at, where it was not known"
     reference = Reference(real, job.dataset.labels(range(len(job.dataset)))).to(device)
     sweeps = [Sweep(sweep.name, sweep.G.to(device), sweep.psis) for sweep in job.sweeps]
+    job.counter.say.remote(describe_floor(job))
     try:
-        measured = evaluator.measure(sweeps, reference, seen.track)
+        measured = evaluator.measure(sweeps, reference, seen.track, job.known_floor)
     except MetricError as error:  # raised here, it would reach the user inside pages of Ray's stack
         return Outcome([], None, str(error))
     return Outcome(measured, None if fresh is None else fresh.to("cpu"), None) if rank() == 0 else None
+
+
+def describe_floor(job: Job) -> str:
+    """One line on the part of a measurement that shows no progress"""
+    splits = counted(job.evaluator.config.floor_splits, "split")
+    if job.known_floor is not None:
+        return f"the real-image baseline is known; after the last image the generator is measured on its {splits}"
+    return f"after the last image, real images and generator are measured on {splits}, which takes a while"
 
 
 class _Seen:
@@ -114,13 +125,16 @@ def measure_on_cluster(
     """
     cache = StatisticsCache(state, dataset.digest, evaluator.extractor)
     known = cache.load(SPLIT, features=evaluator.keeps_features, thumbnails=evaluator.keeps_thumbnails)
+    known_floor = cache.load_floor(SPLIT, evaluator.floor_key)
     total = sum(map(evaluator.images_of, sweeps)) + (len(dataset) if known is None else 0)
     archive, threads = share(dataset.path.resolve(), dataset.digest, params.cluster), params.cluster.cpus_per_worker
     with counting(total, "measuring") as counter:
-        job = Job(evaluator, sweeps, archive, dataset, known, threads, params.train.kernels, counter)
+        job = Job(evaluator, sweeps, archive, dataset, known, known_floor, threads, params.train.kernels, counter)
         outcome: Outcome = on_workers(measure_worker, job, params.cluster, "evaluate")
     if outcome.problem is not None:
         raise MetricError(outcome.problem)
     if outcome.statistics is not None:
         cache.save(SPLIT, outcome.statistics)
+    if known_floor is None:
+        cache.save_floor(SPLIT, evaluator.floor_key, outcome.measured[-1])
     return outcome.measured

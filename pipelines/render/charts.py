@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from pipelines.artifacts.metrics_json import MetricsReport, Truncation
 from pipelines.artifacts.ticks import TickRow
 from pipelines.drawing.style import COLOURS, png
+from stylegan.config import Config
 from stylegan.metrics.evaluation.metric import Metric, by_name, find
 
 Ticks = Sequence[TickRow]
@@ -33,7 +34,7 @@ class Curve:
 R_T = Curve("augment/r_t", lambda row: row.augment.r_t)
 R_V = Curve("augment/r_v", lambda row: row.augment.r_v)
 # Panels of training.png: title, curves, unit.
-OF_MONITOR = "of monitor.num_images images"  # of each side; reports/metrics.json compares with more real ones
+OF_ALL, OF_AS_MANY = "of {gen} generated, {real} real images", "of {real} generated, {real} real images"
 PANELS: tuple[tuple[str, tuple[Curve, ...], str], ...] = (
     ("Losses", (Curve("loss/G", lambda row: row.loss.G), Curve("loss/D", lambda row: row.loss.D)), ""),
     (
@@ -49,20 +50,34 @@ PANELS: tuple[tuple[str, tuple[Curve, ...], str], ...] = (
     ("R1 penalty", (Curve("loss/r1_penalty", lambda row: row.loss.r1_penalty),), ""),
     ("Gradient penalty", (Curve("loss/gp_penalty", lambda row: row.loss.gp_penalty),), ""),
     ("Path length penalty", (Curve("loss/pl_penalty", lambda row: row.loss.pl_penalty),), ""),
-    ("KID while training", (Curve("monitor/kid", lambda row: row.monitor.kid, of_snapshots=True),), OF_MONITOR),
+    ("KID while training", (Curve("monitor/kid", lambda row: row.monitor.kid, of_snapshots=True),), OF_ALL),
     (
         "Precision and recall while training",
         (
             Curve("monitor/precision", lambda row: row.monitor.precision, of_snapshots=True),
             Curve("monitor/recall", lambda row: row.monitor.recall, of_snapshots=True),
         ),
-        OF_MONITOR,
+        OF_AS_MANY,
     ),
 )
 FAR = 3.0  # real images so many times beyond the best of the sweep are drawn in an inset, lest they flatten the curve
 
 
-def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> bytes:
+@dataclass(frozen=True)
+class MonitorCounts:
+    """How many images snapshots are scored with; reports/metrics.json has other numbers, so the axes say these."""
+
+    gen: int
+    real: int
+
+    @classmethod
+    def of(cls, config: Config, num_train: int) -> Self:
+        """With num_train images in the training split"""
+        count = config.monitor.num_images
+        return cls(count, min(count, num_train, config.data.max_images or num_train))
+
+
+def training_curves(ticks: Ticks, ada_target: float | None, counts: MonitorCounts, *, dark: bool) -> bytes:
     """PNG of every panel whose columns the training log has, against kimg.
 
     Raises ValueError if it has none of them.
@@ -81,7 +96,7 @@ def training_curves(ticks: Ticks, ada_target: float | None, *, dark: bool) -> by
                 label = "target of r_v" if R_V in curves else "target of r_t"
                 axis.axhline(ada_target, color=COLOURS[4], linestyle="--", linewidth=1, label=label)
             axis.set_title(title)
-            axis.set(xlabel="kimg", ylabel=unit)
+            axis.set(xlabel="kimg", ylabel=unit.format(gen=counts.gen, real=counts.real))
             if len(axis.get_lines()) > 1:
                 axis.legend()
         for axis in axes[len(panels) :]:

@@ -11,7 +11,7 @@ from pipelines.artifacts.ticks import read_csv
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS
 from pipelines.diagnosis.alarms import alarms
 from pipelines.params import Params
-from pipelines.render.charts import frontier_chart, layer_chart, training_curves
+from pipelines.render.charts import MonitorCounts, frontier_chart, layer_chart, training_curves
 from pipelines.render.pictures import compare_bands, draw_pictures, write
 from pipelines.render.report_page import Facts, build_page, target
 from stylegan.backends import configure_backends
@@ -46,7 +46,8 @@ def render(params: Params, root: Path) -> Path:
         img_shape=dataset.img_shape,
         fingerprint=trained.fingerprint,
     )
-    write(reports / "training.png", training_curves(ticks, target(params), dark=False))
+    counts = MonitorCounts.of(params, len(dataset))
+    write(reports / "training.png", training_curves(ticks, target(params), counts, dark=False))
     write(reports / "layers.png", layer_chart(ticks, facts.bands, dark=False))
     chart = frontier_chart(results, dark=False)
     write(reports / "frontier.png", chart)

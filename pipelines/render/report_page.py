@@ -11,7 +11,7 @@ from pipelines.diagnosis.advice import advice
 from pipelines.diagnosis.alarms import Alarm
 from pipelines.diagnosis.training_curves import readings
 from pipelines.drawing.page import embed, fill
-from pipelines.render.charts import contributions, frontier_chart, layer_chart, training_curves
+from pipelines.render.charts import MonitorCounts, contributions, frontier_chart, layer_chart, training_curves
 from stylegan.config import Config
 from stylegan.config.augmentation import adapts
 from stylegan.metrics.evaluation.metric import by_name, find, short
@@ -59,6 +59,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         headline=verdict.headline(judged),
         yardstick=verdict.yardstick(judged, results.num_images),
         verdicts=judged,
+        results=results,
         limits=thresholds,
         confidence=results.confidence if any(metric.interval for metric in results.metrics) else None,
         notes=results.notes,
@@ -83,6 +84,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
 def embedded(facts: Facts, pictures: Pictures) -> dict[str, object]:
     """Addresses of every image and video, and of every chart in (light, dark)"""
     results, ticks, r_t = facts.results, facts.ticks, target(facts.config)
+    counts = MonitorCounts.of(facts.config, facts.num_images)
     themes = (False, True)
     return {
         "samples": embed(pictures.samples, "image/png"),
@@ -91,7 +93,7 @@ def embedded(facts: Facts, pictures: Pictures) -> dict[str, object]:
         "mixing": embed(pictures.mixing, "image/png"),
         "film": embed(pictures.film, "video/mp4"),
         "neighbor_sheet": None if pictures.neighbors is None else embed(pictures.neighbors, "image/png"),
-        "curves": [embed(training_curves(ticks, r_t, dark=dark), "image/png") for dark in themes],
+        "curves": [embed(training_curves(ticks, r_t, counts, dark=dark), "image/png") for dark in themes],
         "layers": [embed(layer_chart(ticks, facts.bands, dark=dark), "image/png") for dark in themes],
         "trade": [embed(frontier_chart(results, dark=dark), "image/png") for dark in themes],
         "shares": last_shares(facts),

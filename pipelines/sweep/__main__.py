@@ -14,17 +14,18 @@ from pathlib import Path
 
 from pipelines.cluster.signals import stop_on_signals
 from pipelines.command_table import COMMANDS
+from pipelines.options import seeds_override
 from stylegan.exit_codes import exit_code
 from stylegan.text import print_lines
 
 
 def scaled(options: argparse.Namespace) -> list[str]:
-    """Overrides that --kimg and --gpus stand for"""
+    """Overrides that --kimg, --gpus and --seeds stand for"""
     found = [] if options.kimg is None else [f"sweep.total_kimg={options.kimg}"]
     if options.gpus is not None:
         found += [f"sweep.max_concurrent_trials={options.gpus}", "sweep.gpus_per_worker=1.0"]
         found += ["sweep.cpus_per_worker=1.0"]
-    return [*found, *options.overrides]
+    return [*found, *seeds_override(options.seeds, "sweep"), *options.overrides]
 
 
 @exit_code

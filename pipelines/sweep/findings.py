@@ -1,13 +1,17 @@
 """What a sweep found, as files in reports/sweep/:
 
-    table.csv, table.md   a row for each (trial, psi), and one for each trial that was stopped or failed
+    table.csv, table.md   a row for each (trial, psi), and one for each trial that was stopped or failed: means over the
+                          seeds of a trial with the standard deviation of one training
     target.png            the distance to real images against the first parameter that has numbers, a line a psi
     frontier.png          precision against recall, a line a trial
     parallel.png          parameters, psi and metrics as parallel coordinates, coloured by the distance
     results.json          all of it, for programs (artifacts/sweep_json.py)
     best.yaml             what the best row was made with; `python -m pipelines.plan --from` takes it
 
-The best row has the lowest distance (KID, without it FID) of all trials and psi, and of equals the higher psi.
+The best row has the lowest mean distance (KID, without it FID) of all trials and psi, and of equals the higher psi.
+That may be luck. With several seeds, another trial is called worse at the same psi if the difference exceeds the spread
+between runs (diagnosis/between_runs.py), at a level that allows for how many trials there were to choose from. The best
+row is bold if all others are worse. With one seed, nothing is.
 """
 
 from collections.abc import Sequence
@@ -19,6 +23,7 @@ import yaml
 from pipelines.artifacts import sweep_json
 from pipelines.artifacts.metrics_json import Truncation
 from pipelines.artifacts.sweep_json import Trial, best_of
+from pipelines.diagnosis.between_runs import difference, level_for
 from pipelines.drawing.markdown import table_lines
 from pipelines.params import Params, laid
 from pipelines.sweep import plots
@@ -34,6 +39,7 @@ class TableRow:
 
     trial: Trial
     at: Truncation | None
+    verdict: str | None = None  # "worse" than the best row
 
     @property
     def cells(self) -> dict[str, object]:
@@ -42,25 +48,66 @@ class TableRow:
         first = {"run": trial.run, "status": trial.status, "kimg": trial.kimg, **trial.drawn}
         if self.at is None:
             return {**first, "monitor/kid": trial.kid, "problem": trial.problem}
-        return {**first, "psi": self.at.psi, **{metric.name: metric.value for metric in self.at.metrics}}
+        numbers: dict[str, object] = {"seeds": max(len(trial.runs), 1), "psi": self.at.psi}
+        for metric in self.at.metrics:
+            numbers[metric.name] = metric.value
+            numbers |= {} if metric.sd is None else {f"{metric.name}_sd": metric.sd}
+        return {**first, **numbers, **({} if self.verdict is None else {"verdict": self.verdict})}
 
 
 def rows_of(found: Sequence[Trial]) -> list[TableRow]:
     """The table: a row for each (trial, psi), and one for each trial that was not measured"""
     rows: list[TableRow] = []
+    (_, best), worse = best_of(found), worse_trials(found)
     for trial in found:
-        rows += [TableRow(trial, at) for at in sorted(trial.truncation, key=lambda row: row.psi)]
+        rows += [
+            TableRow(trial, at, "worse" if trial in worse and at.psi == best.psi else None)
+            for at in sorted(trial.truncation, key=lambda row: row.psi)
+        ]
         rows += [] if trial.truncation else [TableRow(trial, None)]
     return rows
 
 
+def worse_trials(found: Sequence[Trial]) -> list[Trial]:
+    """Trials whose distance at the psi of the best row exceeds it by more than the spread between runs"""
+    trial, best = best_of(found)
+    measured = [each for each in found if each.truncation]
+    level, lowest = level_for(len(measured)), trial.distances(best.psi)
+    others = [each for each in measured if each is not trial and each.runs and lowest]
+    return [each for each in others if difference(each.distances(best.psi), lowest, level).is_claimed]
+
+
+def is_clear(found: Sequence[Trial]) -> bool:
+    """Whether every other trial is worse than the best one"""
+    num_others = sum(bool(each.truncation) for each in found) - 1
+    return 0 < num_others == len(worse_trials(found))
+
+
+def certainty(found: Sequence[Trial]) -> str:
+    """What may be read into the best row"""
+    trial, best = best_of(found)
+    measured = [each for each in found if each.truncation]
+    if min(len(each.runs) for each in measured) < 2:
+        return "One seed per trial cannot tell whether the best row is better than others or lucky."
+    counts = f"Means of {len(trial.runs)} trainings per trial that differ in train.seed."
+    if len(measured) == 1:
+        return counts
+    if is_clear(found):
+        return f"{counts} Every other trial is worse at psi {best.psi:g} by more than the spread between trainings."
+    worse = worse_trials(found)
+    alike = [described(each.drawn) for each in measured if each is not trial and each not in worse]
+    return f"{counts} Within the spread between trainings of the best row at psi {best.psi:g}: {'; '.join(alike)}."
+
+
 def summary(found: Sequence[Trial]) -> str:
-    """The best row in one sentence, and every trial that was not measured"""
+    """The best row in one sentence, how sure that is, and every trial that was not measured"""
     trial, row = best_of(found)
     distance = distance_of(row.metrics)
+    sd = "" if distance.sd is None else f", sd {short(distance.sd, 2)}"
     lines = [
-        f"best: {described(trial.drawn)} at psi {row.psi:g} ({distance.label} {short(distance.value, 3)}), "
-        f"run {trial.run}"
+        f"best: {described(trial.drawn)} at psi {row.psi:g} ({distance.label} {short(distance.value, 3)}{sd}), "
+        f"run {trial.run}",
+        certainty(found),
     ]
     lines += [f"stopped: {described(t.drawn)} at kimg {t.kimg:g}" for t in found if t.status == "stopped"]
     lines += [f"failed: {described(t.drawn)}: {t.problem}" for t in found if t.status == "failed"]
@@ -71,7 +118,7 @@ def write(found: Sequence[Trial], params: Params, folder: Path) -> None:
     """Write everything into `folder`, beginning with the table."""
     rows = rows_of(found)
     write_csv(folder / "table.csv", [row.cells for row in rows])
-    write_bytes(folder / "table.md", markdown(found, rows).encode())
+    write_bytes(folder / "table.md", markdown(found, rows, params).encode())
     sweep_json.write(folder, found)
     measured = [plots.Point(row.trial.run, row.trial.drawn, row.at) for row in rows if row.at is not None]
     names = [*found[0].drawn]
@@ -81,16 +128,17 @@ def write(found: Sequence[Trial], params: Params, folder: Path) -> None:
     write_bytes(folder / "best.yaml", best_yaml(found, params).encode())
 
 
-def markdown(found: Sequence[Trial], rows: Sequence[TableRow]) -> str:
-    """The table for readers, the best row bold"""
-    trial, best = best_of(found)
+def markdown(found: Sequence[Trial], rows: Sequence[TableRow], params: Params) -> str:
+    """The table for readers, the best row bold if it is clearly the best"""
+    (trial, best), clear = best_of(found), is_clear(found)
     columns = list(dict.fromkeys(name for row in rows for name in row.cells))
     body = []
     for row in rows:
-        is_best = row.trial.run == trial.run and row.at is not None and row.at.psi == best.psi
+        is_best = clear and row.trial.run == trial.run and row.at is not None and row.at.psi == best.psi
         found_cells = row.cells
         body.append((is_best, [_cell(found_cells.get(name)) for name in columns]))
-    return "\n".join([*table_lines(columns, body), "", *summary(found).split("\n")]) + "\n"
+    images = f"Every measurement is of {params.evaluate.num_images} generated against all training images."
+    return "\n".join([*table_lines(columns, body), "", images, *summary(found).split("\n")]) + "\n"
 
 
 def _cell(value: object) -> str:
@@ -107,5 +155,6 @@ def best_yaml(found: Sequence[Trial], params: Params) -> str:
     reached = f"{distance.name} {short(distance.value, 4)} after {trial.kimg:g} kimg, run {trial.run}"
     return (
         f"# {reached}, the lowest of {counted(len(found), 'trial')} of {params.sweep.total_kimg:g} kimg.\n"
+        f"# {certainty(found)}\n"
         "# `python -m pipelines.plan --from reports/sweep/best.yaml` writes these values into params.yaml.\n"
     ) + yaml.safe_dump(values, sort_keys=False)

@@ -1,6 +1,6 @@
 """What the trials of a sweep share, and what they tell of themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pipelines.tracking.journal import Journal
 from pipelines.train import is_snapshot
 
 Rung = dict[str, str | int | float]  # a report to Tune
+MEASURED = "measured"  # key of a report of a trial whose runs are all measured
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,16 @@ class Rungs(TuneReportCallback):  # type: ignore[misc]
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         if checkpoint is None or not is_snapshot(Path(checkpoint.path).name):
-            return  # what a run saves when a node is called back has no KID of its own
+            return  # a tick, the images of a run that has not begun, or what is saved when a node is called back
         row = TickRow.of(metrics[0])
         if row.nimg < self.total_nimg and row.monitor.kid is not None:
             super().after_report(run_context, [rung(self.run_name, row)], None)
 
 
-def tell(job: Job, drawn: Drawn) -> Callable[[int], None]:
-    """What tells the sweep how many images a trial has trained on"""
-    return lambda nimg: job.counter.report.remote(described(drawn), nimg)
+def tell(job: Job, drawn: Drawn, runs_before: int = 0) -> Callable[[int], None]:
+    """What tells the sweep how many images a trial has trained on, those of its runs with earlier seeds among them"""
+    before = runs_before * round(1000 * job.params.sweep.total_kimg)
+    return lambda nimg: job.counter.report.remote(described(drawn), before + nimg)
 
 
 def rung(run_name: str, row: TickRow) -> Rung:
@@ -57,6 +59,11 @@ def rung(run_name: str, row: TickRow) -> Rung:
     nimg, kid = round(row.nimg), row.monitor.kid
     assert kid is not None, "a snapshot of a sweep is measured"
     return {"run": run_name, "nimg": nimg, "rung_nimg": nimg, "kid": kid, "distance": kid}
+
+
+def was_stopped(last: Mapping[str, Any]) -> bool:
+    """Whether the last report of a trial is of a snapshot: a scheduler ended it before its time"""
+    return "rung_nimg" in last and MEASURED not in last
 
 
 def tag(journal: Journal, drawn: Drawn, job: Job) -> None:

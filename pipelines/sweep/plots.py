@@ -35,7 +35,10 @@ Points = Sequence[Point]
 
 
 def against_parameter(points: Points, names: Sequence[str]) -> bytes:
-    """PNG of the distance against the first parameter that has numbers (without one, the trial), one line a psi"""
+    """PNG of the distance against the first parameter that has numbers (without one, the trial), one line a psi
+
+    Bars are one standard deviation of a training, with several seeds.
+    """
     name = next((name for name in names if all(_is_number(point.drawn[name]) for point in points)), None)
     runs = list(dict.fromkeys(point.run for point in points))
     metric = points[0].distance
@@ -44,11 +47,12 @@ def against_parameter(points: Points, names: Sequence[str]) -> bytes:
         axis = figure.subplots()
         for psi, colour in _psi_colours(points):
             line = sorted(
-                (point.drawn[name] if name else runs.index(point.run), point.distance.value)
+                (point.drawn[name] if name else runs.index(point.run), point.distance.value, point.distance.sd or 0.0)
                 for point in points
                 if point.at.psi == psi
             )
-            axis.plot(*zip(*line, strict=True), "o-", color=colour, markersize=4, label=f"psi {psi:g}")
+            x, y, sd = zip(*line, strict=True)
+            axis.errorbar(x, y, sd if any(sd) else None, fmt="o-", color=colour, markersize=4, label=f"psi {psi:g}")
         axis.set(title=f"{metric.label} against {name or 'trial'}", xlabel=name or "trial", ylabel=metric.name)
         if name and _is_wide([point.drawn[name] for point in points]):
             axis.set_xscale("log")

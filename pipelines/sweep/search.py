@@ -8,6 +8,7 @@ from ray.tune.search import Searcher
 
 from pipelines.params import Axis, Params, Settings
 from pipelines.sweep import space
+from pipelines.sweep.job import was_stopped
 from stylegan.config import ConfigError
 
 OPTUNA = "optuna==5.0.0"
@@ -40,7 +41,17 @@ def optuna_searcher(params: Params, before: Sequence[space.Drawn]) -> Searcher:
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     points = [{f"drawn/{name}": value for name, value in drawn.items()} for drawn in before]
-    return OptunaSearch(
+
+    class Searcher(OptunaSearch):  # type: ignore[misc]
+        """Compares equal measurements: the KID of a stopped trial is of a shorter training, so it is no result.
+
+        What it reported of its snapshots stays: Optuna compares it with what others had at the same snapshot.
+        """
+
+        def on_trial_complete(self, trial_id: str, result: Settings | None = None, error: bool = False) -> None:
+            super().on_trial_complete(trial_id, None if result and was_stopped(result) else result, error)
+
+    return Searcher(
         metric="distance",
         mode="min",
         sampler=optuna.samplers.TPESampler(seed=params.sweep.seed),

@@ -116,6 +116,11 @@ def _search_problems(params: Params) -> Iterator[str]:
             "trial; NCCL needs a whole GPU for each of several workers. Set sweep.gpus_per_worker to 1, or "
             "sweep.workers_per_trial to 1."
         )
+    if sweep.seeds != 1:
+        if sweep.scheduler == "pbt":
+            yield "sweep.scheduler pbt trains one population. Set sweep.seeds to 1, or sweep.scheduler to none or asha."
+        if "train.seed" in names:
+            yield "sweep.space: train.seed is what sweep.seeds counts up. Name it in one of both places."
     if sweep.scheduler == "pbt" and sweep.searcher == "optuna":
         yield "sweep.scheduler pbt draws new values itself. Set sweep.searcher to grid or random."
     for name, kimg in (("asha_grace_kimg", sweep.asha_grace_kimg), ("pbt_interval_kimg", sweep.pbt_interval_kimg)):

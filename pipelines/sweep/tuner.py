@@ -9,16 +9,16 @@ from ray import tune
 
 from pipelines.artifacts import metrics_json
 from pipelines.artifacts.artifact import IN_RUNS
-from pipelines.artifacts.sweep_json import Stopped, Trial, read_stopped, write_stopped
+from pipelines.artifacts.sweep_json import SeedRun, Stopped, Trial, read_stopped, write_stopped
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.cluster import capacity, connection, signals, store, workers
 from pipelines.experiments import tell_pages
-from pipelines.params import Params
+from pipelines.params import Params, seeds_from
 from pipelines.sweep import findings, scheduler, search, space
-from pipelines.sweep.job import Job
+from pipelines.sweep.job import MEASURED, Job, was_stopped
 from pipelines.sweep.room import Room
 from pipelines.sweep.standing import Standing, watching
-from pipelines.sweep.trial import train_trial
+from pipelines.sweep.trial import over_seeds, train_trial
 from pipelines.tracking import publisher
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
@@ -49,9 +49,10 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]
         params, root.absolute(), state.absolute(), space.name_of(params, open_training_set(archive, params).digest)
     )
     num_trials = len(drawn) if drawn else params.sweep.num_trials
-    announce(params, job.name, num_trials)
+    num_seeds = len(seeds_from(params.sweep.seeds, params.train.seed))
+    announce(params, job.name, num_trials, num_seeds)
     with exclusive(state / "sweeps" / job.name):
-        ledger = Ledger(job, Standing(num_trials, params.sweep.total_kimg))
+        ledger = Ledger(job, Standing(num_trials, params.sweep.total_kimg * num_seeds))
         searcher = None if drawn else search.optuna_searcher(params, ledger.drawn())
         with connection.connect(trials[0].cluster), watching(ledger.standing) as counter:
             capacity.await_room(trials[0].cluster)
@@ -132,7 +133,7 @@ class Ledger(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
-        is_stopped = "rung_nimg" in last and "evaluation" not in last
+        is_stopped = was_stopped(last)
         mark = self.job.stopped(str(last.get("run")))
         if is_stopped and not mark.exists():
             write_stopped(mark, Stopped(nimg=last["nimg"], kid=last["kid"]))
@@ -151,19 +152,24 @@ class Ledger(tune.Callback):  # type: ignore[misc]
 def found_of(result: Any, job: Job) -> Trial:
     """What became of a trial, from Tune's result and the run's folder"""
     drawn, last = dict(result.config["drawn"]), dict(result.metrics or {})
-    name, evaluation = str(last.get("run", "")), last.get("evaluation")
+    name, measured = str(last.get("run", "")), last.get(MEASURED)
     trial = Trial(
         drawn=drawn, run=name, status="failed", kimg=last.get("nimg", 0) / 1000, kid=last.get("kid"),
         problem=None if result.error is None else reason(result.error),
     )  # fmt: skip
     if trial.problem is not None:
         return trial
-    if evaluation is None:
+    if measured is None:
         mark = read_stopped(job.stopped(name))
         return trial.model_copy(update={"status": "stopped", "kimg": mark.nimg / 1000, "kid": mark.kid})
-    path = job.state / name / "evaluations" / str(evaluation) / "metrics.json"
-    rows = metrics_json.read(path, IN_RUNS).truncation
-    return trial.model_copy(update={"status": "measured", "truncation": rows})
+    runs = tuple(_seed_run(seed, run, evaluation, job) for seed, run, evaluation in measured)
+    means = over_seeds([run.truncation for run in runs])
+    return trial.model_copy(update={"status": "measured", "truncation": means, "runs": runs})
+
+
+def _seed_run(seed: int, run: str, evaluation: str, job: Job) -> SeedRun:
+    path = job.state / run / "evaluations" / evaluation / "metrics.json"
+    return SeedRun(seed=seed, run=run, truncation=metrics_json.read(path, IN_RUNS).truncation)
 
 
 def reason(error: BaseException) -> str:
@@ -182,11 +188,13 @@ def conclude(trial: Trial, job: Job) -> None:
         journal.status("FAILED" if trial.problem else "FINISHED")
 
 
-def announce(params: Params, name: str, num_trials: int) -> None:
+def announce(params: Params, name: str, num_trials: int, num_seeds: int) -> None:
     """Say what begins and where to watch it."""
+    repeated = f" with {num_seeds} seeds each" if num_seeds > 1 else ""
     psis = ", ".join(f"{psi:g}" for psi in space.psis(params))
     print_lines(
-        f"sweep {name}: {counted(num_trials, 'trial')} of {params.sweep.total_kimg:g} kimg, each measured at psi {psis}"
+        f"sweep {name}: {counted(num_trials, 'trial')} of {params.sweep.total_kimg:g} kimg{repeated}, measured at psi "
+        f"{psis}"
     )
     records = {record: f"tags.sweep = '{name}' and tags.sweep_record = '{record}'" for record in ("trial", "psi")}
     tell_pages(

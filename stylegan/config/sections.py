@@ -262,6 +262,7 @@ class EvaluateConfig(Section):
     kid_num_subsets: Count
     kid_subset_size: Annotated[int, Field(ge=2)]
     pr_neighbors: Count
+    floor_splits: Count  # of the real images; one split of a thousand scatters by several times the floor itself
     neighbors_num_shown: Count  # generated images whose nearest training images are drawn
     ppl_network: Literal["lpips_vgg16", "vgg16", "random"]  # random needs no download and is no LPIPS
     ppl_num_pairs: Annotated[int, Field(ge=2)]

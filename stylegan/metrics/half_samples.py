@@ -36,11 +36,12 @@ class Halves:
 
     first: Tensor  # fp64 [R, 4]
     second: Tensor  # fp64 [R, 4]
+    share: float = 1.0  # that the split sets are of the whole ones
 
     @property
     def variance(self) -> Tensor:
         """Of each number measured with whole sets, fp64 [4]"""
-        return (self.first - self.second).square().mean(dim=0) / 4
+        return self.share * (self.first - self.second).square().mean(dim=0) / 4
 
 
 def manifold_intervals(
@@ -78,7 +79,7 @@ def balance_error(one: Halves, other: Halves) -> float:
     """Standard error of the difference in the balance of precision and recall between generated images that share
     latents, real images and halves: what both owe to these cancels"""
     first, second = (_balance(a) - _balance(b) for a, b in ((one.first, other.first), (one.second, other.second)))
-    return float(((first - second).square().mean() / 4).sqrt())
+    return float((one.share * (first - second).square().mean() / 4).sqrt())
 
 
 def _balance(terms: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 N real, M generated samples, F features, S subsets of m.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,8 +38,9 @@ def kernel_distances(real: Array, gen: Array, num_subsets: int, subset_size: int
     rows = [(_choose(rng, len(x), m), _choose(rng, len(y), m)) for _ in range(num_subsets)]
     # Of a small set subsets overlap so much that one whole kernel matrix costs less than the sum of theirs.
     if (len(x) + len(y)) ** 2 <= num_subsets * (2 * m) ** 2:
-        kxx, kyy, kxy = cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y)
-        return torch.stack([_mmd2(kxx[i[:, None], i], kyy[j[:, None], j], kxy[i[:, None], j]) for i, j in rows])
+        u, v = (_members([pair[side] for pair in rows], z) for side, z in ((0, x), (1, y)))
+        within = _within(cubic_kernel(x, x), u) + _within(cubic_kernel(y, y), v)
+        return within / (m * (m - 1)) - 2 * ((u @ cubic_kernel(x, y)) * v).sum(dim=1) / m**2
     return torch.stack(
         [_mmd2(cubic_kernel(x[i], x[i]), cubic_kernel(y[j], y[j]), cubic_kernel(x[i], y[j])) for i, j in rows]
     )
@@ -51,6 +54,18 @@ def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
 
 def _choose(rng: np.random.Generator, n: int, m: int) -> Tensor:
     return torch.from_numpy(rng.choice(n, m, replace=False))
+
+
+def _members(subsets: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Whether each sample of x [N, F] is in each subset, as a factor  ->  [S, N]"""
+    members = x.new_zeros(len(subsets), len(x))
+    return members.scatter_(1, torch.stack([*subsets]).to(x.device), 1)
+
+
+def _within(kernel: Tensor, members: Tensor) -> Tensor:
+    """Sum of a kernel [N, N] over the pairs of different samples of each subset [S, N]  ->  [S]"""
+    kernel.diagonal().zero_()  # pairs of a sample with itself would bias it upward
+    return ((members @ kernel) * members).sum(dim=1)
 
 
 def _mmd2(kxx: Tensor, kyy: Tensor, kxy: Tensor) -> Tensor:

@@ -22,16 +22,18 @@ class LeftOut:
     value: float
     without_real: Tensor  # fp64 [N]
     without_gen: Tensor  # fp64 [M]
+    share: float = 1.0  # that these sets are of the whole ones, whose standard error is asked for
 
     def __sub__(self, other: "LeftOut") -> "LeftOut":
         """The difference of numbers that share images: what both owe to an image cancels"""
         real, gen = self.without_real - other.without_real, self.without_gen - other.without_gen
-        return LeftOut(self.value - other.value, real, gen)
+        return LeftOut(self.value - other.value, real, gen, self.share)
 
     @property
     def standard_error(self) -> float:
         """For drawing both sets again. Never too small on average; of equal distributions it is 1.4 times too large"""
-        return float(sum(_variance(values) for values in (self.without_real, self.without_gen)) ** 0.5)
+        variance = sum(_variance(values) for values in (self.without_real, self.without_gen))
+        return float((self.share * variance) ** 0.5)
 
 
 def kernel_distance_left_out(real: Array, gen: Array) -> LeftOut:

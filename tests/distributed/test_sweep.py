@@ -102,6 +102,23 @@ def test_a_sweep_killed_in_the_middle_and_run_again_has_every_trial_once(make_tr
     check_mlflow(tree)
 
 
+def test_each_trial_trains_with_each_seed_and_counts_with_the_mean(make_tree: Callable[..., Tree]) -> None:
+    tree = make_tree(TARGETS, "sweep.seeds=2", "sweep.scheduler=asha", "sweep.asha_grace_kimg=0.032",
+                     "sweep.asha_reduction_factor=64.0")  # fmt: skip
+    output = tree.sweep()
+    rows = tree.table()
+    measured = [row for row in rows if row["status"] == "measured"]
+    assert measured
+    assert {row["seeds"] for row in measured} == {"2"}
+    assert all(float(row["kid_random_sd"]) > 0 for row in measured)
+    trials = json.loads((tree.folder / "reports" / "sweep" / "results.json").read_text())["trials"]
+    runs = [run for trial in trials for run in trial["runs"]]
+    assert {run["seed"] for run in runs} == {0, 1}
+    assert len({run["run"] for run in runs}) == len(runs)
+    assert "of 0.064 kimg with 2 seeds each" in output
+    assert "Means of 2 trainings per trial" in output
+
+
 def check_mlflow(tree: Tree) -> None:
     """Flat runs: one for each trial, one for each of its psi"""
     from mlflow import MlflowClient

@@ -154,6 +154,7 @@ EVALUATE = {
     "kid_num_subsets": ["evaluate.kid_num_subsets=2"],
     "kid_subset_size": ["evaluate.kid_subset_size=3"],
     "pr_neighbors": ["evaluate.pr_neighbors=3"],
+    "floor_splits": ["evaluate.floor_splits=3"],
     "ppl_network": ["evaluate.ppl_network=lpips_vgg16"],
     "ppl_num_pairs": ["evaluate.ppl_num_pairs=3"],
     "ppl_epsilon": ["evaluate.ppl_epsilon=0.1"],

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from pipelines.ablate import __main__ as ablate
-from pipelines.ablate import figures, runner, tables
-from pipelines.ablate.tables import Standing
-from pipelines.artifacts import metrics_json
+from pipelines.ablate import figures, ladder_rows, runner, tables
+from pipelines.ablate.ladder_rows import Standing
+from pipelines.artifacts import ladder_json, metrics_json
 from pipelines.artifacts.ladder_json import Quantiles
 from pipelines.ladders import ladder
 from pipelines.ladders.ladder import Ladder
-from pipelines.params import Params, load
+from pipelines.params import Params, load, seeds_from
 from pipelines.plan import __main__ as plan
 from pipelines.plan.origins import row_choices
 from pipelines.tracking.journal import Journal
@@ -29,6 +29,7 @@ from pipelines.train.follow import Place
 from pipelines.train.identity import inputs_of
 from stylegan.config import ConfigError
 from stylegan.config.strict import parse
+from stylegan.metrics.evaluation.metric import by_name
 from tests.command_lines import run_or_exit
 from tests.evaluation_results import evaluation_results, write_train_record
 from tests.tick_rows import ticks
@@ -57,15 +58,15 @@ PEAKS = {
 }
 
 
-def standing(name: str, kid: float, **changes: Any) -> Standing:
+def standing(name: str, kid: float, seed: int = 0, **changes: Any) -> Standing:
     metrics = {"kid_x": kid, "fid_x": 40 * kid, "density_x": 0.123, "precision_x": 0.5, "ppl_lpips_vgg16": 1400.0}
     report = evaluation_results(metrics, floor={}, untrained={}, intervals={"kid_x": [kid - 0.1, kid + 0.1]})
     return replace(
-        Standing(LADDER.row(name), f"run{name}", report, TICKS, (1234567, 890), 100, "ada", PEAKS), **changes
+        Standing(LADDER.row(name), seed, f"run{name}", report, TICKS, (1234567, 890), 100, "ada", PEAKS), **changes
     )  # fmt: skip
 
 
-FAILED = Standing(LADDER.row("B"), problem="TrainError: not | finite")
+FAILED = Standing(LADDER.row("B"), 0, problem="TrainError: not | finite")
 FOUND = [standing("A", 0.7), FAILED, standing("C", 0.5)]
 
 
@@ -100,13 +101,14 @@ def test_the_table_has_what_was_measured_and_nothing_that_depends_on_the_machine
 
 
 def test_what_a_row_took_is_told_apart_from_what_it_reached() -> None:
-    took = {"row": "A", "workers": 1, "sec_per_kimg": 4.5, "memory_gb": 1.25}
-    assert [tables.costs(each) for each in FOUND] == [took, {}, took | {"row": "C"}]
+    took = {"row": "A", "seed": 0, "workers": 1, "sec_per_kimg": 4.5, "memory_gb": 1.25}
+    assert [ladder_rows.costs(each) for each in FOUND] == [took, {}, took | {"row": "C"}]
 
 
 def test_a_row_that_failed_has_no_number_and_says_why(written: Path) -> None:
     failed = read_csv(written / "table.csv")[1]
-    assert {name for name, cell in failed.items() if cell} == {"row", "label", "problem"}
+    assert {name for name, cell in failed.items() if cell} == {"row", "label", "seeds", "problem"}
+    assert failed["seeds"] == "0"
     assert failed["problem"] == "TrainError: not | finite"
     for text in ((written / "table.md").read_text(), (written / "index.html").read_text()):
         assert "B (+ lever) failed: TrainError: not | finite" in text
@@ -131,15 +133,15 @@ def test_a_distance_that_is_no_number_is_not_the_best_and_makes_no_delta() -> No
     assert sound.report is not None
     kid, *others = sound.report.metrics
     broken = sound.report.model_copy(update={"metrics": (kid.model_copy(update={"value": math.nan}), *others)})
-    rows = tables.measured_rows([replace(sound, report=broken), standing("C", 0.5)], LADDER)
-    assert tables.best_of(rows) == "C"
+    rows = ladder_rows.measured_rows([replace(sound, report=broken), standing("C", 0.5)], LADDER)
+    assert ladder_rows.lowest_of(rows) == "C"
     assert rows[1].delta is None
-    assert tables.best_of(rows[:1]) is None
+    assert ladder_rows.lowest_of(rows[:1]) is None
 
 
 def test_peaks_are_compared_at_a_resolution_that_all_rows_have() -> None:
     grown = {4: PEAKS[4]}  # of a snapshot that had not come further
-    rows = tables.measured_rows([standing("A", 0.7, peaks=grown), standing("C", 0.5)], LADDER)
+    rows = ladder_rows.measured_rows([standing("A", 0.7, peaks=grown), standing("C", 0.5)], LADDER)
     assert [(row.peak_resolution, row.peak_median) for row in rows] == [(4, 2.54), (4, 2.54)]
 
 
@@ -166,18 +168,77 @@ def test_what_is_from_memory_says_so(written: Path) -> None:
     assert '<td class="n">0.399 (from memory)</td>' in (written / "index.html").read_text()
 
 
-def test_the_best_row_is_bold_and_every_line_has_the_same_columns(written: Path) -> None:
-    measured = (written / "table.md").read_text().split("## Published")[0]
-    head, rule, *rows = [line for line in measured.splitlines() if line.startswith("|")]
+def lines_of(text: str) -> list[str]:
+    return [line for line in text.split("## Published")[0].splitlines() if line.startswith("|")]
+
+
+def test_of_one_seed_nothing_is_bold_and_every_delta_says_that_one_seed_cannot_tell(written: Path) -> None:
+    text, page = (written / "table.md").read_text(), (written / "index.html").read_text()
+    head, rule, *rows = lines_of(text)
     assert {line.replace("\\|", "").count("|") for line in (head, rule, *rows)} == {head.count("|")}
-    assert [row for row in rows if "**" in row] == [rows[2]]
-    assert rows[2].startswith("| **C** | **start \\| otherwise** | **0.5 [0.4, 0.6]** | **20** | **0.5** | **1400** |")
+    assert "**" not in text
+    assert rows[2].startswith(
+        "| C | start \\| otherwise | 0.5 [0.4, 0.6] | 20 | 0.5 | 1400 | -0.2 (one seed cannot tell) |"
+    )
+    assert '<td class="n">-0.2 (one seed cannot tell)</td>' in page
+    assert not re.search('class="n (better|worse)"', page)
+    for each in (text, page):
+        assert "One training per row, 1000 generated against 2000 real images" in each
+        assert "One seed cannot tell whether a delta is more than the spread between runs." in each
     assert "1,234,567" in rows[0]
     assert "density" not in head
-    page = (written / "index.html").read_text()
-    assert page.count('<tr class="chosen">') == 1
     assert "What does &lt;each&gt; bring?" in page
     assert "Read this first." in page
+
+
+def seeded(**kids: Sequence[float]) -> list[Standing]:
+    """Rows with a run for each KID"""
+    return [
+        standing(name, kid, seed, run=f"run{name}{seed}")
+        for name, values in kids.items()
+        for seed, kid in enumerate(values)
+    ]
+
+
+SEEDED = seeded(A=[0.7, 0.72, 0.74], B=[0.71, 0.75, 0.79], C=[0.5, 0.52, 0.51])
+
+
+def test_of_several_seeds_only_a_difference_beyond_their_spread_is_claimed_and_bold(tmp_path: Path) -> None:
+    tables.write(SEEDED, LADDER, tmp_path)
+    text, page = (tmp_path / "table.md").read_text(), (tmp_path / "index.html").read_text()
+    assert "Means of 3 trainings per row" in text
+    _, _, a, b, c = lines_of(text)
+    assert a.startswith("| A | start | 0.72 (sd 0.02) |")
+    assert "| 0.03 [-0.0531, 0.113] within the spread |" in b
+    assert "| **-0.21 [-0.252, -0.168] better** |" in c
+    assert text.count("**") == 2
+    assert '<td class="n better">-0.21 [-0.252, -0.168] better</td>' in page
+    assert page.count('class="n better"') == 1
+
+
+def test_programs_get_mean_deviation_and_every_run(tmp_path: Path) -> None:
+    tables.write(SEEDED, LADDER, tmp_path)
+    found = ladder_json.read(tmp_path)
+    last = found.rows[2]
+    kid = by_name(last.metrics)["kid_x"]
+    assert (kid.value, kid.sd, kid.interval) == (pytest.approx(0.51), pytest.approx(0.01), None)
+    assert [(run.seed, run.run, by_name(run.metrics)["kid_x"].value) for run in last.runs] == [
+        (0, "runC0", 0.5), (1, "runC1", 0.52), (2, "runC2", 0.51),
+    ]  # fmt: skip
+    assert (last.verdict, last.against, found.rows[1].verdict, found.lowest) == ("better", "A", None, "C")
+    cells = read_csv(tmp_path / "table.csv")[2]
+    names = ("seeds", "kid_x_sd", "delta_low", "delta_high", "verdict", "run")
+    assert [cells[name] for name in names] == ["3", "0.01", "-0.2516", "-0.1684", "better", "runC0 runC1 runC2"]
+    numbers = ladder_rows.series(SEEDED, LADDER)  # as MLflow shows them
+    assert (numbers["C/kid_x"], numbers["C/kid_x_sd"], numbers["C/seeds"]) == (kid.value, kid.sd, 3)
+
+
+def test_a_seed_that_fails_is_told_and_the_others_count() -> None:
+    lost = replace(FAILED, seed=1)
+    rows = ladder_rows.measured_rows([standing("A", 0.7), standing("B", 0.6), lost], LADDER)
+    assert (rows[1].problem, len(rows[1].runs), rows[1].delta) == ("seed 1: TrainError: not | finite", 1, -0.1)
+    assert rows[1].delta_interval is None
+    assert tables.problems(rows, LADDER)[0] == "B (+ lever) failed: seed 1: TrainError: not | finite"
 
 
 def test_the_page_holds_everything_and_fetches_nothing(written: Path) -> None:
@@ -209,7 +270,7 @@ def test_when_all_failed_there_is_still_a_page(tmp_path: Path) -> None:
 
 def test_sizes_are_drawn_against_the_number_of_images_a_line_for_each_mode() -> None:
     def drawn(last_size: int, last_mode: str) -> bytes:
-        rows = tables.measured_rows([standing("A", 0.7), standing("C", 0.5)], LADDER)
+        rows = ladder_rows.measured_rows([standing("A", 0.7), standing("C", 0.5)], LADDER)
         rows[0] = rows[0].model_copy(update={"num_images": 10, "mode": "none"})
         rows[1] = rows[1].model_copy(update={"num_images": last_size, "mode": last_mode})
         return figures.against_size(rows, tables.shown_metrics(rows), dark=False)
@@ -218,10 +279,20 @@ def test_sizes_are_drawn_against_the_number_of_images_a_line_for_each_mode() -> 
 
 
 def test_kimg_and_gpus_scale_the_ladder_and_what_is_written_out_goes_over_them(repository: Path) -> None:
-    options = Namespace(kimg=5000.0, gpus=2, overrides=["cluster.num_workers=1"])
+    options = Namespace(kimg=5000.0, gpus=2, seeds="3", overrides=["cluster.num_workers=1"])
     params = load(repository / "params.yaml", ablate.scaled(options))
     assert (params.ablate.total_kimg, params.cluster.num_workers, params.cluster.use_gpu) == (5000.0, 1, True)
-    assert ablate.scaled(Namespace(kimg=None, gpus=None, overrides=[])) == []
+    assert seeds_from(params.ablate.seeds, 7) == (7, 8, 9)
+    assert ablate.scaled(Namespace(kimg=None, gpus=None, seeds=None, overrides=[])) == []
+
+
+def test_seeds_are_a_number_or_a_list(repository: Path) -> None:
+    options = Namespace(kimg=None, gpus=None, seeds="0,5", overrides=[])
+    assert seeds_from(load(repository / "params.yaml", ablate.scaled(options)).ablate.seeds, 7) == (0, 5)
+    with pytest.raises(
+        ConfigError, match=r"ablate\.seeds is \[1, 1\]; expected a number of seeds such as 3, or distinct"
+    ):
+        load(repository / "params.yaml", ["ablate.seeds=[1, 1]"])
 
 
 # Running rows, with what Ray would do left out.
@@ -233,6 +304,7 @@ class Bench:
     def __init__(self, folder: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.params = folder, params
         self.trained: list[str] = []
+        self.seeds: list[int] = []
         self.places: list[tuple[int, int]] = []  # of the rows that trained
         self.spoilt: set[str] = set()  # architectures that fail
         monkeypatch.setattr(runner, "run_experiment", self.run)
@@ -243,6 +315,7 @@ class Bench:
         self.places.append((place.number, place.count))
         out = inputs_of(params, root, state).fixed_folder
         self.trained.append(params.generator.architecture)
+        self.seeds.append(params.train.seed)
         if params.generator.architecture in self.spoilt:
             raise RuntimeError("the gradients\nare not finite")
         write_train_record(out)
@@ -302,6 +375,22 @@ def test_a_failing_row_is_reported_and_the_same_command_tries_it_alone_again(
         assert each.run == folder.name
         (tags,) = (record["values"] for record, _ in Journal(folder).read(0) if "ladder" in record.get("values", ()))
         assert tags == {"ladder": "g", "ladder_record": "row", "ladder_row": row.name, "ladder_run": table.name}
+
+
+def test_each_row_trains_with_each_seed_and_the_runs_of_one_seed_are_found_again(
+    bench: Bench, make_params: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "publishing", lambda journal, tracking: nullcontext())
+    monkeypatch.setattr(runner, "tell_pages", lambda config, pages: None)
+    monkeypatch.setattr(runner, "record_measurement", lambda *measured: None)
+    (alone,) = bench.ablate("orig")
+    bench.params = make_params("ablate.seeds=2", f"tracking.uri=sqlite:///{bench.folder}/mlflow.db")
+    found = bench.ablate("orig", "skip")
+    assert [(each.row.name, each.seed) for each in found] == [("orig", 0), ("skip", 0), ("orig", 1), ("skip", 1)]
+    assert found[0].run == alone.run, "the run of one seed is one of those of two"
+    assert list(zip(bench.trained, bench.seeds, strict=True)) == [("orig", 0), ("skip", 0), ("orig", 1), ("skip", 1)]
+    assert bench.places == [(1, 1), (2, 4), (3, 4), (4, 4)]
+    assert [len(row.runs) for row in ladder_json.read(bench.folder / "reports").rows] == [2, 2]
 
 
 def test_an_unknown_row_is_named_before_anything_is_trained(bench: Bench) -> None:

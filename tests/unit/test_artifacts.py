@@ -21,14 +21,17 @@ from pipelines.artifacts import (
 )
 from pipelines.artifacts.artifact import Artifact, ArtifactError
 from pipelines.artifacts.ladder_json import LadderRow, Quantiles
+from pipelines.artifacts.ladder_json import SeedRun as LadderRun
 from pipelines.artifacts.metrics_json import ClassResult, Neighbors
 from pipelines.artifacts.segments import Pointer, Segment
+from pipelines.artifacts.sweep_json import SeedRun as TrialRun
 from pipelines.artifacts.sweep_json import Stopped, Trial
 from pipelines.artifacts.ticks import TickRow
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.transfer_json import TensorOutcome, Transfer, TransferReport
 from pipelines.params import Params
 from pipelines.prepare import prepare
+from stylegan.metrics.evaluation.metric import Bounds
 from tests.evaluation_results import evaluation_results, metrics_of, truncation
 
 INTERVAL = {"kid_x": [0.25, math.inf]}
@@ -64,11 +67,21 @@ TICK = TickRow.of({"nimg": 8.0, "kimg": 0.008, "loss/G": 0.5, "ranks/count": 2, 
 PEAKS = {4: Quantiles(num_maps=8.0, p1=1.5, p25=2.0, median=2.5, p75=3.0, p99=4.0, p99_9=5.0, max=6.0)}
 TRIALS = [
     Trial(drawn={"loss.r1_gamma": 0.5, "augment.mode": "ada", "data.xflip": True}, run="r", status="measured", kimg=4.0,
-          kid=None, truncation=REPORT.truncation),
+          kid=None, truncation=REPORT.truncation, runs=(TrialRun(seed=0, run="r", truncation=REPORT.truncation),)),
     Trial(drawn={}, run="", status="failed", kimg=0.0, kid=math.nan, problem="RuntimeError: x"),
 ]  # fmt: skip
 ROWS = [
-    LadderRow(row="A", label="start", run="r", metrics=metrics_of(METRICS, INTERVAL), peaks=PEAKS),
+    LadderRow(
+        row="A",
+        label="start",
+        metrics=metrics_of(METRICS, INTERVAL),
+        peaks=PEAKS,
+        verdict="better",
+        against="B",
+        delta=-0.5,
+        delta_interval=Bounds(-0.75, -0.25),
+        runs=(LadderRun(seed=0, run="r", metrics=metrics_of(METRICS, INTERVAL), kimg=4.0),),
+    ),
     LadderRow(row="B", label="next", problem="RuntimeError: x"),
 ]
 
@@ -134,7 +147,7 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-VERSIONS = dict.fromkeys(CASES, 1) | {"metrics.json": 2}
+VERSIONS = dict.fromkeys(CASES, 1) | {"metrics.json": 2, "sweep": 2, "ladder": 2}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,14 +1,16 @@
 """Charts of the report."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from pipelines.artifacts.metrics_json import Metrics, Recommended, Truncation
-from pipelines.render.charts import contributions, frontier_chart, layer_chart, training_curves
+from pipelines.params import Params
+from pipelines.render.charts import MonitorCounts, contributions, frontier_chart, layer_chart, training_curves
 from tests.evaluation_results import evaluation_results, metrics_of, truncation
 from tests.tick_rows import tick, ticks
 
@@ -17,6 +19,7 @@ COLUMNS: list[dict[str, float]] = [
     {"kimg": 2.0, "loss/G": 1.2, "loss/D": 1.1, "augment/p": 0.2, "augment/r_t": 0.6, "loss/pl_penalty": 0.2},
 ]
 TICKS = ticks(COLUMNS)
+COUNTS = MonitorCounts(gen=500, real=500)
 SHARES: list[dict[str, float]] = [
     {"kimg": 1.0, "contribution/b4": 90.0, "contribution/b8": 6.0, "contribution/b16": 4.0},
     {"kimg": 2.0},  # a tick without a snapshot
@@ -58,7 +61,7 @@ def opened(png: bytes) -> Image.Image:
 @pytest.mark.parametrize("dark", [False, True])
 def test_curves_are_drawn_on_paper_of_the_theme(dark: bool) -> None:
     for png in (
-        training_curves(TICKS, 0.6, dark=dark),
+        training_curves(TICKS, 0.6, COUNTS, dark=dark),
         frontier(SWEEP, dark=dark),
         layer_chart(LAYERS, BANDS, dark=dark),
     ):
@@ -66,11 +69,11 @@ def test_curves_are_drawn_on_paper_of_the_theme(dark: bool) -> None:
 
 
 def test_curves_depend_on_their_numbers_and_on_nothing_else() -> None:
-    first = training_curves(TICKS, 0.6, dark=False)
-    assert first == training_curves(TICKS, 0.6, dark=False)
+    first = training_curves(TICKS, 0.6, COUNTS, dark=False)
+    assert first == training_curves(TICKS, 0.6, COUNTS, dark=False)
     changed = [TICKS[0], tick(COLUMNS[1] | {"loss/G": 9.0})]
-    assert first != training_curves(changed, 0.6, dark=False)
-    assert first != training_curves(TICKS, None, dark=False)  # the target line
+    assert first != training_curves(changed, 0.6, COUNTS, dark=False)
+    assert first != training_curves(TICKS, None, COUNTS, dark=False)  # the target line
 
 
 def test_the_frontier_depends_on_its_numbers_and_not_on_their_order() -> None:
@@ -120,23 +123,37 @@ def test_one_psi_is_drawn() -> None:
     assert opened(frontier(SWEEP[:1])).size == (1320, 528)
 
 
+def test_the_axes_name_the_images_that_snapshots_are_scored_with(make_params: Callable[..., Params]) -> None:
+    logged = [tick(COLUMNS[1] | {"monitor/kid": 0.3, "monitor/precision": 0.1, "monitor/recall": 0.2})]
+    assert MonitorCounts.of(make_params("monitor.num_images=500"), 2338) == COUNTS
+    few = MonitorCounts.of(make_params("monitor.num_images=500", "data.max_images=90"), 2338)
+    assert (few.gen, few.real) == (500, 90)
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Axes, "set_ylabel", lambda axis, text, **_: said.append(text))
+        training_curves(logged, None, few, dark=False)
+    assert said[-2:] == ["of 500 generated, 90 real images", "of 90 generated, 90 real images"]
+
+
 def test_what_only_snapshots_measure_is_drawn_as_points() -> None:
     logged = [TICKS[0], tick(COLUMNS[1] | {"monitor/kid": 0.3, "monitor/precision": 0.1, "monitor/recall": 0.2})]
-    height = opened(training_curves(TICKS, None, dark=False)).size[1]
-    assert opened(training_curves(logged, None, dark=False)).size[1] == 2 * height  # two more panels, one more row
+    height = opened(training_curves(TICKS, None, COUNTS, dark=False)).size[1]
+    assert (
+        opened(training_curves(logged, None, COUNTS, dark=False)).size[1] == 2 * height
+    )  # two more panels, one more row
     moved = [logged[0], tick(logged[1].columns | {"monitor/kid": 0.3, "monitor/recall": 0.4})]
-    assert training_curves(logged, None, dark=False) != training_curves(moved, None, dark=False)
+    assert training_curves(logged, None, COUNTS, dark=False) != training_curves(moved, None, COUNTS, dark=False)
 
 
 def test_a_column_that_starts_late_is_drawn() -> None:
     without = ticks({name: row[name] for name in row if name != "loss/pl_penalty"} for row in COLUMNS)
-    assert training_curves(TICKS, None, dark=False) != training_curves(without, None, dark=False)
+    assert training_curves(TICKS, None, COUNTS, dark=False) != training_curves(without, None, COUNTS, dark=False)
 
 
 @pytest.mark.parametrize("rows", [[], [{"kimg": 1.0, "memory_gb": 2.0}]])
 def test_a_log_with_nothing_to_draw_is_refused(rows: list[dict[str, float]]) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
-        training_curves(ticks(rows), None, dark=False)
+        training_curves(ticks(rows), None, COUNTS, dark=False)
     assert str(error.value) == (
         "the training log has none of the columns loss/G, loss/D, logits/real, logits/gen, logits/holdout, "
         "augment/p, augment/r_t, augment/r_v, loss/r1_penalty, loss/gp_penalty, loss/pl_penalty, monitor/kid, "

@@ -21,8 +21,9 @@ from stylegan.checkpoint import save_generator
 from stylegan.data import ArchiveError, ImageDataset
 from stylegan.files import sha256_of, write_json
 from stylegan.metrics.arrays import MetricError
+from stylegan.metrics.evaluation.cache import StatisticsCache
 from stylegan.metrics.evaluation.comparison import Measured
-from stylegan.metrics.evaluation.evaluator import FLOOR_SPLITS, Reference, Sweep, splits_for_floor, untrained_like
+from stylegan.metrics.evaluation.evaluator import Evaluator, Reference, Sweep, untrained_like
 from stylegan.networks import Generator
 from stylegan.state import TrainState
 from tests.evaluation_results import evaluation_results, metrics_of, truncation, write_train_record
@@ -117,8 +118,8 @@ def test_generator_and_real_images_are_compared_at_equal_numbers(tiny_params: Pa
     evaluator = make_evaluator(tiny_params.evaluate, dataset, tiny_archive)
     real = evaluator.statistics(dataset, track)
     assert real.features is not None
-    reference, splits = Reference(real, torch.zeros(18, 0)), splits_for_floor(18, 8, 0)
-    assert [(len(rest), len(part)) for rest, part in splits] == [(10, 8)] * FLOOR_SPLITS
+    reference, splits = Reference(real, torch.zeros(18, 0)), evaluator.splits(18)
+    assert [(len(rest), len(part)) for rest, part in splits] == [(10, 8)] * 10
     # Where the images of the generator are those that play it in the floor, both score the same.
     like = [evaluator.compare_part(real.features[rest], real.features[part]).numbers for rest, part in splits]
     floor = evaluator.floor(reference).without("memorized")  # of each image among all others
@@ -127,6 +128,33 @@ def test_generator_and_real_images_are_compared_at_equal_numbers(tiny_params: Pa
         assert metric.value == pytest.approx(sum(values) / len(values))
         assert metric.sd == pytest.approx(torch.tensor(values, dtype=torch.float64).std().item())
     assert list(evaluator.like_floor(reference, real).numbers) == list(floor.numbers)
+
+
+def test_a_baseline_is_measured_once_and_anew_for_other_settings(
+    make_params: Callable[..., Params], tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = train_split(tiny_archive)
+    evaluator = make_evaluator(make_params("evaluate.floor_splits=3").evaluate, dataset, tiny_archive)
+    cache = StatisticsCache(tmp_path, dataset.digest, evaluator.extractor)
+    reference = Reference(evaluator.statistics(dataset, track), torch.zeros(18, 0))
+    assert cache.load_floor("train", evaluator.floor_key) is None
+    floor = evaluator.floor(reference)
+    cache.save_floor("train", evaluator.floor_key, floor)
+    assert cache.load_floor("train", evaluator.floor_key) == floor
+    for other in ("evaluate.floor_splits=4", "evaluate.num_images=9", "evaluate.seed=1", "evaluate.metrics=[kid]",
+                  "evaluate.pr_neighbors=2", "evaluate.kid_subset_size=3"):  # fmt: skip
+        key = make_evaluator(make_params("evaluate.floor_splits=3", other).evaluate, dataset, tiny_archive).floor_key
+        assert cache.load_floor("train", key) is None, other
+    parts: list[int] = []
+    compare = Evaluator.compare_part
+    monkeypatch.setattr(Evaluator, "compare_part", lambda *each: (parts.append(1), compare(*each))[1])
+    sweep = Sweep("generator", generator(make_params()), (1.0,))
+    *_, last = evaluator.measure([sweep], reference, track, cache.load_floor("train", evaluator.floor_key))
+    assert last == floor
+    assert len(parts) == 3, "only the generator is measured on the splits"
+    cache.floor_path("train", evaluator.floor_key).write_text('[{"name": 1}]')
+    with pytest.warns(UserWarning, match="The baseline is measured again"):
+        assert cache.load_floor("train", evaluator.floor_key) is None
 
 
 def test_a_metric_that_fails_costs_no_other(make_params: Callable[..., Params], tiny_archive: Path) -> None:

@@ -1,5 +1,6 @@
 """Which images are measured, path lengths, and the way from images to named numbers."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from torch import Tensor
 from pipelines.params import Params
 from stylegan.config.sections import EvaluateConfig
 from stylegan.images import to_uint8
+from stylegan.metrics.evaluation import sampling
 from stylegan.metrics.evaluation.cache import StatisticsCache
 from stylegan.metrics.evaluation.comparison import Collector, Comparison, Measured, Statistics, summarise
-from stylegan.metrics.evaluation.evaluator import splits_for_floor
+from stylegan.metrics.evaluation.floor import splits_for_floor
 from stylegan.metrics.evaluation.names import metric_names
 from stylegan.metrics.evaluation.ppl import PROTOCOLS, lpips_input, path_lengths, perceptual_path_length
 from stylegan.metrics.evaluation.sampling import (
@@ -22,7 +24,10 @@ from stylegan.metrics.evaluation.sampling import (
     batches,
     draw_labels,
     draw_latents,
+    draw_noise,
     generated_batches,
+    noise_ahead,
+    normals,
     synthesize,
 )
 from stylegan.metrics.extractors import RandomExtractor
@@ -103,6 +108,48 @@ def test_global_random_state_is_neither_read_nor_changed(G: Generator) -> None:
     assert torch.equal(images_of(G), first)
     torch.manual_seed(1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_numbers_are_those_of_numpy_for_any_number_of_cores(num_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    wanted = [np.random.default_rng((7, 2, row)).standard_normal(1000, dtype=np.float32) for row in range(3, 12)]
+    assert torch.equal(normals(7, 2, range(3, 12), 1000), torch.from_numpy(np.stack(wanted)))
+
+
+def test_several_cores_draw_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    def meet(*numbers: int) -> np.random.Generator:
+        both.wait()  # raises unless another core is about to draw too
+        return np.random.default_rng(numbers)
+
+    monkeypatch.setattr(sampling, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(sampling, "_rng", meet)
+    normals(0, 0, range(4), 10)
+
+
+def test_the_noise_of_the_next_images_is_drawn_while_the_present_ones_are_made(
+    G: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {row: threading.Event() for row in range(6)}
+
+    def note(*numbers: int) -> np.random.Generator:
+        drawn[numbers[2]].set()
+        return np.random.default_rng(numbers)
+
+    noise = draw_noise(G, 5, range(2, 4))
+    monkeypatch.setattr(sampling, "_rng", note)
+    ahead = noise_ahead(G, 5, [range(2), range(2, 4), range(4, 6)])
+    first, _ = next(ahead)
+    assert first == range(2)
+    assert drawn[3].wait(20), "nobody has asked for these yet"
+    rows, found = next(ahead)
+    assert rows == range(2, 4)
+    assert all(torch.equal(found[name], noise[name]) for name in noise)
+    assert [rows for rows, _ in ahead] == [range(4, 6)]
 
 
 def test_every_image_has_noise_of_its_own(G: Generator) -> None:
@@ -339,17 +386,17 @@ def test_numbers_are_reproduced_exactly(G: Generator, tiny_params: Params) -> No
 
 
 def test_floor_splits_real_images_into_disjoint_parts_anew_each_time() -> None:
-    splits = splits_for_floor(10, num_images=3, seed=0)
+    splits = splits_for_floor(10, num_images=3, num_splits=10, seed=0)
     for rest, part in splits:
         assert (len(rest), len(part)) == (7, 3)
         assert sorted(torch.cat([rest, part]).tolist()) == list(range(10))
     assert len({tuple(sorted(part.tolist())) for _, part in splits}) > 5
-    assert len(splits_for_floor(10, num_images=100, seed=0)[0][1]) == 5  # at most half
-    assert not torch.equal(splits_for_floor(10, num_images=3, seed=1)[0][1], splits[0][1])
+    assert len(splits_for_floor(10, num_images=100, num_splits=10, seed=0)[0][1]) == 5  # at most half
+    assert not torch.equal(splits_for_floor(10, num_images=3, num_splits=10, seed=1)[0][1], splits[0][1])
 
 
 def test_too_few_images_have_no_floor() -> None:
-    assert splits_for_floor(3, num_images=2, seed=0) == []
+    assert splits_for_floor(3, num_images=2, num_splits=10, seed=0) == []
 
 
 def test_real_statistics_are_found_again_by_archive_split_and_extractor_alone(tmp_path: Path) -> None:

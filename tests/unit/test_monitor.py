@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipelines.params import Params
+from stylegan import monitor
 from stylegan.data import ImageDataset
 from stylegan.metrics import kernel_distance, precision_recall
 from stylegan.metrics.evaluation.sampling import draw_labels, draw_latents, generated_batches
@@ -44,7 +45,7 @@ def test_numbers_are_those_of_the_metrics_themselves(
     real = torch.cat([extractor(dataset.batch(rows[start : start + 4])[0]) for start in (0, 4, 8)])
     precision, recall = precision_recall(real, gen, k=1)
     assert measured == {
-        "monitor/kid": kernel_distance(real, gen, num_subsets=1, subset_size=10, seed=seed),
+        "monitor/kid": pytest.approx(kernel_distance(real, gen, num_subsets=1, subset_size=10), rel=1e-9),
         "monitor/kid_se": kernel_distance_left_out(real, gen).standard_error,
         "monitor/precision": precision,
         "monitor/recall": recall,
@@ -92,14 +93,36 @@ def test_real_images_are_always_the_same_distinct_ones_and_none_is_mirrored(
     assert sorted(everything) == list(range(18))
 
 
+def test_with_fewer_real_images_precision_and_recall_have_as_many_of_both_and_kid_has_all(
+    make_params: Make, tiny_archive: Path, G: Generator, extractor: RandomExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def spy(real: torch.Tensor, gen: torch.Tensor, k: int) -> tuple[float, float]:
+        seen.append((len(real), len(gen)))
+        return precision_recall(real, gen, k)
+
+    monkeypatch.setattr(monitor, "precision_recall", spy)
+    dataset = train_split(tiny_archive, xflip=False)
+    measured = Monitor.create(make_params("monitor.num_images=30"), dataset, extractor)
+    found = measured.measure(G)
+    assert seen == [(18, 18)]
+    seed = monitor_seed(0)
+    latents = draw_latents(G, draw_labels(dataset, 30, seed), seed, batch_size=4)
+    gen = torch.cat([extractor(img) for img in generated_batches(G, latents, 1.0, None, 4)])
+    assert measured.real is not None
+    left = kernel_distance_left_out(measured.real, gen)
+    assert (found["monitor/kid"], found["monitor/kid_se"]) == (left.value, left.standard_error)  # of the same images
+
+
 def test_fewer_real_images_than_generated_ones_are_enough(
     make_params: Make, tiny_archive: Path, G: Generator, extractor: RandomExtractor
 ) -> None:
     dataset = train_split(tiny_archive, xflip=False)
-    monitor = Monitor.create(make_params("monitor.num_images=20"), dataset, extractor)
-    assert monitor.real is not None
-    assert (len(monitor.real), len(monitor.c)) == (18, 20)
-    assert monitor.measure(G) == monitor.measure(G)
+    found = Monitor.create(make_params("monitor.num_images=20"), dataset, extractor)
+    assert found.real is not None
+    assert (len(found.real), len(found.c)) == (18, 20)
+    assert found.measure(G) == found.measure(G)
 
 
 class DrawingExtractor(RandomExtractor):
@@ -114,8 +137,7 @@ def test_measuring_leaves_the_generator_and_the_global_random_state_alone(
 ) -> None:
     torch.manual_seed(5)
     before, weights = torch.get_rng_state(), {name: tensor.clone() for name, tensor in G.state_dict().items()}
-    monitor = Monitor.create(make_params(), train_split(tiny_archive, xflip=False), DrawingExtractor(input_size=16))
-    monitor.measure(G)
+    Monitor.create(make_params(), train_split(tiny_archive, xflip=False), DrawingExtractor(input_size=16)).measure(G)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in G.state_dict().items())
     assert not G.training

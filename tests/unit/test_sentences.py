@@ -231,12 +231,9 @@ def _headline_problems(said: Said) -> Iterator[str]:
 def _alarm_problems(said: Said) -> Iterator[str]:
     for alarm in said.alarms:
         about = {"recall-lost": 10.0, "kid-rising": 10.0}.get(alarm.name, 0.0)  # the snapshot before is alarming too
-        is_about = alarm.name in ("recall-lost", "kid-rising", "images-alike", "kid-not-finite")
+        is_about = alarm.name in ("recall-lost", "kid-rising", "images-alike")
         if is_about and alarm.best_kimg is not None and alarm.best_kimg >= alarm.kimg - about:
             yield f"{alarm.name} sends to the snapshot that it is about"
-    names = {alarm.name for alarm in said.alarms}
-    if said.params.train.total_kimg and "finite" in "".join(names) and said.ticks[-1].monitor.kid is None:
-        yield "an alarm of what was not measured"
 
 
 def _frontier_problems(said: Said) -> Iterator[str]:

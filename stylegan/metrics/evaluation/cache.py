@@ -1,20 +1,25 @@
-"""Statistics of real images on disk, so that each set is looked at once by each extractor."""
+"""Statistics of real images on disk, so that each set is looked at once by each extractor; and their baseline."""
 
+import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from stylegan.data.dataset import Split
-from stylegan.files import check_regular, replacing
-from stylegan.metrics.evaluation.comparison import Statistics
+from stylegan.files import check_regular, replacing, write_json
+from stylegan.metrics.evaluation.comparison import Measured, Statistics
+from stylegan.metrics.evaluation.metric import Metric
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.fid import Gaussian
 from stylegan.metrics.memorization import SIDE
+
+METRICS = TypeAdapter(tuple[Metric, ...])
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,33 @@ class StatisticsCache:
 
     def path(self, split: Split, *, features: bool) -> Path:
         """Where the features, or only their moments, of a split are kept"""
+        return self.folder / f"{self._prefix(split)}-{'features' if features else 'moments'}.safetensors"
+
+    def floor_path(self, split: Split, key: str) -> Path:
+        """Where the baseline that a key stands for is kept"""
+        return self.folder / f"{self._prefix(split)}-floor-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
+
+    def _prefix(self, split: Split) -> str:
         net = self.extractor
-        network = f"{net.name}-{net.sha256[:12]}-{net.input_size}px-{net.resize_filter}"
-        kind = "features" if features else "moments"
-        return self.folder / f"{self.digest[:12]}-{split}-{network}-{kind}.safetensors"
+        return f"{self.digest[:12]}-{split}-{net.name}-{net.sha256[:12]}-{net.input_size}px-{net.resize_filter}"
+
+    def load_floor(self, split: Split, key: str) -> Measured | None:
+        """The baseline that was saved; None if it was not, or is damaged"""
+        path = self.floor_path(split, key)
+        if not path.exists():
+            return None
+        try:
+            check_regular(path)
+            return Measured([*METRICS.validate_json(path.read_bytes(), strict=True)])
+        except (ValueError, OSError) as error:
+            problem = " ".join(str(error).split())[:200]
+            warnings.warn(f"{path}: {problem}. The baseline is measured again, and it is written anew.", stacklevel=2)
+            return None
+
+    def save_floor(self, split: Split, key: str, floor: Measured) -> None:
+        """Keep a baseline for the next time, if all of it was measured."""
+        if floor.metrics and not floor.failures:
+            write_json(self.floor_path(split, key), [metric.model_dump(mode="json") for metric in floor.metrics])
 
     def load(self, split: Split, *, features: bool, thumbnails: bool) -> Statistics | None:
         """What was saved; None if it was not, is damaged, or lacks what is asked for"""

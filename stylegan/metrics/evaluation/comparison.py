@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, stdev
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +30,8 @@ from stylegan.metrics.precision_recall import membership
 
 # Metrics that need every feature; a Frechet distance is content with moments, whose memory does not grow with N.
 OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity"})
+# Real and generated images of which errors are estimated. They cost the square of it; of more, a random part is enough.
+MOST_FOR_ERRORS = 5000
 INFINITY_POINTS = 15  # of the published line, which starts at a tenth of the images (Chong and Forsyth 2020)
 
 
@@ -163,13 +166,28 @@ class Comparison:
         assert self.gen.features is not None, "a metric of OF_FEATURES"
         return self.real.features, self.gen.features
 
+    def part_for_errors(self) -> tuple[Tensor, Tensor, float]:
+        """The same share of the real and of the generated images, and the share; the same images at every psi
+
+        Equal shares: how much a number of neighbours varies depends on the ratio of both sets.
+        """
+        rng, sides = np.random.default_rng(self.config.seed), self.features()
+        share = min(1.0, MOST_FOR_ERRORS / max(map(len, sides)))
+        real, gen = (_part(features, share, rng) for features in sides)
+        return real, gen, share
+
     def kid(self, measured: Measured) -> None:
         config, (real, gen) = self.config, self.features()
         kid = kernel_distance(real, gen, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
-        interval = kernel_interval(real, gen, *resampling(self.config)) if self.bootstrap else None
+        interval = None
+        if self.bootstrap:
+            *part, share = self.part_for_errors()
+            interval = kernel_interval(*part, *resampling(config))
+            if share < 1:
+                interval = interval.around(kid, share**0.5)
+            if min(map(len, part)) > 2:
+                measured.kid_left_out = replace(kernel_distance_left_out(*part), share=share)
         measured.add(self.names.kid, kid, interval)
-        if self.bootstrap and min(len(real), len(gen)) > 2:
-            measured.kid_left_out = kernel_distance_left_out(real, gen)
 
     def fid(self, measured: Measured) -> None:
         measured.add(self.names.fid, gaussian_distance(self.real.gaussian, self.gen.gaussian))
@@ -180,7 +198,8 @@ class Comparison:
         num_resamples, seed, level = resampling(self.config)
         intervals = {}
         if self.bootstrap and min(map(len, features)) // 2 > k:  # of fewer, a half has no neighbours
-            measured.halves = half_samples(*features, k, num_resamples, seed)
+            real, gen, share = self.part_for_errors()
+            measured.halves = replace(half_samples(real, gen, k, num_resamples, seed), share=share)
             intervals = intervals_by_halves(found, measured.halves, level)
         for term in ("precision", "recall", "density", "coverage"):
             measured.add(getattr(self.names, term), getattr(found, term), intervals.get(term))
@@ -204,6 +223,14 @@ class Comparison:
         if self.real.thumbnails is not None and self.gen.thumbnails is not None:  # a part of the real images has none
             found = training_neighbors(self.real.thumbnails, self.gen.thumbnails, k=1)
             measured.add(self.names.memorized, found.memorized)
+
+
+def _part(features: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """A share of the rows of features [N, F] at random, or all in their order"""
+    if share == 1:
+        return features
+    rows = rng.permutation(len(features))[: round(share * len(features))]
+    return features[torch.from_numpy(rows).to(features.device)]
 
 
 def over_splits(found: Sequence[Measured]) -> Measured:

@@ -5,7 +5,8 @@ whole sweep. Then the statistics of each measurement go to the rank whose turn i
 N images, F features, P pairs of a path.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,10 +33,11 @@ from stylegan.metrics.evaluation.comparison import (
     resampling,
     summarise,
 )
+from stylegan.metrics.evaluation.floor import FLOOR_VERSION, splits_for_floor
 from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
 from stylegan.metrics.evaluation.ppl import PROTOCOLS, path_lengths, perceptual_path_length
 from stylegan.metrics.evaluation.ranks import gather_rows, in_turn, own_batches, turn_of
-from stylegan.metrics.evaluation.sampling import draw_noise, draw_w, synthesize_w
+from stylegan.metrics.evaluation.sampling import draw_noise, draw_w, noise_ahead, synthesize_w
 from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.extractors.lpips import Lpips
 from stylegan.metrics.memorization import among_others, training_neighbors
@@ -46,7 +48,6 @@ from stylegan.state import creation_seed
 # Passes batches on, and counts for how many images each of their rows stands: a progress bar.
 Track = Callable[[Iterable[range], int], Iterable[range]]
 TOO_FEW = "the real-vs-real floor needs two halves of at least 2 images; the split has {}. Add images to the archive."
-FLOOR_SPLITS = 10  # one split of a thousand images scatters by several times the floor itself
 NUM_NEIGHBORS = 3  # training images found for each generated one
 
 
@@ -132,7 +133,9 @@ class Evaluator:
         assert found is not None, "every rank gets it"
         return found
 
-    def measure(self, sweeps: list[Sweep], reference: Reference, track: Track) -> list[Measured]:
+    def measure(
+        self, sweeps: list[Sweep], reference: Reference, track: Track, known_floor: Measured | None = None
+    ) -> list[Measured]:
         """Numbers of every sweep at every psi, in order, and the floor last  ->  on rank 0; an empty list elsewhere
 
         The first sweep is the headline: it alone gets intervals, and details where psi is 1. All ranks have to call it.
@@ -147,14 +150,17 @@ class Evaluator:
                 lengths = {name: gather_rows(pieces, dst) for name, pieces in share.lengths.items()}
                 measure = partial(self.numbers, reference, gen, lengths, is_headline=sweep is sweeps[0])
                 tasks[f"{sweep.name} at psi {psi:g}"] = partial(measure, psi=psi)
-        return in_turn(tasks | {"floor": partial(self.floor, reference)})
+        floor = partial(self.floor, reference) if known_floor is None else lambda: known_floor
+        return in_turn(tasks | {"floor": floor})
 
     def observe(self, sweep: Sweep, track: Track) -> list[Observed]:
         """This rank's share of the images and paths of a sweep, for each psi"""
         found = [Observed(self.collector(), {name: [] for name in self.protocols}) for _ in sweep.psis]
         config = self.config
-        for rows in track(own_batches(config.num_images, config.batch_size), len(sweep.psis)):
-            for share, img in zip(found, self.pictures(sweep, rows), strict=True):
+        shares = [*own_batches(config.num_images, config.batch_size)]
+        noise = noise_ahead(sweep.G, config.seed, shares)
+        for rows in track(shares, len(sweep.psis)):
+            for share, img in zip(found, self.pictures(sweep, rows, next(noise)[1]), strict=True):
                 share.collector.append(img)
         for name in self.protocols:
             for rows in track(own_batches(config.ppl_num_pairs, config.batch_size), 2 * len(sweep.psis)):
@@ -162,10 +168,10 @@ class Evaluator:
                     share.lengths[name].append(lengths)
         return found
 
-    def pictures(self, sweep: Sweep, rows: range) -> Iterator[Tensor]:
-        """uint8 [n, C, H, W] of the images `rows` at each psi"""
+    def pictures(self, sweep: Sweep, rows: range, noise: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
+        """uint8 [n, C, H, W] of the images `rows` at each psi; noise: their draw_noise, if it is known"""
         w = draw_w(sweep.G, self.c[rows.start : rows.stop], self.config.seed, rows)
-        noise = draw_noise(sweep.G, self.config.seed, rows)
+        noise = draw_noise(sweep.G, self.config.seed, rows) if noise is None else noise
         for psi in sweep.psis:
             yield images.to_uint8(synthesize_w(sweep.G, w, noise, psi, self.config.truncation_cutoff))
 
@@ -225,9 +231,21 @@ class Evaluator:
                 measured.failures.append(Failure("memorization", str(error)))
         return measured
 
+    def splits(self, num_real: int) -> list[tuple[Tensor, Tensor]]:
+        """Rows of the real images on both sides of each split of the floor"""
+        config = self.config
+        return splits_for_floor(num_real, config.num_images, config.floor_splits, config.seed)
+
+    @property
+    def floor_key(self) -> str:
+        """What decides the floor of one set of features; with FLOOR_VERSION, how it is computed"""
+        names = ("num_images", "seed", "metrics", "kid_num_subsets", "kid_subset_size", "pr_neighbors", "floor_splits")
+        values = self.config.model_dump(mode="json", include=set(names))
+        return json.dumps([FLOOR_VERSION, self.whole_set, values], sort_keys=True)
+
     def features_floor(self, features: Tensor) -> Measured:
         """The numbers of parts of real features [N, F] against the rest, over several splits"""
-        splits = splits_for_floor(len(features), self.config.num_images, self.config.seed)
+        splits = self.splits(len(features))
         if not splits:
             return Measured(failures=[Failure("floor", TOO_FEW.format(len(features)))])
         return over_splits([self.compare_part(features[rest], features[part]) for rest, part in splits])
@@ -238,7 +256,7 @@ class Evaluator:
         if real is None or gen.features is None:
             return Measured()
         chosen, found = np.random.default_rng(self.config.seed), []
-        for rest, part in splits_for_floor(len(real), self.config.num_images, self.config.seed):
+        for rest, part in self.splits(len(real)):
             rows = torch.from_numpy(chosen.choice(len(gen.features), len(part), replace=False))
             found.append(self.compare_part(real[rest], gen.features[rows]))
         return over_splits(found) if found else Measured()
@@ -270,20 +288,3 @@ def untrained_like(G: Generator, seed: int) -> Generator:
             G.config, img_resolution=G.img_resolution, img_channels=G.img_channels, c_dim=G.c_dim, level=G.level
         )
     return fresh.eval().requires_grad_(False).to(G.mapping.w_avg.device)
-
-
-def splits_for_floor(num_real: int, num_images: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Rows of FLOOR_SPLITS random splits of the real images: the rest, and as many as are generated (at most half)
-
-    Their distance is the floor: what a perfect generator scores with these numbers of images. Below four there is none.
-    """
-    if num_real < 4:
-        return []
-    numbers, count = np.random.default_rng(seed), num_floor_images(num_real, num_images)
-    orders = (torch.from_numpy(numbers.permutation(num_real)) for _ in range(FLOOR_SPLITS))
-    return [(order[count:], order[:count]) for order in orders]
-
-
-def num_floor_images(num_real: int, num_images: int) -> int:
-    """Real images that play the generator in the floor"""
-    return min(num_images, num_real // 2)

@@ -1,9 +1,13 @@
 """Which images are measured: image i is a pure function of (seed, i), whatever the batch, the process, or psi.
 
+Random numbers come from NumPy, so they are the same on every device. At 1024 pixels an image takes 2.8 million, which
+cost more than the image on a GPU, so all cores that torch may use draw them, for a batch ahead of need.
 N images, L = num_ws, C channels, H W image.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +21,7 @@ from stylegan.networks import Generator, truncate
 
 # Independent streams of random numbers of one image.
 Z, Z_END, NOISE, LABEL, PATH = range(5)
+WORTH_A_THREAD = 2**18  # numbers, a few milliseconds; below, threads cost more than they save
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,16 @@ def draw_w(G: Generator, c: Tensor, seed: int, rows: range, stream: int = Z) -> 
 @torch.no_grad()
 def synthesize(G: Generator, latents: Latents, rows: range, psi: float, cutoff: int | None) -> Tensor:
     """Images [n, C, H, W], float in about [-1, 1], of the given rows of latents, each with noise of its own"""
-    w = latents.w[rows.start : rows.stop].to(G.mapping.w_avg)
-    return synthesize_w(G, w, draw_noise(G, latents.seed, rows), psi, cutoff)
+    return next(synthesized(G, latents, [rows], psi, cutoff))
+
+
+def synthesized(
+    G: Generator, latents: Latents, shares: Iterable[range], psi: float, cutoff: int | None
+) -> Iterator[Tensor]:
+    """Images [n, C, H, W] of each of these rows of latents, whose noise is drawn ahead"""
+    for rows, noise in noise_ahead(G, latents.seed, shares):
+        w = latents.w[rows.start : rows.stop].to(G.mapping.w_avg)
+        yield synthesize_w(G, w, noise, psi, cutoff)
 
 
 def draw_noise(G: Generator, seed: int, rows: range) -> dict[str, Tensor]:
@@ -65,10 +78,32 @@ def draw_noise(G: Generator, seed: int, rows: range) -> dict[str, Tensor]:
 
     As in noise_mode "random", but a function of (seed, row), so that a sweep over psi shares them.
     """
+    return _maps_of(G, normals(seed, NOISE, rows, _num_noise(G)))
+
+
+def noise_ahead(G: Generator, seed: int, shares: Iterable[range]) -> Iterator[tuple[range, dict[str, Tensor]]]:
+    """Each of the rows with their draw_noise, which is drawn while the caller is busy with the rows before"""
+    size, num_threads = _num_noise(G), torch.get_num_threads()  # which other threads do not know
+    with ThreadPoolExecutor(1, "noise") as ahead:
+        waiting = deque[tuple[range, Future[Tensor]]]()
+        for rows in shares:
+            waiting.append((rows, ahead.submit(_draw, seed, NOISE, rows, size, num_threads)))
+            if len(waiting) > 1:
+                before, drawn = waiting.popleft()
+                yield before, _maps_of(G, drawn.result())
+        for rows, drawn in waiting:
+            yield rows, _maps_of(G, drawn.result())
+
+
+def _num_noise(G: Generator) -> int:
+    return sum(buffer.numel() for buffer in noise_buffers(G).values())
+
+
+def _maps_of(G: Generator, draws: Tensor) -> dict[str, Tensor]:
+    """Draws [n, size] -> maps [n, 1, H, W] by name"""
     maps = noise_buffers(G)
-    sizes = [buffer.numel() for buffer in maps.values()]
-    draws = normals(seed, NOISE, rows, sum(sizes)).to(G.mapping.w_avg).split(sizes, dim=1)
-    return {name: draw.reshape(-1, 1, *maps[name].shape[-2:]) for name, draw in zip(maps, draws, strict=True)}
+    parts = draws.to(G.mapping.w_avg).split([buffer.numel() for buffer in maps.values()], dim=1)
+    return {name: part.reshape(-1, 1, *maps[name].shape[-2:]) for name, part in zip(maps, parts, strict=True)}
 
 
 @torch.no_grad()
@@ -95,8 +130,8 @@ def generated_batches(
     G: Generator, latents: Latents, psi: float, cutoff: int | None, batch_size: int
 ) -> Iterator[Tensor]:
     """uint8 [n, C, H, W] of every row of latents, in order"""
-    for rows in batches(len(latents), batch_size):
-        yield images.to_uint8(synthesize(G, latents, rows, psi, cutoff))
+    for img in synthesized(G, latents, batches(len(latents), batch_size), psi, cutoff):
+        yield images.to_uint8(img)
 
 
 def batches(count: int, batch_size: int) -> Iterator[range]:
@@ -106,9 +141,24 @@ def batches(count: int, batch_size: int) -> Iterator[range]:
 
 
 def normals(seed: int, stream: int, rows: Sequence[int], size: int) -> Tensor:
-    """Standard normal numbers [n, size], the same on every device"""
-    draws = [_rng(seed, stream, row).standard_normal(size, dtype=np.float32) for row in rows]
-    return torch.from_numpy(np.stack(draws))
+    """Standard normal numbers [n, size], the same on every device and for any number of cores, which share the rows"""
+    return _draw(seed, stream, rows, size, torch.get_num_threads())
+
+
+def _draw(seed: int, stream: int, rows: Sequence[int], size: int, num_threads: int) -> Tensor:
+    draws = np.empty((len(rows), size), dtype=np.float32)
+
+    def fill(place: int) -> None:
+        _rng(seed, stream, rows[place]).standard_normal(dtype=np.float32, out=draws[place])
+
+    places = range(len(rows))
+    if draws.size < WORTH_A_THREAD or min(num_threads, len(rows)) < 2:
+        for place in places:
+            fill(place)
+    else:
+        with ThreadPoolExecutor(min(num_threads, len(rows)), "normals") as pool:
+            list(pool.map(fill, places))  # NumPy lets go of the interpreter while it draws
+    return torch.from_numpy(draws)
 
 
 def uniforms(seed: int, stream: int, rows: Sequence[int]) -> Tensor:
