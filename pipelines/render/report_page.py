@@ -57,7 +57,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
     judged = verdict.verdicts(results)
     values = dict(
         headline=verdict.headline(judged),
-        yardstick=verdict.yardstick(judged, results.num_images),
+        summary=verdict.summary(judged, results.num_images),
         verdicts=judged,
         limits=thresholds,
         confidence=results.confidence if any(metric.interval for metric in results.metrics) else None,

@@ -178,7 +178,7 @@ def test_the_language_and_both_themes_are_declared(page: Outline) -> None:
 
 def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> None:
     for part in (
-        "KID 0.05: 8.1 times closer to the real images than the untrained network.",
+        "Not yet: its KID is 0.05; real images score 0.001.",
         "kid_x poor 0.05 0.001 0.4",
         "fid_x poor 40 5 300",
         "precision_x good 0.6 0.8 0",
@@ -247,7 +247,7 @@ def test_a_page_with_fid_alone_is_judged_by_it(facts: Facts) -> None:
     measured = evaluation_results({"fid_x": 40.0}, floor={}, untrained={"fid_x": 300.0}, neighbors=NEIGHBORS)
     text = Outline(build_page(replace(facts, results=measured), replace(PICTURES, neighbors=b"neighbors"))).text
     for part in (
-        "FID 40: at least 7.5 times closer to the real images than the untrained network.",
+        "Not graded: FID is 40, and nothing says what real images score.",
         "Only psi 1 was measured (FID 40)",
         "Nearest training images The most suspicious first.",  # without the share that look like copies
     ):
