@@ -25,6 +25,8 @@
     recommended       the psi that is the best trade, and a sentence that says why
     neighbors         generated images suspiciously near to training images, as drawn in neighbors.png: rows, distance
                       to each of the k nearest, spacing (from the nearest one to its own nearest); null if not measured
+    realism           images with the highest realism scores (best) and the lowest (worst), from high to low, drawn in
+                      realism.png; null where precision was not measured
     per_class         label, name, num_real, num_gen, distance of each class; null without classes
     failures          measurement, metric, reason of each that could not be computed, which is also a note
     infinity          r2 and num_images of the line through which FID-infinity was found; null if not measured
@@ -78,6 +80,15 @@ class Neighbors(Values):
     spacing: tuple[float, ...]
 
 
+class Realism(Values):
+    """Generated images that look most and least like real ones, and their scores."""
+
+    best: tuple[int, ...]
+    best_scores: tuple[float, ...]
+    worst: tuple[int, ...]
+    worst_scores: tuple[float, ...]
+
+
 class ClassResult(Values):
     """The distance within one class."""
 
@@ -120,7 +131,7 @@ class MetricsReport(Artifact):
     noun: ClassVar = "a measurement"
     command: ClassVar = "dvc repro evaluate"
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     extractor: ExtractorFacts
     num_images: int
     num_real: int
@@ -142,6 +153,7 @@ class MetricsReport(Artifact):
     truncation: tuple[Truncation, ...]
     recommended: Recommended
     neighbors: Neighbors | None
+    realism: Realism | None
     per_class: tuple[ClassResult, ...] | None
     failures: tuple[FailureFacts, ...]
     infinity: InfinityFacts | None

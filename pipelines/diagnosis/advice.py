@@ -100,7 +100,9 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         measured = f"{name} {value:.2f}, target {config.augment.ada_target:g}"
         rising = f"D overfits at present ({measured}), but augment.p can still rise to {config.augment.p_max:g}"
         calm = f". {rising}" if overfits else f", and D is not overfitting ({measured})"
-    above = f"{found.metric.label} {short(found.compared, 3)} is above the real-image baseline of {short(found.floor, 2)}"
+    above = (
+        f"{found.metric.label} {short(found.compared, 3)} is above the real-image baseline of {short(found.floor, 2)}"
+    )
     trend = kid_trend(ticks)
     if trend is not None and trend.stands_still:
         return Advice(
@@ -110,7 +112,8 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         )
     gain = ""
     if trend is not None and trend.falls:
-        gain = f" Judging by the later half of the run, KID falls by {1 - trend.of_twice_the_length:.0%} when its length doubles."
+        less = f"{1 - trend.of_twice_the_length:.0%}"
+        gain = f" Judging by the later half of the run, KID falls by {less} when its length doubles."
     return Advice(
         f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}. The run "
         "continues from its end.",

@@ -51,7 +51,7 @@ class Trend:
 def kid_trend(ticks: Ticks) -> Trend | None:
     """Of the later half of the snapshots; None if they are too few, or if one has a KID that is not above 0
 
-    A straight line through log KID over log kimg, by least squares: learning curves are power laws (Hestness et al. 2017).
+    A straight line through log KID over log kimg, by least squares: learning curves are power laws (Hestness 2017).
     """
     found = measured_kids(ticks)
     later = found[len(found) // 2 :]

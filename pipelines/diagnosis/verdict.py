@@ -178,7 +178,9 @@ def headline(judged: Sequence[Verdict]) -> str:
     if worst.grade is None:
         return f"Not graded: {found.metric.label} is {short(found.value, 3)}, and nothing says what real images score."
     if worst.grade == "good" and found.is_like_real:
-        return f"Like real images, as far as so many images tell: {_outcome(find_verdict(judged, 'precision') or found)}."
+        return (
+            f"Like real images, as far as so many images tell: {_outcome(find_verdict(judged, 'precision') or found)}."
+        )
     return f"{_OPINION[worst.grade]}: {_outcome(worst)}."
 
 
@@ -194,10 +196,11 @@ def _worst(judged: Sequence[Verdict], distance: Verdict) -> Verdict:
 
 def _outcome(found: Verdict) -> str:
     """A number beside that of real images, in words"""
+    own, real = f"{found.compared:.1%}", f"{found.floor or 0:.1%}"
     if found.metric.kind == "precision":
-        return f"{found.compared:.1%} of its images pass for real; of real images, {found.floor or 0:.1%} do"
+        return f"{own} of its images pass for real; of real images, {real} do"
     if found.metric.kind == "recall":
-        return f"it draws {found.compared:.1%} of the variety of real images; other real images reach {found.floor or 0:.1%}"
+        return f"it draws {own} of the variety of real images; other real images reach {real}"
     floor = "" if found.floor is None else f"; real images score {short(found.floor, 2)}"
     return f"its {found.metric.label} is {short(found.compared, 3)}{floor}"
 
@@ -209,10 +212,8 @@ def summary(judged: Sequence[Verdict], num_images: int) -> str:
         baseline = "what real images score against other real images was not measured,"
     else:
         baseline = f"real images against other real images score {short(found.floor, 2)} (the baseline),"
-    return (
-        f"{found.metric.label} {short(found.value, 3)}, measured with {counted(num_images, 'generated image')}; {baseline} "
-        f"and the untrained network scores {short(untrained, 3)}."
-    )
+    start = f"{found.metric.label} {short(found.value, 3)}, measured with {counted(num_images, 'generated image')};"
+    return f"{start} {baseline} and the untrained network scores {short(untrained, 3)}."
 
 
 def _distance(judged: Sequence[Verdict]) -> tuple[Verdict, float]:

@@ -92,9 +92,9 @@ def class_distances(per_class: Sequence[ClassResult]) -> dict[str, float]:
 
 
 def record_report(journal: Journal, reports: Path) -> None:
-    """Record the page, the numbers, the sheet of samples, and that of neighbours where there is one."""
-    for name in ("index.html", "metrics.json", "samples.png", "neighbors.png"):
-        if name != "neighbors.png" or (reports / name).exists():
+    """Record the page, the numbers, the sheet of samples, and those of evaluate where they are."""
+    for name in ("index.html", "metrics.json", "samples.png", "neighbors.png", "realism.png"):
+        if (reports / name).exists():
             journal.artifact(reports / name)
 
 

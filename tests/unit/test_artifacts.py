@@ -21,7 +21,7 @@ from pipelines.artifacts import (
 )
 from pipelines.artifacts.artifact import Artifact, ArtifactError
 from pipelines.artifacts.ladder_json import LadderRow, Quantiles
-from pipelines.artifacts.metrics_json import ClassResult, Neighbors
+from pipelines.artifacts.metrics_json import ClassResult, Neighbors, Realism
 from pipelines.artifacts.segments import Pointer, Segment
 from pipelines.artifacts.sweep_json import Stopped, Trial
 from pipelines.artifacts.ticks import TickRow
@@ -41,6 +41,7 @@ REPORT = evaluation_results(
     sweep=[truncation(0.5, METRICS), truncation(1.0, METRICS, INTERVAL)],
     cur_nimg=None,
     neighbors=Neighbors(k=2, rows=(7, 3), distance=((0.1, 0.2), (0.3, 0.4)), spacing=(0.2, 0.5)),
+    realism=Realism(best=(4,), best_scores=(1.5,), worst=(2,), worst_scores=(0.1,)),
     per_class=(ClassResult(label=0, name=None, num_real=5, num_gen=4, distance=None),),
     notes=("Few images.",),
 )
@@ -134,7 +135,7 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-VERSIONS = dict.fromkeys(CASES, 1) | {"metrics.json": 2}
+VERSIONS = dict.fromkeys(CASES, 1) | {"metrics.json": 3}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -149,7 +150,7 @@ def test_what_is_written_is_read_back_equal(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("version", [None, 0, 3, "1"])
+@pytest.mark.parametrize("version", [None, 0, 9, "1"])
 def test_another_version_is_named_in_one_line_with_the_remedy(version: object, name: str, tmp_path: Path) -> None:
     read, write, _, _, remedy = CASES[name]
     path = write(tmp_path)

@@ -141,9 +141,10 @@ def test_a_report_is_page_numbers_and_sheets(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run")
     record_report(journal, tmp_path)
     assert [record["name"] for record, _ in journal.read(0)] == ["index.html", "metrics.json", "samples.png"]
-    (tmp_path / "neighbors.png").write_text("neighbors")
+    for name in ("neighbors.png", "realism.png"):
+        (tmp_path / name).write_text(name)
     record_report(journal, tmp_path)
-    assert [record["name"] for record, _ in journal.read(0)][3:] == ["neighbors.png"]
+    assert [record["name"] for record, _ in journal.read(0)][3:] == ["neighbors.png", "realism.png"]
 
 
 def test_ticks_without_a_value_leave_it_out(tmp_path: Path) -> None:
