@@ -1,4 +1,6 @@
-"""reports/metrics.json: what was measured of a generator, and how. In the file, made for `dvc metrics show`:
+"""reports/metrics.json: what was measured of a generator, and how; and headline.json, a few of its numbers for DVC.
+
+In metrics.json:
 
     version           of this schema
     extractor         name, sha256 of the weights, input_size in pixels
@@ -228,6 +230,17 @@ def read(path: Path, remedy: str | None = None) -> MetricsReport:
 def write(path: Path, report: MetricsReport) -> None:
     """Write the report, whole."""
     artifact.write(path, report)
+
+
+def write_headline(path: Path, report: MetricsReport) -> None:
+    """Write the numbers that runs are compared by, each by its kind: `dvc metrics show` has one column for each."""
+    named: dict[str, float] = {}
+    for metric in report.metrics:
+        named.setdefault(metric.kind, metric.value)
+    baseline = {
+        f"{metric.kind}_of_real": metric.value for metric in report.floor if metric.kind in ("kid", "precision")
+    }
+    files.write_json(path, named | baseline | {"psi": report.recommended.psi})
 
 
 def write_csv(path: Path, rows: Sequence[Truncation]) -> None:

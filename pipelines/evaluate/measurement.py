@@ -111,6 +111,7 @@ def measure(
             temporary.write_bytes(png_of(picture))
     metrics_json.write_csv(out / "psi_sweep.csv", rows)
     metrics_json.write(out / "metrics.json", report)
+    metrics_json.write_headline(out / "headline.json", report)
     return report
 
 

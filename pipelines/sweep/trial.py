@@ -80,5 +80,6 @@ def _record(params: Params, drawn: Drawn, report: MetricsReport, folder: Path, j
 def _record_point(point: Journal, row: Truncation, drawn: Drawn, nimg: int, job: Job) -> None:
     point.params({**drawn, "psi": row.psi})
     point.tags({"sweep": job.name, "sweep_record": "psi", "sweep_trial": described(drawn)})
+    point.title(f"psi {row.psi:g} of {described(drawn)}")
     point.summary(nimg, {f"eval/{metric.name}": metric.value for metric in row.metrics})
     point.status("FINISHED")

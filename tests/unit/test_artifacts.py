@@ -307,3 +307,10 @@ def test_every_statistic_of_the_training_has_a_column(repository: Path) -> None:
     assert {"loss/G", "logits/holdout", "augment/r_t"} <= named
     row = TickRow.of({"nimg": 8.0, "kimg": 0.008} | dict.fromkeys(named, 1.0))
     assert named <= row.columns.keys()
+
+
+def test_dvc_compares_one_short_number_of_each_kind(tmp_path: Path) -> None:
+    metrics_json.write_headline(tmp_path / "headline.json", REPORT)
+    assert json.loads((tmp_path / "headline.json").read_text()) == {
+        "kid": 0.5, "fid": math.inf, "recall": 0.0, "precision": 0.125, "kid_of_real": -0.001, "psi": 1.0,
+    }  # fmt: skip

@@ -72,6 +72,7 @@ def test_training_records_what_decides_the_run_as_parameters_and_what_may_change
     assert params["augment.multipliers.xflip"] == 1
     tags = values_of(journal, "tags")
     assert tags.pop("archive_sha256") == "f" * 64
+    assert tags.pop("mlflow.runName") == "earth, 16 pixels, 0.032 kimg, seed 0"
     assert tags["train.total_kimg"] == tiny_params.train.total_kimg
     assert {name for name in tags if not name.startswith("monitor.")} == {
         "train.total_kimg", "train.tick_kimg", "train.snapshot_ticks", "train.resume_from"
