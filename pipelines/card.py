@@ -113,8 +113,9 @@ def _measurement(report: MetricsReport) -> str:
         (each.name, _shown(each), short(real[each.name].value, 3) if each.name in real else "")
         for each in report.metrics
     ]
+    generated, compared = counted(report.num_images, "generated image"), counted(report.num_real, "training image")
     about = (
-        f"{counted(report.num_images, 'generated image')} at psi 1 against {counted(report.num_real, 'training image')}; "
+        f"{generated} at psi 1 against {compared}; "
         f"features of {report.extractor.name} at {report.extractor.input_size} pixels (sha256 "
         f"{report.extractor.sha256[:12]}). Parentheses hold {report.confidence:.0%} intervals. The last column is what "
         "real images score against other real images. Compare only numbers of the same name, extractor and counts."
