@@ -19,8 +19,9 @@ from tests.evaluation_results import evaluation_results, truncation, write_train
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--virtual-time-budget=4000", "--window-size=1600,1200",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=4000",
+    "--window-size=1600,1200",
 )  # fmt: skip
 # A frame is as narrow as it is told to be, which the window of a browser without a screen is not.
 FRAME = """<!doctype html><iframe id="frame" style="width:{width}px;height:900px;border:0" srcdoc="{page}"></iframe>
@@ -28,8 +29,9 @@ FRAME = """<!doctype html><iframe id="frame" style="width:{width}px;height:900px
 document.getElementById("frame").onload = event => {{
   const page = event.target.contentDocument, root = page.documentElement;
   const pictures = [...page.images].map(each => [each.alt, each.naturalWidth]);
-  const cut = [...page.querySelectorAll("main *")].filter(each => each.getBoundingClientRect().right > root.clientWidth + 1
-    && !each.closest(".wide, pre")).map(each => each.tagName + " " + each.textContent.slice(0, 40));
+  const isCut = each => each.getBoundingClientRect().right > root.clientWidth + 1 && !each.closest(".wide, pre");
+  const cut = [...page.querySelectorAll("main *")].filter(isCut)
+    .map(each => each.tagName + " " + each.textContent.slice(0, 40));
   const found = {{scroll: root.scrollWidth, client: root.clientWidth, pictures, cut, title: page.title}};
   document.body.dataset.found = JSON.stringify(found);
 }};
