@@ -31,7 +31,7 @@ OVERRIDES = (
     "generator.conv_clamp=256.0", "discriminator.architecture=resnet", "discriminator.channel_base=2048",
     "discriminator.conv_clamp=256.0", "augment.mode=none", "train.batch_size=8", "train.batch_gpu=8",
     "train.g_lr=0.0025", "train.d_lr=0.0025", f"train.total_kimg={NIMG / 1000}", "train.precision=fp32",
-    "cluster.num_workers=1", "render.mixing_layers=[2, 3]",
+    "cluster.num_workers=1",
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def planned(resolution: int) -> dict[str, Any]:
     from pipelines.params import load
     from pipelines.plan.resolve import checked, resolve
 
-    params = checked(resolve(PRESETS[resolution], resolution, 1, load(PARAMS, ["render.mixing_layers=[0]"])))
+    params = checked(resolve(PRESETS[resolution], resolution, 1, load(PARAMS)))
     return params.model_dump(mode="json", include=set(Config.model_fields))
 
 

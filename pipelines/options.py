@@ -134,3 +134,20 @@ def add_choice(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
 def add_submit(parser: argparse.ArgumentParser) -> None:
     """submit"""
     parser.add_argument("arguments", nargs="*", help="arguments of `dvc repro`, such as a stage or --force")
+
+
+def add_card(parser: argparse.ArgumentParser) -> None:
+    """card"""
+    parser.add_argument(
+        "--out", type=Path, default=Path("model"), metavar="DIR", help="folder to write (default: model)"
+    )
+    parser.add_argument("--name", default="stylegan2-ada", help="name of the model (default: stylegan2-ada)")
+    parser.add_argument(
+        "--licence", default="other", metavar="ID", help="SPDX identifier of the weights' licence (default: other)"
+    )
+    parser.add_argument(
+        "--data-licence",
+        default="not stated",
+        metavar="TEXT",
+        help="licence of the training images (default: not stated)",
+    )

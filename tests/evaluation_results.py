@@ -57,7 +57,7 @@ def evaluation_results(
         confidence=0.95, floor=metrics_of(floor),
         like_floor=metrics_of({name: metrics[name] for name in floor if name in metrics}),
         untrained=metrics_of(untrained), truncation=rows,
-        recommended=recommend(rows), neighbors=None, per_class=None, failures=(), infinity=None, notes=(),
+        recommended=recommend(rows), neighbors=None, realism=None, per_class=None, failures=(), infinity=None, notes=(),
     )  # fmt: skip
     assert others.keys() <= MetricsReport.model_fields.keys()
     return report.model_copy(update=others)

@@ -112,6 +112,7 @@ def measured(params: Params, row: Row, job: Job, num_images: Callable[[], int], 
     await_predecessor(folder)
     journal = Journal(folder)
     journal.tags({"ladder": job.ladder.name, "ladder_record": "row", "ladder_row": row.name, "ladder_run": job.name})
+    journal.title(f"{job.ladder.name}/{row.name}")
     if not is_finished(folder):
         run_experiment(params, job.root, job.state, place=place)
     dataset = open_split(params, job.root)
@@ -170,6 +171,7 @@ def record(found: Sequence[Standing], job: Job, params: Params, reports: Path) -
     with publishing(journal, params.tracking):
         journal.tags({"ladder": job.ladder.name, "ladder_record": "table", "ladder_run": job.name})
         journal.summary(0, series(found, job.ladder))
+        journal.title(f"{job.ladder.name}: table")
         for path in sorted(reports.iterdir()):
             journal.artifact(path)
         journal.status("FAILED" if any(each.problem for each in found) else "FINISHED")

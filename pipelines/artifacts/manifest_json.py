@@ -63,8 +63,8 @@ class Manifest(Artifact):
     class_names: tuple[str, ...] | None
     class_counts: Mapping[str, int]  # by label
     label_vectors: LabelVectorEntry | None
-    images: tuple[ImageEntry, ...]
     bad_kinds: Mapping[str, int]  # files by kind of problem and its remedy
+    images: tuple[ImageEntry, ...]  # after all that is said of them together: see overview_of
     bad_files: tuple[BadFileEntry, ...]
     ignored_files: tuple[str, ...]
     passed_over: tuple[BadFileEntry, ...] = ()  # not used, though no image is lost; absent before there was the field
@@ -81,15 +81,26 @@ def read(path: Path) -> Manifest:
     return artifact.read(Manifest, path)
 
 
-class Settings(Values):
-    """What decides whether an archive is a whole dataset, and how its images were resized."""
+class Overview(Values):
+    """What a manifest says of the images together."""
 
     resize_filter: str
-    num_left_out: int  # images found that are not in the archive
+    num_found: int
+    num_not_drawn: int
+    num_images: int
+    num_enlarged: int
+    split: Mapping[str, int]
+    class_counts: Mapping[str, int]  # by name, where classes have names
+    bad_kinds: Mapping[str, int]
+
+    @property
+    def num_left_out(self) -> int:
+        """Images found that are not in the archive"""
+        return self.num_found - self.num_images
 
 
-def settings_of(archive: Path, archive_sha256: str) -> Settings | None:
-    """What the manifest next to an archive says of it; None if there is none, or it is of another archive
+def overview_of(archive: Path, archive_sha256: str) -> Overview | None:
+    """Of the manifest next to an archive; None if there is none, or it is of another archive
 
     Reads up to the list of images, which may be of millions.
     """
@@ -102,9 +113,12 @@ def settings_of(archive: Path, archive_sha256: str) -> Settings | None:
         values = json.loads(head.rstrip().rstrip(",") + "}")
         if values["archive_sha256"] != archive_sha256:
             return None
-        left_out = values["num_bad"] + values["num_not_drawn"]
-        return Settings(resize_filter=values["prepare"]["resize_filter"], num_left_out=left_out)
-    except (ValueError, KeyError, TypeError):  # another program's
+        names = values["class_names"]
+        counts = {names[int(label)] if names else label: count for label, count in values["class_counts"].items()}
+        same = ("num_found", "num_not_drawn", "num_images", "num_enlarged", "split", "bad_kinds")
+        found = {name: values[name] for name in same}
+        return Overview(resize_filter=values["prepare"]["resize_filter"], class_counts=counts, **found)
+    except (ValueError, KeyError, TypeError, IndexError):  # another program's
         return None
 
 

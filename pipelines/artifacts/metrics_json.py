@@ -1,4 +1,6 @@
-"""reports/metrics.json: what was measured of a generator, and how. In the file, made for `dvc metrics show`:
+"""reports/metrics.json: what was measured of a generator, and how; and headline.json, a few of its numbers for DVC.
+
+In metrics.json:
 
     version           of this schema
     extractor         name, sha256 of the weights, input_size in pixels
@@ -25,6 +27,8 @@
     recommended       the psi that is the best trade, and a sentence that says why
     neighbors         generated images suspiciously near to training images, as drawn in neighbors.png: rows, distance
                       to each of the k nearest, spacing (from the nearest one to its own nearest); null if not measured
+    realism           images with the highest realism scores (best) and the lowest (worst), from high to low, drawn in
+                      realism.png; null where precision was not measured
     per_class         label, name, num_real, num_gen, distance of each class; null without classes
     failures          measurement, metric, reason of each that could not be computed, which is also a note
     infinity          r2 and num_images of the line through which FID-infinity was found; null if not measured
@@ -78,6 +82,15 @@ class Neighbors(Values):
     spacing: tuple[float, ...]
 
 
+class Realism(Values):
+    """Generated images that look most and least like real ones, and their scores."""
+
+    best: tuple[int, ...]
+    best_scores: tuple[float, ...]
+    worst: tuple[int, ...]
+    worst_scores: tuple[float, ...]
+
+
 class ClassResult(Values):
     """The distance within one class."""
 
@@ -120,7 +133,7 @@ class MetricsReport(Artifact):
     noun: ClassVar = "a measurement"
     command: ClassVar = "dvc repro evaluate"
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     extractor: ExtractorFacts
     num_images: int
     num_real: int
@@ -142,6 +155,7 @@ class MetricsReport(Artifact):
     truncation: tuple[Truncation, ...]
     recommended: Recommended
     neighbors: Neighbors | None
+    realism: Realism | None
     per_class: tuple[ClassResult, ...] | None
     failures: tuple[FailureFacts, ...]
     infinity: InfinityFacts | None
@@ -216,6 +230,17 @@ def read(path: Path, remedy: str | None = None) -> MetricsReport:
 def write(path: Path, report: MetricsReport) -> None:
     """Write the report, whole."""
     artifact.write(path, report)
+
+
+def write_headline(path: Path, report: MetricsReport) -> None:
+    """Write the numbers that runs are compared by, each by its kind: `dvc metrics show` has one column for each."""
+    named: dict[str, float] = {}
+    for metric in report.metrics:
+        named.setdefault(metric.kind, metric.value)
+    baseline = {
+        f"{metric.kind}_of_real": metric.value for metric in report.floor if metric.kind in ("kid", "precision")
+    }
+    files.write_json(path, named | baseline | {"psi": report.recommended.psi})
 
 
 def write_csv(path: Path, rows: Sequence[Truncation]) -> None:

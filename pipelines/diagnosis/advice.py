@@ -8,7 +8,7 @@ from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis.alarms import Alarm, alarms, lower
 from pipelines.diagnosis.shared_rules import is_overfitting, less_overfitting, overfitting, overfitting_measure
 from pipelines.diagnosis.thresholds import FEW_IMAGES
-from pipelines.diagnosis.training_curves import Ticks, ended_at_cap, measured_kids
+from pipelines.diagnosis.training_curves import Ticks, ended_at_cap, kid_trend, measured_kids
 from pipelines.diagnosis.verdict import Verdict, find_verdict
 from stylegan.config import Config
 from stylegan.config.augmentation import adapts
@@ -100,11 +100,24 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         measured = f"{name} {value:.2f}, target {config.augment.ada_target:g}"
         rising = f"D overfits at present ({measured}), but augment.p can still rise to {config.augment.p_max:g}"
         calm = f". {rising}" if overfits else f", and D is not overfitting ({measured})"
+    above = (
+        f"{found.metric.label} {short(found.compared, 3)} is above the real-image baseline of {short(found.floor, 2)}"
+    )
+    trend = kid_trend(ticks)
+    if trend is not None and trend.stands_still:
+        return Advice(
+            "Give both networks more capacity (generator.channel_base, discriminator.channel_base), or add training "
+            "images; a longer run alone would gain little.",
+            f"{above}, and KID stood still in the later half of the run{calm}.",
+        )
+    gain = ""
+    if trend is not None and trend.falls:
+        less = f"{1 - trend.of_twice_the_length:.0%}"
+        gain = f" Judging by the later half of the run, KID falls by {less} when its length doubles."
     return Advice(
         f"Train longer: train.total_kimg from {config.train.total_kimg:g} to {2 * config.train.total_kimg:g}. The run "
         "continues from its end.",
-        f"{found.metric.label} {short(found.compared, 3)} is above the real-image baseline of {short(found.floor, 2)}"
-        f"{calm}.",
+        f"{above}{calm}.{gain}",
     )
 
 

@@ -21,12 +21,14 @@ SLOW, SLOW_TICKS = 1.5, 3  # times the faster half of the ranks, that many ticks
 GOOD_SHARE = 0.01  # of the untrained generator's excess
 OK_SHARE = 0.1
 NOISE_ERRORS = 2.0  # standard errors of a difference, within which two numbers are statistically indistinguishable
-HARDLY, MANY = 1.1, 100.0  # times closer than the untrained generator; outside, a ratio says nothing more
 GOOD_SHARE_OF_REAL = 0.7  # of what real images score in precision, recall, coverage, density and IS
 OK_SHARE_OF_REAL = 0.3
 LOWEST_IS = 1.0  # the Inception Score of images that are all alike
 FEW_COPIES = 0.02  # of all generated images, more than of real ones: a share that people who look through images notice
 FEW_IMAGES = 5000  # below, KID and FID still move with the number of generated images
 MARGIN = 0.05  # of the lowest distance, where it has no standard error: too little to give up variety for
+
+SNAPSHOTS_FOR_TREND = 4  # in the later half of a run, for a line through them to mean something
+LITTLE = 0.1  # of KID: a run twice as long that gains less is not worth its time
 
 STRONGER = 4  # times the weight of the regulariser of D, whose useful values lie powers of two apart

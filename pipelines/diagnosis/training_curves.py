@@ -2,9 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis.shared_rules import is_at_cap, reaches_cap
+from pipelines.diagnosis.thresholds import LITTLE, NOISE_ERRORS, SNAPSHOTS_FOR_TREND
 from stylegan.config import Config
 
 Ticks = Sequence[TickRow]
@@ -19,6 +23,43 @@ def measured_kids(ticks: Ticks) -> list[tuple[float, TickRow]]:
     """KID of the snapshots that have a finite one, with their rows"""
     found = [(tick.monitor.kid, tick) for tick in ticks if tick.monitor.kid is not None]
     return [(kid, tick) for kid, tick in found if math.isfinite(kid)]
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How KID changes with the length of training: KID ~ kimg^slope."""
+
+    slope: float
+    standard_error: float
+
+    @property
+    def of_twice_the_length(self) -> float:
+        """KID of a run twice as long, as a share of the present one"""
+        return float(2**self.slope)
+
+    @property
+    def falls(self) -> bool:
+        """Whether KID falls beyond doubt"""
+        return self.slope < -NOISE_ERRORS * self.standard_error
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether even twice the length can hardly lower KID"""
+        return 2 ** (self.slope - NOISE_ERRORS * self.standard_error) > 1 - LITTLE
+
+
+def kid_trend(ticks: Ticks) -> Trend | None:
+    """Of the later half of the snapshots; None if they are too few, or if one has a KID that is not above 0
+
+    A straight line through log KID over log kimg, by least squares: learning curves are power laws (Hestness 2017).
+    """
+    found = measured_kids(ticks)
+    later = found[len(found) // 2 :]
+    if len(later) < SNAPSHOTS_FOR_TREND or any(kid <= 0 for kid, _ in later):
+        return None
+    kimg, kid = np.log([(row.kimg, kid) for kid, row in later]).T
+    (slope, _), covariance = np.polyfit(kimg, kid, 1, cov=True)
+    return Trend(float(slope), float(covariance[0, 0] ** 0.5))
 
 
 def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:

@@ -14,14 +14,13 @@ from pipelines.diagnosis.thresholds import (
     FEW_COPIES,
     GOOD_SHARE,
     GOOD_SHARE_OF_REAL,
-    HARDLY,
     LOWEST_IS,
-    MANY,
     NOISE_ERRORS,
     OK_SHARE,
     OK_SHARE_OF_REAL,
 )
 from stylegan.metrics.evaluation.metric import DISTANCES, Kind, Metric, by_name, short
+from stylegan.wording import counted
 
 Grade = Literal["good", "ok", "poor"]
 
@@ -161,38 +160,60 @@ def _share_grade(value: float, floor: float) -> Grade | None:
 
 
 def headline(judged: Sequence[Verdict]) -> str:
-    """The result in one plain sentence, by KID, or by FID where KID was not measured.
+    """The result in one plain sentence: what holds it back most, or how good it is.
 
-    Raises ValueError if neither was.
+    Raises ValueError if neither KID nor FID was measured.
     """
     found, untrained = _distance(judged)
-    start, closer = f"{found.metric.label} {short(found.value, 3)}:", "closer to the real images than the untrained"
     if not math.isfinite(found.value):
-        return f"{start} the generated images cannot be measured."
-    if found.is_like_real:
-        if not _is_telling(found, _scale(found, untrained)):
-            return f"{start} too few images to tell a good generator from a poor one."
-        return f"{start} statistically indistinguishable from real images, with this many images."
-    if not untrained - found.value > NOISE_ERRORS * found.noise:
-        return f"{start} no {closer} network."
-    excess = found.compared - (found.floor or 0.0)
-    times = _scale(found, untrained) / excess if excess > 0 else math.inf
-    if times < HARDLY:
-        return f"{start} hardly {closer} network."
-    shown = f"more than {MANY:.0f}" if times > MANY else f"{times:.0f}" if times >= 10 else f"{times:.1f}"
-    least = "at least " if found.floor is None and times <= MANY else ""  # what is subtracted from both raises a ratio
-    return f"{start} {least}{shown} times {closer} network."
+        return "Failed: the generated images cannot be measured."
+    copies = find_verdict(judged, "memorized")
+    if copies is not None and copies.grade == "poor":
+        return f"It copies: {copies.value:.1%} of its images look like copies of training images."
+    if not found.is_like_real and untrained - found.value <= NOISE_ERRORS * found.noise:
+        return "Not yet: its images are no closer to real ones than those of an untrained network."
+    if not _is_telling(found, _scale(found, untrained)):
+        return "Undecided: too few images to tell a good generator from a poor one."
+    worst = _worst(judged, found)
+    if worst.grade is None:
+        return f"Not graded: {found.metric.label} is {short(found.value, 3)}, and nothing says what real images score."
+    if worst.grade == "good" and found.is_like_real:
+        return (
+            f"Like real images, as far as so many images tell: {_outcome(find_verdict(judged, 'precision') or found)}."
+        )
+    return f"{_OPINION[worst.grade]}: {_outcome(worst)}."
 
 
-def yardstick(judged: Sequence[Verdict], num_images: int) -> str:
-    """What the headline is measured against."""
+_OPINION: dict[Grade, str] = {"good": "Good", "ok": "Fair", "poor": "Not yet"}
+_ORDER: dict[Grade | None, int] = {"poor": 0, "ok": 1, "good": 2, None: 3}
+
+
+def _worst(judged: Sequence[Verdict], distance: Verdict) -> Verdict:
+    """What decides: the lowest grade, and of equals what people see first"""
+    shares = (find_verdict(judged, "precision"), find_verdict(judged, "recall"))
+    return min((each for each in (*shares, distance) if each is not None), key=lambda each: _ORDER[each.grade])
+
+
+def _outcome(found: Verdict) -> str:
+    """A number beside that of real images, in words"""
+    own, real = f"{found.compared:.1%}", f"{found.floor or 0:.1%}"
+    if found.metric.kind == "precision":
+        return f"{own} of its images pass for real; of real images, {real} do"
+    if found.metric.kind == "recall":
+        return f"it draws {own} of the variety of real images; other real images reach {real}"
+    floor = "" if found.floor is None else f"; real images score {short(found.floor, 2)}"
+    return f"its {found.metric.label} is {short(found.compared, 3)}{floor}"
+
+
+def summary(judged: Sequence[Verdict], num_images: int) -> str:
+    """The distance that results are judged by, beside what real images and the untrained network score"""
     found, untrained = _distance(judged)
-    start = f"The untrained network scores {short(untrained, 3)}."
     if found.floor is None:
-        baseline = "What real images score against other real images was not measured."
+        baseline = "what real images score against other real images was not measured,"
     else:
-        baseline = f"Real images against other real images score {short(found.floor, 2)}, the baseline."
-    return f"{start} {baseline} Measured with {num_images} generated images."
+        baseline = f"real images against other real images score {short(found.floor, 2)} (the baseline),"
+    start = f"{found.metric.label} {short(found.value, 3)}, measured with {counted(num_images, 'generated image')};"
+    return f"{start} {baseline} and the untrained network scores {short(untrained, 3)}."
 
 
 def _distance(judged: Sequence[Verdict]) -> tuple[Verdict, float]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+from torch import Tensor
+
 from pipelines.artifacts.metrics_json import (
     ClassResult,
     ExtractorFacts,
@@ -10,6 +12,7 @@ from pipelines.artifacts.metrics_json import (
     InfinityFacts,
     Metrics,
     Neighbors,
+    Realism,
 )
 from pipelines.diagnosis.frontier import Noise
 from stylegan.data import ImageDataset
@@ -21,6 +24,7 @@ from stylegan.metrics.fid_infinity import Extrapolation, infinity_note
 from stylegan.metrics.half_samples import balance_error
 from stylegan.metrics.memorization import TrainingNeighbors
 
+ACROSS = 11  # images of a row of the sheet of realism
 DIGITS = 6  # significant digits written; what differs beyond them is rounding of the machine
 
 
@@ -70,6 +74,21 @@ def neighbors(found: TrainingNeighbors | None, rows: Sequence[int]) -> Neighbors
         rows=tuple(rows),
         distance=tuple(tuple(map(digits, found.distance[row].tolist())) for row in rows),
         spacing=tuple(digits(float(found.spacing[row])) for row in rows),
+    )
+
+
+def most_and_least_real(scores: Tensor | None) -> Realism | None:
+    """Two rows of the most realistic images and one of the least, of up to ACROSS images each"""
+    if scores is None:
+        return None
+    order = scores.argsort(descending=True, stable=True).tolist()
+    across = min(ACROSS, len(order))
+    best, worst = order[: 2 * across if len(order) >= 3 * across else across], order[-across:]
+    return Realism(
+        best=tuple(best),
+        best_scores=tuple(digits(float(scores[row])) for row in best),
+        worst=tuple(worst),
+        worst_scores=tuple(digits(float(scores[row])) for row in worst),
     )
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 from PIL.Image import Image
+from torch import Tensor
 
 from pipelines.artifacts import manifest_json, metrics_json
 from pipelines.artifacts.dataset import SPLIT, open_dataset
-from pipelines.artifacts.metrics_json import MetricsReport, Truncation
+from pipelines.artifacts.metrics_json import MetricsReport, Realism, Truncation
 from pipelines.cluster.connection import connect
 from pipelines.diagnosis import frontier
-from pipelines.drawing.sheets import neighbor_captions, neighbor_sheet, png_of
+from pipelines.drawing.sheets import neighbor_captions, neighbor_sheet, png_of, realism_sheet
 from pipelines.evaluate import facts
 from pipelines.evaluate.on_cluster import make_evaluator, measure_on_cluster
 from pipelines.params import Params
@@ -21,6 +22,7 @@ from stylegan.files import replacing
 from stylegan.metrics.evaluation.comparison import Measured
 from stylegan.metrics.evaluation.evaluator import Evaluator, Sweep, untrained_like
 from stylegan.metrics.evaluation.floor import num_floor_images
+from stylegan.metrics.evaluation.metric import short
 from stylegan.metrics.memorization import TrainingNeighbors
 from stylegan.networks import Generator
 
@@ -71,7 +73,7 @@ def measure(
     failures = facts.failures(names, [*measured, like_floor])
     neighbors = details.neighbors
     rows_shown = [] if neighbors is None else neighbors.most_suspicious(params.evaluate.neighbors_num_shown)
-    prepared = manifest_json.settings_of(dataset.path, dataset.digest)
+    prepared = manifest_json.overview_of(dataset.path, dataset.digest)
     report = MetricsReport(
         extractor=facts.extractor_facts(evaluator),
         num_images=params.evaluate.num_images,
@@ -94,15 +96,23 @@ def measure(
         truncation=rows,
         recommended=frontier.recommend(rows, facts.noise_between(generator.psis, measured)),
         neighbors=facts.neighbors(neighbors, rows_shown),
+        realism=(ranked := facts.most_and_least_real(details.realism)),
         per_class=facts.classes(details, dataset),
         failures=failures,
         infinity=facts.infinity(headline.line),
         notes=(*facts.notes(evaluator, dataset, headline.line), *(failure.sentence for failure in failures)),
     )
-    with replacing(out / "neighbors.png") as temporary:
-        temporary.write_bytes(png_of(neighbors_picture(evaluator, generator, dataset, neighbors, rows_shown)))
+    untruncated = replace(generator, psis=(1.0,))
+    pictures = {
+        "neighbors.png": neighbors_picture(evaluator, untruncated, dataset, neighbors, rows_shown),
+        "realism.png": realism_picture(evaluator, untruncated, dataset, ranked),
+    }
+    for name, picture in pictures.items():
+        with replacing(out / name) as temporary:
+            temporary.write_bytes(png_of(picture))
     metrics_json.write_csv(out / "psi_sweep.csv", rows)
     metrics_json.write(out / "metrics.json", report)
+    metrics_json.write_headline(out / "headline.json", report)
     return report
 
 
@@ -114,13 +124,26 @@ def compared(psis: Sequence[float], measured: Sequence[Measured]) -> tuple[Trunc
     return tuple(Truncation(psi=psi, metrics=metrics) for psi, metrics in zip(psis, rows, strict=True))
 
 
+def draw_rows(evaluator: Evaluator, sweep: Sweep, rows: Sequence[int]) -> Tensor:
+    """Single images of a measurement  ->  uint8 [len(rows), C, H, W]"""
+    return torch.cat([img for row in rows for img in evaluator.pictures(sweep, range(row, row + 1))])
+
+
+def realism_picture(evaluator: Evaluator, sweep: Sweep, dataset: ImageDataset, found: Realism | None) -> Image:
+    """The most realistic images and below them the least realistic ones, each with its score"""
+    if found is None:  # a stage writes all that it promises
+        return realism_sheet(torch.zeros(0, *dataset.img_shape), [], 1, [])
+    captions = [f"{short(score, 3)}" for score in (*found.best_scores, *found.worst_scores)]
+    rows = ["best"] + [""] * (len(found.best) // len(found.worst) - 1) + ["worst"]
+    return realism_sheet(draw_rows(evaluator, sweep, (*found.best, *found.worst)), captions, len(found.worst), rows)
+
+
 def neighbors_picture(
     evaluator: Evaluator, sweep: Sweep, dataset: ImageDataset, found: TrainingNeighbors | None, rows: Sequence[int]
 ) -> Image:
-    """Generated images at psi = 1, each next to its nearest training images"""
+    """Generated images, each next to its nearest training images"""
     if found is None:  # a stage writes all that it promises
         return neighbor_sheet(torch.zeros(0, *dataset.img_shape), torch.zeros(0, 1, *dataset.img_shape), [])
-    untruncated = replace(sweep, psis=(1.0,))
-    gen = torch.cat([img for row in rows for img in evaluator.pictures(untruncated, range(row, row + 1))])
+    gen = draw_rows(evaluator, sweep, rows)
     train = torch.stack([dataset.batch(found.index[row].tolist())[0] for row in rows])
     return neighbor_sheet(gen, train, neighbor_captions(found.distance[rows], found.spacing[rows]))

@@ -111,7 +111,7 @@ def make_evaluator(config: EvaluateConfig, dataset: ImageDataset, weights: Path)
 def whole_set(dataset: ImageDataset) -> int | None:
     """Number of images where the dataset is every image of its source, once; None if some are left out"""
     everything = ImageDataset(dataset.path, use_labels=False, xflip=False, split="all", max_images=None)
-    prepared = manifest_json.settings_of(dataset.path, dataset.digest)
+    prepared = manifest_json.overview_of(dataset.path, dataset.digest)
     whole = prepared is None or prepared.num_left_out == 0
     return len(dataset) if whole and len(dataset) == len(everything) and not dataset.xflip else None
 

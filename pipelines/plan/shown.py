@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from pipelines.plan.origins import Choice, Choices
-from stylegan.config.pyramid import Resolution, pyramid, sides
+from stylegan.config.pyramid import Resolution, sides
 
 T = TypeVar("T")
 
@@ -12,13 +12,13 @@ LONGEST = 4096  # pixels of a sheet
 MOST_SCALE = 4
 SEEDS, COLUMNS = 60, 10  # of the sheet of samples, which is a little wider than high
 STRIP_SEEDS, STRIP_PSIS = 8, (-1.0, -0.5, 0.0, 0.5, 0.7, 1.0)
-MIXING_ROWS, MIXING_COLUMNS = (3, 7, 11, 15), (20, 21, 22, 23, 24, 25)
-MIXING_LAYERS = range(2, 8)  # of 8 to 32 pixels
+MIXING_ROWS, MIXING_COLUMNS = (3, 7), (20, 21, 22, 23, 24, 25)
+BANDS = 3  # of styles, each of which is mixed for every row
 
 
 def sheet_choices(resolution: Resolution) -> Choices:
-    """Enlarge small images, draw as few large ones as fit, and mix layers that the networks have."""
-    longer_side, num_ws = max(sides(resolution)), pyramid(resolution).num_ws
+    """Enlarge small images, and draw as few large ones as fit."""
+    longer_side = max(sides(resolution))
     room = max(LONGEST // longer_side, 1)  # images side by side
     scale = max(1, min(MOST_SCALE, room // COLUMNS))
     values: dict[str, int | list[int] | list[float]] = {
@@ -26,13 +26,11 @@ def sheet_choices(resolution: Resolution) -> Choices:
         "num_seeds": SEEDS if room >= COLUMNS else room * max(room * 3 // 5, 1),
         "strip_num_seeds": min(STRIP_SEEDS, room),
         "psi_strip": _spread(STRIP_PSIS, max(room, 2)),
-        "mixing_rows": _spread(MIXING_ROWS, max(room - 1, 1)),  # next to the row of sources
+        "mixing_rows": _spread(MIXING_ROWS, max((room - 1) // BANDS, 1)),  # next to the row of sources
         "mixing_cols": _spread(MIXING_COLUMNS, max(room - 1, 1)),
     }
     reason = f"no sheet longer than {LONGEST} pixels"
-    choices = {f"render.{name}": Choice(value, reason) for name, value in values.items()}
-    layers = [layer for layer in MIXING_LAYERS if layer < num_ws] or [num_ws - 1]
-    return choices | {"render.mixing_layers": Choice(layers, "layers of 8 to 32 pixels")}
+    return {f"render.{name}": Choice(value, reason) for name, value in values.items()}
 
 
 def _spread(values: Sequence[T], count: int) -> list[T]:

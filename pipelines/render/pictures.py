@@ -1,6 +1,7 @@
-"""Sheets and video of the report: samples, real images, truncation, style mixing, interpolation."""
+"""Sheets and video of the report: samples, real images as they are and as D saw them, and the latent space."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,40 +9,62 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from pipelines.drawing.sheets import labelled_sheet, png_of
+from pipelines.artifacts.metrics_json import MetricsReport
+from pipelines.drawing.sheets import labelled_sheet, opaque, png_of
 from pipelines.params import Params
+from pipelines.render.latent_pictures import (
+    mixing_sheet,
+    noise_sheet,
+    truncation_sheet,
+    walk_frames,
+    walk_keys,
+    walk_sheet,
+)
 from pipelines.render.report_page import Pictures
 from stylegan.analysis.contributions import band_energies
+from stylegan.augment import AugmentPipe, diffaugment
 from stylegan.data import ImageDataset
-from stylegan.drawing.generate import generate_images, interpolate, style_mixing, truncation_strip
+from stylegan.drawing.generate import generate_images
+from stylegan.drawing.sheets import sheet
 from stylegan.drawing.video import save_mp4
 from stylegan.files import replacing
-from stylegan.images import to_float
+from stylegan.images import to_float, to_uint8
 from stylegan.networks import Generator
 
 
-def draw_pictures(
-    params: Params, G: Generator, dataset: ImageDataset, reports: Path, neighbors: bytes | None
-) -> Pictures:
+@dataclass(frozen=True)
+class Found:
+    """What the stages before left for the pictures."""
+
+    results: MetricsReport
+    p: float  # of augmentation at the end of the training
+    neighbors: bytes | None  # None if no copies were looked for
+    realism: bytes | None  # None if no image was judged
+
+
+def draw_pictures(params: Params, G: Generator, dataset: ImageDataset, reports: Path, found: Found) -> Pictures:
     """Everything that shows images, written to reports/ and returned as bytes.
 
     A conditional generator gets the labels of the real images shown, so both sheets hold the same classes.
     """
     config = params.render
     reals, c = choose_reals(dataset, config.num_seeds, params.evaluate.seed)
+    keys = walk_keys(params, G, dataset, found.results)
     sheets = {
         "reals": labelled_sheet(reals, sheet_columns(len(reals)), config.video_scale),
+        "augmented": augmented_sheet(params, reals, found.p),
         "samples": samples_sheet(params, G, c),
-        "truncation": truncation_sheet(params, G, c),
+        "truncation": truncation_sheet(params, G, labels_for(c, config.strip_num_seeds)),
         "mixing": mixing_sheet(params, G, c),
+        "noise": noise_sheet(params, G, labels_for(c, len(config.mixing_rows))),
+        "walk": walk_sheet(params, G, keys),
     }
     pngs = {name: write(reports / f"{name}.png", png_of(sheet)) for name, sheet in sheets.items()}
-    frames = interpolate(
-        G, config.interpolation_seeds, config.interpolation_frames, psi=config.truncation_psi,
-        c=labels_for(c, len(config.interpolation_seeds)), batch_size=params.evaluate.batch_size,
-    )  # fmt: skip
+    frames = walk_frames(params, G, keys)
     save_mp4(frames, reports / "interpolation.mp4", fps=config.video_fps, scale=config.video_scale)
-    return Pictures(**pngs, film=(reports / "interpolation.mp4").read_bytes(), neighbors=neighbors)
+    return Pictures(
+        **pngs, film=(reports / "interpolation.mp4").read_bytes(), neighbors=found.neighbors, realism=found.realism
+    )
 
 
 def compare_bands(params: Params, G: Generator, dataset: ImageDataset) -> dict[str, dict[int, float]]:
@@ -92,33 +115,21 @@ def samples_sheet(params: Params, G: Generator, c: Tensor) -> Image:
         G, range(config.num_seeds), psi=config.truncation_psi, c=labels_for(c, config.num_seeds),
         batch_size=params.evaluate.batch_size,
     )  # fmt: skip
-    return labelled_sheet(images, sheet_columns(len(images)), config.video_scale)
+    captions = [str(seed) for seed in range(config.num_seeds)]
+    return opaque(sheet(images, sheet_columns(len(images)), config.video_scale, captions))
 
 
-def truncation_sheet(params: Params, G: Generator, c: Tensor) -> Image:
-    """Seeds (rows) over psi (columns)"""
-    config = params.render
-    seeds, psis = range(config.strip_num_seeds), config.psi_strip
-    strip = truncation_strip(G, seeds, psis, c=labels_for(c, len(seeds)), batch_size=params.evaluate.batch_size)
-    names = [f"{psi:g}" for psi in psis]
-    return labelled_sheet(strip, len(psis), config.video_scale, column_labels=names, row_labels=[str(s) for s in seeds])
-
-
-def mixing_sheet(params: Params, G: Generator, c: Tensor) -> Image:
-    """Every row with the layers of every column, their own images to the left and above"""
-    config = params.render
-    rows, cols, mixed = style_mixing(
-        G, config.mixing_rows, config.mixing_cols, config.mixing_layers, psi=config.truncation_psi, c=c[:1],
-        batch_size=params.evaluate.batch_size,
-    )  # fmt: skip
-    corner = torch.full_like(rows[:1], 255)
-    header = torch.cat([corner, cols])
-    body = torch.cat([rows[:, None], mixed.reshape(len(rows), len(cols), *rows.shape[1:])], dim=1)
-    table = torch.cat([header, body.flatten(0, 1)])
-    return labelled_sheet(
-        table, len(cols) + 1, config.video_scale,
-        column_labels=["", *map(str, config.mixing_cols)], row_labels=["", *map(str, config.mixing_rows)],
-    )  # fmt: skip
+def augmented_sheet(params: Params, reals: Tensor, p: float) -> Image:
+    """Real images uint8 [N, C, H, W] as D saw them at the end; a copy of them where nothing augments"""
+    columns = sheet_columns(len(reals))
+    reals = reals[: 2 * columns]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.evaluate.seed)
+        if params.augment.mode == "diffaugment":
+            img = diffaugment(to_float(reals), params.augment.diffaugment)
+        else:
+            img = AugmentPipe(params.augment.multipliers)(to_float(reals), p) if p > 0 else to_float(reals)
+    return labelled_sheet(to_uint8(img), columns, params.render.video_scale)
 
 
 def write(path: Path, content: bytes) -> bytes:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import torch
 
-from pipelines.artifacts import metrics_json, train_json
+from pipelines.artifacts import manifest_json, metrics_json, train_json
 from pipelines.artifacts.dataset import open_dataset
-from pipelines.artifacts.metrics_json import MetricsReport
 from pipelines.artifacts.ticks import read_csv
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS
 from pipelines.diagnosis.alarms import alarms
 from pipelines.params import Params
 from pipelines.render.charts import MonitorCounts, frontier_chart, layer_chart, training_curves
-from pipelines.render.pictures import compare_bands, draw_pictures, write
+from pipelines.render.latent_pictures import band_names
+from pipelines.render.pictures import Found, compare_bands, draw_pictures, write
 from pipelines.render.report_page import Facts, build_page, target
 from stylegan.backends import configure_backends
 from stylegan.checkpoint import load_generator
@@ -35,7 +35,13 @@ def render(params: Params, root: Path) -> Path:
     ticks = read_csv(root / TICKS)
     G = load_generator(root / EXPORTED)
     dataset = open_dataset(root / ARCHIVE, use_labels=G.c_dim > 0)
-    pictures = draw_pictures(params, G, dataset, reports, neighbor_picture(results, reports))
+    found = Found(
+        results,
+        ticks[-1].augment.p or 0.0,
+        evaluated_picture(reports / "neighbors.png") if results.neighbors else None,
+        evaluated_picture(reports / "realism.png") if results.realism else None,
+    )
+    pictures = draw_pictures(params, G, dataset, reports, found)
     facts = Facts(
         results=results,
         ticks=ticks,
@@ -43,6 +49,8 @@ def render(params: Params, root: Path) -> Path:
         bands=compare_bands(params, G, dataset),
         config=params,
         num_images=len(dataset),
+        data=manifest_json.overview_of(root / ARCHIVE, results.archive_sha256),
+        bands_of_styles=band_names(G.num_ws),
         img_shape=dataset.img_shape,
         fingerprint=trained.fingerprint,
     )
@@ -56,14 +64,8 @@ def render(params: Params, root: Path) -> Path:
     return page
 
 
-def neighbor_picture(results: MetricsReport, reports: Path) -> bytes | None:
-    """The sheet that evaluate drew; None if it looked for no neighbours.
-
-    Raises RenderError if it is lost.
-    """
-    path = reports / "neighbors.png"
-    if results.neighbors is None:
-        return None
+def evaluated_picture(path: Path) -> bytes:
+    """A sheet that evaluate drew. Raises RenderError if it is lost."""
     if not path.exists():
         raise RenderError(f"{path}: file not found. Run `dvc repro evaluate`, which writes it.")
     return path.read_bytes()

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
+from pipelines.artifacts.manifest_json import Overview
 from pipelines.artifacts.metrics_json import ClassResult, MetricsReport
 from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis import frontier, thresholds, verdict
@@ -32,6 +34,8 @@ class Facts:
     bands: Mapping[str, Mapping[int, float]]  # of "generated" and of "real" images: {resolution: per cent}
     config: Config
     num_images: int  # in the training split
+    data: Overview | None  # of all that prepare found; None if no manifest is of this archive
+    bands_of_styles: Sequence[str]  # that are mixed together
     img_shape: tuple[int, int, int]  # C, H, W
     fingerprint: str
 
@@ -42,10 +46,14 @@ class Pictures:
 
     samples: bytes
     reals: bytes
+    augmented: bytes
     truncation: bytes
     mixing: bytes
+    noise: bytes
+    walk: bytes
     film: bytes
     neighbors: bytes | None  # None if results have none
+    realism: bytes | None
 
 
 def build_page(facts: Facts, pictures: Pictures) -> str:
@@ -57,7 +65,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
     judged = verdict.verdicts(results)
     values = dict(
         headline=verdict.headline(judged),
-        yardstick=verdict.yardstick(judged, results.num_images),
+        summary=verdict.summary(judged, results.num_images),
         verdicts=judged,
         results=results,
         limits=thresholds,
@@ -74,6 +82,12 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         neighbors=neighbor_lines(results),
         classes=worst_classes(results.per_class),
         num_hidden=max(len(results.per_class or ()) - NUM_CLASSES, 0),
+        bands_of_styles=facts.bands_of_styles,
+        p=facts.ticks[-1].augment.p,
+        augmentation=config.augment.mode,
+        generator_use_noise=config.generator.use_noise,
+        num_generated=results.num_images,
+        data=data_lines(facts.data),
         made=how_it_was_made(facts),
         sections=config.model_dump(mode="json", exclude={"cluster", "tracking", "sweep", "ablate"}),  # decide no result
         render=config.render,
@@ -91,6 +105,10 @@ def embedded(facts: Facts, pictures: Pictures) -> dict[str, object]:
         "reals": embed(pictures.reals, "image/png"),
         "strip": embed(pictures.truncation, "image/png"),
         "mixing": embed(pictures.mixing, "image/png"),
+        "noise": embed(pictures.noise, "image/png"),
+        "walk": embed(pictures.walk, "image/png"),
+        "augmented": embed(pictures.augmented, "image/png"),
+        "realism_sheet": None if pictures.realism is None else embed(pictures.realism, "image/png"),
         "film": embed(pictures.film, "video/mp4"),
         "neighbor_sheet": None if pictures.neighbors is None else embed(pictures.neighbors, "image/png"),
         "curves": [embed(training_curves(ticks, r_t, counts, dark=dark), "image/png") for dark in themes],
@@ -129,6 +147,29 @@ def last_shares(facts: Facts) -> dict[str, Mapping[int, float]]:
     return last | {f"bands of {name} images": values for name, values in facts.bands.items()}
 
 
+def data_lines(data: Overview | None) -> list[tuple[str, str]]:
+    """Rows of (what, value): how many images there are, and what became of the others"""
+    if data is None:
+        return []
+    used = ", ".join(f"{count:,} {split}" for split, count in data.split.items())
+    rows = [("Images found", f"{data.num_found:,}"), ("In the archive", f"{data.num_images:,} ({used})")]
+    if data.num_not_drawn:
+        rows.append(("Not drawn", f"{data.num_not_drawn:,}: prepare.max_images takes a part at random"))
+    if data.num_enlarged:
+        rows.append(("Enlarged", f"{counted(data.num_enlarged, 'image')} smaller than prepare.resolution"))
+    rows += [("Could not be used", f"{count:,}: {kind}") for kind, count in data.bad_kinds.items()]
+    largest = sorted(data.class_counts.items(), key=lambda item: -item[1])
+    if largest:
+        shown = ", ".join(f"{name} {count:,}" for name, count in largest[:NUM_CLASSES])
+        more = (
+            f", and {counted(len(largest) - NUM_CLASSES, 'class', 'classes')} more"
+            if len(largest) > NUM_CLASSES
+            else ""
+        )
+        rows.append((f"{counted(len(largest), 'class', 'classes')}", shown + more))
+    return rows
+
+
 def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
     """Rows of (what, value): enough to repeat the run and to compare it fairly
 
@@ -148,6 +189,8 @@ def how_it_was_made(facts: Facts) -> list[tuple[str, str]]:
         ("Extractor", f"{extractor.name}, input {extractor.input_size} pixels{seen}, sha256 {extractor.sha256}"),
         ("Measured with", f"{results.num_images} images, seed {results.seed}, split {results.split}, "
                           f"resize filter {results.resize_filter}"),
+        ("Libraries", ", ".join(f"{name} {version(name).partition('+')[0]}" for name in ("torch", "numpy", "pillow"))),
+        ("Time, machine, commit", "in MLflow (make ui): they differ from run to run, and this page does not"),
     ]  # fmt: skip
 
 

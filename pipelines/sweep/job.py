@@ -69,3 +69,4 @@ def was_stopped(last: Mapping[str, Any]) -> bool:
 def tag(journal: Journal, drawn: Drawn, job: Job) -> None:
     """Mark the run as a trial; a run may belong to several sweeps, and shows the last."""
     journal.tags({"sweep": job.name, "sweep_record": "trial", "sweep_trial": described(drawn)})
+    journal.title(f"trial {described(drawn)}")

@@ -125,6 +125,7 @@ def _record_points(found: Sequence[Measured], drawn: Drawn, job: Job) -> None:
             point.params({**drawn, "psi": row.psi})
             point.tags({"sweep": job.name, "sweep_record": "psi", "sweep_trial": described(drawn)})
             point.tags({"sweep_seeds": len(found)})
+            point.title(f"psi {row.psi:g} of {described(drawn)}")
             nimg = found[0].report.cur_nimg or 0
             point.summary(nimg, {f"eval/{metric.name}": metric.value for metric in row.metrics})
             deviations = {f"eval/{metric.name}_sd": metric.sd for metric in row.metrics if metric.sd is not None}

@@ -23,6 +23,8 @@ from stylegan.text import visible
 # What MLflow accepts; checked here because a refused name would otherwise surface hours later, at the server.
 _METRIC_NAME = re.compile(r"[\w./ :-]+", re.ASCII)
 
+TITLE, NOTE = "mlflow.runName", "mlflow.note.content"  # tags that MLflow shows as a run's name and description
+
 
 class Journal:
     """Append-only records in `<folder>/tracking.jsonl`; the files they mention in `<folder>/tracking/`.
@@ -52,6 +54,11 @@ class Journal:
     def tags(self, values: Mapping[str, Scalar]) -> None:
         """Record values that may change, such as a commit or an evaluation setting."""
         self._append_news({"kind": "tags", "values": _printable(values)})
+
+    def title(self, text: str, *, if_none: bool = False) -> None:
+        """Record the name that the server shows people; if_none keeps one that was given before."""
+        if not if_none or f"tags:{TITLE}" not in self._facts:
+            self.tags({TITLE: text})
 
     def dataset(self, name: str, digest: str) -> None:
         """Record which data the run learns from."""

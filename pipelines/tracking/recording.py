@@ -19,10 +19,12 @@ from pipelines.artifacts.ticks import TickRow, read_csv
 from pipelines.artifacts.train_json import TrainRecord
 from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
+from pipelines.diagnosis import verdict
 from pipelines.params import NO_WEIGHTS, ROOT, Params, Scalar, Settings, TrackingConfig, flatten, trained_values
-from pipelines.tracking.journal import Journal
+from pipelines.tracking.journal import NOTE, Journal
 from pipelines.yaml_files import read_yaml
 from stylegan.config import Config
+from stylegan.config.pyramid import spelt
 
 STAGES = ("prepare", "train", "evaluate")  # of dvc.lock, which have parameters that are recorded
 _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slash would begin another group
@@ -33,7 +35,14 @@ def record_training(journal: Journal, config: Config, archive_sha256: str, root:
     _record_sections(journal, trained_values(config))
     journal.dataset(Path(config.prepare.source).name, archive_sha256)
     journal.tags(source_tags(root) | {"archive_sha256": archive_sha256})
+    journal.title(title_of(config), if_none=True)
     journal.status("RUNNING")
+
+
+def title_of(config: Config) -> str:
+    """ "earth, 32 pixels, 160 kimg, seed 0": what a person calls a run that is not part of an experiment"""
+    size, train = spelt(config.prepare.resolution), config.train
+    return f"{Path(config.prepare.source).name}, {size} pixels, {train.total_kimg:g} kimg, seed {train.seed}"
 
 
 def _record_sections(journal: Journal, sections: Settings) -> None:
@@ -75,7 +84,9 @@ def record_evaluation(journal: Journal, report: MetricsReport, evaluate: Setting
         numbers = {f"truncation/{metric.name}": metric.value for metric in row.metrics}
         journal.summary(round(100 * row.psi), numbers)
     values = {"evaluate": evaluate, "extractor": report.extractor.model_dump()}
-    journal.tags(flatten(values) | {"recommended": report.recommended.sentence})
+    judged = verdict.verdicts(report)
+    note = f"**{verdict.headline(judged)}** {verdict.summary(judged, report.num_images)} {report.recommended.sentence}"
+    journal.tags(flatten(values) | {"recommended": report.recommended.sentence, NOTE: note})
 
 
 def class_distances(per_class: Sequence[ClassResult]) -> dict[str, float]:
@@ -92,9 +103,9 @@ def class_distances(per_class: Sequence[ClassResult]) -> dict[str, float]:
 
 
 def record_report(journal: Journal, reports: Path) -> None:
-    """Record the page, the numbers, the sheet of samples, and that of neighbours where there is one."""
-    for name in ("index.html", "metrics.json", "samples.png", "neighbors.png"):
-        if name != "neighbors.png" or (reports / name).exists():
+    """Record the page, the numbers, the sheet of samples, and those of evaluate where they are."""
+    for name in ("index.html", "metrics.json", "samples.png", "neighbors.png", "realism.png"):
+        if (reports / name).exists():
             journal.artifact(reports / name)
 
 

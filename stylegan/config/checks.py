@@ -241,7 +241,7 @@ def _msg_problems(config: Config) -> Iterator[str]:
 
 
 def _measurement_problems(config: Config) -> Iterator[str]:
-    evaluate, render = config.evaluate, config.render
+    evaluate = config.evaluate
     num_ws, size = pyramid(config.prepare.resolution).num_ws, spelt(config.prepare.resolution)
     if evaluate.kid_subset_size > evaluate.num_images:
         yield (
@@ -257,9 +257,4 @@ def _measurement_problems(config: Config) -> Iterator[str]:
         yield (
             f"evaluate.truncation_cutoff is {evaluate.truncation_cutoff}, but the generator has {num_ws} style layers "
             f"at {size} pixels. Set it to null for all, or to at most {num_ws}."
-        )
-    if not all(0 <= layer < num_ws for layer in render.mixing_layers):
-        yield (
-            f"render.mixing_layers is {list(render.mixing_layers)}, but the generator has style layers 0 to "
-            f"{num_ws - 1} at {size} pixels. Name only those."
         )

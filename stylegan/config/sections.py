@@ -304,10 +304,9 @@ class RenderConfig(Section):
     truncation_psi: float
     psi_strip: Annotated[Floats, Field(min_length=2)]
     strip_num_seeds: Count
-    mixing_rows: Annotated[Ints, Field(min_length=1)]  # seeds that give the coarse source
-    mixing_cols: Annotated[Ints, Field(min_length=1)]  # seeds that give the styles
-    mixing_layers: Annotated[Ints, Field(min_length=1)]  # indices into ws taken from the column
-    interpolation_seeds: Annotated[Ints, Field(min_length=2)]
-    interpolation_frames: Annotated[int, Field(ge=2)]  # per pair of seeds
+    mixing_rows: Annotated[Ints, Field(min_length=1)]  # seeds that give all styles but those of a band
+    mixing_cols: Annotated[Ints, Field(min_length=1)]  # seeds that give the styles of a band
+    interpolation_images: Annotated[int, Field(ge=2)]  # the most realistic ones
+    interpolation_frames: Annotated[int, Field(ge=2)]  # per pair of images
     video_fps: Count
     video_scale: Count  # integer enlargement of images meant for the eye

@@ -6,7 +6,6 @@ compared across implementations. N images, S seeds, P rows, Q columns, T frames,
 
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -142,7 +141,7 @@ def truncation_strip(
 def mix_styles(rows: Tensor, cols: Tensor, layers: Sequence[int]) -> Tensor:
     """Each row's styles with those of `layers` from each column  [P, L, w_dim], [Q, L, w_dim] -> [P, Q, L, w_dim]
 
-    Raises ValueError for a layer that is not there.
+    (Karras et al. 2019, Sec. 3.1.) Raises ValueError for a layer that is not there.
     """
     num_ws = rows.shape[1]
     wrong = [layer for layer in layers if not 0 <= layer < num_ws]
@@ -153,32 +152,10 @@ def mix_styles(rows: Tensor, cols: Tensor, layers: Sequence[int]) -> Tensor:
     return mixed
 
 
-def style_mixing(
-    G: Generator,
-    row_seeds: Sequence[int],
-    col_seeds: Sequence[int],
-    layers: Sequence[int],
-    *,
-    psi: float,
-    c: Tensor | None = None,
-    batch_size: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows give all styles but those of `layers`, which the columns give (Karras et al. 2019, Sec. 3.1).
-
-    -> (row images uint8 [P, C, H, W], column images [Q, C, H, W], mixed [P * Q, C, H, W] row by row)
-    Raises ValueError for a layer the generator lacks.
-    """
-    w_avg, num_rows, num_cols = G.mapping.w_avg, len(row_seeds), len(col_seeds)
-    rows = truncate(styles(G, row_seeds, c), w_avg, psi)
-    cols = truncate(styles(G, col_seeds, c), w_avg, psi)
-    mixed = mix_styles(rows, cols, layers)
-    pictures = render_styles(G, torch.cat([rows, cols, mixed.flatten(0, 1)]), batch_size=batch_size)
-    return pictures[:num_rows], pictures[num_rows : num_rows + num_cols], pictures[num_rows + num_cols :]
-
-
 def styles_between(G: Generator, keys: Tensor, frames: int, *, curve: Curve, loop: bool) -> Tensor:
     """Walk through styles in w, `frames` steps from key to key  [K, L, w_dim] -> [T, L, w_dim]
 
+    Straight in w, equal steps look equal (Karras et al. 2019, Sec. 4.1).
     Spherical arcs turn around the mean style, so that a frame is as truncated as its keys.
     Raises ValueError as `through`.
     """
@@ -199,24 +176,6 @@ def styles_along(
     labels = through(c.expand(len(seeds), -1), frames, curve="linear", loop=loop)
     ws: Tensor = G.mapping(z.to(device), labels.to(device))
     return ws
-
-
-def interpolate(
-    G: Generator, seeds: Sequence[int], frames: int, *, psi: float, cutoff: int | None = None, c: Tensor | None = None,
-    batch_size: int, space: Literal["w", "z"] = "w", curve: Curve = "linear", loop: bool = True,
-) -> Iterator[Tensor]:  # fmt: skip
-    """Walk from seed to seed and back to the first, `frames` steps a pair; yields uint8 [C, H, W].
-
-    By default straight in w, where equal steps look equal (Karras et al. 2019, Sec. 4.1). The last frame precedes the
-    first, so the video loops, unless `loop` is false. Raises ValueError as `styles` and `through`.
-    """
-    w_avg = G.mapping.w_avg
-    if space == "z":
-        ws = truncate(styles_along(G, seeds, frames, curve=curve, loop=loop, c=c), w_avg, psi, cutoff)
-    else:
-        keys = truncate(styles(G, seeds, c), w_avg, psi, cutoff)
-        ws = styles_between(G, keys, frames, curve=curve, loop=loop)
-    return render_each(G, ws, batch_size=batch_size)
 
 
 def render_each(G: Generator, ws: Tensor, *, batch_size: int, noise_mode: NoiseMode = "const") -> Iterator[Tensor]:

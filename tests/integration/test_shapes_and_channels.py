@@ -12,16 +12,17 @@ from PIL import Image
 from pipelines.evaluate.on_cluster import make_evaluator
 from pipelines.params import Params
 from pipelines.prepare import prepare
-from pipelines.render.pictures import draw_pictures
+from pipelines.render.pictures import Found, draw_pictures
 from stylegan.checkpoint import load_checkpoint, load_generator, save_checkpoint, save_generator
 from stylegan.config.pyramid import spelt
 from stylegan.data import ImageDataset
-from stylegan.drawing.generate import generate_images, interpolate
+from stylegan.drawing.generate import generate_images
 from stylegan.files import write_json
 from stylegan.images import save_image
 from stylegan.metrics.evaluation.evaluator import Sweep
 from stylegan.state import TrainState
 from stylegan.train import train
+from tests.evaluation_results import evaluation_results
 from tests.measuring import measured_here
 
 Make = Callable[..., Params]
@@ -86,16 +87,15 @@ def test_the_whole_way(
     assert images.shape == (2, channels, *size)
     save_image(images[0], tmp_path / "image.png")
     assert (tmp_path / "image.npy").exists() == (channels > 4)
-    frames = list(interpolate(G, [1, 2], 2, psi=1.0, c=c, batch_size=4))
-    assert [frame.shape for frame in frames] == [(channels, *size)] * 4
 
     evaluator = make_evaluator(params.evaluate, dataset, tmp_path)
     measured, _floor = measured_here(evaluator, [Sweep("generator", G, (1.0,))], dataset)
     assert all(np.isfinite(value) for value in measured.numbers.values())
-    pictures = draw_pictures(params, G, dataset, tmp_path, neighbors=None)
+    found = Found(evaluation_results({"kid_x": 0.1}, floor={}, untrained={"kid_x": 1.0}), 0.5, None, None)
+    pictures = draw_pictures(params, G, dataset, tmp_path, found)
     assert pictures.samples.startswith(b"\x89PNG")
     with Image.open(tmp_path / "samples.png") as sheet:
-        assert (sheet.size, sheet.mode) == ((4 * size[1], 2 * size[0]), "RGB")
+        assert (sheet.size, sheet.mode) == ((4 * size[1], 2 * size[0] + 2 * 21), "RGB")
 
 
 def create(params: Params, dataset: ImageDataset) -> TrainState:

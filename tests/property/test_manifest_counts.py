@@ -47,7 +47,7 @@ FILES = st.lists(st.tuples(KINDS, st.sampled_from(["", "a/", "b/", "c/"]), st.in
     st.sampled_from([0.0, 0.3, 1.0]),
 )
 def test_counts_of_the_manifest_add_up(
-    make_params: Make,
+    tiny_params: Params,
     files: list[tuple[str, str, int]],
     fraction: float,
     transform: str,
@@ -56,7 +56,7 @@ def test_counts_of_the_manifest_add_up(
     max_images: int | None,
     allowed: float,
 ) -> None:
-    config = make_params().prepare.model_copy(
+    config = tiny_params.prepare.model_copy(
         update={"holdout_fraction": fraction, "transform": transform, "labels": labels, "mode": mode}
         | {"max_images": max_images, "max_bad_share": allowed, "resolution": 16}
     )

@@ -55,6 +55,24 @@ def test_a_distance_above_the_baseline_asks_for_longer_training_and_says_of_d_wh
     )
 
 
+def course(exponent: float) -> list[TickRow]:
+    """Twelve snapshots whose KID is a power of kimg, but for noise"""
+    noise = (1.02, 0.98, 1.01, 0.99)
+    return ticks(
+        [{"kimg": 10.0 * n, "monitor/kid": n**exponent * noise[n % 4], "monitor/kid_se": 0.01} for n in range(1, 13)]
+    )
+
+
+def test_longer_training_is_advised_with_what_it_gains_and_not_to_a_run_that_stands_still(make_params: Make) -> None:
+    far = results(kid=0.05, precision=0.8, recall=0.8)
+    (item,) = advise(ada(make_params), far, course(-0.5))
+    assert item.action.startswith("Train longer")
+    assert item.because.endswith("Judging by the later half of the run, KID falls by 28% when its length doubles.")
+    (item,) = advise(ada(make_params), far, course(0.0))
+    assert item.action.startswith("Give both networks more capacity")
+    assert "KID stood still in the later half of the run" in item.because
+
+
 def test_longer_training_is_not_advised_to_a_d_that_memorises_and_cannot_be_augmented_more(make_params: Make) -> None:
     params = make_params("augment.mode=none", "augment.ada_target=0.6")
     (item,) = advise(params, results(kid=0.05, precision=0.8, recall=0.8), SURE)

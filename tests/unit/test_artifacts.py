@@ -22,7 +22,7 @@ from pipelines.artifacts import (
 from pipelines.artifacts.artifact import Artifact, ArtifactError
 from pipelines.artifacts.ladder_json import LadderRow, Quantiles
 from pipelines.artifacts.ladder_json import SeedRun as LadderRun
-from pipelines.artifacts.metrics_json import ClassResult, Neighbors
+from pipelines.artifacts.metrics_json import ClassResult, Neighbors, Realism
 from pipelines.artifacts.segments import Pointer, Segment
 from pipelines.artifacts.sweep_json import SeedRun as TrialRun
 from pipelines.artifacts.sweep_json import Stopped, Trial
@@ -44,6 +44,7 @@ REPORT = evaluation_results(
     sweep=[truncation(0.5, METRICS), truncation(1.0, METRICS, INTERVAL)],
     cur_nimg=None,
     neighbors=Neighbors(k=2, rows=(7, 3), distance=((0.1, 0.2), (0.3, 0.4)), spacing=(0.2, 0.5)),
+    realism=Realism(best=(4,), best_scores=(1.5,), worst=(2,), worst_scores=(0.1,)),
     per_class=(ClassResult(label=0, name=None, num_real=5, num_gen=4, distance=None),),
     notes=("Few images.",),
 )
@@ -147,7 +148,7 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-VERSIONS = dict.fromkeys(CASES, 1) | {"metrics.json": 2, "sweep": 2, "ladder": 2}
+VERSIONS = dict.fromkeys(CASES, 1) | {"metrics.json": 3, "sweep": 2, "ladder": 2}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -162,7 +163,7 @@ def test_what_is_written_is_read_back_equal(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("version", [None, 0, 3, "1"])
+@pytest.mark.parametrize("version", [None, 0, 9, "1"])
 def test_another_version_is_named_in_one_line_with_the_remedy(version: object, name: str, tmp_path: Path) -> None:
     read, write, _, _, remedy = CASES[name]
     path = write(tmp_path)
@@ -319,3 +320,10 @@ def test_every_statistic_of_the_training_has_a_column(repository: Path) -> None:
     assert {"loss/G", "logits/holdout", "augment/r_t"} <= named
     row = TickRow.of({"nimg": 8.0, "kimg": 0.008} | dict.fromkeys(named, 1.0))
     assert named <= row.columns.keys()
+
+
+def test_dvc_compares_one_short_number_of_each_kind(tmp_path: Path) -> None:
+    metrics_json.write_headline(tmp_path / "headline.json", REPORT)
+    assert json.loads((tmp_path / "headline.json").read_text()) == {
+        "kid": 0.5, "fid": math.inf, "recall": 0.0, "precision": 0.125, "kid_of_real": -0.001, "psi": 1.0,
+    }  # fmt: skip

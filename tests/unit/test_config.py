@@ -99,7 +99,7 @@ def test_a_pair_of_equal_sides_is_the_square(make_params: Make) -> None:
 def test_layers_are_counted_from_the_base(make_params: Make) -> None:
     """36 x 60 is 9 x 15 doubled twice, so there are 6 styles and 15 pixels at the base."""
     problems = message(
-        make_params, "prepare.resolution=[36, 60]", "render.mixing_layers=[6]", "evaluate.truncation_cutoff=7",
+        make_params, "prepare.resolution=[36, 60]", "evaluate.truncation_cutoff=7",
         "discriminator.channel_base=90", "discriminator.channel_max=64", "discriminator.mbstd_num_channels=4",
     )  # fmt: skip
     assert problems.splitlines() == [
@@ -107,7 +107,6 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
         "or to 0 for none.",
         "evaluate.truncation_cutoff is 7, but the generator has 6 style layers at [36, 60] pixels. "
         "Set it to null for all, or to at most 6.",
-        "render.mixing_layers is [6], but the generator has style layers 0 to 5 at [36, 60] pixels. Name only those.",
     ]
 
 
@@ -245,10 +244,6 @@ def test_layers_are_counted_from_the_base(make_params: Make) -> None:
             "truncation_psi is [0.5] and lacks 1.0, the untruncated generator that the headline numbers describe. "
             "Add 1.0 to evaluate.truncation_psi.",
         ),
-        (
-            ["render.mixing_layers=[0, 6]"],
-            "render.mixing_layers is [0, 6], but the generator has style layers 0 to 5 at 16 pixels. Name only those.",
-        ),
     ],
 )
 def test_values_that_do_not_fit_together_come_with_a_remedy(
@@ -286,8 +281,8 @@ def test_values_just_inside_the_limits_are_accepted(make_params: Make, overrides
 def test_every_problem_is_listed_at_once(make_params: Make) -> None:
     wrong_types = message(make_params, "train.seed=a", "data.xflip=2", "loss.r1_gama=1").splitlines()
     assert [line.split()[0] for line in wrong_types] == ["data.xflip", "loss.r1_gama", "train.seed"]
-    misfits = message(make_params, "train.batch_size=7", "render.mixing_layers=[99]", "augment.p=1").splitlines()
-    assert [line.split()[0] for line in misfits] == ["train.batch_size", "augment.p", "render.mixing_layers"]
+    misfits = message(make_params, "train.batch_size=7", "evaluate.truncation_cutoff=99", "augment.p=1").splitlines()
+    assert [line.split()[0] for line in misfits] == ["train.batch_size", "augment.p", "evaluate.truncation_cutoff"]
 
 
 @pytest.mark.parametrize(

@@ -179,14 +179,18 @@ def test_an_archive_that_left_images_out_is_no_whole_set(tiny_archive: Path, tmp
     dataset = ImageDataset(archive, use_labels=False, xflip=False, split="all", max_images=None)
     count = len(dataset)
     assert whole_set(dataset) == count  # without a manifest it is all that there is
-    entry = {"archive_sha256": dataset.digest, "prepare": {"resize_filter": "box"}, "num_bad": 0}
+    entry: dict[str, object] = {"archive_sha256": dataset.digest, "prepare": {"resize_filter": "box"}}
+    entry |= {"num_images": 7, "num_enlarged": 0, "split": {"train": 7}, "bad_kinds": {"not an image": 1}}
+    entry |= {"class_names": ["cat", "dog"], "class_counts": {"0": 3, "1": 4}}
     for not_drawn, digest, expected in ((0, dataset.digest, count), (40, dataset.digest, None), (40, "other", count)):
-        manifest = entry | {"num_not_drawn": not_drawn, "archive_sha256": digest, "images": [{"images": 1}]}
+        counts = {"num_found": 7 + not_drawn, "num_not_drawn": not_drawn}
+        manifest = entry | counts | {"archive_sha256": digest, "images": [{"images": 1}]}
         write_json(tmp_path / "manifest.json", manifest)
         assert whole_set(dataset) == expected
-    write_json(tmp_path / "manifest.json", entry | {"num_not_drawn": 2, "images": []})
-    found = manifest_json.settings_of(archive, dataset.digest)
-    assert found == manifest_json.Settings(resize_filter="box", num_left_out=2)
+    write_json(tmp_path / "manifest.json", entry | {"num_found": 10, "num_not_drawn": 2, "images": []})
+    found = manifest_json.overview_of(archive, dataset.digest)
+    assert found is not None
+    assert (found.resize_filter, found.num_left_out, found.class_counts) == ("box", 3, {"cat": 3, "dog": 4})
 
 
 def test_classes_are_compared_where_labels_name_them(make_params: Callable[..., Params], tiny_archive: Path) -> None:

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from pipelines.params import Params
 from stylegan.data.labels import Labels
+from stylegan.drawing.curves import Curve
 from stylegan.drawing.generate import (
     class_labels,
     class_number,
     generate_images,
-    interpolate,
     label_vector,
     labels_in_turn,
     latents,
-    style_mixing,
+    mix_styles,
     styles,
     styles_along,
     styles_between,
@@ -133,45 +133,40 @@ def test_the_strip_holds_each_seed_at_each_psi_row_by_row(G: Generator) -> None:
 
 
 def test_mixing_no_layer_gives_the_rows_and_all_layers_the_columns(G: Generator) -> None:
-    rows, _, unmixed = style_mixing(G, [0, 1], [2, 3, 4], [], psi=1, batch_size=16)
-    _, cols, replaced = style_mixing(G, [0, 1], [2, 3, 4], range(G.num_ws), psi=1, batch_size=16)
-    assert torch.equal(unmixed, rows.repeat_interleave(3, dim=0))
-    assert torch.equal(replaced, cols.repeat(2, 1, 1, 1))
+    rows, cols = styles(G, [0, 1]), styles(G, [2, 3, 4])
+    assert torch.equal(mix_styles(rows, cols, []), rows[:, None].expand(-1, 3, -1, -1))
+    assert torch.equal(mix_styles(rows, cols, range(G.num_ws)), cols[None].expand(2, -1, -1, -1))
 
 
 def test_a_mixture_takes_the_named_layers_from_its_column(G: Generator) -> None:
-    _, _, mixed = style_mixing(G, [0, 1], [2, 3], [1, 4], psi=1, batch_size=16)
-    ws = G.mapping(latents([1, 2], G.z_dim), torch.zeros(2, 0))
-    expected = ws[:1].clone()
-    expected[:, [1, 4]] = ws[1:, [1, 4]]
-    assert torch.equal(mixed[2], to_uint8(G.synthesis(expected, noise_mode="const"))[0])
+    rows, cols = styles(G, [0, 1]), styles(G, [2, 3])
+    expected = rows[1].clone()
+    expected[[1, 4]] = cols[0, [1, 4]]
+    assert torch.equal(mix_styles(rows, cols, [1, 4])[1, 0], expected)
 
 
 @pytest.mark.parametrize("layer", [-1, 6])
 def test_a_layer_that_does_not_exist_is_refused(G: Generator, layer: int) -> None:
     with pytest.raises(ValueError, match=f"^layer {layer} does not exist; this generator has 0 to 5$"):
-        style_mixing(G, [0], [1], [layer], psi=1, batch_size=4)
+        mix_styles(styles(G, [0]), styles(G, [1]), [layer])
 
 
 def test_an_interpolation_passes_through_its_seeds_and_loops(G: Generator) -> None:
-    frames = torch.stack(list(interpolate(G, [0, 1, 2], 4, psi=0.8, batch_size=4)))
-    assert len(frames) == 12
-    stops = generate_images(G, [0, 1, 2], psi=0.8, batch_size=1).int()
-    # Another batch size may tip a value over a rounding edge.
-    assert (frames[::4].int() - stops).abs().max() <= 1
+    keys = styles(G, [0, 1, 2])
+    walk = styles_between(G, keys, 4, curve="linear", loop=True)
+    assert len(walk) == 12
+    assert torch.equal(walk[::4], keys)
 
 
 def test_an_interpolation_is_straight_in_w_from_each_seed_to_the_next(G: Generator) -> None:
-    frames = torch.stack(list(interpolate(G, [0, 1, 2], 2, psi=1, batch_size=1)))
-    ws = G.mapping(latents([0, 1, 2], G.z_dim), torch.zeros(3, 0))
-    middles = to_uint8(G.synthesis((ws + ws[[1, 2, 0]]) / 2, noise_mode="const"))
-    # lerp and mean round differently in the last bit.
-    assert (frames[1::2].int() - middles.int()).abs().max() <= 1
+    keys = styles(G, [0, 1, 2])
+    walk = styles_between(G, keys, 2, curve="linear", loop=True)
+    torch.testing.assert_close(walk[1::2], (keys + keys[[1, 2, 0]]) / 2)
 
 
 def test_an_interpolation_of_one_seed_is_refused(G: Generator) -> None:
     with pytest.raises(ValueError, match=r"^an interpolation needs at least two points, got 1$"):
-        interpolate(G, [3], 4, psi=1, batch_size=4)
+        styles_between(G, styles(G, [3]), 4, curve="linear", loop=True)
 
 
 @pytest.mark.parametrize(("text", "number"), [("circle", 0), ("square", 1), ("2", 2), ("0", 3), ("7", 7)])
@@ -236,13 +231,15 @@ def test_frames_of_a_spherical_walk_are_as_truncated_as_its_keys(G: Generator) -
 
 @pytest.mark.parametrize("space", ["w", "z"])
 def test_an_open_film_ends_at_its_last_seed_and_every_curve_passes_it(G: Generator, space: str) -> None:
-    stops = generate_images(G, [0, 1], psi=0.5, batch_size=1).int()
-    for curve in ("linear", "spherical", "cubic"):
-        walk = interpolate(G, [0, 1], 3, psi=0.5, batch_size=4, space=space, curve=curve, loop=False)  # type: ignore[arg-type]
-        frames = torch.stack(list(walk))
-        assert len(frames) == 4
-        # Another batch size may tip a value over a rounding edge.
-        assert (frames[[0, 3]].int() - stops).abs().max() <= 1
+    stops = styles(G, [0, 1])
+    curves: tuple[Curve, ...] = ("linear", "spherical", "cubic")
+    for curve in curves:
+        if space == "w":
+            walk = styles_between(G, stops, 3, curve=curve, loop=False)
+        else:
+            walk = styles_along(G, [0, 1], 3, curve=curve, loop=False)
+        assert len(walk) == 4
+        torch.testing.assert_close(walk[[0, 3]], stops)
 
 
 class Labelled:

@@ -106,8 +106,7 @@ def test_training_is_as_the_run_says_and_measuring_as_params_yaml_says_on_one_pr
     other = make_params("train.seed=7", "loss.r1_gamma=3.0", "evaluate.seed=5")
     run_json.write(runs / "first", RunRecord(archive_sha256="a", sections=trained_values(other)))
     monkeypatch.chdir(repository)
-    small = ["render.mixing_layers=[0]"]  # for the run's 16 pixels
-    params = params_of(runs / "first", ["evaluate.num_images=700", "monitor.num_images=9", *small])
+    params = params_of(runs / "first", ["evaluate.num_images=700", "monitor.num_images=9"])
     assert (params.train, params.loss, params.monitor) == (other.train, other.loss, other.monitor)
     assert (params.evaluate.num_images, params.evaluate.seed) == (700, 0)
     assert (params.cluster.num_workers, params.cluster.use_gpu, params.cluster.address) == (1, False, None)

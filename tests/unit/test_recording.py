@@ -72,6 +72,7 @@ def test_training_records_what_decides_the_run_as_parameters_and_what_may_change
     assert params["augment.multipliers.xflip"] == 1
     tags = values_of(journal, "tags")
     assert tags.pop("archive_sha256") == "f" * 64
+    assert tags.pop("mlflow.runName") == "earth, 16 pixels, 0.032 kimg, seed 0"
     assert tags["train.total_kimg"] == tiny_params.train.total_kimg
     assert {name for name in tags if not name.startswith("monitor.")} == {
         "train.total_kimg", "train.tick_kimg", "train.snapshot_ticks", "train.resume_from"
@@ -141,9 +142,10 @@ def test_a_report_is_page_numbers_and_sheets(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run")
     record_report(journal, tmp_path)
     assert [record["name"] for record, _ in journal.read(0)] == ["index.html", "metrics.json", "samples.png"]
-    (tmp_path / "neighbors.png").write_text("neighbors")
+    for name in ("neighbors.png", "realism.png"):
+        (tmp_path / name).write_text(name)
     record_report(journal, tmp_path)
-    assert [record["name"] for record, _ in journal.read(0)][3:] == ["neighbors.png"]
+    assert [record["name"] for record, _ in journal.read(0)][3:] == ["neighbors.png", "realism.png"]
 
 
 def test_ticks_without_a_value_leave_it_out(tmp_path: Path) -> None:

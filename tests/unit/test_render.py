@@ -10,17 +10,19 @@ import torch
 from PIL import Image
 
 from pipelines.artifacts import metrics_json
-from pipelines.artifacts.metrics_json import Neighbors
+from pipelines.artifacts.metrics_json import Neighbors, Realism
+from pipelines.drawing.sheets import LONGEST, labelled_sheet
 from pipelines.params import Params
+from pipelines.render.latent_pictures import mixing_sheet, noise_sheet, style_bands, walk_keys
 from pipelines.render.pictures import (
+    augmented_sheet,
     choose_reals,
     compare_bands,
     labels_for,
-    mixing_sheet,
     samples_sheet,
     sheet_columns,
 )
-from pipelines.render.report import RenderError, neighbor_picture, render
+from pipelines.render.report import RenderError, evaluated_picture, render
 from stylegan.analysis.contributions import band_energies
 from stylegan.checkpoint import save_generator
 from stylegan.data import ImageDataset
@@ -67,7 +69,7 @@ def test_every_file_is_written_and_the_pictures_have_their_size(root: Path, make
     page = render(make_params("render.video_scale=2", "render.psi_strip=[-1.0, 0.0, 1.0]"), root)
     assert page == root / "reports/index.html"
     written = {path.name for path in page.parent.iterdir()} - {"metrics.json", "ticks.csv", "neighbors.png"}
-    sheets = {"samples.png", "reals.png", "truncation.png", "mixing.png"}
+    sheets = {f"{name}.png" for name in ("samples", "reals", "augmented", "truncation", "mixing", "noise", "walk")}
     charts = {"training.png", "frontier.png", "layers.png"}
     assert written == sheets | charts | {"interpolation.mp4", "index.html"}
     sizes = {}
@@ -75,22 +77,87 @@ def test_every_file_is_written_and_the_pictures_have_their_size(root: Path, make
         with Image.open(page.parent / name) as picture:
             sizes[name] = picture.size
     # Four pictures make three columns and two rows; the strip is two seeds by three psi, with room for labels.
-    assert sizes["samples.png"] == sizes["reals.png"] == (96, 64)
+    assert sizes["reals.png"] == (96, 64)
+    assert sizes["samples.png"] == (96, 64 + 2 * 21)  # with seeds below
     assert sizes["truncation.png"] > (96, 64)
     assert "abc123" in page.read_text()
     assert base64.b64encode(b"neighbors").decode() in page.read_text()
 
 
-def test_the_sheet_of_neighbours_belongs_to_results_that_have_them(tmp_path: Path) -> None:
-    sheet = tmp_path / "neighbors.png"
+def test_a_sheet_that_evaluate_drew_and_that_is_lost_names_the_stage(root: Path, tiny_params: Params) -> None:
+    sheet = root / "reports/neighbors.png"
     sheet.write_bytes(b"neighbors")
-    assert neighbor_picture(RESULTS, tmp_path) is None  # left from an earlier evaluation
-    found = RESULTS.model_copy(update={"neighbors": NEIGHBORS})
-    assert neighbor_picture(found, tmp_path) == b"neighbors"
+    assert "bmVpZ2hib3Jz" not in render(tiny_params, root).read_text()  # left from an earlier evaluation
+    assert evaluated_picture(sheet) == b"neighbors"
     sheet.unlink()
     with pytest.raises(RenderError) as error:
-        neighbor_picture(found, tmp_path)
+        evaluated_picture(sheet)
     assert str(error.value) == f"{sheet}: file not found. Run `dvc repro evaluate`, which writes it."
+
+
+def test_the_page_shows_the_best_and_the_worst_where_they_were_judged(root: Path, tiny_params: Params) -> None:
+    assert "The best and the worst" not in render(tiny_params, root).read_text()
+    judged = Realism(best=(3, 1), best_scores=(1.2, 1.1), worst=(2, 0), worst_scores=(0.4, 0.3))
+    metrics_json.write(root / "reports/metrics.json", RESULTS.model_copy(update={"realism": judged}))
+    (root / "reports/realism.png").write_bytes(b"realism")
+    page = render(tiny_params, root).read_text()
+    assert "The best and the worst" in page
+    assert base64.b64encode(b"realism").decode() in page
+
+
+def test_the_walk_goes_between_the_most_realistic_images(root: Path, tiny_params: Params) -> None:
+    data = ImageDataset(root / "data/archive.zip", use_labels=False, xflip=False, split="train", max_images=None)
+    G = generator(tiny_params, 0)
+    judged = Realism(best=(3, 1), best_scores=(1.2, 1.1), worst=(2, 0), worst_scores=(0.4, 0.3))
+    keys = walk_keys(tiny_params, G, data, RESULTS.model_copy(update={"realism": judged}))
+    in_order = walk_keys(tiny_params, G, data, RESULTS)  # images 0 and 1
+    assert torch.equal(keys[1], in_order[1])
+    assert not torch.equal(keys[0], in_order[0])
+
+
+@pytest.mark.parametrize(
+    ("num_ws", "bands"),
+    [
+        (4, {"coarse": (0, 1), "fine": (2, 3)}),
+        (6, {"coarse": (0, 1), "middle": (2, 3), "fine": (4, 5)}),
+        (8, {"coarse": (0, 3), "middle": (4, 5), "fine": (6, 7)}),
+        (10, {"coarse": (0, 3), "middle": (4, 7), "fine": (8, 9)}),
+        (18, {"coarse": (0, 3), "middle": (4, 7), "fine": (8, 17)}),
+    ],
+)
+def test_bands_of_styles_are_the_published_ones_and_hold_every_style_once(
+    num_ws: int, bands: dict[str, tuple[int, int]]
+) -> None:
+    found = style_bands(num_ws)
+    assert {name: (band[0], band[-1]) for name, band in found.items()} == bands
+    assert [layer for band in found.values() for layer in band] == list(range(num_ws))
+
+
+@pytest.mark.parametrize("use_noise", ["true", "false"])
+def test_noise_alone_changes_images_only_where_there_is_some(
+    make_params: Callable[..., Params], use_noise: str
+) -> None:
+    params = make_params(f"generator.use_noise={use_noise}", "render.video_scale=1", "render.mixing_cols=[1, 2]")
+    G = generator(params, 0)
+    for name, strength in G.named_parameters():
+        if name.endswith("noise_strength"):
+            strength.fill_(1.0)
+    sheet = noise_sheet(params, G, torch.zeros(len(params.render.mixing_rows), 0))
+    cells = [sheet.crop((sheet.width - 48 + 16 * i, sheet.height - 16, sheet.width - 32 + 16 * i, sheet.height))
+             for i in range(3)]  # fmt: skip
+    assert (cells[0].tobytes() != cells[1].tobytes()) is (use_noise == "true")
+    assert cells[2].getextrema()[0][1] == (255 if use_noise == "true" else 0)
+
+
+def test_real_images_are_shown_as_d_saw_them(root: Path, make_params: Callable[..., Params]) -> None:
+    data = ImageDataset(root / "data/archive.zip", use_labels=False, xflip=False, split="train", max_images=None)
+    reals, _ = choose_reals(data, 4, 0)
+    sheets = {
+        (mode, p): augmented_sheet(make_params(f"augment.mode={mode}", "render.video_scale=1"), reals, p).tobytes()
+        for mode, p in (("ada", 0.0), ("ada", 0.6), ("none", 0.0), ("diffaugment", 0.0))
+    }
+    assert sheets["ada", 0.0] == sheets["none", 0.0]
+    assert len(set(sheets.values())) == 3
 
 
 def test_rendering_twice_gives_equal_bytes(root: Path, tiny_params: Params) -> None:
@@ -164,18 +231,23 @@ def test_sheets_are_a_little_wider_than_high(count: int, columns: int) -> None:
     assert sheet_columns(count) == columns
 
 
-def test_a_mixture_without_layers_repeats_its_row_and_the_corner_is_empty(make_params: Callable[..., Params]) -> None:
-    params = make_params(
-        "render.mixing_layers=[0]", "render.mixing_rows=[5]", "render.mixing_cols=[5, 6]", "render.video_scale=1"
-    )
+def test_a_seed_mixed_with_itself_is_itself_in_every_band_and_the_corner_is_empty(
+    make_params: Callable[..., Params],
+) -> None:
+    params = make_params("render.mixing_rows=[5]", "render.mixing_cols=[5, 6]", "render.video_scale=1")
     sheet = mixing_sheet(params, generator(params, 0), torch.zeros(1, 0))
-    cells = sheet.crop((sheet.width - 48, sheet.height - 32, sheet.width, sheet.height))
-    corner, source, own, row, same = (
-        cells.crop(box) for box in ((0, 0, 16, 16), (16, 0, 32, 16), (32, 0, 48, 16), (0, 16, 16, 32), (16, 16, 32, 32))
-    )
-    assert corner.getextrema() == ((255, 255),) * 3
-    assert row.tobytes() == source.tobytes() == same.tobytes()  # seed 5 mixed with seed 5 is seed 5
-    assert own.tobytes() != row.tobytes()
+    cells = sheet.crop((sheet.width - 48, sheet.height - 64, sheet.width, sheet.height))
+    table = [[cells.crop((x, y, x + 16, y + 16)) for x in (0, 16, 32)] for y in (0, 16, 32, 48)]
+    assert table[0][0].getextrema() == ((255, 255),) * 3
+    for row in table[1:]:
+        assert row[0].tobytes() == row[1].tobytes() == table[0][1].tobytes()
+        assert row[2].tobytes() != row[0].tobytes()
+    assert len({row[2].tobytes() for row in table[1:]}) == 3
+
+
+def test_a_sheet_that_is_longer_than_a_screen_is_reduced() -> None:
+    sheet = labelled_sheet(torch.zeros(6, 3, 1024, 8, dtype=torch.uint8), 1, 1)
+    assert (sheet.width, sheet.height) == (6, LONGEST)
 
 
 def test_the_rarest_class_is_among_the_real_images_that_are_shown(tiny_archive: Path) -> None:

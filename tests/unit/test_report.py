@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.artifacts.manifest_json import Overview
 from pipelines.artifacts.metrics_json import ClassResult, MetricsReport, Neighbors
 from pipelines.params import Params
 from pipelines.render import report_page as page_module
@@ -26,7 +27,16 @@ from tests.tick_rows import ticks
 NAMES = ("kid_x", "fid_x", "precision_x", "recall_x")
 NEIGHBORS = Neighbors(k=1, rows=(7,), distance=((0.1,),), spacing=(0.2,))
 PICTURES = Pictures(
-    samples=b"samples", reals=b"reals", truncation=b"strip", mixing=b"mixing", film=b"film", neighbors=None
+    samples=b"samples",
+    reals=b"reals",
+    augmented=b"augmented",
+    truncation=b"strip",
+    mixing=b"mixing",
+    noise=b"noise",
+    walk=b"walk",
+    film=b"film",
+    neighbors=None,
+    realism=None,
 )
 
 
@@ -68,7 +78,9 @@ def facts(tiny_params: Params) -> Facts:
     rows[1] |= {"contribution/b4": 75.04, "contribution/b8": 24.96}
     rows[2] |= {"contribution/b4": 60.04, "contribution/b8": 39.96}
     bands = {"generated": {4: 52.04, 8: 47.96}, "real": {4: 51.06, 8: 48.94}}
-    return Facts(results(), ticks(rows), (), bands, tiny_params, 2338, (3, 32, 32), "abc123")
+    return Facts(
+        results(), ticks(rows), (), bands, tiny_params, 2338, None, ["coarse: styles 0 to 3"], (3, 32, 32), "abc123"
+    )
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,22 @@ class Outline(HTMLParser):
             self.text = " ".join((self.text + " " + data).split())
 
 
+def test_the_data_are_counted_with_what_could_not_be_used(facts: Facts) -> None:
+    data = Overview(
+        resize_filter="box", num_found=1200, num_not_drawn=100, num_images=1050, num_enlarged=1,
+        split={"train": 1000, "holdout": 50}, class_counts={f"class {n}": n for n in range(22)},
+        bad_kinds={"not an image": 50},
+    )  # fmt: skip
+    text = Outline(build_page(replace(facts, data=data), PICTURES)).text
+    for part in (
+        "Images found 1,200 In the archive 1,050 (1,000 train, 50 holdout) Not drawn 100",
+        "Enlarged 1 image smaller than prepare.resolution Could not be used 50: not an image",
+        "22 classes class 21 21, class 20 20",
+        "class 2 2, and 2 classes more",
+    ):
+        assert part in text
+
+
 @pytest.fixture(scope="module")
 def html(facts: Facts) -> str:
     return build_page(facts, PICTURES)
@@ -156,9 +184,9 @@ def test_every_picture_says_what_it_shows(page: Outline) -> None:
         for tag, attributes in page.tags
         if tag in ("img", "video")
     ]
-    assert len(shown) == 8
+    assert len(shown) == 11
     assert all(len(str(text)) > 20 for text in shown)
-    assert len(set(shown)) == 8
+    assert len(set(shown)) == 11
 
 
 def test_every_link_leads_to_a_section(page: Outline) -> None:
@@ -178,7 +206,7 @@ def test_the_language_and_both_themes_are_declared(page: Outline) -> None:
 
 def test_the_page_says_how_good_what_next_and_how_it_was_made(page: Outline) -> None:
     for part in (
-        "KID 0.05: 8.1 times closer to the real images than the untrained network.",
+        "Not yet: its KID is 0.05; real images score 0.001.",
         "kid_x poor 0.05 0.001 0.4",
         "fid_x poor 40 5 300",
         "precision_x good 0.6 0.8 0",
@@ -247,7 +275,7 @@ def test_a_page_with_fid_alone_is_judged_by_it(facts: Facts) -> None:
     measured = evaluation_results({"fid_x": 40.0}, floor={}, untrained={"fid_x": 300.0}, neighbors=NEIGHBORS)
     text = Outline(build_page(replace(facts, results=measured), replace(PICTURES, neighbors=b"neighbors"))).text
     for part in (
-        "FID 40: at least 7.5 times closer to the real images than the untrained network.",
+        "Not graded: FID is 40, and nothing says what real images score.",
         "Only psi 1 was measured (FID 40)",
         "Nearest training images The most suspicious first.",  # without the share that look like copies
     ):

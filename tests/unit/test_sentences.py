@@ -145,7 +145,7 @@ def say(case: dict[str, Any], params: Params) -> Said:
     readings = [line for _, line in training_curves.readings(log, params)]
     return Said(
         params, report, log, judged, verdict.headline(judged), advice.advice(judged, report, log, params),
-        alarms(log, params), [verdict.yardstick(judged, report.num_images), report.recommended.sentence, *readings],
+        alarms(log, params), [verdict.summary(judged, report.num_images), report.recommended.sentence, *readings],
     )  # fmt: skip
 
 
@@ -208,7 +208,7 @@ def contradictions(said: Said) -> Iterator[str]:
 def _against_longer_training(said: Said) -> Iterator[str]:
     if "stop earlier" in said.actions:
         yield "longer and shorter training"
-    if "indistinguishable from real" in said.headline or grade(said) in ("good", None):
+    if "Like real" in said.headline or grade(said) in ("good", None):
         yield "longer training of a generator that is good, or that nobody has judged"
     late = [alarm for alarm in said.alarms if alarm.name != "p-at-cap"]
     kids = [(kid, row.kimg) for kid, row in training_curves.measured_kids(said.ticks)]
@@ -218,12 +218,19 @@ def _against_longer_training(said: Said) -> Iterator[str]:
 
 def _headline_problems(said: Said) -> Iterator[str]:
     judged, line = grade(said), said.headline
-    if judged == "good" and re.search("no closer|hardly|cannot be measured", line):
+    if judged == "good" and re.search("no closer|Failed|Undecided|Not graded", line):
         yield f"good, and {line}"
-    if judged in ("ok", "poor") and re.search("indistinguishable|more than 100", line):
-        yield f"{judged}, and {line}"
-    if "times closer" in line and said.judged[0].value >= said.report.untrained[0].value:
-        yield f"closer than what is closer: {line}"
+    lowest = {row.grade for row in said.judged}
+    if re.match("Good|Like real", line) and lowest & {"ok", "poor"}:
+        yield f"{lowest}, and {line}"
+    if line.startswith("Fair") and "poor" in lowest:
+        yield f"poor, and {line}"
+    if line.startswith("Not yet") and "no closer" not in line and "poor" not in lowest:
+        yield f"nothing is poor, and {line}"
+    if "no closer" in line and said.judged[0].value < said.report.untrained[0].value and said.judged[0].noise == 0:
+        yield f"not closer, and closer: {line}"
+    if "closer" in line and "no closer" not in line:
+        yield f"a flattering comparison: {line}"
     if judged is not None and not math.isfinite(said.judged[0].value):
         yield "a grade of what is not finite"
 
@@ -284,6 +291,7 @@ Change = Callable[[Said], Said]
 SPOILT: dict[str, Change] = {
     "D is said not to overfit": lambda said: replace(said, advice=[advice.Advice("", "D is not overfitting.")]),
     "a ratio that says nothing": lambda said: replace(said, headline="32000 times closer."),
+    "a flattering comparison": lambda said: replace(said, headline="8.7 times closer than the untrained network."),
     "a plural of one": lambda said: replace(said, other=["the lowest of 1 trials of 40 kimg."]),
     "longer and shorter": lambda said: replace(
         said, advice=[advice.Advice("Train longer.", ""), advice.Advice("Lower it, or stop earlier.", "")]

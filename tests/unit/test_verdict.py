@@ -81,7 +81,7 @@ def test_the_baseline_scatters_and_is_no_bound() -> None:
     assert grade_of("kid_x", numbers) == "ok"
     noisy = numbers.model_copy(update={"floor": (kid.model_copy(update={"sd": 0.003}), *others)})
     assert grade_of("kid_x", noisy) == "good"
-    assert verdict.headline(verdict.verdicts(noisy)) == f"KID 0.006: {LIKE_REAL}"
+    assert all(row.is_like_real for row in verdict.verdicts(noisy) if row.metric.kind == "kid")
 
 
 @pytest.mark.parametrize("values", [(math.nan, 0.001, 0.4), (0.1, math.nan, 0.4), (0.1, 0.001, math.inf)])
@@ -149,72 +149,83 @@ def test_every_metric_keeps_its_name_and_numbers() -> None:
     assert (row.metric.interval, other.metric.interval) == ((0.08, 0.13), None)
 
 
-LIKE_REAL = "statistically indistinguishable from real images, with this many images."
+NO_CLOSER = "Not yet: its images are no closer to real ones than those of an untrained network."
+UNDECIDED = "Undecided: too few images to tell a good generator from a poor one."
+
+
+def headline(report: MetricsReport) -> str:
+    return verdict.headline(verdict.verdicts(report))
 
 
 @pytest.mark.parametrize(
-    ("kid", "sentence"),
+    ("kid", "precision", "recall", "sentence"),
     [
-        (0.02, "KID 0.02: 21 times closer to the real images than the untrained network."),
-        (0.16, "KID 0.16: 2.5 times closer to the real images than the untrained network."),
-        (0.38, "KID 0.38: hardly closer to the real images than the untrained network."),
-        (0.4, "KID 0.4: no closer to the real images than the untrained network."),
-        (0.5, "KID 0.5: no closer to the real images than the untrained network."),
-        (0.0011, "KID 0.0011: more than 100 times closer to the real images than the untrained network."),
-        (0.001, f"KID 0.001: {LIKE_REAL}"),
-        (-0.002, f"KID -0.002: {LIKE_REAL}"),
-        (math.nan, "KID nan: the generated images cannot be measured."),
+        (0.16, 0.027, 0.8, "Not yet: 2.7% of its images pass for real; of real images, 80.0% do."),
+        (0.02, 0.7, 0.1, "Not yet: it draws 10.0% of the variety of real images; other real images reach 80.0%."),
+        (0.16, 0.7, 0.7, "Not yet: its KID is 0.16; real images score 0.001."),
+        (0.02, 0.4, 0.7, "Fair: 40.0% of its images pass for real; of real images, 80.0% do."),
+        (0.02, 0.7, 0.7, "Fair: its KID is 0.02; real images score 0.001."),
+        (0.003, 0.7, 0.7, "Good: 70.0% of its images pass for real; of real images, 80.0% do."),
+        (0.001, 0.7, 0.7, "Like real images, as far as so many images tell: 70.0% of its images pass for real; of real "
+                          "images, 80.0% do."),
+        (-0.002, 0.1, 0.7, "Not yet: 10.0% of its images pass for real; of real images, 80.0% do."),
+        (0.4, 0.7, 0.7, NO_CLOSER),
+        (0.5, 0.1, 0.1, NO_CLOSER),
+        (math.nan, 0.7, 0.7, "Failed: the generated images cannot be measured."),
     ],
-)
-def test_the_headline_says_it_in_one_sentence(kid: float, sentence: str) -> None:
-    assert verdict.headline(verdict.verdicts(results(kid))) == sentence
+)  # fmt: skip
+def test_the_headline_says_what_holds_the_generator_back(
+    kid: float, precision: float, recall: float, sentence: str
+) -> None:
+    assert headline(results(kid, precision=precision, recall=recall)) == sentence
 
 
 @pytest.mark.parametrize(
     ("kid", "sentence"),
     [
-        (0.009, f"KID 0.009: {LIKE_REAL}"),
-        (0.05, "KID 0.05: 8.1 times closer to the real images than the untrained network."),
-        (0.392, "KID 0.392: no closer to the real images than the untrained network."),
+        (0.009, "Like real images, as far as so many images tell: its KID is 0.009; real images score 0.001."),
+        (0.05, "Not yet: its KID is 0.05; real images score 0.001."),
+        (0.392, NO_CLOSER),
     ],
 )
 def test_the_headline_claims_nothing_within_the_noise(kid: float, sentence: str) -> None:
-    report = results(kid, intervals={"kid_x": [kid - 0.01, kid + 0.01]})
-    assert verdict.headline(verdict.verdicts(report)) == sentence
+    report = evaluation_results(
+        {"kid_x": kid}, floor={"kid_x": 0.001}, untrained={"kid_x": 0.4},
+        intervals={"kid_x": [kid - 0.01, kid + 0.01]},
+    )  # fmt: skip
+    assert headline(report) == sentence
 
 
-def test_the_yardstick_names_untrained_and_baseline() -> None:
-    assert verdict.yardstick(verdict.verdicts(results()), 1000) == (
-        "The untrained network scores 0.4. Real images against other real images score 0.001, the baseline. "
-        "Measured with 1000 generated images."
+def test_copies_come_before_any_praise() -> None:
+    copying = with_one_more(results(0.001, precision=0.8, recall=0.8), "memorized_x", 0.3, 0.02, 0.0)
+    assert headline(copying) == "It copies: 30.0% of its images look like copies of training images."
+
+
+def test_the_summary_names_untrained_and_baseline() -> None:
+    assert verdict.summary(verdict.verdicts(results()), 1000) == (
+        "KID 0.1, measured with 1,000 generated images; real images against other real images score 0.001 (the "
+        "baseline), and the untrained network scores 0.4."
     )
 
 
 def test_without_kid_the_headline_is_of_fid() -> None:
     numbers = evaluation_results({"fid_x": 1040.0}, floor={"fid_x": 120.0}, untrained={"fid_x": 3200.0})
-    judged = verdict.verdicts(numbers)
-    assert verdict.headline(judged) == "FID 1040: 3.3 times closer to the real images than the untrained network."
-    assert verdict.yardstick(judged, 1000) == (
-        "The untrained network scores 3200. Real images against other real images score 120, the baseline. "
-        "Measured with 1000 generated images."
-    )
+    assert headline(numbers) == "Not yet: its FID is 1040; real images score 120."
 
 
 def test_kid_is_preferred_to_fid_whatever_their_order() -> None:
     numbers = measured("fid_x", 40.0, 5.0, 300.0)
     turned = {group: getattr(numbers, group)[::-1] for group in ("metrics", "floor", "untrained")}
-    numbers = numbers.model_copy(update=turned)
-    assert verdict.headline(verdict.verdicts(numbers)).startswith("KID 0.1: 4.0 times closer")
+    assert verdict.summary(verdict.verdicts(numbers.model_copy(update=turned)), 1000).startswith("KID 0.1,")
 
 
-def test_fid_alone_has_no_baseline_and_a_headline_that_claims_no_more_than_it_knows() -> None:
-    judged = verdict.verdicts(evaluation_results({"fid_x": 40.0}, floor={}, untrained={"fid_x": 300.0}))
-    assert verdict.headline(judged) == (
-        "FID 40: at least 7.5 times closer to the real images than the untrained network."
-    )
-    assert verdict.yardstick(judged, 1000) == (
-        "The untrained network scores 300. What real images score against other real images was not measured. "
-        "Measured with 1000 generated images."
+@pytest.mark.parametrize("kid", [0.0, -0.01, 0.5])
+def test_without_a_baseline_nothing_is_graded(kid: float) -> None:
+    report = evaluation_results({"kid_x": kid}, floor={}, untrained={"kid_x": 1.0})
+    assert headline(report) == f"Not graded: KID is {kid:g}, and nothing says what real images score."
+    assert verdict.summary(verdict.verdicts(report), 1000) == (
+        f"KID {kid:g}, measured with 1,000 generated images; what real images score against other real images was not "
+        "measured, and the untrained network scores 1."
     )
 
 
@@ -239,15 +250,7 @@ def test_with_too_few_images_the_headline_praises_nobody() -> None:
     report = evaluation_results(
         {"kid_x": 0.5}, floor={"kid_x": 0.01}, untrained={"kid_x": 1.0}, intervals={"kid_x": [0.0, 1.2]}
     )
-    assert verdict.headline(verdict.verdicts(report)) == (
-        "KID 0.5: too few images to tell a good generator from a poor one."
-    )
-
-
-@pytest.mark.parametrize("kid", [0.0, -0.01])
-def test_without_a_baseline_a_distance_of_nothing_has_a_headline(kid: float) -> None:
-    report = evaluation_results({"kid_x": kid}, floor={}, untrained={"kid_x": 1.0})
-    assert "more than 100 times closer" in verdict.headline(verdict.verdicts(report))
+    assert headline(report) == UNDECIDED
 
 
 @pytest.mark.parametrize("metric", ["precision_x", "recall_x", "density_x", "coverage_x"])

@@ -86,10 +86,11 @@ class Collector:
 
 @dataclass(frozen=True)
 class Details:
-    """What is found about a generator besides numbers: its copies, and the distance within each class."""
+    """What is found about a generator besides numbers: its copies, the distance within each class, realism."""
 
     neighbors: TrainingNeighbors | None
     per_class: list[ClassDistance] | None
+    realism: Tensor | None  # [M], where precision is asked for
 
 
 @dataclass(frozen=True)

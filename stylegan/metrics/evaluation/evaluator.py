@@ -42,6 +42,7 @@ from stylegan.metrics.extractors import Extractor
 from stylegan.metrics.extractors.lpips import Lpips
 from stylegan.metrics.memorization import among_others, training_neighbors
 from stylegan.metrics.per_class import class_frechet_distances, is_one_hot
+from stylegan.metrics.realism import realism
 from stylegan.networks import Generator
 from stylegan.state import creation_seed
 
@@ -268,8 +269,8 @@ class Evaluator:
         return part.compare(summarise(real), summarise(gen), bootstrap=False)
 
     def details(self, reference: Reference, gen: Statistics) -> Details:
-        """The nearest training images of each generated one, and the distance within each class"""
-        neighbors, per_class, real = None, None, reference.real
+        """The nearest training images of each generated one, the distance within each class, and realism"""
+        neighbors, per_class, scores, real = None, None, None, reference.real
         if real.thumbnails is not None and gen.thumbnails is not None:
             with suppress(MetricError):  # said by `compare`
                 k = min(NUM_NEIGHBORS, len(real.thumbnails))
@@ -277,7 +278,10 @@ class Evaluator:
         c = self.c[: self.config.num_images]
         if real.features is not None and gen.features is not None and is_one_hot(c):
             per_class = class_frechet_distances(real.features, reference.c, gen.features, c)
-        return Details(neighbors, per_class)
+        if real.features is not None and gen.features is not None and "pr" in self.config.metrics:
+            with suppress(MetricError):  # said by `compare`
+                scores = realism(real.features, gen.features, self.config.pr_neighbors).cpu()
+        return Details(neighbors, per_class, scores)
 
 
 def untrained_like(G: Generator, seed: int) -> Generator:
