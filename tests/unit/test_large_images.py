@@ -67,6 +67,16 @@ def test_arrays_of_many_channels_have_a_limit(make_params: Make, monkeypatch: py
     assert check_image(np.zeros((10, 10, 5), np.uint8), config).problem is None
 
 
+@pytest.mark.parametrize("length", [10, 4000, 10_000])
+def test_a_comment_of_a_ppm_is_short(length: int, make_params: Make) -> None:
+    """Pillow reads the header byte by byte, and a comment can have as many as the file."""
+    data = b"P6\n#" + b"x" * length + b"\n# another\n2 2 #\n255\n" + bytes(12)
+    config = make_params("prepare.transform=none").prepare
+    for check in (check_image(data, config), check_header(io.BytesIO(data), config)):
+        said = "" if check.problem is None else check.problem.kind
+        assert said == ("has a PPM header of more than 4,096 bytes" if length == 10_000 else "")
+
+
 def test_project_and_detect_have_these_limits_too(
     make_params: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
