@@ -28,6 +28,7 @@ from benchmarks.hostile.guard import Watch, forget_peak, limit_address_space, lo
 from benchmarks.hostile.reader import Reader, write
 from stylegan.config import ConfigError
 from stylegan.exit_codes import is_expected
+from stylegan.text import JOINERS
 
 MAX_BYTES = 10**9  # that reading may add to the memory of a process
 ROOM = 4 * MAX_BYTES  # of address space, so that a bomb does not take the machine with it
@@ -219,7 +220,8 @@ def _is_clean(text: str, *, lines: bool) -> bool:
     """Whether a message is one line, or several, that no terminal takes for a command, and not endless"""
     parts = text.split("\n") if lines else [text]
     endless = len(text) > MAX_MESSAGE * (10 if lines else 1)
-    return not endless and not any(unicodedata.category(letter) in COMMANDS for part in parts for letter in part)
+    letters = set("".join(parts)) - set(JOINERS)
+    return not endless and not any(unicodedata.category(letter) in COMMANDS for letter in letters)
 
 
 def _place(error: BaseException) -> str:

@@ -40,7 +40,9 @@ as such.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, TypedDict
+
+from pydantic import Field
 
 from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
@@ -48,6 +50,7 @@ from stylegan import files
 from stylegan.metrics.evaluation.metric import Metric, by_name
 
 Metrics = tuple[Metric, ...]
+Count = Annotated[int, Field(ge=0)]
 OVER_SPLITS = ("floor", "like_floor")  # whose numbers are means over splits, with a standard deviation
 
 
@@ -135,11 +138,11 @@ class MetricsReport(Artifact):
 
     version: Literal[3] = 3
     extractor: ExtractorFacts
-    num_images: int
-    num_real: int
-    floor_num_images: int
-    floor_num_real: int
-    floor_num_splits: int
+    num_images: Count
+    num_real: Count
+    floor_num_images: Count
+    floor_num_real: Count
+    floor_num_splits: Count
     seed: int
     resize_filter: str
     prepare_resize_filter: str | None
@@ -148,7 +151,7 @@ class MetricsReport(Artifact):
     generator_sha256: str
     cur_nimg: int | None
     metrics: Metrics
-    confidence: float
+    confidence: Annotated[float, Field(gt=0, lt=1)]
     floor: Metrics
     like_floor: Metrics
     untrained: Metrics

@@ -4,6 +4,7 @@ Pure rules over measured values, by the limits in thresholds.py.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -92,13 +93,14 @@ def _noise(metric: Metric, floor: Metric | None, report: MetricsReport) -> float
 def _error_of_interval(metric: Metric, confidence: float) -> float:
     if metric.interval is None:
         return 0.0
-    return (metric.interval.high - metric.interval.low) / (2 * NormalDist().inv_cdf((1 + confidence) / 2))
+    deviations = NormalDist().inv_cdf(min((1 + confidence) / 2, 1 - sys.float_info.epsilon))
+    return (metric.interval.high - metric.interval.low) / (2 * deviations) if deviations else 0.0
 
 
 def _error_of_share(value: float, count: int) -> float:
     """Of a share of independent images; of none or all (Agresti and Coull 1998: two of each kind more) not 0"""
     share = (value * count + 2) / (count + 4)
-    return math.sqrt(share * (1 - share) / (count + 4))
+    return math.sqrt(max(0.0, share * (1 - share)) / (count + 4))
 
 
 def _grade(found: Verdict, others: Sequence[Verdict], report: MetricsReport) -> Grade | None:

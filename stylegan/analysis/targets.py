@@ -15,10 +15,11 @@ from torch import Tensor
 from stylegan.config.modes import MODES
 from stylegan.config.pyramid import sides
 from stylegan.data.archive import is_picture
-from stylegan.data.decoders import open_image, read_whole, undecodable
+from stylegan.data.decoders import open_image, read_whole, too_many_pixels, undecodable
 from stylegan.data.files import list_folder
+from stylegan.data.limits import MAX_PIXELS_HEAVY
 from stylegan.data.problems import ProblemError
-from stylegan.data.transforms import crop_to_shape, to_mode
+from stylegan.data.transforms import crop_to_shape, find_weight_problem, refuse_long_comment, to_mode
 from stylegan.files import open_regular
 from stylegan.networks import Generator
 
@@ -85,8 +86,9 @@ def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], lis
 def load_target(path: Path, G: Generator) -> Target:
     """An image file in the generator's size and channels. Raises FileNotFoundError, and ValueError with the reason."""
     height, width = sides(G.img_resolution)
-    image, note = _to_eight_bits(_decode(path), path)
-    image = to_mode(image, MODES[G.img_channels])
+    mode = MODES[G.img_channels]
+    image, note = _to_eight_bits(_decode(path, mode), path)
+    image = to_mode(image, mode)
     if image.size != (width, height):
         note += f"{path}: {image.width} x {image.height} cut to the centre, now {width} x {height}"
         # Cropped first: a resize of part of an image would let in pixels around it.
@@ -95,12 +97,19 @@ def load_target(path: Path, G: Generator) -> Target:
     return Target(path, img, note)
 
 
-def _decode(path: Path) -> Image.Image:
+def _decode(path: Path, mode: str) -> Image.Image:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Give an image file, or a folder of images.")
     try:
-        with open_regular(path) as file, open_image(read_whole(file)) as image:
-            return ImageOps.exif_transpose(image)
+        with open_regular(path) as file:
+            data = read_whole(file)
+        refuse_long_comment(data)
+        with open_image(data) as image:
+            if problem := find_weight_problem(image, mode):
+                raise ProblemError(problem)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)  # of a large image there is room for one
+            return image
     except ProblemError as error:
         problem = error.problem
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
@@ -115,6 +124,9 @@ def _to_eight_bits(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
     """
     if not image.mode.startswith(("I", "F")):
         return image, ""
+    if image.width * image.height > MAX_PIXELS_HEAVY:
+        problem = too_many_pixels(f"{image.width} x {image.height} of more than 8 bits", MAX_PIXELS_HEAVY)
+        raise ValueError(f"{path}: {problem.reason}.")
     values = np.asarray(image, np.float64)
     low, high = float(values.min()), float(values.max())  # NaN if one is
     if image.mode.startswith("I;16"):

@@ -37,6 +37,7 @@ from stylegan.text import shorten, visible
 CIFAR = "cifar-10-python.tar.gz"
 CIFAR_FILES = re.compile(r"data_batch_.*|batches\.meta").fullmatch
 MNIST_IMAGES, MNIST_LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
+MOST_ABSENT, MOST_TEXTS = 100_000, 10  # texts in dataset.json: so many, and so many more for each image
 KINDS = f"assets/earth (built in), a folder of images, a .zip, {CIFAR} or train{MNIST_IMAGES}"
 
 ABSENT = Problem(f"is named in {INDEX} but absent", "add it, or remove its label")
@@ -84,7 +85,7 @@ def image_files(files: Files, config: PrepareConfig) -> Source:
         default=None,
     )
     base = str(PurePosixPath(names[index]).parent / "_")[:-1] if index is not None else ""
-    facts, unused = _annotations(files, index, config)
+    facts, unused = _annotations(files, index, len(pictures), config)
     labels, class_names, bad, contradicted = _labels_of_files(root, pictures, base, facts, config)
 
     def place(number: int) -> int:
@@ -110,7 +111,9 @@ def image_files(files: Files, config: PrepareConfig) -> Source:
     )
 
 
-def _annotations(files: Files, index: int | None, config: PrepareConfig) -> tuple[Annotations, list[BadFile]]:
+def _annotations(
+    files: Files, index: int | None, num_pictures: int, config: PrepareConfig
+) -> tuple[Annotations, list[BadFile]]:
     """What dataset.json says, and the file itself if it is of another kind; that matters only if labels are asked of it
 
     Raises ArchiveError.
@@ -119,7 +122,7 @@ def _annotations(files: Files, index: int | None, config: PrepareConfig) -> tupl
         return Annotations(), []
     name = files.names[index]
     try:
-        return _read_index(files.root, name, _read_facts(files, index)), []
+        return _read_index(files.root, name, _read_facts(files, index, num_pictures)), []
     except ArchiveError as error:
         if config.labels == "file":
             raise
@@ -127,11 +130,16 @@ def _annotations(files: Files, index: int | None, config: PrepareConfig) -> tupl
         return Annotations(), [BadFile(files.root + name, Problem("is not used", "correct it", reason))]
 
 
-def _read_facts(files: Files, index: int) -> bytes:
+def _read_facts(files: Files, index: int, num_pictures: int) -> bytes:
+    place = f"{files.root}{files.names[index]}"
     try:
-        return files.read_index(index)
+        data = files.read_index(index)
     except UNREADABLE as error:
-        raise ArchiveError(f"{files.root}{files.names[index]}: cannot be read ({error}). Write it again.") from None
+        raise ArchiveError(f"{place}: cannot be read ({error}). Write it again.") from None
+    num_texts = data.count(b'"') // 2  # every name is one; to read each takes a second for some hundred thousand
+    if num_texts > MOST_ABSENT + MOST_TEXTS * num_pictures:
+        raise ArchiveError(f"{place}: has {num_texts:,} names for {num_pictures:,} images. Write it for these images.")
+    return data
 
 
 def cifar10(path: Path, config: PrepareConfig) -> Source:

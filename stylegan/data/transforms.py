@@ -6,6 +6,7 @@ Up to four channels it is Pillow's affair; with more it stays an array, of which
 
 import hashlib
 import io
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +20,17 @@ from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
 from stylegan.data.arrays import Pixels, decode_array, encode_array, is_array, mode_of
-from stylegan.data.decoders import HEAD_BYTES, open_header, open_image, read_whole, undecodable
+from stylegan.data.decoders import open_header, open_image, read_whole, too_many_pixels, undecodable
 from stylegan.data.problems import Problem, ProblemError
 
 CONVERTIBLE_MODES = ("1", "CMYK", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the tag of EXIF, and its values that swap width and height
 PIXELS_AT_ONCE = 100_000_000  # of images that are decoded at the same time: about a gigabyte
+# Of an image with alpha or inks, whose RGB is made by way of two or three others, of a JPEG in many
+# scans, and of AVIF and HEIF, which are decoded to YUV first.
+MAX_PIXELS_BLENDED = 50_000_000
+MAX_PPM_HEADER = 4096  # bytes, with comments
+MAX_VALUES = 100_000_000  # of an .npy array: every channel is resized alone
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -48,7 +54,7 @@ def check_image(data: bytes | Pixels, config: PrepareConfig) -> Check:
         if isinstance(opened, np.ndarray):
             return _check_array(opened, digest, config)
         with opened as image, ROOM.take(image):
-            if problem := _frames_problem(image) or _depth_problem(image):
+            if problem := _frames_problem(image) or _depth_problem(image) or find_weight_problem(image, config.mode):
                 # Not decoded: its frames may be many, and its samples wide.
                 return Check(digest, image.width, image.height, image.mode, problem)
             ImageOps.exif_transpose(image, in_place=True)
@@ -67,16 +73,18 @@ def check_header(file: IO[bytes], config: PrepareConfig) -> Check:
     A mode with transparency ends in A, also that of a palette.
     """
     try:
-        head = file.read(HEAD_BYTES)
+        head = file.read(MAX_PPM_HEADER)
         file.seek(0)
         if is_array(head):
             return check_image(read_whole(file), config)
+        refuse_long_comment(head)
         with open_header(file) as image:
             width, height = image.size
             # Not image.getexif(), for which Pillow decodes the whole of a PNG.
             if Image.Image.getexif(image).get(ORIENTATION) in SIDEWAYS:
                 width, height = height, width
-            problem = _frames_problem(image) or _depth_problem(image) or _mode_problem(image, config)
+            problem = _frames_problem(image) or _depth_problem(image) or find_weight_problem(image, config.mode)
+            problem = problem or _mode_problem(image, config)
             mode = image.mode + "A" * ("transparency" in image.info and "A" not in image.mode.upper())
             return Check("", width, height, mode, problem or find_size_problem(width, height, config))
     except ProblemError as error:
@@ -139,11 +147,20 @@ ROOM = _Room()
 def _open(data: bytes | Pixels) -> Image.Image | Pixels:
     """An image, or uint8 [H, W, C] of more than four channels"""
     if isinstance(data, bytes) and not is_array(data):
+        refuse_long_comment(data)
         return open_image(data)
     pixels = decode_array(data) if isinstance(data, bytes) else data
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return Image.fromarray(pixels.reshape(pixels.shape[:2]))
     return Image.fromarray(pixels) if pixels.shape[2] in CHANNELS.values() else pixels
+
+
+def refuse_long_comment(data: bytes) -> None:
+    """Raises ProblemError for a PPM whose header does not end soon: Pillow reads it byte by byte."""
+    if re.match(rb"P[1-7fF]\s", data):
+        words = re.sub(rb"#[^\r\n]*", b"", data[:MAX_PPM_HEADER]).split(maxsplit=3)
+        if len(words) < 3 and len(data) >= MAX_PPM_HEADER:
+            raise ProblemError(Problem(f"has a PPM header of more than {MAX_PPM_HEADER:,} bytes", "save it as PNG"))
 
 
 def _check_array(pixels: Pixels, digest: str, config: PrepareConfig) -> Check:
@@ -152,6 +169,8 @@ def _check_array(pixels: Pixels, digest: str, config: PrepareConfig) -> Check:
     if config.mode != "keep":
         kind = f"has {channels} channels, prepare.mode {config.mode} does not"
         problem = Problem(kind, "set prepare.mode to keep")
+    if pixels.size > MAX_VALUES:
+        problem = Problem(f"has more than {MAX_VALUES:,} values", "make it smaller", f"{width} x {height} x {channels}")
     fitted = b"" if problem else hashlib.sha256(_fit_array(pixels, config).tobytes()).digest()
     return Check(digest, width, height, mode_of(channels), problem, fitted)
 
@@ -169,6 +188,24 @@ def _depth_problem(image: Image.Image) -> Problem | None:
     # Pillow reads 16-bit colour into 8-bit modes in silence; only its raw mode tells.
     deep = image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     return Problem("has more than 8 bits per channel", "save it with 8") if deep else None
+
+
+def find_weight_problem(image: Image.Image, mode: str) -> Problem | None:
+    """What keeps a large image, not decoded yet, from becoming one of this mode: several times its memory"""
+    what = ""
+    if image.info.get("progressive"):
+        what = "in a progressive JPEG"
+    elif image.format in ("AVIF", "HEIF"):
+        what = f"in {image.format}"
+    elif mode not in ("keep", image.mode) and (image.mode == "CMYK" or _has_alpha(image)):
+        what = "with alpha or inks"
+    if not what or image.width * image.height <= MAX_PIXELS_BLENDED:
+        return None
+    return too_many_pixels(f"{image.width} x {image.height} {what}", MAX_PIXELS_BLENDED)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return "A" in image.mode.upper() or "transparency" in image.info
 
 
 def _mode_problem(image: Image.Image, config: PrepareConfig) -> Problem | None:
@@ -208,8 +245,7 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
     """An image of this mode; transparent pixels are laid over white when it has no alpha"""
     if image.mode == "CMYK":
         image = _convert_inks(image)
-    has_alpha = "A" in image.mode.upper() or "transparency" in image.info
-    if has_alpha and mode not in ("LA", "RGBA"):
+    if _has_alpha(image) and mode not in ("LA", "RGBA"):
         opaque = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
     if mode == "LA":

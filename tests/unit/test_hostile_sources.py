@@ -4,6 +4,7 @@ hangs, starts a program or takes more memory than the limits."""
 import ast
 import gzip
 import io
+import json
 import os
 import struct
 import tarfile
@@ -572,6 +573,20 @@ def test_a_pickle_that_asks_for_more_than_it_holds_is_refused(
     compressed(path, member("data_batch_1", size=len(pickled)), content, bytes(1024))
     with pytest.raises(ArchiveError, match="more steps or larger numbers than arrays take"):
         planned(make_params, path)
+
+
+def test_a_dataset_json_of_far_more_names_than_images_is_not_read(
+    make_params: Make, tmp_path: Path, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylegan.data.sources.MOST_ABSENT", 10)
+    names = write_pictures(tmp_path, 2)
+    labels = [[Path(name).name, 0] for name in names] + [[f"{number}.png", 0] for number in range(29)]
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(ArchiveError, match=r"dataset\.json: has 32 names for 2 images\. Write it for these images\."):
+        planned(make_params, tmp_path, "prepare.labels=file")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels[:29]}))
+    _, plan = planned(make_params, tmp_path, "prepare.labels=file")
+    assert len(plan.entries) == 2
 
 
 # --- copies

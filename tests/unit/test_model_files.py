@@ -42,6 +42,17 @@ class ByteMeans(Means):
         return self.conv(img.float()).mean(dim=(2, 3))
 
 
+class Flat(nn.Module):
+    """As many features as asked for, up to all pixels"""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, img: Tensor) -> Tensor:
+        return img.float().flatten(1)[:, : self.width]
+
+
 class Maps(nn.Module):
     def forward(self, img: Tensor) -> Tensor:
         return img.float()
@@ -143,7 +154,13 @@ def test_a_file_that_makes_no_features_is_refused(tmp_path: Path) -> None:
     path = write_script(Maps(), tmp_path / "maps.pt")
     with pytest.raises(MetricError) as caught:
         FileExtractor(path, 8)
-    assert str(caught.value) == f"{path}: makes [2, 3, 8, 8] of two images; expected features [2, F]."
+    expected = "expected features [2, F], F at most 16,384."
+    assert str(caught.value) == f"{path}: makes [2, 3, 8, 8] of two images; {expected}"
+    for width, side in ((0, 0), (17328, 76)):
+        path = write_script(Flat(width), tmp_path / "flat.pt")
+        with pytest.raises(MetricError) as caught:
+            FileExtractor(path, side or 8)
+        assert str(caught.value) == f"{path}: makes [2, {width}] of two images; {expected}"
 
 
 def test_a_file_that_takes_other_images_is_refused(tmp_path: Path) -> None:

@@ -256,3 +256,11 @@ def test_with_too_few_images_the_headline_praises_nobody() -> None:
 @pytest.mark.parametrize("metric", ["precision_x", "recall_x", "density_x", "coverage_x"])
 def test_a_share_of_which_real_images_reach_nothing_is_not_graded(metric: str) -> None:
     assert grade_of(metric, measured(metric, 0.0, 0.0, 0.0)) is None
+
+
+@pytest.mark.parametrize("confidence", [1e-320, 1 - 1e-16])
+def test_intervals_of_a_level_that_no_number_tells_from_0_or_1_are_no_error(confidence: float) -> None:
+    report = evaluation_results(
+        {"kid_x": 0.5}, floor={"kid_x": 0.1}, untrained={"kid_x": 1.0}, intervals={"kid_x": [0.4, 0.6]}
+    )
+    verdict.verdicts(report.model_copy(update={"confidence": confidence}))

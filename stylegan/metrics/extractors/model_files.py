@@ -22,6 +22,7 @@ from stylegan.metrics.extractors.pixels import RESIZE_FILTER, resize, to_rgb
 from stylegan.metrics.extractors.scripts import Script, device_of
 
 SUFFIXES = (".pt", ".onnx")
+MAX_FEATURES = 2**14  # whose covariance has two gigabytes
 EXTRA = "stylegan2-ada-workflow[export]"
 DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
 ONNX_TYPES = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}
@@ -64,8 +65,10 @@ def examine(path: Path, input_size: int) -> trial.Trial:
             f"{path}: fails on images {list(img.shape)} ({_last_line(error)}). It must take any number of images "
             "of evaluate.extractor_input_size."
         ) from None
-    if features.ndim != 2 or len(features) != 2 or not features.shape[1]:
-        raise MetricError(f"{path}: makes {list(features.shape)} of two images; expected features [2, F].")
+    if features.ndim != 2 or len(features) != 2 or not 0 < features.shape[1] <= MAX_FEATURES:
+        raise MetricError(
+            f"{path}: makes {list(features.shape)} of two images; expected features [2, F], F at most {MAX_FEATURES:,}."
+        )
     return trial.Trial(str(dtype).removeprefix("torch."), features.shape[1])
 
 
