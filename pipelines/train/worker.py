@@ -53,8 +53,9 @@ def train_worker(job: dict[str, Any]) -> str | int | Damaged | None:
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
         try:
+            origins = job.get("start_from", ())
             row, sums = resume(
-                state, dataset, job["spare_checkpoints"], job["yardstick"], monitored, job.get("start_from", ())
+                state, dataset, job["spare_checkpoints"], job["yardstick"], monitored, start_from=origins
             )
         except DamagedError as error:
             return error.damaged
