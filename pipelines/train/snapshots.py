@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 def resume(
     state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint], yardstick: str | None,
-    measure: Callable[[Generator], Report], recent: Checkpoint | None = None, start_from: Sequence[Checkpoint] = (),
+    measure: Callable[[Generator], Report], recent: Checkpoint | None = None, *, start_from: Sequence[Checkpoint] = (),
 ) -> tuple[Report, Sums]:  # fmt: skip
     """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
 

@@ -55,9 +55,10 @@ def train_worker(job: dict[str, Any]) -> str | int | Damaged | None:
         state, _ = start(params, dataset, paths.get("pretrained"), device)
         monitored = monitoring(params, dataset, paths.get("weights", Path()).parent, state.device)
         try:
+            origins = job.get("start_from", ())
             row, sums = resume(
                 state, dataset, job["spare_checkpoints"], job["yardstick"], monitored,
-                _recent(job["state"], params), job.get("start_from", ()),
+                _recent(job["state"], params), start_from=origins,
             )  # fmt: skip
         except DamagedError as error:
             return error.damaged

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,14 @@ def trained(make_project: Callable[[], Project]) -> Project:
     return project
 
 
+@pytest.fixture
+def project(trained: Project) -> Iterator[Project]:
+    """The same, as committed again after each test; runs stay"""
+    yield trained
+    trained.git("checkout", "-q", "--", ".")
+    trained.dvc("checkout", "--force")
+
+
 def ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 
@@ -66,61 +74,66 @@ def lengths(project: Project) -> dict[str, list[int]]:
 
 
 @pytest.mark.long
-def test_an_experiment_that_is_longer_continues_the_run_and_one_with_another_rate_is_another(trained: Project) -> None:
-    before = lengths(trained)
+def test_an_experiment_that_is_longer_continues_the_run_and_one_with_another_rate_is_another(project: Project) -> None:
+    before = lengths(project)
     (name,) = before
-    output = trained.dvc("exp", "run", "train", "-S", "train.total_kimg=0.016")
+    output = project.dvc("exp", "run", "train", "-S", "train.total_kimg=0.016")
     assert "resuming from kimg 0.008" in output
-    assert lengths(trained) == {name: [8, 16]}
-    trained.dvc("exp", "run", "train", "-S", "train.g_lr=5e-05")
-    assert sorted(lengths(trained).values()) == [[8, 16], [8, 16]]
-    shown = trained.dvc("exp", "show", "--json", "--no-pager")
+    assert lengths(project) == {name: [8, 16]}
+    project.dvc("exp", "run", "train", "-S", "train.g_lr=5e-05")
+    assert sorted(lengths(project).values()) == [[8, 16], [8, 16]]
+    shown = project.dvc("exp", "show", "--json", "--no-pager")
     assert "5e-05" in shown
-    trained.git("checkout", "-q", "--", ".")
-    trained.dvc("checkout", "--force")
 
 
 @pytest.mark.long
-def test_an_experiment_in_a_temporary_clone_keeps_its_run_and_leaves_the_work_tree_alone(trained: Project) -> None:
-    before = lengths(trained)
-    model = (trained.folder / MODEL).read_bytes()
-    trained.dvc("exp", "run", "--temp", "train", "-S", "train.seed=3")
-    (found,) = lengths(trained).keys() - before.keys()
-    assert (trained.folder / "runs" / found / "checkpoints").is_dir()
-    assert (trained.folder / MODEL).read_bytes() == model
+def test_an_experiment_in_a_temporary_clone_keeps_its_run_and_leaves_the_work_tree_alone(project: Project) -> None:
+    before = lengths(project)
+    model = (project.folder / MODEL).read_bytes()
+    project.dvc("exp", "run", "--temp", "train", "-S", "train.seed=3")
+    (found,) = lengths(project).keys() - before.keys()
+    assert (project.folder / "runs" / found / "checkpoints").is_dir()
+    assert (project.folder / MODEL).read_bytes() == model
 
 
 @pytest.mark.long
-def test_queued_experiments_run_in_the_background_and_their_results_can_be_applied(trained: Project) -> None:
-    before = lengths(trained)
+def test_queued_experiments_run_in_the_background_or_all_at_once_and_can_be_applied(project: Project) -> None:
+    before = lengths(project)
     for seed in (1, 2):
-        trained.dvc("exp", "run", "--queue", "--name", f"seed-{seed}", "train", "-S", f"train.seed={seed}")
-    trained.dvc("queue", "start")
+        project.dvc("exp", "run", "--queue", "--name", f"seed-{seed}", "train", "-S", f"train.seed={seed}")
+        if seed == 1:
+            project.dvc("queue", "start")
+            await_success(project)
+        else:
+            project.dvc("exp", "run", "--run-all")
+    assert len(lengths(project)) == len(before) + 2
+    for seed in (2, 1):
+        project.dvc("exp", "apply", f"seed-{seed}")
+        assert yaml.safe_load((project.folder / "params.yaml").read_text())["train"]["seed"] == seed
+        assert json.loads((project.folder / "models" / "train.json").read_text())["seed"] == seed
+
+
+def await_success(project: Project) -> None:
+    """Wait until the queue has done its only task."""
     deadline = time.monotonic() + LIMIT_SEC
     try:
-        while (status := trained.dvc("queue", "status")).count("Success") < 2:
-            assert "Failed" not in status, trained.dvc("queue", "logs", "seed-1")
+        while "Success" not in (status := project.dvc("queue", "status")):
+            assert "Failed" not in status, status
             assert time.monotonic() < deadline, status
             time.sleep(2)
     finally:
-        trained.dvc("queue", "stop", "--kill")
-    assert len(lengths(trained)) == len(before) + 2
-    trained.dvc("exp", "apply", "seed-2")
-    assert yaml.safe_load((trained.folder / "params.yaml").read_text())["train"]["seed"] == 2
-    assert json.loads((trained.folder / "models" / "train.json").read_text())["seed"] == 2
-    trained.git("checkout", "-q", "--", ".")
-    trained.dvc("checkout", "--force")
+        project.dvc("queue", "stop", "--kill")
 
 
 @pytest.mark.long
-def test_a_fresh_clone_pulls_the_model_and_trains_nothing(trained: Project, tmp_path: Path) -> None:
-    trained.dvc("remote", "add", "--local", "--default", "here", str(tmp_path / "remote"))
-    assert "pushed" in trained.dvc("push")
-    subprocess.run(["git", "clone", "-q", str(trained.folder), str(tmp_path / "clone")], check=True)
+def test_a_fresh_clone_pulls_the_model_and_trains_nothing(project: Project, tmp_path: Path) -> None:
+    project.dvc("remote", "add", "--local", "--default", "here", str(tmp_path / "remote"))
+    assert "pushed" in project.dvc("push")
+    subprocess.run(["git", "clone", "-q", str(project.folder), str(tmp_path / "clone")], check=True)
     clone = Workplace(tmp_path / "clone")
     clone.dvc("remote", "add", "--local", "--default", "here", str(tmp_path / "remote"))
     clone.dvc("pull")
-    assert (clone.folder / MODEL).read_bytes() == (trained.folder / MODEL).read_bytes()
+    assert (clone.folder / MODEL).read_bytes() == (project.folder / MODEL).read_bytes()
     assert (clone.folder / "reports" / "index.html").exists()
     assert ran(clone.dvc("repro")) == []
     assert not (clone.folder / "runs").exists()

@@ -129,15 +129,15 @@ def test_a_run_that_begins_with_another_runs_state_never_begins_at_0_instead(
 ) -> None:  # fmt: skip
     origin = Checkpoint.from_directory(checkpoints / "nimg_000000016")
     state = create(tiny_params)
-    resume(state, dataset, [], "yard", lambda G: {}, [origin])
+    resume(state, dataset, [], "yard", lambda G: {}, start_from=[origin])
     assert (state.cur_nimg, reports) == (16, ["nimg_000000016"])
     reports.clear()
     other_sums = create(make_params("augment.mode=ada_rv"))
     with pytest.raises(DamagedError, match=r"augment.mode=ada when saved, now ada_rv") as caught:
-        resume(other_sums, dataset, [], "yard", lambda G: {}, [origin])
+        resume(other_sums, dataset, [], "yard", lambda G: {}, start_from=[origin])
     flip(checkpoints / "nimg_000000016" / STATE, random.Random(0))
     with pytest.raises(DamagedError) as caught:
-        resume(create(tiny_params), dataset, [], "yard", lambda G: {}, [origin])
+        resume(create(tiny_params), dataset, [], "yard", lambda G: {}, start_from=[origin])
     assert reports == []
     result = Result(metrics=None, checkpoint=None, error=None, path="")
     object.__setattr__(result, "return_value", caught.value.damaged)
