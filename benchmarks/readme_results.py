@@ -29,6 +29,7 @@ TRAININGS = {
 }
 SHOWN: tuple[Kind, ...] = ("kid", "fid", "precision", "recall")
 HEADS = {"fid": "Frechet distance"}  # of a network whose distances are not FID
+EXTRACTORS = {"efflite0": "EfficientNet-Lite0"}
 FACTS = ("extractor", "num_images", "num_real", "floor_num_images", "floor_num_real", "floor_num_splits",
          "archive_sha256", "generator_sha256", "confidence")  # fmt: skip
 NUMBERS = ("measures", "metrics", "intervals", "floor", "floor_sd", "like_floor", "like_floor_sd")
@@ -88,13 +89,20 @@ def cell(measured: dict[str, Any], kind: Kind) -> str:
     if kind == "kid":
         low, high = measured["intervals"][name]
         return f"{short(measured['metrics'][name], 3)} ({short(low, 3)} to {short(high, 3)})"
-    return short(measured["like_floor"][name], 3)
+    return number(measured["like_floor"][name], kind)
+
+
+def number(value: float, kind: Kind) -> str:
+    """Three digits of a distance, three decimals of a share"""
+    return f"{value:.3f}" if KINDS[kind].unit == "share" else short(value, 3)
 
 
 def baseline_cell(measured: dict[str, Any], kind: Kind) -> str:
     """The mean over splits with the standard deviation of one"""
     name = name_of(measured, kind)
-    return f"{short(measured['floor'][name], 2 if kind == 'kid' else 3)} (sd {short(measured['floor_sd'][name], 2)})"
+    value, sd = measured["floor"][name], measured["floor_sd"][name]
+    shown = short(value, 2) if kind == "kid" else number(value, kind)  # next to 0, its standard deviation says more
+    return f"{shown} (sd {short(sd, 2)})"
 
 
 def name_of(measured: dict[str, Any], kind: Kind) -> str:
@@ -105,6 +113,7 @@ def name_of(measured: dict[str, Any], kind: Kind) -> str:
 def explanation(measured: dict[str, Any]) -> list[str]:
     """What the numbers are of"""
     extractor, level = measured["extractor"], measured["confidence"]
+    network = EXTRACTORS.get(extractor["name"], extractor["name"])
     count, others, splits = (measured[f"floor_{name}"] for name in ("num_images", "num_real", "num_splits"))
     text = (
         f"The baseline is what {count:,} real images score against the {others:,} others: the mean of {splits} random "
@@ -112,8 +121,8 @@ def explanation(measured: dict[str, Any]) -> list[str]:
         f"of images, so those of generators are of {count:,} generated images against the same {others:,}. KID does "
         f"not; it is of {measured['num_images']:,} generated images against all {measured['num_real']:,}, with its "
         f"{level:.0%} interval for drawing the images again. No interval covers the difference between two trainings. "
-        f"Features are those of {extractor['name']} at {extractor['input_size']} pixels and psi is 1, so do not "
-        "compare with published numbers ([metrics](docs/metrics.md))."
+        f"Features are those of {network} at {extractor['input_size']} pixels and psi is 1, so do not compare with "
+        "published numbers ([metrics](docs/metrics.md))."
     )
     return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 

@@ -57,12 +57,9 @@ def train_trial(config: Mapping[str, Any], job: Job) -> None:
     found: list[Measured] = []
     for seed in seeds_from(params.sweep.seeds, params.train.seed):
         seeded = params.model_copy(update={"train": params.train.model_copy(update={"seed": seed})})
-        if found:
-            folder = _again(seeded, drawn, job, len(found))
-        elif (begun := (train_member if params.sweep.scheduler == "pbt" else _ordinary)(seeded, drawn, job)) is None:
+        folder = _again(seeded, drawn, job, len(found)) if found else _first(seeded, drawn, job)
+        if folder is None:
             return
-        else:
-            folder = begun
         found.append(_measure(seeded, drawn, folder, job))
     _record_points(found, drawn, job)
     measured = {MEASURED: [[each.seed, each.folder.name, each.evaluation] for each in found]}
@@ -90,6 +87,10 @@ def _again(params: Params, drawn: Drawn, job: Job, runs_before: int) -> Path:
         return folder
     tag(Journal(folder), drawn, job)
     return run_experiment(params, job.root, job.state, tell=tell(job, drawn, runs_before))
+
+
+def _first(params: Params, drawn: Drawn, job: Job) -> Path | None:
+    return train_member(params, drawn, job) if params.sweep.scheduler == "pbt" else _ordinary(params, drawn, job)
 
 
 def _ordinary(params: Params, drawn: Drawn, job: Job) -> Path | None:

@@ -103,8 +103,8 @@ def test_a_sweep_killed_in_the_middle_and_run_again_has_every_trial_once(make_tr
 
 
 def test_each_trial_trains_with_each_seed_and_counts_with_the_mean(make_tree: Callable[..., Tree]) -> None:
-    tree = make_tree(TARGETS, "sweep.seeds=2", "sweep.scheduler=asha", "sweep.asha_grace_kimg=0.032",
-                     "sweep.asha_reduction_factor=64.0")  # fmt: skip
+    space = f"sweep.space=[{{parameter: augment.ada_target, draw: grid, values: [0.4]}}, {PSI}]"
+    tree = make_tree(space, "sweep.seeds=2", "sweep.total_kimg=0.016")
     output = tree.sweep()
     rows = tree.table()
     measured = [row for row in rows if row["status"] == "measured"]
@@ -115,7 +115,7 @@ def test_each_trial_trains_with_each_seed_and_counts_with_the_mean(make_tree: Ca
     runs = [run for trial in trials for run in trial["runs"]]
     assert {run["seed"] for run in runs} == {0, 1}
     assert len({run["run"] for run in runs}) == len(runs)
-    assert "of 0.064 kimg with 2 seeds each" in output
+    assert "1 trial of 0.016 kimg with 2 seeds each" in output
     assert "Means of 2 trainings per trial" in output
 
 

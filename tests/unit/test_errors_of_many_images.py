@@ -58,3 +58,13 @@ def test_errors_from_a_part_are_those_of_the_whole(
 def ratio(values: Sequence[float]) -> float:
     """The mean of the first half to that of the second"""
     return sum(values[:8]) / sum(values[8:])
+
+
+def test_a_small_set_next_to_a_large_one_stays_whole(
+    measure: Callable[[int, int, int], Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "MOST_FOR_ERRORS", 400)
+    found = measure(2000, 20, 0)
+    assert found.failures == []
+    assert found.kid_left_out is not None
+    assert (len(found.kid_left_out.without_gen), found.kid_left_out.share) == (20, 1.0)

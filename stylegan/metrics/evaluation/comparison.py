@@ -31,7 +31,7 @@ from stylegan.metrics.precision_recall import membership
 # Metrics that need every feature; a Frechet distance is content with moments, whose memory does not grow with N.
 OF_FEATURES = frozenset({"kid", "pr", "is", "fid_infinity"})
 # Real and generated images of which errors are estimated. They cost the square of it; of more, a random part is enough.
-MOST_FOR_ERRORS = 5000
+MOST_FOR_ERRORS, LEAST_FOR_ERRORS = 5000, 200  # the latter of the smaller side goes first
 INFINITY_POINTS = 15  # of the published line, which starts at a tenth of the images (Chong and Forsyth 2020)
 
 
@@ -173,7 +173,7 @@ class Comparison:
         Equal shares: how much a number of neighbours varies depends on the ratio of both sets.
         """
         rng, sides = np.random.default_rng(self.config.seed), self.features()
-        share = min(1.0, MOST_FOR_ERRORS / max(map(len, sides)))
+        share = min(1.0, max(MOST_FOR_ERRORS / max(map(len, sides)), LEAST_FOR_ERRORS / min(map(len, sides))))
         real, gen = (_part(features, share, rng) for features in sides)
         return real, gen, share
 
@@ -182,12 +182,12 @@ class Comparison:
         kid = kernel_distance(real, gen, config.kid_num_subsets, config.kid_subset_size, seed=config.seed)
         interval = None
         if self.bootstrap:
-            *part, share = self.part_for_errors()
-            interval = kernel_interval(*part, *resampling(config))
+            some_real, some_gen, share = self.part_for_errors()
+            interval = kernel_interval(some_real, some_gen, *resampling(config))
             if share < 1:
                 interval = interval.around(kid, share**0.5)
-            if min(map(len, part)) > 2:
-                measured.kid_left_out = replace(kernel_distance_left_out(*part), share=share)
+            if min(len(some_real), len(some_gen)) > 2:
+                measured.kid_left_out = replace(kernel_distance_left_out(some_real, some_gen), share=share)
         measured.add(self.names.kid, kid, interval)
 
     def fid(self, measured: Measured) -> None:
