@@ -33,7 +33,7 @@ def advice(judged: Sequence[Verdict], report: MetricsReport, ticks: Ticks, confi
         copies,
         None if collapse or copies else _distance(judged, ticks, config),
         _variety(judged, config),
-        _fidelity(judged),
+        None if _stands_still(ticks) else _fidelity(judged),  # the remedy is the same
         _recommended_psi(report, config),
         _more_measurement(report.num_images),
     ]
@@ -104,7 +104,7 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         f"{found.metric.label} {short(found.compared, 3)} is above the real-image baseline of {short(found.floor, 2)}"
     )
     trend = kid_trend(ticks)
-    if trend is not None and trend.stands_still:
+    if _stands_still(ticks):
         return Advice(
             "Give both networks more capacity (generator.channel_base, discriminator.channel_base), or add training "
             "images; a longer run alone would gain little.",
@@ -119,6 +119,11 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         "continues from its end.",
         f"{above}{calm}.{gain}",
     )
+
+
+def _stands_still(ticks: Ticks) -> bool:
+    trend = kid_trend(ticks)
+    return trend is not None and trend.stands_still
 
 
 def _variety(judged: Sequence[Verdict], config: Config) -> Advice | None:

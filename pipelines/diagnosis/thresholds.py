@@ -28,7 +28,7 @@ FEW_COPIES = 0.02  # of all generated images, more than of real ones: a share th
 FEW_IMAGES = 5000  # below, KID and FID still move with the number of generated images
 MARGIN = 0.05  # of the lowest distance, where it has no standard error: too little to give up variety for
 
-SNAPSHOTS_FOR_TREND = 4  # in the later half of a run, for a line through them to mean something
+SNAPSHOTS_FOR_TREND = 8  # in the later half of a run: a line through fewer is mostly chance
 LITTLE = 0.1  # of KID: a run twice as long that gains less is not worth its time
 
 STRONGER = 4  # times the weight of the regulariser of D, whose useful values lie powers of two apart

@@ -8,6 +8,8 @@ from typing import Any, Self
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from pipelines.artifacts.metrics_json import MetricsReport, Truncation
 from pipelines.artifacts.ticks import TickRow
@@ -16,6 +18,8 @@ from stylegan.config import Config
 from stylegan.metrics.evaluation.metric import Metric, by_name, find
 
 Ticks = Sequence[TickRow]
+# Where the name of a point may stand: points to the right and up, the best first.
+PLACES = (*((x, y) for y in (7, -9, 20, -22) for x in (9, -9)), (0, 16), (0, -18))
 
 
 @dataclass(frozen=True)
@@ -195,23 +199,46 @@ def _trade(axis: Axes, places: Sequence[_Place], results: MetricsReport) -> None
             axis.plot(across, [place.precision.value] * 2, color=COLOURS[0], alpha=0.3)
             axis.plot([place.recall.value] * 2, up, color=COLOURS[0], alpha=0.3)
     axis.plot(x, y, "o-", color=COLOURS[0], markersize=5)
-    for place, point in zip(places, zip(x, y, strict=True), strict=True):
-        if place.psi != results.recommended.psi:
-            axis.annotate(f"psi {place.psi:g}", point, (9, 7), textcoords="offset points")
-            continue
-        axis.plot(*point, "o", color=COLOURS[1], markersize=13, markerfacecolor="none", markeredgewidth=2)
-        last = point[0] == max(x)  # whose long label needs the room at its left, below the curve
-        axis.annotate(f"psi {place.psi:g}, recommended", point, (-10, -17) if last else (9, 7), weight="bold",
-                      textcoords="offset points", ha="right" if last else "left")  # fmt: skip
+    chosen = next((place for place in places if place.psi == results.recommended.psi), None)
+    if chosen is not None:
+        axis.plot(chosen.recall.value, chosen.precision.value, "o", color=COLOURS[1], markersize=13,
+                  markerfacecolor="none", markeredgewidth=2)  # fmt: skip
     counts = f"of {results.num_real} real, {results.num_images} generated images"
     axis.set(title="Fidelity against variety", xlabel=f"{places[0].recall.name}\n{counts}",
              ylabel=places[0].precision.name)  # fmt: skip
     axis.margins(0.18)
+    names = {place.psi: f"psi {place.psi:g}" + (", recommended" if place is chosen else "") for place in places}
+    _label(axis, {names[place.psi]: point for place, point in zip(places, zip(x, y, strict=True), strict=True)})
     real, like = _point(results.floor), _point(results.like_floor)
     if real is not None:
         far = real[0] > FAR * max(x) or real[1] > FAR * max(y)
         counts = f"{results.floor_num_real} real, {results.floor_num_images} others"
         _real_images(axis, (x, y), real, like, counts, far=far)
+
+
+def _label(axis: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """A name next to each point, where it covers neither another name nor a point; the longest choose first"""
+    root = axis.get_figure(root=True)
+    assert root is not None, "a chart is drawn in a figure"
+    root.draw_without_rendering()  # so that distances on the page are known
+    at = {name: axis.transData.transform(point) for name, point in points.items()}
+    taken = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in at.values()]
+    for name in sorted(points, key=len, reverse=True):
+        found = [_placed(axis, name, points[name], place) for place in PLACES]
+        boxes = [text.get_window_extent() for text in found]
+        cost = [(box.count_overlaps(taken), not axis.bbox.containsx(box.x1) or not axis.bbox.containsx(box.x0))
+                for box in boxes]  # fmt: skip
+        best = min(range(len(found)), key=lambda i: (sum(cost[i]), i))
+        taken.append(boxes[best])
+        for index, text in enumerate(found):
+            if index != best:
+                text.remove()
+
+
+def _placed(axis: Axes, name: str, point: tuple[float, float], place: tuple[int, int]) -> Annotation:
+    side = "left" if place[0] > 0 else "right" if place[0] < 0 else "center"
+    weight = "bold" if "recommended" in name else "normal"
+    return axis.annotate(name, point, place, textcoords="offset points", ha=side, va="center", weight=weight)
 
 
 def _point(metrics: Sequence[Metric]) -> tuple[float, float] | None:

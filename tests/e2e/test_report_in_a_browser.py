@@ -32,7 +32,9 @@ document.getElementById("frame").onload = event => {{
   const isCut = each => each.getBoundingClientRect().right > root.clientWidth + 1 && !each.closest(".wide, pre");
   const cut = [...page.querySelectorAll("main *")].filter(isCut)
     .map(each => each.tagName + " " + each.textContent.slice(0, 40));
-  const found = {{scroll: root.scrollWidth, client: root.clientWidth, pictures, cut, title: page.title}};
+  const wide = [...page.querySelectorAll(".wide")].filter(each => each.scrollWidth > each.clientWidth + 1);
+  const tables = wide.map(each => each.textContent.trim().slice(0, 40));
+  const found = {{tables, pictures, cut, scroll: root.scrollWidth, client: root.clientWidth}};
   document.body.dataset.found = JSON.stringify(found);
 }};
 </script>"""
@@ -77,6 +79,7 @@ def test_nothing_is_cut_and_every_picture_is_drawn(page: str, width: int, tmp_pa
     assert found["client"] <= width
     assert found["scroll"] == found["client"], "the page scrolls sideways"
     assert found["cut"] == []
+    assert width == 390 or found["tables"] == [], "a table scrolls though there is room"
     assert len(found["pictures"]) == 10
     assert all(natural > 0 for _, natural in found["pictures"])
     assert all(len(alt) > 20 for alt, _ in found["pictures"])

@@ -56,10 +56,10 @@ def test_a_distance_above_the_baseline_asks_for_longer_training_and_says_of_d_wh
 
 
 def course(exponent: float) -> list[TickRow]:
-    """Twelve snapshots whose KID is a power of kimg, but for noise"""
+    """Twenty snapshots whose KID is a power of kimg, but for noise"""
     noise = (1.02, 0.98, 1.01, 0.99)
     return ticks(
-        [{"kimg": 10.0 * n, "monitor/kid": n**exponent * noise[n % 4], "monitor/kid_se": 0.01} for n in range(1, 13)]
+        [{"kimg": 10.0 * n, "monitor/kid": n**exponent * noise[n % 4], "monitor/kid_se": 0.01} for n in range(1, 21)]
     )
 
 
