@@ -169,7 +169,8 @@ def waiting_line(workers: int, per_worker: Resources) -> str:
     """What is waited for, what the cluster has, and whether today's nodes could ever hold it"""
     nodes = alive()
     has = {kind: sum(node["Resources"].get(kind, 0.0) for node in nodes) for kind in ("GPU", "CPU")}
-    free = ray.available_resources()
+    available = ray.available_resources()
+    free = {kind: available.get(kind, 0.0) for kind in has}  # not its memory, which Ray counts in bytes
     needs = {kind: workers * per_worker.get(kind, 0.0) for kind in ("GPU", "CPU")}
     asked = ", ".join(_amount(number, kind) for kind, number in needs.items() if number)
     line = (

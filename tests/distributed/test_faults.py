@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,16 +156,25 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 
 def test_a_training_waits_for_nodes_in_words_and_then_goes_on(
-    make: Callable[..., tuple[Project, Running]], undisturbed: dict[str, Any], cluster: Cluster
+    cluster: Cluster, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
     for node in list(cluster.worker_nodes):
         cluster.remove_node(node, allow_graceful=False)
-    threading.Timer(60, lambda: [cluster.add_node(num_cpus=1) for _ in range(2)]).start()
-    project, process = make(f"cluster.address={cluster.address}", "cluster.max_failures=0")
-    assert finish(project, process, LIMIT_SEC) == 0
+    (tmp_path / "project").mkdir()
+    overrides = (f"cluster.address={cluster.address}", "cluster.max_failures=0")
+    project = Project(tmp_path / "project", overrides, TRAIN)
+    process = project.start()
+    try:
+        log, line = project.folder / "log.txt", "Its nodes cannot hold that: it starts when another joins"
+        wait_for(lambda: log.read_text().count(line) >= 2, project)  # the second half a minute after the first
+        assert "of which 0 GPUs, 0 CPUs are free. " in log.read_text()
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        assert finish(project, process, LIMIT_SEC) == 0
+    finally:
+        process.kill()
+        process.wait()
     assert project.outcome() == undisturbed
-    text = (project.folder / "log.txt").read_text()
-    assert text.count("Its nodes cannot hold that: it starts when another joins") >= 2, "every half minute"
 
 
 def test_loss_of_a_node_with_a_spare_one(

@@ -150,3 +150,39 @@ def test_a_group_is_placed_when_it_is_the_one_asked_for(
     cluster = make_params("cluster.num_workers=2", "train.batch_gpu=2").cluster
     group = {"state": state, "bundles": {index: {"CPU": cpus} for index in range(count)}}
     assert placed([group], cluster) == expected
+
+
+def test_the_line_on_waiting_says_what_is_asked_and_what_the_cluster_has_without_its_memory_in_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = {"Resources": {"CPU": 2.0, "memory": 17777836032.0}}
+    monkeypatch.setattr(capacity, "alive", lambda: [node])
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 1.0, "memory": 17777836032.0})
+    assert capacity.waiting_line(2, {"CPU": 1.0}) == (
+        "waiting for 2 CPUs (2 workers); the cluster has 0 GPUs, 2 CPUs on 1 node, of which 0 GPUs, 1 CPU are free."
+    )
+
+
+def test_a_wait_has_a_limit_and_says_what_there_was_no_room_for(
+    monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params]
+) -> None:
+    cluster = make_params("cluster.address=head:6379", "cluster.wait_hours=0.001").cluster
+    now, removed = [0.0], []
+
+    class Group:
+        def wait(self, sec: float) -> bool:
+            now[0] += sec
+            return False
+
+    monkeypatch.setattr(capacity.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(capacity, "placement_group", lambda bundles: Group())
+    monkeypatch.setattr(capacity, "remove_placement_group", removed.append)
+    monkeypatch.setattr(capacity, "waiting_line", lambda workers, per_worker: "waiting for 1 CPU.")
+    with pytest.raises(CapacityError) as caught:
+        capacity.await_room(cluster, lambda line: None)
+    assert str(caught.value) == (
+        "cluster.wait_hours is 0.001, for which there was no room. Last: waiting for 1 CPU. Give the same command "
+        "again when it can, set cluster.wait_hours higher, or cluster.num_workers lower."
+    )
+    assert len(removed) == 1
+    assert now[0] == 4
