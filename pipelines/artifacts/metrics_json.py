@@ -42,6 +42,7 @@ from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
 from stylegan import files
 from stylegan.metrics.evaluation.metric import Metric, by_name
+from stylegan.wording import counted
 
 Metrics = tuple[Metric, ...]
 OVER_SPLITS = ("floor", "like_floor")  # whose numbers are means over splits, with a standard deviation
@@ -242,7 +243,7 @@ def table(report: MetricsReport) -> str:
     if report.floor:
         lines.append(
             f"with {report.floor_num_real} real and {report.floor_num_images} other images, mean (sd) of "
-            f"{report.floor_num_splits} splits:"
+            f"{counted(report.floor_num_splits, 'split')}:"
         )
         lines.append(f"{'':24}{'generator':>24}{'real':>24}")
         split = [real for real in report.floor if real.name in like_floor]  # shares of copies are of all images
