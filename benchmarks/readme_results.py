@@ -19,7 +19,7 @@ from stylegan.metrics.evaluation.metric import KINDS, Kind, short
 
 ROOT = Path(__file__).parents[1]
 KEPT, README = ROOT / "benchmarks/results/readme.json", ROOT / "README.md"
-BEGIN = "<!-- results: written by `python -m benchmarks.readme_results` -->"
+BEGIN = "<!-- results: written by `.venv/bin/python -m benchmarks.readme_results` -->"
 END = "<!-- end of results -->"
 WIDTH = 150  # of a line of the page
 # Rows: what is said of the training, which metrics.json does not know.

@@ -48,6 +48,7 @@ from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
 from stylegan import files
 from stylegan.metrics.evaluation.metric import Metric, by_name
+from stylegan.wording import counted
 
 Metrics = tuple[Metric, ...]
 Count = Annotated[int, Field(ge=0)]
@@ -270,7 +271,7 @@ def table(report: MetricsReport) -> str:
     if report.floor:
         lines.append(
             f"with {report.floor_num_real} real and {report.floor_num_images} other images, mean (sd) of "
-            f"{report.floor_num_splits} splits:"
+            f"{counted(report.floor_num_splits, 'split')}:"
         )
         lines.append(f"{'':24}{'generator':>24}{'real':>24}")
         split = [real for real in report.floor if real.name in like_floor]  # shares of copies are of all images

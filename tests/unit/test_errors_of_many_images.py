@@ -42,6 +42,7 @@ def test_errors_from_a_part_are_those_of_the_whole(
 ) -> None:
     whole = [measure(num_real, num_gen, seed) for seed in range(8)]
     monkeypatch.setattr(comparison, "MOST_FOR_ERRORS", 400)
+    monkeypatch.setattr(comparison, "LEAST_FOR_ERRORS", 10)
     part = [measure(num_real, num_gen, seed) for seed in range(8)]
     assert [found.numbers for found in part] == [found.numbers for found in whole]  # only errors are of a part
     left, halves = ([getattr(each, name) for each in (*part, *whole)] for name in ("kid_left_out", "halves"))

@@ -318,6 +318,7 @@ def test_table_compares_with_real_images_at_equal_numbers_of_images() -> None:
         notes=("Few images.",),
     )
     assert metrics_json.table(report).splitlines() == [
+        "1000 generated against 2000 real images:",
         "                           generator   untrained   90% interval",
         "kid_random                   0.01235         1.5   0.011 to 0.0138",
         "ppl_random                       9.5         100",

@@ -20,7 +20,8 @@ NEVER_ONE = {
     "{len(found.read)} images": "shares of all", "{len(found.good)} images": "shares of all",
     "{plan.num_good + len(plan.bad)} images": "shares of all", "{copies} images": "of archives split by others",
     "{len(vectors.max)} numbers": "of a label", "{', '.join(counts)} images": "a list",
-    "{report.floor_num_splits} splits": "a constant", "{results.floor_num_images} others": "at least two",
+    "{len(trial.runs)} trainings": "if above 1", "{num_seeds} seeds": "if above 1",
+    "{results.floor_num_images} others": "at least two",
     "{g_count} parameters": "of a network", "{workers} process": "a plural of its own",
 }  # fmt: skip
 COUNT = re.compile(r"len\(|num_|count|total|workers|rounds|batch|trials|copies")
