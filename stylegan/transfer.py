@@ -77,7 +77,15 @@ def transfer(state: TrainState, saved: Networks, policy: Policy) -> Report:
     entries = []
     for prefix, tensors in sources.items():
         net: Generator | Discriminator = getattr(state, prefix)
-        values, found = match(tensors, net.state_dict(), adapted(tensors, net, policy))
+        try:
+            replaced = adapted(tensors, net, policy)
+        except (KeyError, IndexError, TypeError, RuntimeError) as error:
+            reason = str(error).split("\n")[0]
+            raise CheckpointError(
+                f"{saved.path}: the tensors of {prefix} that see labels do not fit together ({reason}). "
+                "The file is damaged or made by hand; use the original."
+            ) from None
+        values, found = match(tensors, net.state_dict(), replaced)
         net.load_state_dict(values, strict=False)
         entries += [Entry(f"{prefix}.{entry.name}", entry.action, entry.reason) for entry in found]
     weights = [entry for entry in entries if entry.name.startswith("G.") and entry.name.endswith(".weight")]

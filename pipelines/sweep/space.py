@@ -30,6 +30,7 @@ CHANGEABLE = ("augment.", "loss.", "train.g_lr", "train.d_lr")  # while a state 
 HELD = ("augment.mode", "augment.p")  # but for these: a state holds what belongs to them
 DEFINING = ("space", "searcher", "num_trials", "seed", "total_kimg", "scheduler", "asha_grace_kimg",
             "asha_reduction_factor", "pbt_interval_kimg", "pbt_quantile")  # fmt: skip
+TURN_HOURS = 24.0 * 365  # that members of a population may wait for each other's workers: taking turns is no failure
 
 Drawn = Settings  # dotted parameter -> its value in a trial
 
@@ -181,6 +182,7 @@ def of_trial(params: Params, drawn: Mapping[str, Any]) -> Params:
     sweep = params.sweep
     values = with_psis(params).model_dump(mode="json")
     own = {"num_workers": sweep.workers_per_trial, "cpus_per_worker": max(1, math.floor(sweep.cpus_per_worker))}
+    own |= {"wait_hours": max(values["cluster"]["wait_hours"], TURN_HOURS)}
     values["cluster"] |= own | {"use_gpu": sweep.gpus_per_worker > 0}
     values = laid(values, {"train.total_kimg": sweep.total_kimg, **drawn})
     trial = parse(Params, values, f"trial {described(drawn)}")

@@ -19,7 +19,7 @@ from stylegan.data.decoders import open_image, read_whole, too_many_pixels, unde
 from stylegan.data.files import list_folder
 from stylegan.data.limits import MAX_PIXELS_HEAVY
 from stylegan.data.problems import ProblemError
-from stylegan.data.transforms import crop_to_shape, find_weight_problem, refuse_long_comment, to_mode
+from stylegan.data.transforms import crop_to_shape, find_weight_problem, to_mode
 from stylegan.files import open_regular
 from stylegan.networks import Generator
 
@@ -101,10 +101,7 @@ def _decode(path: Path, mode: str) -> Image.Image:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Give an image file, or a folder of images.")
     try:
-        with open_regular(path) as file:
-            data = read_whole(file)
-        refuse_long_comment(data)
-        with open_image(data) as image:
+        with open_regular(path) as file, open_image(read_whole(file)) as image:
             if problem := find_weight_problem(image, mode):
                 raise ProblemError(problem)
             image.load()

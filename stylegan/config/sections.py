@@ -14,8 +14,9 @@ from stylegan.config.pyramid import Resolution, plain, pyramid, spelt
 from stylegan.config.strict import Section
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+MAX_FLOAT = 3.4e38  # that a tensor of float32 can be compared with and multiplied by
+Positive = Annotated[float, Field(gt=0, le=MAX_FLOAT)]
+NonNegative = Annotated[float, Field(ge=0, le=MAX_FLOAT)]
 Count = Annotated[int, Field(ge=1)]
 Kimg = Annotated[float, Field(gt=0, le=1e9)]  # thousands of images; a position has to be a whole number of them
 Seed = Annotated[int, Field(ge=0)]

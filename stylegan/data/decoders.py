@@ -40,6 +40,7 @@ REFUSED = {
     "an archive": rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!",
 }
 TEXT_PPM = rb"P[123]\s"
+MAX_PPM_HEADER = 4096  # bytes, with comments
 TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of JPEG, that ends the coded data of a scan
 START_OF_SCAN, END_OF_IMAGE, NO_LENGTH = 0xDA, 0xD9, (0x01, *range(0xD0, 0xD8))
@@ -78,9 +79,9 @@ def open_header(file: IO[bytes]) -> Image.Image:
 
     Raises ProblemError for a format that is not read, more pixels than MAX_PIXELS, or a header that is damaged.
     """
-    head = file.read(HEAD_BYTES)
+    head = file.read(MAX_PPM_HEADER)
     file.seek(0)
-    if problem := find_format_problem(head):
+    if problem := find_format_problem(head) or _find_long_comment(head):
         raise ProblemError(problem)
     try:
         image = Image.open(file, formats=[find_format(head)])
@@ -144,6 +145,14 @@ def undecodable(error: Exception) -> Problem:
     text = str(error).partition("\n")[0]
     detail = "not an image file" if "cannot identify image file" in text else text or type(error).__name__
     return Problem("cannot be decoded", REPLACE, detail)
+
+
+def _find_long_comment(head: bytes) -> Problem | None:
+    """The problem of a PPM whose header does not end soon: Pillow reads it byte by byte"""
+    is_short = len(head) < MAX_PPM_HEADER or not re.match(SIGNATURES["PPM"], head)
+    if is_short or len(re.sub(rb"#[^\r\n]*", b"", head).split(maxsplit=3)) >= 3:
+        return None
+    return Problem(f"has a PPM header of more than {MAX_PPM_HEADER:,} bytes", "save it as PNG")
 
 
 def _refuse_large_tiles(image: Image.Image) -> None:

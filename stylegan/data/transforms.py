@@ -6,7 +6,6 @@ Up to four channels it is Pillow's affair; with more it stays an array, of which
 
 import hashlib
 import io
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from stylegan.config.modes import CHANNELS
 from stylegan.config.pyramid import sides
 from stylegan.config.sections import PrepareConfig
 from stylegan.data.arrays import Pixels, decode_array, encode_array, is_array, mode_of
-from stylegan.data.decoders import open_header, open_image, read_whole, too_many_pixels, undecodable
+from stylegan.data.decoders import HEAD_BYTES, open_header, open_image, read_whole, too_many_pixels, undecodable
 from stylegan.data.problems import Problem, ProblemError
 
 CONVERTIBLE_MODES = ("1", "CMYK", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa")
@@ -29,7 +28,6 @@ PIXELS_AT_ONCE = 100_000_000  # of images that are decoded at the same time: abo
 # Of an image with alpha or inks, whose RGB is made by way of two or three others, of a JPEG in many
 # scans, and of AVIF and HEIF, which are decoded to YUV first.
 MAX_PIXELS_BLENDED = 50_000_000
-MAX_PPM_HEADER = 4096  # bytes, with comments
 MAX_VALUES = 100_000_000  # of an .npy array: every channel is resized alone
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 
@@ -73,11 +71,10 @@ def check_header(file: IO[bytes], config: PrepareConfig) -> Check:
     A mode with transparency ends in A, also that of a palette.
     """
     try:
-        head = file.read(MAX_PPM_HEADER)
+        head = file.read(HEAD_BYTES)
         file.seek(0)
         if is_array(head):
             return check_image(read_whole(file), config)
-        refuse_long_comment(head)
         with open_header(file) as image:
             width, height = image.size
             # Not image.getexif(), for which Pillow decodes the whole of a PNG.
@@ -147,20 +144,11 @@ ROOM = _Room()
 def _open(data: bytes | Pixels) -> Image.Image | Pixels:
     """An image, or uint8 [H, W, C] of more than four channels"""
     if isinstance(data, bytes) and not is_array(data):
-        refuse_long_comment(data)
         return open_image(data)
     pixels = decode_array(data) if isinstance(data, bytes) else data
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return Image.fromarray(pixels.reshape(pixels.shape[:2]))
     return Image.fromarray(pixels) if pixels.shape[2] in CHANNELS.values() else pixels
-
-
-def refuse_long_comment(data: bytes) -> None:
-    """Raises ProblemError for a PPM whose header does not end soon: Pillow reads it byte by byte."""
-    if re.match(rb"P[1-7fF]\s", data):
-        words = re.sub(rb"#[^\r\n]*", b"", data[:MAX_PPM_HEADER]).split(maxsplit=3)
-        if len(words) < 3 and len(data) >= MAX_PPM_HEADER:
-            raise ProblemError(Problem(f"has a PPM header of more than {MAX_PPM_HEADER:,} bytes", "save it as PNG"))
 
 
 def _check_array(pixels: Pixels, digest: str, config: PrepareConfig) -> Check:

@@ -57,9 +57,10 @@ def load_styles(path: Path, num_ws: int, w_dim: int) -> Tensor:
             f"{path}: w is {w.dtype} {list(w.shape)}, but this generator takes floats [N, {num_ws}, {w_dim}] or "
             f"[N, {w_dim}]. The file belongs to another generator."
         )
+    w = w.float()
     if not w.isfinite().all():
-        raise StyleFileError(f"{path}: w holds values that are not finite. Write the file again.")
-    return w.float()
+        raise StyleFileError(f"{path}: w holds values that are not finite in float32. Write the file again.")
+    return w
 
 
 def _read(path: Path) -> Tensor:

@@ -81,7 +81,9 @@ def test_whole_numbers_are_no_styles(tmp_path: Path) -> None:
 
 def test_styles_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     save_styles(torch.full((1, 6, 8), float("nan")), tmp_path / "w.npz")
-    with pytest.raises(StyleFileError, match=r"w\.npz: w holds values that are not finite\. Write the file again\.$"):
+    with pytest.raises(
+        StyleFileError, match=r"w\.npz: w holds values that are not finite in float32\. Write the file again\.$"
+    ):
         load_styles(tmp_path / "w.npz", 6, 8)
 
 

@@ -1,6 +1,7 @@
 """stylegan.transfer: every tensor is accounted for, and a changed number of labels changes no function unasked."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -295,3 +296,25 @@ def test_labels_and_sizes_that_change_together_are_reported_as_shapes(old: int, 
     new_sizes = actions(report, "initialised")
     assert "G.mapping.fc0.weight" in new_sizes
     assert "D.b4.out.weight" in new_sizes
+
+
+@pytest.mark.parametrize("c_dim", [0, 3])
+@pytest.mark.parametrize("policy", ["reinit", "average", "tile"])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("mapping.embed.weight", ()), ("mapping.embed.weight", (4,)), ("mapping.embed.weight", (0, 2)),
+        ("mapping.embed.weight", (2, 3, 4)), ("mapping.embed.bias", None), ("mapping.fc0.weight", ()),
+        ("mapping.fc0.bias", ()), ("b4.out.weight", ()), ("b4.out.bias", (7, 7)),
+    ],
+)  # fmt: skip
+def test_tensors_of_odd_shapes_that_see_labels_are_no_traceback(
+    name: str, shape: tuple[int, ...] | None, policy: Policy, c_dim: int, make_params: Make
+) -> None:
+    found = networks(trained(make_params(), c_dim=2))
+    for tensors in (found.G, found.D, found.G_ema):
+        tensors.pop(name, None)
+        if shape is not None:
+            tensors[name] = torch.zeros(shape)
+    with suppress(CheckpointError):  # some fit nowhere and are skipped, others are refused
+        transfer(create(make_params(), c_dim), found, policy)
