@@ -94,7 +94,9 @@ def _training(
     root: Path, report: MetricsReport, params: Params, digest: str, data_licence: str
 ) -> list[tuple[str, str]]:
     trained, data = train_json.read(root), manifest_json.overview_of(root / ARCHIVE, report.archive_sha256)
-    images = "not known" if data is None else f"{data.split.get('train', 0):,} of {data.num_found:,} images found"
+    images = (
+        "not known" if data is None else f"{data.split.get('train', 0):,} of {counted(data.num_found, 'image')} found"
+    )
     kimg = f"{trained.trained_nimg / 1000:g} kimg; this is the snapshot at {trained.cur_nimg / 1000:g}"
     return [
         ("training images", f"{params.prepare.source}: {images}, archive sha256 {report.archive_sha256[:12]}"),

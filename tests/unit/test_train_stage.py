@@ -213,12 +213,14 @@ def test_training_may_round_to_tf32_and_what_it_measures_and_draws_never_does(
         monkeypatch.setattr(owner, name, watched)
 
     watch(Trainer, "step")
-    for owner, name in ((monitor, "features"), (monitor, "kernel_distance"), (snapshots, "generate_images"),
+    for owner, name in ((monitor, "features"), (monitor, "kernel_distance_left_out"), (snapshots, "generate_images"),
                         (snapshots, "layer_contributions")):  # fmt: skip
         watch(owner, name)
     work(make_params("train.allow_tf32=true"))
     assert seen.pop("step") == {True}
-    assert seen == {name: {False} for name in ("features", "kernel_distance", "generate_images", "layer_contributions")}
+    assert seen == {
+        name: {False} for name in ("features", "kernel_distance_left_out", "generate_images", "layer_contributions")
+    }
 
 
 @pytest.mark.parametrize(("export", "nimg"), [("best", 16), ("last", 24)])

@@ -22,7 +22,7 @@ NEVER_ONE = {
     "{len(vectors.max)} numbers": "of a label", "{', '.join(counts)} images": "a list",
     "{len(trial.runs)} trainings": "if above 1", "{num_seeds} seeds": "if above 1",
     "{results.floor_num_images} others": "at least two",
-    "{g_count} parameters": "of a network", "{workers} process": "a plural of its own",
+    "{count} times": "if above 1", "{g_count} parameters": "of a network", "{workers} process": "a plural of its own",
 }  # fmt: skip
 COUNT = re.compile(r"len\(|num_|count|total|workers|rounds|batch|trials|copies")
 
