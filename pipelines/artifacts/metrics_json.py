@@ -40,9 +40,9 @@ as such.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
@@ -89,9 +89,9 @@ class Neighbors(Values):
 class Realism(Values):
     """Generated images that look most and least like real ones, and their scores."""
 
-    best: tuple[int, ...]
+    best: Annotated[tuple[Count, ...], Field(min_length=1)]
     best_scores: tuple[float, ...]
-    worst: tuple[int, ...]
+    worst: tuple[Count, ...]
     worst_scores: tuple[float, ...]
 
 
@@ -164,6 +164,12 @@ class MetricsReport(Artifact):
     failures: tuple[FailureFacts, ...]
     infinity: InfinityFacts | None
     notes: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _images_are_measured(self) -> Self:
+        if self.realism is not None and max(*self.realism.best, *self.realism.worst, 0) >= self.num_images:
+            raise ValueError("realism names an image that was not measured")
+        return self
 
     @classmethod
     def unfolded(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:

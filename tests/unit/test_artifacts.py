@@ -327,3 +327,14 @@ def test_dvc_compares_one_short_number_of_each_kind(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "headline.json").read_text()) == {
         "kid": 0.5, "fid": math.inf, "recall": 0.0, "precision": 0.125, "kid_of_real": -0.001, "psi": 1.0,
     }  # fmt: skip
+
+
+def test_images_that_were_not_measured_are_not_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    metrics_json.write(path, REPORT)
+    for row in (-1, REPORT.num_images, 10**12):
+        content = json.loads(path.read_text())
+        content["realism"]["best"] = [row]
+        (tmp_path / "spoilt.json").write_text(json.dumps(content))
+        with pytest.raises(ArtifactError, match="realism"):
+            metrics_json.read(tmp_path / "spoilt.json")
