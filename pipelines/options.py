@@ -33,7 +33,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--network",
         type=Path,
         metavar="FILE",
-        help="generator file to evaluate, .safetensors or an official .pkl (default: that of the run)",
+        help="generator file to evaluate, .safetensors or an official .pkl (default: the trained one)",
     )
     parser.add_argument(
         "--data", type=Path, metavar="DATA", help="dataset archive, folder or dataset file (default: data/archive.zip)"

@@ -107,7 +107,9 @@ def size(text: str) -> Resolution:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """plan"""
-    parser.add_argument("--preset", choices=NAMES, help="needs --gpus (default: auto with --source and --gpus)")
+    parser.add_argument(
+        "--preset", choices=NAMES, help="starting point; needs --gpus (default: auto with --source and --gpus)"
+    )
     parser.add_argument(
         "--from",
         dest="values",

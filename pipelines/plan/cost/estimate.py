@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source = group.add_mutually_exclusive_group()
     source.add_argument("--measure", action="store_true", help="time a step of one process on this machine")
     source.add_argument("--reference", choices=published.REFERENCES, help="use the published figures of this GPU")
-    source.add_argument("--sec-per-kimg", type=positive, metavar="SEC", help="speed of one GPU, if you know it")
+    source.add_argument("--sec-per-kimg", type=positive, metavar="SEC", help="sec/kimg of one GPU, if you know it")
     # NVLink 3 in 8 A100: 230 to 250 GB/s "bus bandwidth" in NVIDIA's nccl-tests, which is the ring formula's bandwidth.
     group.add_argument(
         "--gpu-gb-per-sec", type=positive, default=230.0, help="bandwidth between GPUs of a node (default: %(default)s)"
