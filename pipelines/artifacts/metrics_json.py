@@ -47,11 +47,12 @@ from pydantic import Field, model_validator
 from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
 from stylegan import files
-from stylegan.metrics.evaluation.metric import Metric, by_name
+from stylegan.metrics.evaluation.metric import Metric, by_name, find
 from stylegan.wording import counted
 
 Metrics = tuple[Metric, ...]
 Count = Annotated[int, Field(ge=0)]
+HEADLINE = ("kid", "fid", "precision", "recall", "memorized")  # as many as a terminal shows side by side
 OVER_SPLITS = ("floor", "like_floor")  # whose numbers are means over splits, with a standard deviation
 
 
@@ -244,13 +245,10 @@ def write(path: Path, report: MetricsReport) -> None:
 
 def write_headline(path: Path, report: MetricsReport) -> None:
     """Write the numbers that runs are compared by, each by its kind: `dvc metrics show` has one column for each."""
-    named: dict[str, float] = {}
-    for metric in report.metrics:
-        named.setdefault(metric.kind, metric.value)
-    baseline = {
-        f"{metric.kind}_of_real": metric.value for metric in report.floor if metric.kind in ("kid", "precision")
-    }
-    files.write_json(path, named | baseline | {"psi": report.recommended.psi})
+    named = {metric.kind: metric.value for metric in report.metrics if metric.kind in HEADLINE}
+    real = find(report.floor, "kid")
+    kid_of_real = {} if real is None else {"kid_of_real": real.value}
+    files.write_json(path, named | kid_of_real | {"psi": report.recommended.psi})
 
 
 def write_csv(path: Path, rows: Sequence[Truncation]) -> None:
