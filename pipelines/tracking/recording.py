@@ -160,4 +160,5 @@ def source_tags(root: Path) -> dict[str, Scalar]:
     # dvc.lock is rewritten by every run, so it says nothing about the code.
     edits = ["git", "status", "--porcelain", "--untracked-files=no", "--", ":!dvc.lock"]
     status = subprocess.run(edits, cwd=root, capture_output=True, text=True, check=False)
-    return {"mlflow.source.git.commit": commit.stdout.strip(), "git_edited": bool(status.stdout.strip())}
+    shown = {"mlflow.source.name": root.name, "mlflow.source.type": "LOCAL"}  # without them MLflow hides the commit
+    return {**shown, "mlflow.source.git.commit": commit.stdout.strip(), "git_edited": bool(status.stdout.strip())}

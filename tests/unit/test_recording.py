@@ -230,6 +230,7 @@ def test_the_commit_and_edits_of_the_code_are_tagged(tmp_path: Path) -> None:
     clean = source_tags(tmp_path)
     assert len(str(clean["mlflow.source.git.commit"])) == 40
     assert clean["git_edited"] is False
+    assert clean["mlflow.source.name"] == tmp_path.name
     (tmp_path / "code.py").write_text("2")
     assert source_tags(tmp_path)["git_edited"] is True
 
