@@ -79,7 +79,7 @@ def test_training_records_what_decides_the_run_as_parameters_and_what_may_change
     }  # fmt: skip
     assert not params.keys() & tags.keys()
     kinds = [record["kind"] for record, _ in journal.read(0)]
-    assert kinds == ["params", "tags", "dataset", "tags", "status"]
+    assert kinds == ["params", "tags", "dataset", "tags", "tags", "status"]
 
 
 def test_a_tick_carries_the_load_of_the_machine_only_if_asked(
