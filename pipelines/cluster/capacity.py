@@ -91,11 +91,13 @@ def _amount(number: float, unit: str) -> str:
     return f"{number:.3g} {unit}{'' if number == 1 else 's'}"
 
 
-def await_room(cluster: ClusterConfig, say: Callable[[str], None] = print) -> None:
+def await_room(
+    cluster: ClusterConfig, say: Callable[[str], None] = print, is_over: Callable[[], bool] = lambda: False
+) -> None:
     """Wait until the connected cluster has room for the fewest workers, and say every half minute what it waits for.
 
     What is asked for stays asked for meanwhile, so that an autoscaler sees it.
-    Raises CapacityError after cluster.wait_hours.
+    Raises CapacityError after cluster.wait_hours, and as soon as is_over() says that nobody needs the room.
     """
     if address_of(cluster) is None:
         return
@@ -106,6 +108,8 @@ def await_room(cluster: ClusterConfig, say: Callable[[str], None] = print) -> No
         while not group.wait(SLICE_SEC):
             if time.monotonic() - start >= cluster.wait_hours * 3600:
                 raise CapacityError(_too_long(cluster))
+            if is_over():
+                raise CapacityError("Asked to end before there was room.")
             if time.monotonic() - said >= (SAY_SEC if said > start else SLICE_SEC):
                 say(waiting_line(workers, per_worker))
                 said = time.monotonic()
