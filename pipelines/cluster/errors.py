@@ -61,7 +61,8 @@ def is_lasting(error: Exception) -> bool:
         return error.errno in LASTING
     if isinstance(error, RuntimeError):  # torch raises them for what happens to groups and devices too
         return is_out_of_memory(error) or type(error).__module__.partition(".")[0] in OURS
-    return type(error).__module__.partition(".")[0] != "ray"
+    # Not of libraries that know a network, such as Ray's or those of a store.
+    return type(error).__module__.partition(".")[0] in ("builtins", "torch", "numpy", *OURS)
 
 
 def is_out_of_memory(error: Exception) -> bool:

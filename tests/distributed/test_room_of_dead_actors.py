@@ -11,7 +11,7 @@ from pipelines.cluster.connection import connect
 from pipelines.cluster.reserved import release_of_dead
 from pipelines.params import Params
 
-pytestmark = [pytest.mark.distributed]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]  # a busy machine starts Ray in minutes
 
 
 class Controller:

@@ -21,6 +21,7 @@ from stylegan.config import ConfigError
 from stylegan.data import ArchiveError
 from stylegan.tensor_files import CheckpointError
 
+ServiceRequestError = type("ServiceRequestError", (Exception,), {"__module__": "azure.core.exceptions"})
 WHO = "rank 1 of 2 on 10.0.0.7, process 12"
 
 
@@ -95,6 +96,7 @@ def test_what_would_fail_again_ends_the_training_at_once_in_one_line(error: Exce
     [
         RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), ConnectionResetError(104, "reset"),
         TimeoutError("no answer"), OSError(5, "Input/output error"), torch.distributed.DistBackendError("NCCL error"),
+        ServiceRequestError("no route"),
     ],
 )  # fmt: skip
 def test_what_may_pass_is_tried_again_and_said_with_where_it_goes_on(error: Exception) -> None:

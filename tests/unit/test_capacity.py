@@ -203,3 +203,5 @@ def test_a_wait_has_a_limit_and_says_what_there_was_no_room_for(
     )
     assert len(removed) == 1
     assert now[0] == 4
+    with pytest.raises(CapacityError, match=r"wait_hours higher, or sweep.workers_per_trial lower\.$"):
+        capacity.await_room(cluster, lambda line: None, section="sweep")

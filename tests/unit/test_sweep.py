@@ -246,7 +246,7 @@ def test_a_sweep_waits_for_room_for_its_first_trial_no_longer_than_the_cluster_i
     (tmp_path / "data" / "archive.zip").write_bytes(tiny_archive.read_bytes())
     waited: list[float] = []
 
-    def await_room(cluster: ClusterConfig) -> None:
+    def await_room(cluster: ClusterConfig, section: str) -> None:
         waited.append(cluster.wait_hours)
         raise CapacityError("too long")
 
