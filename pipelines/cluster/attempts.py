@@ -105,5 +105,6 @@ def _given_up(cause: Exception, count: int, max_failures: int) -> Exception:
         return cause
     times = "failed" if count == 1 else f"failed {count} times one after the other, without progress in between"
     return errors.WorkerError(
-        f"{cause} The work {times}; cluster.max_failures is {max_failures}. The same command tries again."
+        f"{str(cause).rstrip('.')}. The work {times}; cluster.max_failures is {max_failures}. The same command tries "
+        "again."
     )

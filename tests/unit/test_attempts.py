@@ -178,7 +178,7 @@ def test_a_store_that_does_not_say_where_a_run_is_makes_no_progress_of_the_next_
         (ArtifactError("ticks.jsonl: line 3"), LastingError, "the process that controls the workers: ticks.jsonl: "
          "line 3"),
         (OSError(5, "Input/output error"), WorkerError, "the process that controls the workers: "),
-        (WorkerGroupStartupFailedError("no port"), WorkerError, "starting the workers: no port"),
+        (WorkerGroupStartupFailedError("no port"), WorkerError, "starting the workers: no port. The work failed 2"),
         (StoreError("no bucket"), StoreError, "no bucket"),
     ],
 )  # fmt: skip
