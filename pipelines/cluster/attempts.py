@@ -13,10 +13,11 @@ from typing import TypeVar
 import ray
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, TrainingFailedError, WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 
 from pipelines.cluster import errors, reserved
 from pipelines.cluster.store import StoreError
+from stylegan.exit_codes import OURS, explain
 from stylegan.text import print_lines, shorten, visible
 
 R = TypeVar("R")
@@ -31,7 +32,7 @@ class Attempts:
 
     max_failures: int  # one after the other, without progress in between
     goes_on: Callable[[int], str]  # where it goes on after a failure, as a sentence, by its progress
-    progress: Callable[[], int] = lambda: 0
+    progress: Callable[[], int] = lambda: 0  # 0 also where it is not known
     say: Callable[[str], object] = print_lines
     asked_to_end: threading.Event = field(default_factory=threading.Event)  # then nothing is tried again
 
@@ -44,16 +45,17 @@ class Attempts:
         while True:
             try:
                 return attempt()
-            except (TrainingFailedError, RayActorError) as failure:
+            except (TrainingFailedError, RayActorError, StoreError) as failure:
                 if self.asked_to_end.is_set() or not ray.is_initialized():
                     raise
                 if isinstance(failure, RayActorError):
-                    reserved.release_of_dead()
+                    reserved.release_of_dead(failure)
                 if not _has_only_waited(failure):
                     now = self.progress()
-                    count, reached = (1 if now > reached else count + 1), now
+                    count, reached = (1 if now > reached else count + 1), now or reached
                     self._excuse(failure, count, reached)
-            self.asked_to_end.wait(PAUSES_SEC[min(max(count, 1), len(PAUSES_SEC)) - 1])
+            if self.asked_to_end.wait(PAUSES_SEC[min(max(count, 1), len(PAUSES_SEC)) - 1]):
+                raise errors.WorkerError("Asked to end before it was tried again.")
 
     def _excuse(self, failure: Exception, count: int, reached: int) -> None:
         """Say what failed and where it goes on. Raises what failed if it does not."""
@@ -76,7 +78,13 @@ def _has_only_waited(failure: Exception) -> bool:
 def _cause_of(failure: Exception) -> Exception:
     if isinstance(failure, WorkerGroupError) and failure.worker_failures:
         return errors.cause_of(failure.worker_failures)
-    return errors.WorkerError(_lines(failure)[0])
+    cause = failure.controller_failure if isinstance(failure, ControllerError) else failure
+    if isinstance(cause, StoreError):
+        return cause
+    # Of Ray's own errors none is known to last.
+    is_known = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] in OURS
+    kind = errors.LastingError if is_known and errors.is_lasting(cause) else errors.WorkerError
+    return kind(_lines(failure)[0])
 
 
 def _lines(failure: Exception) -> list[str]:
@@ -84,9 +92,12 @@ def _lines(failure: Exception) -> list[str]:
     if isinstance(failure, WorkerGroupError) and failure.worker_failures:
         return [errors.spoken(rank, error) for rank, error in sorted(failure.worker_failures.items())]
     cause = failure.controller_failure if isinstance(failure, ControllerError) else failure
-    what = "starting the workers" if isinstance(failure, ControllerError) else "the process that controls the workers"
-    said = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-    return [f"{what}: {shorten(visible(said.strip()))}"]
+    text = explain(cause) if isinstance(cause, OSError) else str(cause)
+    said = shorten(visible(next((line for line in text.splitlines() if line.strip()), type(cause).__name__).strip()))
+    if isinstance(cause, StoreError):
+        return [said]
+    what = "starting" if isinstance(cause, WorkerGroupStartupFailedError) else "the process that controls"
+    return [f"{what} the workers: {said}"]
 
 
 def _given_up(cause: Exception, count: int, max_failures: int) -> Exception:
@@ -94,5 +105,6 @@ def _given_up(cause: Exception, count: int, max_failures: int) -> Exception:
         return cause
     times = "failed" if count == 1 else f"failed {count} times one after the other, without progress in between"
     return errors.WorkerError(
-        f"{cause} The work {times}; cluster.max_failures is {max_failures}. The same command tries again."
+        f"{str(cause).rstrip('.')}. The work {times}; cluster.max_failures is {max_failures}. The same command tries "
+        "again."
     )

@@ -91,11 +91,14 @@ def _amount(number: float, unit: str) -> str:
     return f"{number:.3g} {unit}{'' if number == 1 else 's'}"
 
 
-def await_room(cluster: ClusterConfig, say: Callable[[str], None] = print) -> None:
+def await_room(
+    cluster: ClusterConfig, say: Callable[[str], None] = print, is_over: Callable[[], bool] = lambda: False,
+    section: str = "cluster",
+) -> None:  # fmt: skip
     """Wait until the connected cluster has room for the fewest workers, and say every half minute what it waits for.
 
-    What is asked for stays asked for meanwhile, so that an autoscaler sees it.
-    Raises CapacityError after cluster.wait_hours.
+    What is asked for stays asked for meanwhile, so that an autoscaler sees it. section: as in refuse_impossible.
+    Raises CapacityError after cluster.wait_hours, and as soon as is_over() says that nobody needs the room.
     """
     if address_of(cluster) is None:
         return
@@ -105,7 +108,9 @@ def await_room(cluster: ClusterConfig, say: Callable[[str], None] = print) -> No
         start = said = time.monotonic()
         while not group.wait(SLICE_SEC):
             if time.monotonic() - start >= cluster.wait_hours * 3600:
-                raise CapacityError(_too_long(cluster))
+                raise CapacityError(_too_long(cluster, section))
+            if is_over():
+                raise CapacityError("Asked to end before there was room.")
             if time.monotonic() - said >= (SAY_SEC if said > start else SLICE_SEC):
                 say(waiting_line(workers, per_worker))
                 said = time.monotonic()
@@ -122,11 +127,11 @@ def has_room_for_another(cluster: ClusterConfig) -> bool:
         remove_placement_group(group)
 
 
-def _too_long(cluster: ClusterConfig) -> str:
+def _too_long(cluster: ClusterConfig, section: str) -> str:
     return (
         f"cluster.wait_hours is {cluster.wait_hours:g}, for which there was no room. Last: "
         f"{waiting_line(cluster.min_workers, cluster.resources)} Give the same command again when it can, set "
-        "cluster.wait_hours higher, or cluster.num_workers lower."
+        f"cluster.wait_hours higher, or {_setting(section)} lower."
     )
 
 

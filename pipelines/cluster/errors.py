@@ -35,9 +35,10 @@ def name() -> str:
 
 
 @contextmanager
-def named() -> Iterator[None]:
+def named(less_memory: str = LESS_MEMORY) -> Iterator[None]:
     """Begin every line that is printed with the name of the rank, and the message of every error.
 
+    less_memory: what to do about an error for want of memory.
     Raises WorkerError for any error but a StoreError, LastingError for one that would come again.
     """
     with redirect_stdout(_Named(sys.stdout)), redirect_stderr(_Named(sys.stderr)):
@@ -49,7 +50,7 @@ def named() -> Iterator[None]:
             said = explain(error) if isinstance(error, OSError) else str(error)
             said = shorten(visible(" ".join(said.splitlines())))
             if is_out_of_memory(error):
-                said = f"{said} {LESS_MEMORY}"
+                said = f"{said} {less_memory}"
             kind = LastingError if is_lasting(error) else WorkerError
             raise kind(f"{name()}: {type(error).__name__}: {said}") from error
 
@@ -60,7 +61,8 @@ def is_lasting(error: Exception) -> bool:
         return error.errno in LASTING
     if isinstance(error, RuntimeError):  # torch raises them for what happens to groups and devices too
         return is_out_of_memory(error) or type(error).__module__.partition(".")[0] in OURS
-    return type(error).__module__.partition(".")[0] != "ray"
+    # Not of libraries that know a network, such as Ray's or those of a store.
+    return type(error).__module__.partition(".")[0] in ("builtins", "torch", "numpy", *OURS)
 
 
 def is_out_of_memory(error: Exception) -> bool:

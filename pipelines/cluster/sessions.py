@@ -7,6 +7,8 @@ others left that were killed; of these the newest stays, for its logs may be wan
 import shutil
 from pathlib import Path
 
+import psutil
+
 from pipelines.cluster import ownership
 
 MARK = "stylegan_owner"  # file in a session: who started it
@@ -36,4 +38,5 @@ def _is_in_use(mark: Path) -> bool:
         owner = ownership.parse(mark.read_text())
     except OSError:  # of another user, or gone by now
         return True
-    return owner is None or owner.is_alive()
+    # Not is_alive(): the start of a process looks another one after the clock was set, and its Ray may be at work.
+    return owner is None or psutil.pid_exists(owner.pid)

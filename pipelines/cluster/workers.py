@@ -3,7 +3,7 @@
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ R = TypeVar("R")
 
 HOURS_SEC = 24 * 3600  # that a rank may wait for another, which computes what cannot be shared
 NEVER_SEC = 30 * 24 * 3600.0  # after which Ray would look for nodes to grow by, and begin everything again
+LESS_MEMORY = "Set evaluate.batch_size or cluster.num_workers lower, or use machines with more memory."
 NUM_TO_KEEP = 2  # checkpoints: a damaged newest one leaves another
 
 
@@ -71,7 +72,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
     attempts = Attempts(cluster.max_failures, lambda _: "The workers begin again.")
 
     def attempt() -> R:
-        capacity.await_room(cluster)
+        capacity.await_room(cluster, is_over=attempts.asked_to_end.is_set)
         with scratch_storage(cluster) as url, capacity.telling(cluster):
             storage, filesystem = store.for_ray(url)
             trainer = TorchTrainer(
@@ -93,7 +94,7 @@ def on_workers(worker: Callable[[J], R | None], job: J, cluster: ClusterConfig, 
 
 
 def _call(worker: Callable[[J], R | None], job: J) -> R | None:
-    with named():
+    with named(LESS_MEMORY):
         return worker(job)
 
 
@@ -108,4 +109,5 @@ def scratch_storage(cluster: ClusterConfig) -> Iterator[str]:
     try:
         yield url
     finally:
-        store.remove(url)
+        with suppress(store.StoreError):  # what was found counts, and a failure is about something else
+            store.remove(url)

@@ -55,7 +55,8 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]
         ledger = Ledger(job, Standing(num_trials, params.sweep.total_kimg * num_seeds))
         searcher = None if drawn else search.optuna_searcher(params, ledger.drawn())
         with connection.connect(trials[0].cluster), watching(ledger.standing) as counter:
-            capacity.await_room(trials[0].cluster)
+            limited = {"wait_hours": params.cluster.wait_hours}  # that of trials is for their turns
+            capacity.await_room(trials[0].cluster.model_copy(update=limited), section="sweep")
             room = Room(params.sweep, trials[0].cluster, searcher)
             found = run_trials(replace(job, counter=counter), drawn, room, ledger)
     for trial in found:

@@ -186,7 +186,7 @@ def fit(
         files.refuse_unshared(state)
 
         def attempt(spare_checkpoints: Sequence[Checkpoint]) -> Result:
-            capacity.await_room(params.cluster)
+            capacity.await_room(params.cluster, is_over=attempts.asked_to_end.is_set)
             with capacity.telling(params.cluster), growth.watching(params.cluster, board):
                 return TorchTrainer(
                     train_worker,

@@ -111,8 +111,8 @@ def take(state: str, name: str, path_of: Callable[[Kept], Path], *, best: bool) 
 
 def newest_nimg(state: str) -> int:
     """Position of the newest snapshot of a run, whole or not; 0 without one. Raises StoreError."""
-    fs, folder = store.filesystem(store.join(state, "checkpoints"))
-    return max((int(name.removeprefix(SNAPSHOT)) for name in _names(fs, folder) if is_snapshot(name)), default=0)
+    names = store.list_names(store.join(state, "checkpoints"))
+    return max((int(name.removeprefix(SNAPSHOT)) for name in names if is_snapshot(name)), default=0)
 
 
 def next_start_nimg(url: str) -> int | None:

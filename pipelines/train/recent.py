@@ -80,7 +80,7 @@ class Keeper:
             size = prune(self._url, state.cur_nimg)
         except Exception as error:  # nothing of the kind ends a training
             said = explain(error) if isinstance(error, OSError) else f"{error}"
-            self._tell(f"warning: no checkpoint to resume from was written: {said} Training continues.")
+            self._tell(f"warning: no checkpoint to resume from was written: {said.rstrip('.')}. Training continues.")
             return
         if not self._has_told:
             self._has_told = True

@@ -8,12 +8,12 @@ from pathlib import Path
 from ray.train import Checkpoint
 
 from pipelines.artifacts import ticks
-from pipelines.cluster import workers
+from pipelines.cluster import store, workers
 from pipelines.params import Params
 from pipelines.train import kept, measurements
 from pipelines.train.identity import Inputs
 from pipelines.train.kept import Kept
-from pipelines.train.recent import end_nimg
+from pipelines.train.recent import end_nimg, newest_nimg
 from stylegan.text import print_lines
 
 
@@ -23,7 +23,7 @@ def place(params: Params, found: Inputs) -> tuple[Path, list[Checkpoint]]:
     Raises StoreError.
     """
     state, end = workers.run_state(params.cluster, found.folder), end_nimg(params.train)
-    trained = kept.newest_nimg(state)
+    trained = _trained(state, found.folder)
     if trained <= end:
         return found.folder, []
     folder = found.fixed_folder
@@ -40,6 +40,13 @@ def place(params: Params, found: Inputs) -> tuple[Path, list[Checkpoint]]:
         f"{trained / 1000:g} and stays so; this is run {folder.name}, {begins}"
     )
     return folder, [snapshot.checkpoint for snapshot in usable]
+
+
+def _trained(state: str, folder: Path) -> int:
+    """Position that a run has come to, whatever is kept of it: its log goes on from there, and never back"""
+    next_start = kept.next_start_nimg(store.join(state, "checkpoints")) or 0
+    logged = max((round(row.nimg) for row in ticks.read(folder)), default=0)
+    return max(kept.newest_nimg(state), next_start, newest_nimg(state), logged)
 
 
 def _usable(found: Inputs, snapshots: list[Kept], params: Params) -> list[Kept]:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -49,17 +49,17 @@ def resume(
     state: TrainState, dataset: ImageDataset, spare_checkpoints: list[Checkpoint], yardstick: str | None,
     measure: Callable[[Generator], Report], recent: Checkpoint | None = None, *, start_from: Sequence[Checkpoint] = (),
 ) -> tuple[Report, Sums]:  # fmt: skip
-    """Continue from the checkpoint that Ray registered last, else from the newest that can be read, else stay fresh.
+    """Continue from the checkpoint that Ray registered last, else from the newest spare one, else stay fresh.
 
     recent: one that was saved between snapshots, if there is one; the newer one counts.
 
     Its tick is reported again: a kill may have come between Ray's register and the log, or spoilt the register; then
-    every checkpoint that can be read is registered again, for one of them may be the best. One that was measured by
-    another yardstick is measured again first.
+    every spare checkpoint is registered again, for one of them may be the best. One that was measured by another
+    yardstick is measured again first.
     start_from: another run's checkpoints, newest first, with which a run without any of its own begins.
     Returns the row of the last tick, and the sums of one that was cut; both are empty for a fresh state.
-    Raises DamagedError, on every rank, when the one to continue from is damaged: the driver takes it away; and when one
-    of start_from cannot be read, for a run that continues a state never begins at 0 instead.
+    Raises DamagedError, on every rank, when one of them is damaged, also if another rank could read it: the driver
+    takes it away. With one of start_from it ends, for a run that continues a state never begins at 0 instead.
     """
     registered = ray.train.get_checkpoint()
     row: Report = {}
@@ -78,8 +78,7 @@ def resume(
         return found
 
     for spare in reversed(spare_checkpoints):  # the last to be registered is the one to resume from
-        with suppress(DamagedError):  # the driver has named those that it found damaged
-            row = register(spare)
+        row = register(spare)
     if state.cur_nimg == 0:
         for origin in reversed(start_from):
             try:

@@ -11,7 +11,7 @@ from pipelines.cluster.connection import connect
 from pipelines.cluster.reserved import release_of_dead
 from pipelines.params import Params
 
-pytestmark = [pytest.mark.distributed]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]  # a busy machine starts Ray in minutes
 
 
 class Controller:
@@ -32,8 +32,8 @@ def test_room_of_a_killed_controller_is_given_back_and_that_of_others_is_not(tin
         groups = [ray.get(actor.reserve.remote()) for actor in (killed, living)]
         groups.append(Controller().reserve())
         os.kill(ray.get(killed.pid.remote()), signal.SIGKILL)
-        with pytest.raises(ray.exceptions.RayActorError):
+        with pytest.raises(ray.exceptions.RayActorError) as caught:
             ray.get(killed.pid.remote())
-        release_of_dead()
+        release_of_dead(caught.value)
         found = [placement_group_table(group)["state"] for group in groups]
     assert found == ["REMOVED", "CREATED", "CREATED"]

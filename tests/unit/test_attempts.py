@@ -6,8 +6,13 @@ import pytest
 import torch
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, WorkerGroupError
-from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import (
+    UserExceptionWithTraceback,
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+)
 
+from pipelines.artifacts.artifact import ArtifactError
 from pipelines.cluster import attempts, errors
 from pipelines.cluster.attempts import Attempts
 from pipelines.cluster.errors import LastingError, WorkerError, named
@@ -16,6 +21,7 @@ from stylegan.config import ConfigError
 from stylegan.data import ArchiveError
 from stylegan.tensor_files import CheckpointError
 
+ServiceRequestError = type("ServiceRequestError", (Exception,), {"__module__": "azure.core.exceptions"})
 WHO = "rank 1 of 2 on 10.0.0.7, process 12"
 
 
@@ -90,6 +96,7 @@ def test_what_would_fail_again_ends_the_training_at_once_in_one_line(error: Exce
     [
         RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), ConnectionResetError(104, "reset"),
         TimeoutError("no answer"), OSError(5, "Input/output error"), torch.distributed.DistBackendError("NCCL error"),
+        ServiceRequestError("no route"),
     ],
 )  # fmt: skip
 def test_what_may_pass_is_tried_again_and_said_with_where_it_goes_on(error: Exception) -> None:
@@ -139,7 +146,7 @@ def test_the_death_of_the_process_that_controls_the_workers_is_a_failure_like_ot
 ) -> None:
     lines: list[str] = []
     released: list[str] = []
-    monkeypatch.setattr("pipelines.cluster.reserved.release_of_dead", lambda: released.append("what it reserved"))
+    monkeypatch.setattr("pipelines.cluster.reserved.release_of_dead", lambda _: released.append("what it reserved"))
     assert attempts_of(1, lines, 16).until_done(failing(RayActorError())) == "done"
     assert released == ["what it reserved"]
     assert lines[0].startswith("the process that controls the workers: ")
@@ -151,8 +158,57 @@ def test_a_store_that_stays_away_is_told_in_its_own_words() -> None:
         attempts_of(0, []).until_done(failing(raised_in_a_worker(StoreError("no bucket"))))
 
 
+def test_a_store_that_comes_back_between_two_attempts_costs_a_failure_and_no_training() -> None:
+    lines: list[str] = []
+    away = StoreError("s3://bucket: the store cannot be reached.")
+    assert attempts_of(2, lines, 24, 24, 0).until_done(failing(dead_worker(), away)) == "done"
+    assert lines[2:] == [str(away), "On from 24. Failure 2 of 2 without progress in between."]
+
+
+def test_a_store_that_does_not_say_where_a_run_is_makes_no_progress_of_the_next_answer() -> None:
+    with pytest.raises(WorkerError, match="failed 4 times one after the other"):
+        attempts_of(3, [], 24, 0, 24, 0, 24).until_done(failing(*(dead_worker() for _ in range(5))))
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "line"),
+    [
+        (OSError(28, "No space left on device", "ticks.jsonl"), LastingError, "the process that controls the workers: "
+         "ticks.jsonl: No space left on device. Free space on its disk, then give the same command again."),
+        (ArtifactError("ticks.jsonl: line 3"), LastingError, "the process that controls the workers: ticks.jsonl: "
+         "line 3"),
+        (OSError(5, "Input/output error"), WorkerError, "the process that controls the workers: "),
+        (WorkerGroupStartupFailedError("no port"), WorkerError, "starting the workers: no port. The work failed 2"),
+        (StoreError("no bucket"), StoreError, "no bucket"),
+    ],
+)  # fmt: skip
+def test_what_fails_where_the_workers_are_controlled_is_told_and_tried_again_if_it_may_pass(
+    cause: Exception, kind: type[Exception], line: str
+) -> None:
+    lines: list[str] = []
+    with pytest.raises(kind) as caught:
+        attempts_of(1, lines).until_done(failing(ControllerError(cause), ControllerError(cause)))
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(line)
+    assert len(lines) == (0 if kind is LastingError else 2)
+
+
 def test_nothing_is_tried_again_after_it_was_asked_to_end() -> None:
     asked = attempts_of(3, [])
     asked.asked_to_end.set()
     with pytest.raises(WorkerGroupError):
         asked.until_done(failing(dead_worker()))
+
+
+def test_nothing_is_tried_again_if_it_was_asked_to_end_in_the_pause_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "PAUSES_SEC", (30.0,))
+    begun: list[int] = []
+
+    def attempt() -> None:
+        begun.append(1)
+        raise dead_worker()
+
+    asked = Attempts(3, str, say=lambda line: asked.asked_to_end.set())
+    with pytest.raises(WorkerError):
+        asked.until_done(attempt)
+    assert begun == [1]

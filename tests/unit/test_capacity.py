@@ -163,11 +163,9 @@ def test_the_line_on_waiting_says_what_is_asked_and_what_the_cluster_has_without
     )
 
 
-def test_a_wait_has_a_limit_and_says_what_there_was_no_room_for(
-    monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params]
-) -> None:
-    cluster = make_params("cluster.address=head:6379", "cluster.wait_hours=0.001").cluster
-    now, removed = [0.0], []
+def without_room(monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], list[object]]:
+    """A cluster that never has room: the seconds that were waited, and the groups that were given back"""
+    now, removed = [0.0], list[object]()
 
     class Group:
         def wait(self, sec: float) -> bool:
@@ -178,6 +176,25 @@ def test_a_wait_has_a_limit_and_says_what_there_was_no_room_for(
     monkeypatch.setattr(capacity, "placement_group", lambda bundles: Group())
     monkeypatch.setattr(capacity, "remove_placement_group", removed.append)
     monkeypatch.setattr(capacity, "waiting_line", lambda workers, per_worker: "waiting for 1 CPU.")
+    return now, removed
+
+
+def test_a_command_that_is_stopped_waits_no_longer_and_gives_back_what_it_asked_for(
+    monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params]
+) -> None:
+    now, removed = without_room(monkeypatch)
+    cluster = make_params("cluster.address=head:6379", "cluster.wait_hours=1").cluster
+    with pytest.raises(CapacityError):
+        capacity.await_room(cluster, lambda line: None, lambda: now[0] >= 7)
+    assert now[0] == 7
+    assert len(removed) == 1
+
+
+def test_a_wait_has_a_limit_and_says_what_there_was_no_room_for(
+    monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params]
+) -> None:
+    cluster = make_params("cluster.address=head:6379", "cluster.wait_hours=0.001").cluster
+    now, removed = without_room(monkeypatch)
     with pytest.raises(CapacityError) as caught:
         capacity.await_room(cluster, lambda line: None)
     assert str(caught.value) == (
@@ -186,3 +203,5 @@ def test_a_wait_has_a_limit_and_says_what_there_was_no_room_for(
     )
     assert len(removed) == 1
     assert now[0] == 4
+    with pytest.raises(CapacityError, match=r"wait_hours higher, or sweep.workers_per_trial lower\.$"):
+        capacity.await_room(cluster, lambda line: None, section="sweep")

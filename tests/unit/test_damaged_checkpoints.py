@@ -148,15 +148,18 @@ def test_a_run_that_begins_with_another_runs_state_never_begins_at_0_instead(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("is_registered", [True, False])
 def test_a_rank_that_can_read_the_checkpoint_leaves_it_too_if_another_cannot(
-    checkpoints: Path, tiny_params: Params, dataset: ImageDataset, reports: list[str | None],
+    is_registered: bool, checkpoints: Path, tiny_params: Params, dataset: ImageDataset, reports: list[str | None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     other = Damaged("nimg_000000016", "what rank 1 says")
-    monkeypatch.setattr("ray.train.get_checkpoint", lambda: Checkpoint.from_directory(checkpoints / other.name))
+    found = Checkpoint.from_directory(checkpoints / other.name)
+    monkeypatch.setattr("ray.train.get_checkpoint", lambda: found if is_registered else None)
     monkeypatch.setattr("pipelines.train.snapshots.all_gather", lambda mine: [mine, other])
     with pytest.raises(DamagedError, match="what rank 1 says"):
-        resume(create(tiny_params), dataset, [], "yard", lambda G: {})
+        resume(create(tiny_params), dataset, [] if is_registered else [found], "yard", lambda G: {})
+    assert reports == []
 
 
 @pytest.mark.parametrize("name", ["nimg_000000016", "leaving_000000020"])

@@ -1,5 +1,6 @@
 """Folders that Ray leaves: this project's finished ones go, the newest of them and everybody else's stay."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.cluster import ownership, sessions
@@ -18,7 +19,7 @@ def session(folder: Path, name: str, owner: object) -> Path:
 
 def test_sessions_of_processes_that_are_gone_are_removed_but_for_the_newest(tmp_path: Path) -> None:
     old, older, newest = (session(tmp_path, name, GONE) for name in ("02", "01", "03"))
-    running = session(tmp_path, "04", ownership.this_process())
+    running = session(tmp_path, "04", replace(ownership.this_process(), started=1.0))  # as after the clock was set
     foreign, damaged = session(tmp_path, "00", None), session(tmp_path, "05", "no owner")
     (tmp_path / "session_latest").symlink_to(running)
     mine = session(tmp_path, "06", None)

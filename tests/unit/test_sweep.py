@@ -20,7 +20,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from pipelines.artifacts import metrics_json, sweep_json
 from pipelines.artifacts.sweep_json import SeedRun, Trial
 from pipelines.artifacts.ticks import TickRow
-from pipelines.params import ROOT, Params, load
+from pipelines.cluster.capacity import CapacityError
+from pipelines.params import ROOT, ClusterConfig, Params, load
 from pipelines.sweep import __main__ as sweep
 from pipelines.sweep import findings, plots, scheduler, search, space, trial, tuner
 from pipelines.sweep.job import MEASURED, Job, Rungs, rung
@@ -236,6 +237,28 @@ def test_trials_write_where_the_console_says_whatever_their_own_root_is(
     params = tuner.with_tracking_address(make_params("tracking.uri=null"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert publisher.tracking_uri(params.tracking, Path("/elsewhere")) == (address or f"sqlite:///{ROOT}/mlflow.db")
+
+
+def test_a_sweep_waits_for_room_for_its_first_trial_no_longer_than_the_cluster_is_waited_for(
+    make_params: Make, tmp_path: Path, tiny_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "archive.zip").write_bytes(tiny_archive.read_bytes())
+    waited: list[float] = []
+
+    def await_room(cluster: ClusterConfig, section: str) -> None:
+        waited.append(cluster.wait_hours)
+        raise CapacityError("too long")
+
+    monkeypatch.setattr(tuner.capacity, "await_room", await_room)
+    monkeypatch.setattr(tuner.connection, "connect", lambda cluster: nullcontext())
+    monkeypatch.setattr(tuner, "watching", lambda standing: nullcontext())
+    monkeypatch.setattr(tuner, "announce", lambda *_: None)
+    params = make_params("cluster.address=head:6379", "cluster.wait_hours=2", "sweep.gpus_per_worker=0.0",
+                         "sweep.workers_per_trial=1", "sweep.searcher=grid", "sweep.scheduler=none")  # fmt: skip
+    with pytest.raises(CapacityError):
+        tuner.sweep(params, tmp_path, tmp_path / "runs", tmp_path)
+    assert waited == [2]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="needs optuna: pip install -e '.[sweep]'")

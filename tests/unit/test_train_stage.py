@@ -21,7 +21,7 @@ from pipelines.params import Params
 from pipelines.train import snapshots
 from pipelines.train.driver import TrainError, exclusive
 from pipelines.train.identity import monitor_extractor
-from pipelines.train.kept import spare_checkpoints
+from pipelines.train.kept import spare_checkpoints, whole
 from pipelines.train.pulse import Pulse
 from pipelines.train.snapshots import STATE, chosen, contributions, resume, snapshot
 from pipelines.train.start import open_training_set
@@ -303,7 +303,7 @@ def test_without_a_register_the_newest_checkpoint_that_can_be_read_is_resumed_an
         content = (newest / damage).read_bytes()
         (newest / damage).write_bytes(content[: len(content) // 2])
     fresh = create(tiny_params)
-    resume(fresh, dataset, spare_checkpoints(str(tmp_path), None), None, measure_again)
+    resume(fresh, dataset, whole(spare_checkpoints(str(tmp_path), None)), None, measure_again)
     assert fresh.cur_nimg == 8
     assert reports == [{"row": {"nimg": 8, "kimg": 0.008}, "name": "nimg_000000008", "has_state": True}]
 
