@@ -78,7 +78,9 @@ def verdicts(report: MetricsReport) -> list[Verdict]:
         )  # fmt: skip
         judged.append(replace(found, grade=_grade(found, report)))
     # Copies last, for which the grade of precision has to be known, wherever evaluate.metrics names it.
-    return [replace(found, grade=_memorized_grade(found, judged)) if _is_of_copies(found) else found for found in judged]
+    return [
+        replace(found, grade=_memorized_grade(found, judged)) if _is_of_copies(found) else found for found in judged
+    ]
 
 
 def _is_of_copies(found: Verdict) -> bool:
@@ -186,7 +188,9 @@ def headline(judged: Sequence[Verdict]) -> str:
         return "Undecided: too few images to tell a good generator from a poor one."
     worst = _worst(judged, found)
     if worst.grade is None:
-        why = "nothing says what real images score" if found.floor is None else "nothing like it was measured to compare"
+        why = (
+            "nothing says what real images score" if found.floor is None else "nothing like it was measured to compare"
+        )
         return f"Not graded: {found.metric.label} is {short(found.value, 3)}, and {why}."
     if worst.grade == found.grade == "good" and found.is_like_real:
         return f"Like real images, as far as so many images tell: {_outcome(worst)}."

@@ -233,8 +233,10 @@ def test_precision_without_a_baseline_is_not_compared_with_one() -> None:
     numbers = results(0.001)
     floor = [each for each in numbers.floor if each.kind != "precision"]
     said = headline(numbers.model_copy(update={"floor": floor}))
-    assert said == "Like real images, as far as so many images tell: it draws 60.0% of the variety of real images; " \
+    assert (
+        said == "Like real images, as far as so many images tell: it draws 60.0% of the variety of real images; "
         "other real images reach 80.0%."
+    )
 
 
 def test_a_biased_distance_at_other_numbers_of_images_is_not_graded_though_there_is_a_baseline() -> None:
