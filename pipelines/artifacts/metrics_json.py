@@ -47,7 +47,7 @@ from pydantic import Field
 from pipelines.artifacts import artifact
 from pipelines.artifacts.artifact import Artifact, Values
 from stylegan import files
-from stylegan.metrics.evaluation.metric import Metric, by_name
+from stylegan.metrics.evaluation.metric import Metric, by_name, find
 from stylegan.wording import counted
 
 Metrics = tuple[Metric, ...]
@@ -242,7 +242,8 @@ def write_headline(path: Path, report: MetricsReport) -> None:
     for metric in report.metrics:
         named.setdefault(metric.kind, metric.value)
     # Of KID alone: what real images score in others is of other numbers of images.
-    baseline = {"kid_of_real": metric.value for metric in report.floor if metric.kind == "kid"}
+    kid = find(report.floor, "kid")
+    baseline = {} if kid is None else {"kid_of_real": kid.value}
     files.write_json(path, named | baseline | {"psi": report.recommended.psi})
 
 

@@ -14,7 +14,6 @@ from stylegan.config import Config
 from stylegan.config.augmentation import adapts
 from stylegan.metrics.evaluation.metric import DISTANCES, short
 
-
 MORE_CAPACITY = (
     "Give both networks more capacity (generator.channel_base, discriminator.channel_base), or add training images; a "
     "longer run alone would gain little."

@@ -14,10 +14,10 @@ MOST_TUPLES = 50  # with the states that arrays get: an array takes eight
 MOST_SHARED = 8  # times that a tuple may be used again: one of itself twice, sixty times over, never ends to be hashed
 MOST_SIDES = 32  # of an array
 # Steps that leave what is no tuple: what is remembered right behind them may be used again as often as one likes.
-PLAIN = frozenset(
-    "BINBYTES SHORT_BINBYTES BINSTRING SHORT_BINSTRING BINUNICODE SHORT_BINUNICODE STRING UNICODE GLOBAL STACK_GLOBAL "
-    "REDUCE EMPTY_LIST EMPTY_DICT".split()
-)
+PLAIN = (
+    "BINBYTES", "SHORT_BINBYTES", "BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "STRING", "UNICODE",
+    "GLOBAL", "STACK_GLOBAL", "REDUCE", "EMPTY_LIST", "EMPTY_DICT",
+)  # fmt: skip
 TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
