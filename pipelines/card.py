@@ -132,8 +132,9 @@ def _measurement(report: MetricsReport) -> str:
         f"{generated} at psi 1 against {compared}; "
         f"features of {report.extractor.name} at {report.extractor.input_size} pixels (sha256 "
         f"{report.extractor.sha256[:12]}). Parentheses hold {report.confidence:.0%} intervals. The last column is what "
-        f"{counted(report.floor_num_images, 'real image')} score against {counted(report.floor_num_real, 'other')} (copies: "
-        "each image against all others), and the one before it what as many generated images score against the same. "
+        f"{counted(report.floor_num_images, 'real image')} score against {counted(report.floor_num_real, 'other')} "
+        "(copies: each image against all others), and the one before it what as many generated images score against "
+        "the same. "
         "Compare only numbers of the same name, extractor and counts."
     )
     heads = ("metric", "this generator", "with fewer images", "real images")
