@@ -23,7 +23,7 @@ from pipelines.params import Params, load
 from stylegan.exit_codes import exit_code
 from stylegan.files import replacing, sha256_of, write_json
 from stylegan.metrics.evaluation.metric import Metric, by_name, short
-from stylegan.text import print_lines
+from stylegan.text import print_lines, visible
 from stylegan.wording import counted
 
 SAMPLES = Path("reports/samples.png")
@@ -54,16 +54,19 @@ def write_folder(root: Path, out: Path, *, name: str, licence: str, data_licence
         with replacing(out / source.name) as temporary:
             shutil.copyfile(source, temporary)
     with safe_open(generator, framework="numpy") as file:
-        write_json(out / "config.json", json.loads(file.metadata()["config"]))
-    text = card(root, report, params, digest, name=name, licence=licence, data_licence=data_licence)
+        header = file.metadata()
+    write_json(out / "config.json", json.loads(header["config"]))
+    classes = json.loads(header["generator"])["c_dim"] > 0
+    text = card(root, report, params, digest, name=name, licence=licence, data_licence=data_licence, classes=classes)
     with replacing(out / CARD) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def card(
-    root: Path, report: MetricsReport, params: Params, digest: str, *, name: str, licence: str, data_licence: str
-) -> str:
-    """The model card in Markdown, with the header that the Hugging Face Hub reads"""
+    root: Path, report: MetricsReport, params: Params, digest: str, *,
+    name: str, licence: str, data_licence: str, classes: bool,
+) -> str:  # fmt: skip
+    """The model card in Markdown, with the header that the Hugging Face Hub reads; classes: whether it takes labels"""
     header = {
         "license": licence, "library_name": "stylegan2-ada-workflow", "pipeline_tag": "unconditional-image-generation",
         "tags": ["gan", "stylegan2", "stylegan2-ada", "image-generation"],
@@ -74,7 +77,7 @@ def card(
         f"**{verdict.headline(judged)}** {verdict.summary(judged, report.num_images)}",
         f"![{params.render.num_seeds} generated images, one for each seed](samples.png)",
         f"*Seeds 0 to {params.render.num_seeds - 1}, none chosen, at psi {params.render.truncation_psi:g}.*",
-        f"## Use\n{_usage()}",
+        f"## Use\n{_usage(conditional=classes)}",
         f"## Training\n{_table(('', ''), _training(root, report, params, digest, data_licence))}",
         f"## Measurement\n{_measurement(report)}",
         f"## Limits\n{_limits(report)}",
@@ -82,10 +85,11 @@ def card(
     return "\n\n".join(sections) + "\n"
 
 
-def _usage() -> str:
+def _usage(*, conditional: bool) -> str:
+    label = " --class 0" if conditional else ""
     return (
         "With stylegan2-ada-workflow, which trained it:\n\n"
-        "```\nstylegan generate generator.safetensors --seeds 0-9 --psi 0.7 --sheet --out samples\n```\n\n"
+        f"```\nstylegan generate generator.safetensors{label} --seeds 0-9 --psi 0.7 --sheet --out samples\n```\n\n"
         "The file holds plain tensors (safetensors) and the configuration of the network; nothing in it is executed."
     )
 
@@ -99,7 +103,8 @@ def _training(
     )
     kimg = f"{trained.trained_nimg / 1000:g} kimg; this is the snapshot at {trained.cur_nimg / 1000:g}"
     return [
-        ("training images", f"{params.prepare.source}: {images}, archive sha256 {report.archive_sha256[:12]}"),
+        # Not where they lie on the machine that trained.
+        ("training images", f"{_name_of(params)}: {images}, archive sha256 {report.archive_sha256[:12]}"),
         ("licence of the images", data_licence),
         ("length", f"{kimg}, seed {trained.seed}"),
         ("augmentation", f"{params.augment.mode}, at most p = {params.augment.p_max:g}"),
@@ -109,20 +114,31 @@ def _training(
     ]
 
 
+def _name_of(params: Params) -> str:
+    """Of the source of the images, as code: a name may hold Markdown"""
+    name = visible(Path(params.prepare.source).name).replace("`", "'")
+    return f"`{name}`"
+
+
 def _measurement(report: MetricsReport) -> str:
-    real = by_name(report.floor)
+    real, like = by_name(report.floor), by_name(report.like_floor)
     rows = [
-        (each.name, _shown(each), short(real[each.name].value, 3) if each.name in real else "")
+        (each.name, _shown(each), *(short(found[each.name].value, 3) if each.name in found else ""
+                                    for found in (like, real)))
         for each in report.metrics
-    ]
+    ]  # fmt: skip
     generated, compared = counted(report.num_images, "generated image"), counted(report.num_real, "training image")
     about = (
         f"{generated} at psi 1 against {compared}; "
         f"features of {report.extractor.name} at {report.extractor.input_size} pixels (sha256 "
         f"{report.extractor.sha256[:12]}). Parentheses hold {report.confidence:.0%} intervals. The last column is what "
-        "real images score against other real images. Compare only numbers of the same name, extractor and counts."
+        f"{counted(report.floor_num_images, 'real image')} score against {counted(report.floor_num_real, 'other')} "
+        "(copies: each image against all others), and the one before it what as many generated images score against "
+        "the same. "
+        "Compare only numbers of the same name, extractor and counts."
     )
-    return f"{_table(('metric', 'this generator', 'real images'), rows)}\n\n{about}"
+    heads = ("metric", "this generator", "with fewer images", "real images")
+    return f"{_table(heads, rows)}\n\n{about}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -29,13 +29,13 @@ def bars(rows: Rows, metrics: Sequence[Metric], *, dark: bool) -> bytes:
     def draw(figure: Figure) -> None:
         axes = list(figure.subplots(num_rows, num_columns, squeeze=False, sharey=True).flat)
         for axis, metric in zip(axes, metrics, strict=False):
-            places = range(len(rows))
-            found = [numbers[metric.name] for numbers in measured]
-            axis.barh(places, [each.value for each in found], color=COLOURS[0], height=0.7)
-            for place, each in zip(places, found, strict=True):
+            # A row at which a metric failed has none.
+            found = {place: numbers[metric.name] for place, numbers in enumerate(measured) if metric.name in numbers}
+            axis.barh([*found], [each.value for each in found.values()], color=COLOURS[0], height=0.7)
+            for place, each in found.items():
                 if (bounds := spread(each)) is not None:
                     axis.plot(bounds, [place, place], color=COLOURS[1], linewidth=2)
-            axis.set_yticks(places, names)
+            axis.set_yticks(range(len(rows)), names)
             axis.grid(visible=False, axis="y")
             axis.set_title(metric.name)
         axes[0].invert_yaxis()  # the first row on top; shared by all
@@ -55,7 +55,8 @@ def against_size(rows: Rows, metrics: Sequence[Metric], *, dark: bool) -> bytes:
         for axis, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             for mode, colour in zip(modes, COLOURS, strict=False):
                 line = sorted((row for row in rows if row.mode == mode), key=lambda row: row.num_images or 0)
-                found = [(row.num_images, by_name(row.metrics)[metric.name]) for row in line]
+                numbers = [(row.num_images, by_name(row.metrics)) for row in line]
+                found = [(size, known[metric.name]) for size, known in numbers if metric.name in known]
                 bounds = [(size, *ends) for size, each in found if (ends := spread(each)) is not None]
                 if bounds:
                     axis.fill_between(*zip(*bounds, strict=True), color=colour, alpha=0.22, linewidth=0)

@@ -118,7 +118,8 @@ def overview_of(archive: Path, archive_sha256: str) -> Overview | None:
         same = ("num_found", "num_not_drawn", "num_images", "num_enlarged", "split", "bad_kinds")
         found = {name: values[name] for name in same}
         return Overview(resize_filter=values["prepare"]["resize_filter"], class_counts=counts, **found)
-    except (ValueError, KeyError, TypeError, IndexError):  # another program's
+    # Another program's: it may lie next to an archive from anywhere.
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return None
 
 

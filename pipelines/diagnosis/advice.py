@@ -14,6 +14,11 @@ from stylegan.config import Config
 from stylegan.config.augmentation import adapts
 from stylegan.metrics.evaluation.metric import DISTANCES, short
 
+MORE_CAPACITY = (
+    "Give both networks more capacity (generator.channel_base, discriminator.channel_base), or add training images; a "
+    "longer run alone would gain little."
+)
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -27,13 +32,14 @@ def advice(judged: Sequence[Verdict], report: MetricsReport, ticks: Ticks, confi
     """What to try next, most useful first; every item names the measurement it rests on."""
     copies = _memorized(judged, ticks, config)
     collapse = _collapse(ticks, config)
+    distance = None if collapse or copies else _distance(judged, ticks, config)
     found = [
         _overfitting(ticks, config),
         collapse,
         copies,
-        None if collapse or copies else _distance(judged, ticks, config),
+        distance,
         _variety(judged, config),
-        None if _stands_still(ticks) else _fidelity(judged),  # the remedy is the same
+        None if distance and distance.action == MORE_CAPACITY else _fidelity(judged),  # the remedy is the same
         _recommended_psi(report, config),
         _more_measurement(report.num_images),
     ]
@@ -104,14 +110,11 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         f"{found.metric.label} {short(found.compared, 3)} is above the real-image baseline of {short(found.floor, 2)}"
     )
     trend = kid_trend(ticks)
-    if _stands_still(ticks):
-        return Advice(
-            "Give both networks more capacity (generator.channel_base, discriminator.channel_base), or add training "
-            "images; a longer run alone would gain little.",
-            f"{above}, and KID stood still in the later half of the run{calm}.",
-        )
+    if trend is not None and trend.stands_still and not overfits:  # more capacity would overfit more
+        moved = "rose" if trend.rises else "hardly fell" if trend.falls else "stood still"
+        return Advice(MORE_CAPACITY, f"{above}, and KID {moved} in the later half of the run{calm}.")
     gain = ""
-    if trend is not None and trend.falls:
+    if trend is not None and trend.falls and not trend.stands_still:
         less = f"{1 - trend.of_twice_the_length:.0%}"
         gain = f" Judging by the later half of the run, KID falls by {less} when its length doubles."
     return Advice(
@@ -119,11 +122,6 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
         "continues from its end.",
         f"{above}{calm}.{gain}",
     )
-
-
-def _stands_still(ticks: Ticks) -> bool:
-    trend = kid_trend(ticks)
-    return trend is not None and trend.stands_still
 
 
 def _variety(judged: Sequence[Verdict], config: Config) -> Advice | None:

@@ -43,8 +43,13 @@ class Trend:
         return self.slope < -NOISE_ERRORS * self.standard_error
 
     @property
+    def rises(self) -> bool:
+        """Whether KID rises beyond doubt"""
+        return self.slope > NOISE_ERRORS * self.standard_error
+
+    @property
     def stands_still(self) -> bool:
-        """Whether even twice the length can hardly lower KID"""
+        """Whether even twice the length can hardly lower KID, or raises it"""
         return 2 ** (self.slope - NOISE_ERRORS * self.standard_error) > 1 - LITTLE
 
 

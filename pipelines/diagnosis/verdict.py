@@ -76,8 +76,15 @@ def verdicts(report: MetricsReport) -> list[Verdict]:
             None if floor is None else floor.value, _noise(metric, floor, report),
             None if untrained is None else untrained.value, None,
         )  # fmt: skip
-        judged.append(replace(found, grade=_grade(found, judged, report)))
-    return judged
+        judged.append(replace(found, grade=_grade(found, report)))
+    # Copies last, for which the grade of precision has to be known, wherever evaluate.metrics names it.
+    return [
+        replace(found, grade=_memorized_grade(found, judged)) if _is_of_copies(found) else found for found in judged
+    ]
+
+
+def _is_of_copies(found: Verdict) -> bool:
+    return found.metric.kind == "memorized"
 
 
 def _noise(metric: Metric, floor: Metric | None, report: MetricsReport) -> float:
@@ -103,12 +110,10 @@ def _error_of_share(value: float, count: int) -> float:
     return math.sqrt(max(0.0, share * (1 - share)) / (count + 4))
 
 
-def _grade(found: Verdict, others: Sequence[Verdict], report: MetricsReport) -> Grade | None:
+def _grade(found: Verdict, report: MetricsReport) -> Grade | None:
     kind, value, floor = found.metric.kind, found.compared, found.floor
     if floor is None or not all(map(math.isfinite, (value, found.value, floor))):
         return None
-    if kind == "memorized":  # needs no untrained generator: its images are far from all others, so it scores low
-        return _memorized_grade(found, others)
     if found.untrained is None or not math.isfinite(found.untrained):
         return None
     if kind in (*DISTANCES, "fid_infinity"):
@@ -146,9 +151,14 @@ def _is_telling(found: Verdict, scale: float) -> bool:
 
 
 def _memorized_grade(found: Verdict, others: Sequence[Verdict]) -> Grade | None:
-    """Copies are copies, but their absence says nothing of images that are far from all real ones"""
+    """Copies are copies, but their absence says nothing of images that are far from all real ones
+
+    Needs no untrained generator, whose images are far from all others, so that it scores low.
+    """
+    if found.floor is None or not all(map(math.isfinite, (found.compared, found.floor))):
+        return None
     if not found.is_like_real:
-        above = found.compared - (found.floor or 0.0) - NOISE_ERRORS * found.noise
+        above = found.compared - found.floor - NOISE_ERRORS * found.noise
         return "poor" if above > FEW_COPIES else "ok"
     precision = find_verdict(others, "precision")
     return None if precision is not None and precision.grade == "poor" else "good"
@@ -178,11 +188,12 @@ def headline(judged: Sequence[Verdict]) -> str:
         return "Undecided: too few images to tell a good generator from a poor one."
     worst = _worst(judged, found)
     if worst.grade is None:
-        return f"Not graded: {found.metric.label} is {short(found.value, 3)}, and nothing says what real images score."
-    if worst.grade == "good" and found.is_like_real:
-        return (
-            f"Like real images, as far as so many images tell: {_outcome(find_verdict(judged, 'precision') or found)}."
+        why = (
+            "nothing says what real images score" if found.floor is None else "nothing like it was measured to compare"
         )
+        return f"Not graded: {found.metric.label} is {short(found.value, 3)}, and {why}."
+    if worst.grade == found.grade == "good" and found.is_like_real:
+        return f"Like real images, as far as so many images tell: {_outcome(worst)}."
     return f"{_OPINION[worst.grade]}: {_outcome(worst)}."
 
 
@@ -215,6 +226,9 @@ def summary(judged: Sequence[Verdict], num_images: int) -> str:
     else:
         baseline = f"real images against other real images score {short(found.floor, 2)} (the baseline),"
     start = f"{found.metric.label} {short(found.value, 3)}, measured with {counted(num_images, 'generated image')};"
+    if found.metric.kind != "kid" and found.floor is not None and found.compared != found.value:
+        # Of other numbers of images it is another number.
+        start += f" with as many images as the baseline {short(found.compared, 3)};"
     return f"{start} {baseline} and the untrained network scores {short(untrained, 3)}."
 
 

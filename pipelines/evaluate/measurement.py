@@ -133,7 +133,7 @@ def realism_picture(evaluator: Evaluator, sweep: Sweep, dataset: ImageDataset, f
     """The most realistic images and below them the least realistic ones, each with its score"""
     if found is None:  # a stage writes all that it promises
         return realism_sheet(torch.zeros(0, *dataset.img_shape), [], 1, [])
-    captions = [f"{short(score, 3)}" for score in (*found.best_scores, *found.worst_scores)]
+    captions = [short(score, 3) for score in (*found.best_scores, *found.worst_scores)]
     rows = ["best"] + [""] * (len(found.best) // len(found.worst) - 1) + ["worst"]
     return realism_sheet(draw_rows(evaluator, sweep, (*found.best, *found.worst)), captions, len(found.worst), rows)
 

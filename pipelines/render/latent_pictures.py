@@ -109,12 +109,16 @@ def _spread(img: Tensor) -> Tensor:
 @torch.no_grad()
 def walk_keys(params: Params, G: Generator, dataset: ImageDataset, results: MetricsReport) -> Tensor:
     """Truncated styles of the most realistic images, or of the first where none was judged  ->  [N, L, w_dim]"""
-    count = params.render.interpolation_images
-    rows = (list(results.realism.best) if results.realism else list(range(results.num_images)))[:count]
+    rows = walk_rows(params.render.interpolation_images, results)
     c = draw_labels(dataset, max(rows) + 1, results.seed)
     w = torch.cat([draw_w(G, c[row : row + 1], results.seed, range(row, row + 1)) for row in rows])
     ws = w[:, None].expand(-1, G.num_ws, -1)
     return truncate(ws, G.mapping.w_avg, params.render.truncation_psi)
+
+
+def walk_rows(count: int, results: MetricsReport) -> Sequence[int]:
+    """Images that the walk passes through: `count`, or as many as were judged"""
+    return (results.realism.best if results.realism else range(results.num_images))[:count]
 
 
 def walk_frames(params: Params, G: Generator, keys: Tensor) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS
 from pipelines.diagnosis.alarms import alarms
 from pipelines.params import Params
 from pipelines.render.charts import MonitorCounts, frontier_chart, layer_chart, training_curves
-from pipelines.render.latent_pictures import band_names
+from pipelines.render.latent_pictures import band_names, walk_rows
 from pipelines.render.pictures import Found, compare_bands, draw_pictures, write
 from pipelines.render.report_page import Facts, build_page, target
 from stylegan.backends import configure_backends
@@ -51,6 +51,7 @@ def render(params: Params, root: Path) -> Path:
         num_images=len(dataset),
         data=manifest_json.overview_of(root / ARCHIVE, results.archive_sha256),
         bands_of_styles=band_names(G.num_ws),
+        num_keys=len(walk_rows(params.render.interpolation_images, results)),
         img_shape=dataset.img_shape,
         fingerprint=trained.fingerprint,
     )

@@ -36,6 +36,7 @@ class Facts:
     num_images: int  # in the training split
     data: Overview | None  # of all that prepare found; None if no manifest is of this archive
     bands_of_styles: Sequence[str]  # that are mixed together
+    num_keys: int  # images that the film passes through
     img_shape: tuple[int, int, int]  # C, H, W
     fingerprint: str
 
@@ -83,6 +84,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         classes=worst_classes(results.per_class),
         num_hidden=max(len(results.per_class or ()) - NUM_CLASSES, 0),
         bands_of_styles=facts.bands_of_styles,
+        num_keys=facts.num_keys,
         p=facts.ticks[-1].augment.p,
         augmentation=config.augment.mode,
         generator_use_noise=config.generator.use_noise,

@@ -124,8 +124,8 @@ class _Unpacked(io.RawIOBase):
 
     def _go_on(self) -> bool:
         """Have bytes to unpack, of this stream or of the next; False behind the last one"""
-        if not self._rest:
-            self._rest = self._packed.read(BLOCK_BYTES)
+        if len(self._rest) < len(GZIP_MAGIC):  # a block may end within the mark of the next stream
+            self._rest += self._packed.read(BLOCK_BYTES)
         if self._inflater is not None and not self._inflater.eof:
             if not self._rest:
                 raise EOFError("it is cut off")

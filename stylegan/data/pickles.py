@@ -10,6 +10,14 @@ import numpy as np
 # Both spellings of numpy's module are in circulation: files of numpy 1 say `core`, of numpy 2 `_core`.
 MOST_STEPS = 200_000  # a batch of CIFAR-10 takes 60,000
 MOST_NUMBER = 2**28  # elements of an array, or the place of an object among those that are remembered
+MOST_TUPLES = 50  # with the states that arrays get: an array takes eight
+MOST_SHARED = 8  # times that a tuple may be used again: one of itself twice, sixty times over, never ends to be hashed
+MOST_SIDES = 32  # of an array
+# Steps that leave what is no tuple: what is remembered right behind them may be used again as often as one likes.
+PLAIN = (
+    "BINBYTES", "SHORT_BINBYTES", "BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "STRING", "UNICODE",
+    "GLOBAL", "STACK_GLOBAL", "REDUCE", "EMPTY_LIST", "EMPTY_DICT",
+)  # fmt: skip
 TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
@@ -33,6 +41,8 @@ class _PlainArray(np.ndarray[Any, Any]):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, is_fortran, data = state
+        if len(shape) > MOST_SIDES:
+            raise ValueError(f"it holds an array of {len(shape):,} dimensions")
         dtype = np.dtype(kind.name).newbyteorder(kind.order)
         if not all(isinstance(side, int) and side >= 0 for side in shape) or prod(shape) * dtype.itemsize != len(data):
             raise ValueError(f"it holds an array whose shape is not that of its {len(data):,} bytes")
@@ -111,7 +121,17 @@ def load_arrays(file: IO[bytes], name: str) -> Any:
 
 def _refuse_bombs(file: IO[bytes]) -> None:
     # A byte can ask for an object of sixty, and five bytes for a table of 16 GiB.
-    for number, (_, argument, _) in enumerate(pickletools.genops(file)):
+    is_plain: dict[int, bool] = {}  # what is remembered, by its place
+    before, num_tuples, num_shared = "", 0, 0
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        name = opcode.name
         if number == MOST_STEPS or (isinstance(argument, int) and not -MOST_NUMBER < argument < MOST_NUMBER):
             raise ValueError("more steps or larger numbers than arrays take")
+        if name.endswith("PUT") or name == "MEMOIZE":
+            is_plain[len(is_plain) if argument is None else int(argument)] = before in PLAIN
+        num_tuples += name == "BUILD" or name.startswith("TUPLE")
+        num_shared += name == "DUP" or (name.endswith("GET") and not is_plain.get(int(argument or 0), False))
+        if num_tuples > MOST_TUPLES or num_shared > MOST_SHARED:
+            raise ValueError("more tuples than arrays take")
+        before = name
     file.seek(0)

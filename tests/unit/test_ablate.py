@@ -139,6 +139,14 @@ def test_a_distance_that_is_no_number_is_not_the_best_and_makes_no_delta() -> No
     assert ladder_rows.lowest_of(rows[:1]) is None
 
 
+def test_a_metric_that_failed_at_one_row_costs_no_chart(tmp_path: Path) -> None:
+    report = FOUND[0].report
+    assert report is not None
+    one = replace(FOUND[0], report=report.model_copy(update={"metrics": report.metrics[:1]}))
+    tables.write([one, *FOUND[1:]], LADDER, tmp_path)
+    assert (tmp_path / "metrics.png").exists()
+
+
 def test_peaks_are_compared_at_a_resolution_that_all_rows_have() -> None:
     grown = {4: PEAKS[4]}  # of a snapshot that had not come further
     rows = ladder_rows.measured_rows([standing("A", 0.7, peaks=grown), standing("C", 0.5)], LADDER)

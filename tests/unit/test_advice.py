@@ -67,10 +67,29 @@ def test_longer_training_is_advised_with_what_it_gains_and_not_to_a_run_that_sta
     far = results(kid=0.05, precision=0.8, recall=0.8)
     (item,) = advise(ada(make_params), far, course(-0.5))
     assert item.action.startswith("Train longer")
-    assert item.because.endswith("Judging by the later half of the run, KID falls by 28% when its length doubles.")
+    assert item.because.endswith("Judging by the later half of the run, KID falls by 29% when its length doubles.")
     (item,) = advise(ada(make_params), far, course(0.0))
     assert item.action.startswith("Give both networks more capacity")
     assert "KID stood still in the later half of the run" in item.because
+
+
+@pytest.mark.parametrize(("exponent", "moved"), [(0.1, "rose"), (0.0, "stood still"), (-0.09, "hardly fell")])
+def test_a_run_that_gains_nothing_is_told_what_its_kid_did(make_params: Make, exponent: float, moved: str) -> None:
+    (item,) = advise(ada(make_params), results(kid=0.05, precision=0.8, recall=0.8), course(exponent))
+    assert item.because.endswith(f"KID {moved} in the later half of the run.")
+
+
+def test_more_capacity_is_not_advised_to_a_d_that_overfits(make_params: Make) -> None:
+    *log, last = course(0.0)
+    log.append(last.model_copy(update={"augment": SURE[0].augment}))
+    (item,) = advise(ada(make_params), results(kid=0.05, precision=0.8, recall=0.8), log)
+    assert item.action.startswith("Train longer")
+    assert item.because.endswith("but augment.p can still rise to 0.8.")
+
+
+def test_low_precision_asks_for_capacity_where_a_run_stands_still_at_a_good_distance(make_params: Make) -> None:
+    (item,) = advise(ada(make_params), results(kid=0.001, recall=0.8, precision=0.1), course(0.0))
+    assert item.action.startswith("For cleaner images")
 
 
 def test_longer_training_is_not_advised_to_a_d_that_memorises_and_cannot_be_augmented_more(make_params: Make) -> None:

@@ -56,6 +56,29 @@ def test_the_folder_holds_the_generator_its_samples_and_a_card_of_what_was_measu
     assert {path.name: path.read_bytes() for path in out.iterdir()} == again
 
 
+def test_a_card_compares_at_equal_numbers_of_images_and_tells_no_path(root: Path) -> None:
+    path = root / "reports/metrics.json"
+    report = metrics_json.read(path)
+    like = tuple(each.model_copy(update={"value": 0.4321}) for each in report.like_floor if each.kind == "precision")
+    metrics_json.write(path, report.model_copy(update={"like_floor": like}))
+    settings = (root / "params.yaml").read_text().replace("source: assets/earth ", "source: /home/me/`x|y` ")
+    (root / "params.yaml").write_text(settings)
+    write_folder(root, root / "model", name="x", licence="other", data_licence="not stated")
+    text = (root / "model/README.md").read_text()
+    assert "| precision_x | 0.5 | 0.432 | 0.5 |" in text
+    assert "| training images | `'x\\|y'`: " in text
+    assert "/home/me" not in text
+
+
+def test_the_card_of_a_generator_that_takes_labels_names_a_class(root: Path, tiny_params: Params) -> None:
+    path = root / "models/generator.safetensors"
+    save_generator(Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=2).eval(), path)
+    report = metrics_json.read(root / "reports/metrics.json")
+    metrics_json.write(root / "reports/metrics.json", report.model_copy(update={"generator_sha256": sha256_of(path)}))
+    write_folder(root, root / "model", name="x", licence="other", data_licence="not stated")
+    assert "generator.safetensors --class 0 --seeds" in (root / "model/README.md").read_text()
+
+
 def test_a_measurement_of_another_generator_makes_no_card(root: Path, tiny_params: Params) -> None:
     torch.manual_seed(5)
     G = Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0)

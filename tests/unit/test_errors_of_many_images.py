@@ -69,3 +69,14 @@ def test_a_small_set_next_to_a_large_one_stays_whole(
     assert found.failures == []
     assert found.kid_left_out is not None
     assert (len(found.kid_left_out.without_gen), found.kid_left_out.share) == (20, 1.0)
+
+
+def test_a_part_with_too_few_neighbours_costs_errors_and_no_number(
+    measure: Callable[[int, int, int], Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "MOST_FOR_ERRORS", 20)
+    monkeypatch.setattr(comparison, "LEAST_FOR_ERRORS", 6)
+    found = measure(200, 60, 0)
+    assert found.failures == []
+    assert found.halves is None
+    assert "precision_random" in found.numbers

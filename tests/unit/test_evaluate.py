@@ -193,6 +193,21 @@ def test_an_archive_that_left_images_out_is_no_whole_set(tiny_archive: Path, tmp
     assert (found.resize_filter, found.num_left_out, found.class_counts) == ("box", 3, {"cat": 3, "dog": 4})
 
 
+@pytest.mark.parametrize("odd", [{"class_counts": [3, 4]}, {"class_counts": {"9": 1}}, {"split": 7}, "[" * 100_000])
+def test_a_manifest_of_another_kind_next_to_an_archive_is_none(odd: Any, tmp_path: Path) -> None:
+    entry = {"archive_sha256": "a", "prepare": {"resize_filter": "box"}, "class_names": ["cat"], "class_counts": {}}
+    entry |= {name: 0 for name in ("num_found", "num_not_drawn", "num_images", "num_enlarged")}
+    entry |= {"split": {}, "bad_kinds": {}}
+    path = tmp_path / "manifest.json"
+    write_json(path, entry | {"images": []})
+    assert manifest_json.overview_of(tmp_path / "archive.zip", "a") is not None
+    if isinstance(odd, str):
+        path.write_text(odd)
+    else:
+        write_json(path, entry | odd | {"images": []})
+    assert manifest_json.overview_of(tmp_path / "archive.zip", "a") is None
+
+
 def test_classes_are_compared_where_labels_name_them(make_params: Callable[..., Params], tiny_archive: Path) -> None:
     params = make_params("evaluate.metrics=[kid, fid]")
     dataset = train_split(tiny_archive, use_labels=True)

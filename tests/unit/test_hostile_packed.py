@@ -64,6 +64,15 @@ def test_a_gzip_file_in_several_streams_with_zeros_behind_them_is_read(make_para
     assert len(opened(make_params, tmp_path / IMAGES_FILE).names) == 1
 
 
+def test_a_gzip_stream_may_begin_with_the_last_byte_of_a_block(
+    make_params: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = gzip.compress(IMAGE[:300])
+    monkeypatch.setattr("stylegan.data.packed.BLOCK_BYTES", len(first) + 1)
+    (tmp_path / IMAGES_FILE).write_bytes(first + gzip.compress(IMAGE[300:]))
+    assert len(opened(make_params, tmp_path / IMAGES_FILE).names) == 1
+
+
 class Pickled:
     """An object that a pickle makes by a call, and gives a state"""
 
@@ -107,6 +116,33 @@ def test_a_pickle_cannot_change_what_makes_arrays() -> None:
         for state in (b"}X\1\0\0\0aNs", b"N}X\1\0\0\0aNs\x86"):  # of attributes, and of slots
             with pytest.raises(ValueError, match="not a pickle of plain arrays"):
                 load_arrays(io.BytesIO(b"\x80\2c" + name.encode() + b"\n" + state + b"b."), "file")
+
+
+PAIRED, NESTED, KEY = b"2\x86", b"\x85", b"Ns."  # DUP and TUPLE2; TUPLE1; None as the value of the key before it
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85C\1btR"
+TYPE = b"cnumpy\ndtype\n(X\2\0\0\0u1\x89\x88tR(K\3X\1\0\0\0|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"})" + NESTED * 150_000 + KEY,  # Python ends when it hashes this
+        b"})" + PAIRED * 64 + KEY,  # 2^64 tuples
+        b"})" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(64)) + KEY,
+        b"})" + b"".join(b"\x85N0q%ch%c\x86" % (i, i) for i in range(40)) + KEY,  # remembered behind something else
+        ARRAY + b"(K\1(" + b"J\xff\xff\xff\x0f" * 100 + b"t" + TYPE + b"\x89C\1\0tb.",  # whose product is long
+        b"](" + (ARRAY + b"(K\1K\1\x85" + TYPE + b"\x89C\1\0tb") * 40 + b"e.",  # and each may copy its bytes
+    ],
+)
+def test_a_small_pickle_cannot_take_long(pickled: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\((more tuples than arrays take|it holds an array of 100 dimensions)\)"):
+        load_arrays(io.BytesIO(b"\x80\3" + pickled), "file")
+
+
+def test_a_pickle_that_says_a_text_many_times_is_read() -> None:
+    names = ["cat"] * 1000
+    for protocol in (3, 4):
+        assert load_arrays(io.BytesIO(pickle.dumps([names, np.ones(3), np.zeros(2)], protocol)), "file")[0] == names
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<i4", ">i4", "f4", ">f8", "?"])

@@ -31,6 +31,14 @@ def test_images_in_the_manifold_of_small_balls_have_a_realism_of_at_least_1() ->
     assert score[inside].mean() > 2 * score[~inside].mean()
 
 
+def test_copies_are_the_most_realistic_images_and_have_a_finite_score() -> None:
+    torch.manual_seed(0)
+    real = 20 * torch.randn(80, 4)
+    score = realism(real, torch.cat([20 * torch.randn(30, 4), real[5:9]]), 3)
+    assert score.isfinite().all()
+    assert score[30:].max() > 10 * score[:30].max()
+
+
 def test_fewer_samples_than_neighbours_are_refused() -> None:
     with pytest.raises(MetricError):
         realism(torch.zeros(3, 2), torch.zeros(9, 2), 3)

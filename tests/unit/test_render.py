@@ -105,6 +105,14 @@ def test_the_page_shows_the_best_and_the_worst_where_they_were_judged(root: Path
     assert base64.b64encode(b"realism").decode() in page
 
 
+def test_the_page_counts_the_images_of_the_film_that_there_are(root: Path, make_params: Callable[..., Params]) -> None:
+    judged = Realism(best=(3, 1), best_scores=(1.2, 1.1), worst=(2, 0), worst_scores=(0.4, 0.3))
+    metrics_json.write(root / "reports/metrics.json", RESULTS.model_copy(update={"realism": judged}))
+    (root / "reports/realism.png").write_bytes(b"realism")
+    page = render(make_params("render.interpolation_images=4"), root).read_text()
+    assert "Interpolation in w between 2 images, the most realistic ones," in page
+
+
 def test_the_walk_goes_between_the_most_realistic_images(root: Path, tiny_params: Params) -> None:
     data = ImageDataset(root / "data/archive.zip", use_labels=False, xflip=False, split="train", max_images=None)
     G = generator(tiny_params, 0)

@@ -79,7 +79,7 @@ def facts(tiny_params: Params) -> Facts:
     rows[2] |= {"contribution/b4": 60.04, "contribution/b8": 39.96}
     bands = {"generated": {4: 52.04, 8: 47.96}, "real": {4: 51.06, 8: 48.94}}
     return Facts(
-        results(), ticks(rows), (), bands, tiny_params, 2338, None, ["coarse: styles 0 to 3"], (3, 32, 32), "abc123"
+        results(), ticks(rows), (), bands, tiny_params, 2338, None, ["coarse: styles 0 to 3"], 4, (3, 32, 32), "abc123"
     )
 
 

@@ -135,6 +135,12 @@ def test_images_that_look_like_nothing_real_are_not_praised_for_copying_nothing(
     assert grade_of("memorized_x", far) == grade
 
 
+def test_copies_are_judged_by_precision_wherever_it_stands() -> None:
+    far = with_one_more(results(precision=0.1), "memorized_x", 0.0, 0.02, 0.0)
+    turned = {group: getattr(far, group)[::-1] for group in ("metrics", "floor", "untrained")}
+    assert grade_of("memorized_x", far.model_copy(update=turned)) is None
+
+
 def test_every_kind_of_metric_says_what_it_means() -> None:
     names = ("kid_x", "fid_x", "fid50k_full", "frechet_random", "precision_x", "pr50k3_full_recall", "density_x",
              "coverage_x", "memorized_x", "is50k", "fid_infinity_x", "ppl2_wend")  # fmt: skip
@@ -211,6 +217,31 @@ def test_the_summary_names_untrained_and_baseline() -> None:
 def test_without_kid_the_headline_is_of_fid() -> None:
     numbers = evaluation_results({"fid_x": 1040.0}, floor={"fid_x": 120.0}, untrained={"fid_x": 3200.0})
     assert headline(numbers) == "Not yet: its FID is 1040; real images score 120."
+
+
+def test_the_summary_compares_a_biased_distance_at_equal_numbers_of_images() -> None:
+    numbers = evaluation_results(
+        {"fid_x": 278.0}, floor={"fid_x": 90.0}, untrained={"fid_x": 3200.0}, like_floor=metrics_of({"fid_x": 291.0})
+    )
+    assert verdict.summary(verdict.verdicts(numbers), 1000).startswith(
+        "FID 278, measured with 1,000 generated images; with as many images as the baseline 291; real images against "
+        "other real images score 90 (the baseline),"
+    )
+
+
+def test_precision_without_a_baseline_is_not_compared_with_one() -> None:
+    numbers = results(0.001)
+    floor = [each for each in numbers.floor if each.kind != "precision"]
+    said = headline(numbers.model_copy(update={"floor": floor}))
+    assert (
+        said == "Like real images, as far as so many images tell: it draws 60.0% of the variety of real images; "
+        "other real images reach 80.0%."
+    )
+
+
+def test_a_biased_distance_at_other_numbers_of_images_is_not_graded_though_there_is_a_baseline() -> None:
+    numbers = evaluation_results({"fid_x": 278.0}, floor={"fid_x": 90.0}, untrained={"fid_x": 3200.0}, like_floor=())
+    assert headline(numbers) == "Not graded: FID is 278, and nothing like it was measured to compare."
 
 
 def test_kid_is_preferred_to_fid_whatever_their_order() -> None:

@@ -198,8 +198,8 @@ class Comparison:
         found = membership(*features, k)
         num_resamples, seed, level = resampling(self.config)
         intervals = {}
-        if self.bootstrap and min(map(len, features)) // 2 > k:  # of fewer, a half has no neighbours
-            real, gen, share = self.part_for_errors()
+        real, gen, share = self.part_for_errors()
+        if self.bootstrap and min(len(real), len(gen)) // 2 > k:  # of fewer, a half has no neighbours
             measured.halves = replace(half_samples(real, gen, k, num_resamples, seed), share=share)
             intervals = intervals_by_halves(found, measured.halves, level)
         for term in ("precision", "recall", "density", "coverage"):
