@@ -27,7 +27,7 @@ from pipelines.artifacts import (
     train_json,
     transfer_json,
 )
-from pipelines.artifacts.metrics_json import ClassResult, MetricsReport, Neighbors
+from pipelines.artifacts.metrics_json import ClassResult, MetricsReport, Neighbors, Realism
 from pipelines.artifacts.ticks import TickRow
 from pipelines.diagnosis.advice import advice
 from pipelines.diagnosis.alarms import alarms
@@ -206,7 +206,7 @@ def full_report() -> MetricsReport:
     classes = (ClassResult(label=0, name="circle", num_real=5, num_gen=5, distance=1.0),)
     return evaluation_results(
         METRICS, floor=METRICS, untrained=METRICS, intervals=INTERVALS, sweep=sweep, neighbors=neighbors,
-        per_class=classes, notes=("a note",),
+        per_class=classes, notes=("a note",), realism=Realism(best=(1,), best_scores=(1.5,), worst=(0,), worst_scores=(0.1,)),
     )  # fmt: skip
 
 
@@ -230,10 +230,14 @@ def record_readers(params: Params) -> list[Reader]:
     report = transfer_json.TransferReport(
         source="a file", p=0.1, entries=(transfer_json.TensorOutcome(name="G.x", action="loaded", reason=""),)
     )
-    row = ladder_json.LadderRow(row="a", label="A", run="abc", metrics=full_report().metrics, peaks={16: quantiles})
+    report_of_run = full_report()
+    run = ladder_json.SeedRun(seed=0, run="abc", metrics=report_of_run.metrics, snapshot_kimg=1.0, kimg=1.0)
+    row = ladder_json.LadderRow(row="a", label="A", runs=(run,), metrics=report_of_run.metrics, peaks={16: quantiles})
+    sweep = report_of_run.truncation
     trial = sweep_json.Trial(
-        drawn={"train.g_lr": 0.1}, run="abc", status="measured", kimg=1.0, kid=0.1, truncation=full_report().truncation
-    )
+        drawn={"train.g_lr": 0.1}, run="abc", status="measured", kimg=1.0, kid=0.1, truncation=sweep,
+        runs=(sweep_json.SeedRun(seed=0, run="abc", truncation=sweep),),
+    )  # fmt: skip
     segment = segments.Segment(row=TickRow.of(ROWS[0]), checkpoint="/a", began_with=None)
     return [
         artifact_reader("train.json", write_train_record, lambda f: train_json.read(f)),

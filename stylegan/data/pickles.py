@@ -10,7 +10,8 @@ import numpy as np
 # Both spellings of numpy's module are in circulation: files of numpy 1 say `core`, of numpy 2 `_core`.
 MOST_STEPS = 200_000  # a batch of CIFAR-10 takes 60,000
 MOST_NUMBER = 2**28  # elements of an array, or the place of an object among those that are remembered
-MOST_TUPLES = 50  # with the states that arrays get: an array takes eight
+MOST_TUPLES = 1000  # with the states that arrays get: an array takes five to eight, and the weights of LPIPS are 31
+MOST_COPIED = 2**26  # bytes that are used again: each array copies its own
 MOST_SHARED = 8  # times that a tuple may be used again: one of itself twice, sixty times over, never ends to be hashed
 MOST_SIDES = 32  # of an array
 # Steps that leave what is no tuple: what is remembered right behind them may be used again as often as one likes.
@@ -121,17 +122,23 @@ def load_arrays(file: IO[bytes], name: str) -> Any:
 
 def _refuse_bombs(file: IO[bytes]) -> None:
     # A byte can ask for an object of sixty, and five bytes for a table of 16 GiB.
-    is_plain: dict[int, bool] = {}  # what is remembered, by its place
-    before, num_tuples, num_shared = "", 0, 0
+    plain: dict[int, int] = {}  # bytes of what is remembered and no tuple, by its place
+    before, size, num_remembered, num_tuples, num_shared, num_copied = "", 0, 0, 0, 0, 0
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         name = opcode.name
         if number == MOST_STEPS or (isinstance(argument, int) and not -MOST_NUMBER < argument < MOST_NUMBER):
             raise ValueError("more steps or larger numbers than arrays take")
         if name.endswith("PUT") or name == "MEMOIZE":
-            is_plain[len(is_plain) if argument is None else int(argument)] = before in PLAIN
+            place = num_remembered if argument is None else int(argument)
+            num_remembered += 1
+            plain.pop(place, None)
+            if before in PLAIN:
+                plain[place] = size
         num_tuples += name == "BUILD" or name.startswith("TUPLE")
-        num_shared += name == "DUP" or (name.endswith("GET") and not is_plain.get(int(argument or 0), False))
-        if num_tuples > MOST_TUPLES or num_shared > MOST_SHARED:
+        is_used_again, place = name == "DUP" or name.endswith("GET"), int(argument or 0) if name.endswith("GET") else -1
+        num_shared += is_used_again and place not in plain
+        num_copied += plain.get(place, 0)
+        if num_tuples > MOST_TUPLES or num_shared > MOST_SHARED or num_copied > MOST_COPIED:
             raise ValueError("more tuples than arrays take")
-        before = name
+        before, size = name, len(argument) if isinstance(argument, bytes | str) else 0
     file.seek(0)

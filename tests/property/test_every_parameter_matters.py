@@ -29,6 +29,7 @@ from stylegan.networks import Generator
 from stylegan.ops import kernels
 from stylegan.state import TrainState
 from stylegan.train import train
+from tests.evaluation_results import evaluation_results
 
 Make = Callable[..., Params]
 
@@ -395,11 +396,13 @@ def test_monitor_parameter_changes_the_columns_or_the_snapshot_that_becomes_the_
 def test_render_parameter_changes_the_pictures(
     key: str, make_params: Make, tiny_archive: Path, G: Generator, tmp_path: Path
 ) -> None:
-    from pipelines.render.pictures import draw_pictures
+    from pipelines.render.pictures import Found, draw_pictures
 
+    numbers = {"kid_x": 0.1}
+    found = Found(evaluation_results(numbers, floor=numbers, untrained=numbers), 0.0, None, None)
     dataset = ImageDataset(tiny_archive, use_labels=False, xflip=False, split="train", max_images=None)
     before, after = (
-        repr(draw_pictures(make_params("render.video_scale=2", *change), G, dataset, tmp_path, neighbors=None))
+        repr(draw_pictures(make_params("render.video_scale=2", *change), G, dataset, tmp_path, found))
         for change in ([], RENDER[key])
     )
     assert before != after

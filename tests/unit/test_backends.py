@@ -125,7 +125,7 @@ def test_an_evaluating_worker_is_exact_and_says_which_kernels_it_uses(
     evaluator = make_evaluator(tiny_params.evaluate, dataset, tiny_archive)
     sweep = Sweep("generator", Generator(tiny_params.generator, img_resolution=16, img_channels=3, c_dim=0), (1.0,))
     archive = Shared(tiny_archive, dataset.digest, None, None)
-    outcome = measure_worker(Job(evaluator, [sweep], archive, dataset, None, 1, "stock", counter))
+    outcome = measure_worker(Job(evaluator, [sweep], archive, dataset, None, None, 1, "stock", counter))
     assert outcome is not None
     assert outcome.problem is None
     assert prepared == [("stock", CPU, (False, False))]

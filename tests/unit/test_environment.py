@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ray._private.utils import validate_socket_filepath
@@ -130,17 +131,18 @@ def test_a_ray_that_does_not_start_is_one_line_with_the_remedy(
 
 def test_a_ray_that_starts_at_the_second_try_says_so_in_one_line_and_without_its_logs(
     monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params], caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path,
 ) -> None:  # fmt: skip
     tries: list[dict[str, object]] = []
     logger = logging.getLogger("ray")
 
-    def start(*, logging_level: int, **options: object) -> None:
+    def start(*, logging_level: int, **options: object) -> SimpleNamespace:
         logger.setLevel(logging_level)
         tries.append(options)
         if len(tries) == 1:
             logger.error("The last 20 lines of dashboard.log")
             raise Exception("the node timed out during startup")
+        return SimpleNamespace(address_info={"session_dir": str(tmp_path / "session")})
 
     monkeypatch.setattr(connection.ray, "init", start)
     monkeypatch.setattr(connection.ownership, "end_own", lambda: None)

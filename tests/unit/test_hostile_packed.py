@@ -131,7 +131,11 @@ TYPE = b"cnumpy\ndtype\n(X\2\0\0\0u1\x89\x88tR(K\3X\1\0\0\0|NNNJ\xff\xff\xff\xff
         b"})" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(64)) + KEY,
         b"})" + b"".join(b"\x85N0q%ch%c\x86" % (i, i) for i in range(40)) + KEY,  # remembered behind something else
         ARRAY + b"(K\1(" + b"J\xff\xff\xff\x0f" * 100 + b"t" + TYPE + b"\x89C\1\0tb.",  # whose product is long
-        b"](" + (ARRAY + b"(K\1K\1\x85" + TYPE + b"\x89C\1\0tb") * 40 + b"e.",  # and each may copy its bytes
+        b"](B\0\0\x10\0"
+        + bytes(2**20)
+        + b"q\1"  # a MiB that each array copies
+        + (ARRAY + b"(K\1J\0\0\x10\0\x85" + TYPE + b"\x89h\1tb") * 80
+        + b"e.",
     ],
 )
 def test_a_small_pickle_cannot_take_long(pickled: bytes) -> None:
@@ -165,3 +169,10 @@ def test_labels_of_cifar_are_numbers(labels: list[object], make_params: Make, tm
         tar.addfile(member, io.BytesIO(content))
     with pytest.raises(ArchiveError, match="data_batch_1: holds labels that are no class numbers"):
         opened(make_params, path, "prepare.labels=file")
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_weights_of_a_hundred_layers_are_read(protocol: int) -> None:
+    layers = {f"layer{n}": {"w": np.full((3, 3), n, np.float32), "b": np.zeros(3, np.float32)} for n in range(50)}
+    found = load_arrays(io.BytesIO(pickle.dumps(layers, protocol)), "file")
+    assert all((found[name]["w"] == layer["w"]).all() for name, layer in layers.items())
