@@ -203,10 +203,11 @@ def full_report() -> MetricsReport:
     """With every part that a report can have"""
     sweep = [truncation(psi, METRICS, INTERVALS) for psi in (0.5, 0.7, 1.0)]
     neighbors = Neighbors(k=2, rows=(0, 1), distance=((1.0, 2.0), (1.5, 2.5)), spacing=(1.0, 1.0))
+    realism = Realism(best=(1,), best_scores=(1.5,), worst=(0,), worst_scores=(0.1,))
     classes = (ClassResult(label=0, name="circle", num_real=5, num_gen=5, distance=1.0),)
     return evaluation_results(
         METRICS, floor=METRICS, untrained=METRICS, intervals=INTERVALS, sweep=sweep, neighbors=neighbors,
-        per_class=classes, notes=("a note",), realism=Realism(best=(1,), best_scores=(1.5,), worst=(0,), worst_scores=(0.1,)),
+        per_class=classes, notes=("a note",), realism=realism,
     )  # fmt: skip
 
 

@@ -142,6 +142,7 @@ def test_a_ray_that_starts_at_the_second_try_says_so_in_one_line_and_without_its
         if len(tries) == 1:
             logger.error("The last 20 lines of dashboard.log")
             raise Exception("the node timed out during startup")
+        (tmp_path / "session").mkdir()
         return SimpleNamespace(address_info={"session_dir": str(tmp_path / "session")})
 
     monkeypatch.setattr(connection.ray, "init", start)
