@@ -53,17 +53,20 @@ def train_split(root: Path) -> ImageDataset:
     return ImageDataset(root / "data" / "archive.zip", use_labels=False, xflip=False, split="train", max_images=None)
 
 
+WRITTEN = ("metrics.json", "headline.json", "psi_sweep.csv", "neighbors.png", "realism.png")
+
+
 def test_stage_writes_its_reports_and_repeats_itself(ray: None, params: Params, root: Path) -> None:
     report = evaluate(params, root, root / "state")
     reports = root / "reports"
-    first = [(reports / name).read_bytes() for name in ("metrics.json", "psi_sweep.csv", "neighbors.png")]
+    first = [(reports / name).read_bytes() for name in WRITTEN]
     assert metrics_json.read(reports / "metrics.json") == report
     content = json.loads(first[0])
     assert list(content) == [
         "version", "extractor", "num_images", "num_real", "floor_num_images", "floor_num_real", "floor_num_splits",
         "seed", "resize_filter", "prepare_resize_filter", "split", "archive_sha256", "generator_sha256", "cur_nimg",
         "measures", "metrics", "intervals", "confidence", "floor", "floor_sd", "like_floor", "like_floor_sd",
-        "untrained", "truncation", "recommended", "neighbors", "per_class", "failures", "infinity", "notes",
+        "untrained", "truncation", "recommended", "neighbors", "realism", "per_class", "failures", "infinity", "notes",
     ]  # fmt: skip
     assert (content["num_images"], content["num_real"], content["floor_num_images"]) == (8, 18, 8)
     assert (content["cur_nimg"], content["split"], content["seed"]) == (32, "train", 0)
@@ -80,7 +83,7 @@ def test_stage_writes_its_reports_and_repeats_itself(ray: None, params: Params, 
     assert [row["kid_random"] for row in rows] == [row["metrics"]["kid_random"] for row in content["truncation"]]
 
     evaluate(params, root, root / "state")
-    assert [(reports / name).read_bytes() for name in ("metrics.json", "psi_sweep.csv", "neighbors.png")] == first
+    assert [(reports / name).read_bytes() for name in WRITTEN] == first
 
 
 def test_two_workers_measure_what_one_process_measures(
