@@ -73,6 +73,7 @@ def test_a_local_server_is_reached_where_a_proxy_leads_nowhere(monkeypatch: pyte
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "")  # set, so that monkeypatch restores it
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of its first use, also for later tests
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
