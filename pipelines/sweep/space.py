@@ -182,7 +182,8 @@ def of_trial(params: Params, drawn: Mapping[str, Any]) -> Params:
     sweep = params.sweep
     values = with_psis(params).model_dump(mode="json")
     own = {"num_workers": sweep.workers_per_trial, "cpus_per_worker": max(1, math.floor(sweep.cpus_per_worker))}
-    own |= {"wait_hours": max(values["cluster"]["wait_hours"], TURN_HOURS)}
+    if sweep.scheduler == "pbt":
+        own |= {"wait_hours": max(values["cluster"]["wait_hours"], TURN_HOURS)}
     values["cluster"] |= own | {"use_gpu": sweep.gpus_per_worker > 0}
     values = laid(values, {"train.total_kimg": sweep.total_kimg, **drawn})
     trial = parse(Params, values, f"trial {described(drawn)}")

@@ -212,3 +212,13 @@ def test_whatever_pbt_may_change_a_saved_state_fits_and_leaves_it_alone(make: Ma
         assert state.p == 0.25
         changed.append(name)
     assert {"train.g_lr", "augment.ada_target", "loss.r1_gamma", *WORDS} <= {*changed}
+
+
+@pytest.mark.parametrize(("scheduler", "waits_for_turns"), [("none", False), ("pbt", True)])
+def test_members_of_a_population_wait_for_their_turn_and_other_trials_as_long_as_any_training(
+    make_params: Callable[..., Params], scheduler: str, waits_for_turns: bool
+) -> None:
+    params = make_params(f"sweep.scheduler={scheduler}", "cluster.wait_hours=3")
+    found = space.of_trial(params, {"augment.ada_target": 0.8}).cluster.wait_hours
+    assert (found == space.TURN_HOURS) is waits_for_turns
+    assert (found == 3) is not waits_for_turns
