@@ -24,7 +24,7 @@ END = "<!-- end of results -->"
 WIDTH = 150  # of a line of the page
 # Rows: what is said of the training, which metrics.json does not know.
 TRAININGS = {
-    "repro": ("160 (`make repro`)", "15 to 26 min"),
+    "repro": ("160 (`make repro`)", "15 to 36 min"),
     "earth32": ("1680 ([command](pretrained/earth32.md))", "68 min, bf16"),
 }
 SHOWN: tuple[Kind, ...] = ("kid", "fid", "precision", "recall")

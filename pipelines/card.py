@@ -28,6 +28,7 @@ from stylegan.wording import counted
 
 SAMPLES = Path("reports/samples.png")
 CARD = "README.md"
+HEADER = "---\nlicense: "  # how every card begins
 
 
 class CardError(RuntimeError):
@@ -37,8 +38,11 @@ class CardError(RuntimeError):
 def write_folder(root: Path, out: Path, *, name: str, licence: str, data_licence: str) -> None:
     """Write weights, config.json, samples.png and the card into the folder `out`.
 
-    Raises CardError if the measurement is of another generator, and FileNotFoundError for what no stage wrote yet.
+    Raises CardError if the measurement is of another generator or the folder has a README.md of something else, and
+    FileNotFoundError for what no stage wrote yet.
     """
+    if (out / CARD).exists() and not (out / CARD).read_text(encoding="utf-8", errors="replace").startswith(HEADER):
+        raise CardError(f"{out / CARD}: this is no model card and would be lost. Name another folder with --out.")
     generator, digest = root / EXPORTED, sha256_of(root / EXPORTED)
     report = metrics_json.read(root / METRICS)
     if report.generator_sha256 != digest:

@@ -98,3 +98,10 @@ def test_the_command_says_where_the_card_is_and_how_to_publish_it(
     (root / "reports/samples.png").unlink()
     assert main([]) == 1
     assert "samples.png: file not found. Run `dvc repro render`" in capsys.readouterr().err
+
+
+def test_a_readme_of_something_else_is_not_overwritten(root: Path) -> None:
+    (root / "README.md").write_text("# My project")
+    with pytest.raises(CardError, match=r"README\.md: this is no model card and would be lost\. Name another folder"):
+        write_folder(root, root, name="x", licence="other", data_licence="not stated")
+    assert (root / "README.md").read_text() == "# My project"
