@@ -150,6 +150,14 @@ def test_the_data_are_counted_with_what_could_not_be_used(facts: Facts) -> None:
         assert part in text
 
 
+@pytest.mark.parametrize(("p", "leaks"), [(0.0, False), (0.3, True)])
+def test_only_augmented_images_are_said_to_be_a_sign_of_leaks(facts: Facts, p: float, leaks: bool) -> None:
+    rows = ticks([{"kimg": 20.0, "loss/G": 1.0, "loss/D": 1.0, "augment/p": p}])
+    text = Outline(build_page(replace(facts, ticks=rows), PICTURES)).text
+    assert ("augmentations leak" in text) is leaks
+    assert ("nothing augmented them" in text) is not leaks
+
+
 @pytest.fixture(scope="module")
 def html(facts: Facts) -> str:
     return build_page(facts, PICTURES)
