@@ -5,7 +5,8 @@
 Registers of a thread, spills (instructions that move registers to memory and back), shared bytes of a program, warps
 that an H100's multiprocessor holds of 64, bits of the widest load and store, instructions for each element of the
 result, and the time to issue them relative to the time that memory takes at 3 TB/s: above 1 the kernel computes, below
-it waits for memory. Loops count as often as they run. The variants that move most bytes come first.
+it waits for memory. Loops count as often as they run. The variants that move most bytes come first, then the largest of
+every kernel that is not among them.
 """
 
 import argparse
@@ -158,9 +159,14 @@ def _resident_warps(code: Code) -> int:
 
 
 def rows(resolution: int, batch: int, precision: str, most: int, arch: int) -> Iterator[Row]:
-    """The variants that move most bytes, in that order"""
+    """The variants that move most bytes, in that order, then the largest of every other kernel"""
     uses = launches_of_step(resolution, batch, precision)
-    for variant in sorted(uses, key=lambda each: -uses[each].bytes)[:most]:
+    chosen = sorted(uses, key=lambda each: -uses[each].bytes)
+    chosen, others = chosen[:most], chosen[most:]
+    for variant in others:
+        if variant.kernel not in {each.kernel for each in chosen}:
+            chosen.append(variant)
+    for variant in chosen:
         yield row(variant, uses[variant], arch)
 
 

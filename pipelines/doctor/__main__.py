@@ -39,6 +39,7 @@ def dependent_checks(params: "Params", root: Path, *, quick: bool) -> "list[tupl
 
     found: list[tuple[str, Check]] = [
         ("device", partial(machine.check_devices, params)),
+        ("kernels", partial(machine.check_kernels, params)),
         ("precision", partial(machine.check_precision, params)),
         ("weights", partial(services.check_weights, params, root)),
         ("tracking", partial(services.check_tracking, params)),

@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipelines.doctor.findings import Finding, State
 from pipelines.doctor.surroundings import existing, ray_folder
 from pipelines.params import Params
 from pipelines.train import measure_slowdown
+from stylegan.backends import exact_float32
+from stylegan.ops.kernels import choice
 from stylegan.wording import counted
 
 PYTHON = (3, 11)  # requires-python of pyproject.toml
@@ -115,6 +118,29 @@ def explain_missing_gpu(params: Params) -> Iterator[Finding]:
     if params.cluster.use_gpu and params.cluster.address is None and not os.environ.get("RAY_ADDRESS"):
         yield Finding("device", "problem", f"cluster.use_gpu is true, but {build}",
                       "Set cluster.use_gpu to false, or join a cluster that has GPUs (cluster.address).")  # fmt: skip
+
+
+def check_kernels(params: Params) -> Iterator[Finding]:
+    """Whether this project's kernels work on each GPU, as a training would find out when it starts"""
+    if params.train.kernels == "stock":
+        return
+    for index in range(torch.cuda.device_count()):
+        with exact_float32():
+            problems = choice.try_all(torch.device("cuda", index))
+        failed = {name: problem for name, problem in problems.items() if problem is not None}
+        if not failed:
+            yield Finding("kernels", "ok", f"cuda:{index} runs {', '.join(problems)} as torch does")
+            continue
+        text = f"cuda:{index} uses torch's operations instead of {', '.join(failed)}: {next(iter(failed.values()))}"
+        yield Finding("kernels", "warning", text, mend_kernels())
+
+
+def mend_kernels() -> str:
+    """What Triton lacks, which builds what starts a kernel when it first runs; or that there is nothing to do"""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or not Path(sysconfig.get_config_var("INCLUDEPY"), "Python.h").exists():
+        return "Install a C compiler and Python's headers: apt install gcc python3-dev (dnf: gcc python3-devel)"
+    return "Training works. `.venv/bin/python infra/install.py` installs the versions that the kernels were tested with."
 
 
 def check_precision(params: Params) -> Iterator[Finding]:

@@ -435,15 +435,34 @@ def test_the_images_are_built_under_the_names_that_are_started(project: dict[str
     }  # fmt: skip
 
 
-def test_the_two_images_differ_in_torchs_build_alone() -> None:
+def test_the_two_images_differ_in_torchs_build_and_what_it_needs_alone() -> None:
     cpu, cuda = ((INFRA / f"docker/Dockerfile.{name}").read_text().splitlines() for name in ("cpu", "cuda"))
     differing = [line for line in {*cpu} ^ {*cuda} if not line.startswith("#")]
+    install = "RUN apt-get update && apt-get install -y --no-install-recommends {} && rm -rf /var/lib/apt/lists/*"
     assert sorted(differing) == [
         "ENV PIP_NO_CACHE_DIR=1",
         "ENV PIP_NO_CACHE_DIR=1 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        install.format("gcc git libc6-dev rsync"),
+        install.format("git rsync"),
         "RUN python infra/install.py --packages-only",
         "RUN python infra/install.py --packages-only --torch-index https://download.pytorch.org/whl/cpu",
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "packages"),
+    [
+        ("docker/Dockerfile.cuda", {"gcc", "libc6-dev"}),  # the base image has Python's headers
+        ("ray/aws.yaml", {"gcc", "python3.11-devel"}),
+        ("ray/gcp.yaml", {"gcc", "python3.12-dev"}),
+    ],
+)
+def test_machines_with_gpus_have_what_triton_builds_its_launchers_with(file: str, packages: set[str]) -> None:
+    """Without a C compiler and Python's headers no kernel starts, and training takes torch's operations."""
+    text = (INFRA / file).read_text()
+    installed = re.findall(r"(?:dnf|apt-get) install ([^&#\n]*)", text)
+    assert len(installed) == 1
+    assert packages <= set(installed[0].split())
 
 
 # --- compose

@@ -13,8 +13,12 @@ from torch.utils._pytree import tree_leaves
 from pipelines.params import Params
 from stylegan import loss
 from stylegan.augment import AugmentPipe, diffaugment
+from stylegan.augment.one_copy import copy_together
 from stylegan.config.sections import MultipliersConfig
+from stylegan.data.loader import sent
 from stylegan.networks import Discriminator, Generator, truncate
+from stylegan.state import TrainState
+from stylegan.step import Trainer
 
 Make = Callable[..., Params]
 ARCHITECTURES = ["orig", "skip", "resnet"]
@@ -143,6 +147,25 @@ def test_the_small_numbers_of_a_call_take_few_operations(transforms: str) -> Non
         assert len(work.cpu) <= (280 if transforms == "all" else 190)
 
 
+def test_a_step_waits_for_the_device_only_when_p_moves(make_params: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All four phases, the averages and the checks: what asks for a number of the device raises on meta tensors."""
+    params = make_params("augment.p=0.6", "augment.ada_interval=4", "loss.g_reg_interval=2", "loss.d_reg_interval=2")
+    state = TrainState.create(params, img_resolution=16, img_channels=3, c_dim=0, device=torch.device("meta"))
+    for optimizer in (state.opt_g, state.opt_d):  # fused Adam knows no meta tensors
+        monkeypatch.setattr(optimizer, "step", lambda: None)
+    asked_at: list[int] = []
+    monkeypatch.setattr(TrainState, "_overfitting", lambda self: asked_at.append(self.batch_idx) or 1.0)
+    trainer = Trainer(state, lambda n: torch.empty(n, 0, device="meta"))
+    img, c = torch.empty(4, 3, 16, 16, device="meta"), torch.empty(4, 0, device="meta")
+    trainer.step(img, c)  # what depends on the device alone is made once
+    for _ in range(8):
+        with Work() as work:
+            trainer.step(img, c)
+        augmented = 3 + (state.batch_idx % 2)  # generated images twice and real ones, which Dreg sees again
+        assert work.crossings == ["aten._to_copy.default"] * augmented
+    assert asked_at == [4, 8]
+
+
 def test_diffaugment_brings_its_numbers_in_one_copy() -> None:
     img = on_meta(4, 3, 32, 32)
     with Work() as work:
@@ -150,6 +173,47 @@ def test_diffaugment_brings_its_numbers_in_one_copy() -> None:
         out.square().sum().backward()
     assert (out.shape, work.crossings) == (img.shape, ["aten._to_copy.default"])
     assert len(work.cpu) <= 20
+
+
+class OnGpu(Tensor):
+    """What is copied onto a GPU, where there is none to copy to"""
+
+    is_cuda = True  # type: ignore[assignment]
+
+
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Of each copy, whether it is from pinned memory and whether anything waits for it; it stays on the CPU"""
+    found: list[tuple[str, ...]] = []
+    pinned: list[Tensor] = []
+
+    def pin_memory(x: Tensor) -> Tensor:
+        pinned.append(x)
+        return x
+
+    def to(x: Tensor, *_: Any, non_blocking: bool = False) -> Tensor:
+        where = "pinned" if any(x is each for each in pinned) else "pageable"
+        found.append((where, "waits not" if non_blocking else "waits"))
+        return x
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(Tensor, "to", to)
+    return found
+
+
+def test_small_numbers_reach_a_gpu_in_one_copy_from_pinned_memory_that_nothing_waits_for(
+    copies: list[tuple[str, ...]],
+) -> None:
+    parts = {"one": torch.arange(3.0), "other": torch.ones(2, 2)}
+    got = copy_together(parts, torch.zeros(1).as_subclass(OnGpu))
+    assert copies == [("pinned", "waits not")]
+    assert all(torch.equal(got[name], part) for name, part in parts.items())
+
+
+def test_indices_and_images_reach_a_gpu_from_pinned_memory(copies: list[tuple[str, ...]]) -> None:
+    sent(torch.arange(3), torch.device("cuda"))
+    sent(torch.arange(3), torch.device("cpu"))
+    assert copies == [("pinned", "waits not"), ("pageable", "waits")]
 
 
 CUDA = [

@@ -91,6 +91,63 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_a_problem(make_params: Make) -
     assert {each.state for each in machine.check_devices(make_params("cluster.use_gpu=false"))} <= {"ok", "warning"}
 
 
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """two_gpus(problem) -> a machine of two, on the second of which one kernel has this problem"""
+
+    def make(problem: str | None) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(
+            machine.choice, "try_all", lambda device: {"upfirdn2d": None, "warp": problem if device.index else None}
+        )
+
+    return make
+
+
+def test_kernels_that_a_gpu_runs_are_named(two_gpus: Callable[[str | None], None], make_params: Make) -> None:
+    two_gpus(None)
+    found = list(machine.check_kernels(make_params("train.kernels=auto")))
+    assert [(each.state, each.text) for each in found] == [
+        ("ok", f"cuda:{index} runs upfirdn2d, warp as torch does") for index in range(2)
+    ]
+    assert not list(machine.check_kernels(make_params("train.kernels=stock")))
+
+
+@pytest.mark.parametrize("lacking", ["compiler", "headers", "nothing"])
+def test_a_kernel_that_a_gpu_does_not_run_is_a_warning_that_names_what_is_lacking(
+    lacking: str, two_gpus: Callable[[str | None], None], make_params: Make, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    two_gpus("RuntimeError: Failed to find C compiler")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None if lacking == "compiler" else f"/usr/bin/{name}")
+    monkeypatch.setattr(machine.sysconfig, "get_config_var", lambda name: str(tmp_path))
+    if lacking != "headers":
+        (tmp_path / "Python.h").touch()
+    fine, found = machine.check_kernels(make_params("train.kernels=auto"))
+    assert (fine.state, found.state) == ("ok", "warning")
+    assert found.text == "cuda:1 uses torch's operations instead of warp: RuntimeError: Failed to find C compiler"
+    assert ("apt install gcc python3-dev" in found.remedy) == (lacking != "nothing")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_machine_without_gpus_has_no_kernels_to_try(make_params: Make) -> None:
+    assert not list(machine.check_kernels(make_params("train.kernels=auto")))
+
+
+def test_triton_asks_for_a_c_compiler_before_it_starts_a_kernel(tmp_path: Path) -> None:
+    """What the remedy is for: Triton builds its launcher with one, whatever the card."""
+    pytest.importorskip("triton")
+    code = (
+        "from triton.backends.nvidia import driver\n"
+        "driver.libcuda_dirs = lambda: ['/none']\n"
+        "driver.CudaUtils()"
+    )
+    environment = {"PATH": str(tmp_path), "TRITON_CACHE_DIR": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "Failed to find C compiler" in done.stderr
+
+
 def test_a_precision_without_instructions_is_a_warning(make_params: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     params = make_params("train.precision=bf16")
     for ratio, state in ((8.0, "warning"), (0.5, "ok")):

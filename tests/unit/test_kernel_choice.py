@@ -50,9 +50,12 @@ def on_cuda(dtype: torch.dtype = torch.float32) -> Tensor:
     return cast(Tensor, SimpleNamespace(dtype=dtype, device=CUDA, is_cuda=True))
 
 
-def test_a_processor_uses_stock_torch_and_says_nothing() -> None:
-    assert kernels.prepare("auto", torch.device("cpu")) is None
-    assert not any(kernels.handles(name, torch.zeros(1)) for name in ALL)
+@pytest.mark.parametrize("device", ["cpu", "mps", "xpu"])
+def test_what_is_not_cuda_uses_stock_torch_and_says_nothing(device: str, card: Callable[..., None]) -> None:
+    card()
+    assert kernels.prepare("auto", torch.device(device)) is None
+    x = cast(Tensor, SimpleNamespace(dtype=torch.float32, device=torch.device(device), is_cuda=False))
+    assert not any(kernels.handles(name, x) for name in ALL)
 
 
 def test_kernels_that_agree_are_used_and_named(card: Callable[..., None]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from stylegan.ops import kernels, setup_filter, style_layer, upfirdn2d
+from stylegan.ops.bias_act import scale_bias_act
 from tests.kernels import LAYOUTS, Kernels, randn
 
 ACTIVATION = (0.2, 1.5, 256.0)
@@ -134,3 +135,20 @@ def test_double_precision_is_stock_torch(function: Callable[[Tensor], Tensor], k
     with Kernels() as ran:
         assert function(torch.ones(1, 1, 3, 3, dtype=torch.float64)).dtype == torch.float64
     assert ran.names == []
+
+
+@pytest.mark.parametrize("has_scale", [True, False])
+def test_what_follows_a_convolution_keeps_nothing_of_its_size_but_the_result(has_scale: bool) -> None:
+    x, scale, bias, noise = on_meta(2, 3, 8, 8), on_meta(2, 3), on_meta(3), on_meta(2, 1, 8, 8).detach()
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        out = scale_bias_act(x, scale if has_scale else None, noise, on_meta(), bias, "lrelu", clamp=256.0)
+    large = [tensor for tensor in kept if tensor.shape == out.shape]
+    assert [tensor.untyped_storage()._cdata for tensor in large] == [out.untyped_storage()._cdata]
+
+
+def test_images_that_32_bits_cannot_count_are_refused_with_the_remedy() -> None:
+    launch = pytest.importorskip("stylegan.ops.kernels.launch")
+    huge = torch.empty(1, 2**15, 2**8, 2**8, device="meta")  # 2^31 elements
+    with pytest.raises(ValueError, match=r"2,147,483,648 elements an image .*smaller images or batches, or .*stock"):
+        launch.scale_bias_act(huge, None, None, None, None, 1.0, 1.0, None)

@@ -123,6 +123,7 @@ def test_what_plan_says_of_an_h100_is_what_was_measured_there() -> None:
         expected = sum(PHASES[phase] * ms for phase, ms in phases.items()) / own.batch
     else:
         expected = gpu["sections"]["steps"]["results"][f"256/{own.batch}"]["bf16"]["auto"]["sec_per_kimg"]
+    assert own.has_kernels == (gpu is not None)  # of which plan speaks
     assert own.sec_per_kimg == pytest.approx(expected, abs=0.005)  # two digits are kept
 
 

@@ -311,10 +311,12 @@ def test_every_plan_ends_with_what_it_needs_and_from_where_that_is_known(
         return " ".join(capsys.readouterr().out.split())[-700:]
 
     gpu = last("--preset", "paper256", "--gpus", "1")
-    assert "25000 kimg on 1 GPU (14 sec/kimg, extrapolated from one H100 at 256 pixels)" in gpu
+    assert "25000 kimg on 1 GPU (14 sec/kimg, extrapolated from one H100 at 256 pixels without kernels)" in gpu
     assert "good from 5,000 to 25,000 kimg = 20 h to 4.1 days" in gpu
     assert gpu.endswith("GB on each GPU, without libraries (counted); disk 7.1 GB (counted, without the images).")
     assert "(12.5 sec/kimg, published for A100)" in last("--preset", "paper256", "--gpus", "1", "--reference", "a100")
+    own = last("--preset", "paper256", "--gpus", "1", "--reference", "h100")
+    assert "(14 sec/kimg, measured on one H100 without kernels)" in own
     assert "(3 sec/kimg, given by --sec-per-kimg)" in last("--preset", "cifar", "--gpus", "1", "--sec-per-kimg", "3")
     processor = last("--preset", "cifar", "--gpus", "0")
     assert "extrapolated from convolutions on this machine, 50 GFLOP/s); memory 2.2 GB (counted)" in processor

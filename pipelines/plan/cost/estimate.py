@@ -114,8 +114,11 @@ def spoken_source(options: argparse.Namespace) -> str:
         return "measured on this machine"
     if options.sec_per_kimg is not None:
         return "given by --sec-per-kimg"
-    own = options.reference in published.MEASURED
-    return f"measured on one {options.reference.upper()}" if own else f"published for {options.reference.upper()}"
+    card = options.reference.upper()
+    if options.reference not in published.MEASURED:
+        return f"published for {card}"
+    own = next(iter(published.MEASURED[options.reference].values()))
+    return f"measured on one {card}{own.version}"
 
 
 def compute_of(options: argparse.Namespace, params: Params, img_channels: int) -> tuple[Compute, str]:

@@ -41,13 +41,19 @@ class Measurement:
     sec_per_kimg: float
     batch: int  # images of a step, in one forward pass
     what: str  # version, precision, and what is not in it
+    has_kernels: bool  # whether the version had those of stylegan/ops/kernels/
+
+    @property
+    def version(self) -> str:
+        """What a short source says of it"""
+        return "" if self.has_kernels else " without kernels"
 
 
 # device -> resolution -> what `python -m benchmarks.gpu` measured there (section steps, kernels auto, the largest batch
 # in bf16: sec_per_kimg). Numbers of a newer call replace these.
 MEASURED: dict[str, dict[int, Measurement]] = {
     "h100": {
-        256: Measurement(14.04, 64, "commit d268daf in bf16, which had no CUDA kernels, without R1"),
+        256: Measurement(14.04, 64, "commit d268daf in bf16, which had no CUDA kernels, without R1", False),
     },
 }
 REFERENCES = (*SEC_PER_KIMG, *MEASURED)

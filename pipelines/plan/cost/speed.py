@@ -51,7 +51,7 @@ def extrapolated_gpu(params: Params) -> tuple[Compute, str]:
     own = published.measured(CARD, PIXELS)
     ratio = flops_per_image(params) / CARD_FLOPS
     compute = Compute(own.sec_per_kimg / 1000 * ratio, floor_sec=LAUNCH_SEC)
-    return compute, f"extrapolated from one {CARD.upper()} at {PIXELS} pixels"
+    return compute, f"extrapolated from one {CARD.upper()} at {PIXELS} pixels{own.version}"
 
 
 def extrapolated_processor(params: Params) -> tuple[Compute, str]:
