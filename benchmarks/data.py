@@ -33,9 +33,9 @@ from stylegan.data.decoded import CHECK_BYTES, InMemory, SharedFile, Source, fil
 from stylegan.data.loader import Host, OnDevice, Place, fetched, sent
 from stylegan.networks import Discriminator, Generator
 
-# Images a second at 256 pixels: cuDNN's convolutions of a step take 1.3 ms an image on an H100 (measured on one, fp16
-# in the four highest resolutions, batch 64).
-H100_AT_256 = 770
+# Images a second at 256 pixels: the convolutions of a step alone take 1.10 ms an image on an H100 (docs/performance.md:
+# those of Gmain and Dmain measured on one, the others computed; batch 64).
+H100_AT_256 = 905
 CHANNEL_BASE = {256: 16384, 512: 32768, 1024: 32768}  # of the papers' networks, as in pipelines/plan/presets/
 DECODED_BYTES = 48 * 2**20  # of the images of each resolution; reading is the same for more, while the page cache holds
 SHARE_BYTES = 6 * 2**20  # of a batch, about 32 images of 256 pixels

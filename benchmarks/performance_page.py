@@ -180,18 +180,18 @@ def compiled(found: dict[str, Any]) -> Iterator[str]:
     """Machine code of the kernels that move most bytes"""
     yield f"## Kernels compiled for sm_{found['arch']}"
     yield (
-        f"`.venv/bin/python -m benchmarks.compile_kernels` with Triton {found['triton']} compiles the kernels of a step at "
-        "256 pixels and 64 images. *GB* is the sum over the four phases. *Warps* "
+        f"`.venv/bin/python -m benchmarks.compile_kernels` with Triton {found['triton']} compiles the kernels of a "
+        "step at 256 pixels and 64 images. *GB* is the sum over the four phases. *Warps* "
         "is how many are resident, of the 64 that an H100's multiprocessor can hold. *Bits* are those of the widest "
         "load and store. The last column divides the time to issue the instructions by the time that memory takes at "
-        "3 TB/s. Above 1, computation limits the kernel; below 1, memory does. The table lists the variants that move the "
-        "most bytes, and the largest of every other kernel."
+        "3 TB/s. Above 1, computation limits the kernel; below 1, memory does. The table lists the variants that move "
+        "the most bytes, and the largest of every other kernel."
     )
     yield ""
     yield (
-        "On a machine with a GPU, Triton compiles a kernel when it is first used. To start it, Triton also builds a small "
-        "program with a C compiler, which needs Python's headers: `apt install gcc python3-dev`. Without them, training "
-        "uses torch's operations and says so. `.venv/bin/stylegan doctor` tries every kernel."
+        "On a machine with a GPU, Triton compiles a kernel when it is first used. To start it, Triton also builds a "
+        "small program with a C compiler, which needs Python's headers: `apt install gcc python3-dev`. Without them, "
+        "training uses torch's operations and says so. `.venv/bin/stylegan doctor` tries every kernel."
     )
     yield ""
     header = (

@@ -4,8 +4,9 @@
     python -m benchmarks.gpu --seconds 120 --device cpu --tiny
 
 Sections run in the order below, the most valuable first, each in a process with a time limit. Every result is printed
-when it is there; gpu.json in the folder --out holds all of them. Needs stylegan/, benchmarks/, torch, pydantic, numpy,
-pillow and safetensors only. `python -m benchmarks.performance_page` makes docs/performance.md from the file.
+when it is there; gpu.json in the folder --out holds all of them. Needs stylegan/, benchmarks/, torch, numpy and
+pydantic; peer, loader and training also pillow, training and the resumed steps of correctness also safetensors. Kernels
+need a C compiler and Python's headers. `python -m benchmarks.performance_page` makes docs/performance.md from the file.
 """
 
 import argparse

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from benchmarks.settings import config
 from benchmarks.workload import Workload, prepare, workload
-from stylegan.checkpoint import load_checkpoint, save_checkpoint
 from stylegan.state import TrainState
 
 STEPS = 12  # Greg runs in three of them, p moves in three
@@ -27,6 +26,8 @@ def train(resolution: int, batch: int, precision: str, device: torch.device, res
     for _ in range(STEPS // 2):
         work.step()
     if resume:
+        from stylegan.checkpoint import load_checkpoint, save_checkpoint  # needs safetensors, and the rest does not
+
         with TemporaryDirectory() as folder:
             save_checkpoint(work.trainer.state, Path(folder) / "state.safetensors")
             work = _start(resolution, batch, precision, device)

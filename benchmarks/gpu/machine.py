@@ -4,7 +4,9 @@ import os
 import platform
 import shutil
 import subprocess
+import sysconfig
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,10 +26,18 @@ def facts(device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         "triton": _version("triton"),
+        "compiler": _compiler(),
         "cores": os.cpu_count(),
         "commit": _output("git", "rev-parse", "--short", "HEAD"),
     }
     return found | (_smi() if is_cuda else {})
+
+
+def _compiler() -> str | None:
+    """With which Triton builds what starts a kernel; that needs Python's headers, too"""
+    has_headers = Path(sysconfig.get_config_var("INCLUDEPY"), "Python.h").exists()
+    found = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return found if has_headers or found is None else f"{found} without Python.h"
 
 
 def _smi() -> dict[str, str]:

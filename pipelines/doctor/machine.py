@@ -140,7 +140,9 @@ def mend_kernels() -> str:
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not Path(sysconfig.get_config_var("INCLUDEPY"), "Python.h").exists():
         return "Install a C compiler and Python's headers: apt install gcc python3-dev (dnf: gcc python3-devel)"
-    return "Training works. `.venv/bin/python infra/install.py` installs the versions that the kernels were tested with."
+    return (
+        "Training works. `.venv/bin/python infra/install.py` installs the versions that the kernels were tested with."
+    )
 
 
 def check_precision(params: Params) -> Iterator[Finding]:

@@ -92,7 +92,7 @@ def trial_choices(per_worker: Choice, gpus: int) -> Choices:
     share = per_worker if per_worker.value else Choice(1.0, f"--gpus {gpus}")
     return {
         "sweep.gpus_per_worker": share,
-        "sweep.cpus_per_worker": Choice(1.0, "one core feeds a GPU"),
+        "sweep.cpus_per_worker": Choice(1.0, "one core for each GPU"),
         "sweep.workers_per_trial": Choice(1, "one GPU for a trial"),
         "sweep.max_concurrent_trials": Choice(max(1, int(gpus / share.value)), f"as many as {gpus} GPUs hold"),
     }

@@ -138,11 +138,7 @@ def test_a_machine_without_gpus_has_no_kernels_to_try(make_params: Make) -> None
 def test_triton_asks_for_a_c_compiler_before_it_starts_a_kernel(tmp_path: Path) -> None:
     """What the remedy is for: Triton builds its launcher with one, whatever the card."""
     pytest.importorskip("triton")
-    code = (
-        "from triton.backends.nvidia import driver\n"
-        "driver.libcuda_dirs = lambda: ['/none']\n"
-        "driver.CudaUtils()"
-    )
+    code = "from triton.backends.nvidia import driver\ndriver.libcuda_dirs = lambda: ['/none']\ndriver.CudaUtils()"
     environment = {"PATH": str(tmp_path), "TRITON_CACHE_DIR": str(tmp_path), "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "Failed to find C compiler" in done.stderr

@@ -1,12 +1,17 @@
 """Parts of `python -m benchmarks.gpu` that no rehearsal shows to be wrong."""
 
+import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.gpu import bits, kernels, parity, peer, pictures, steps, timing
+from benchmarks.gpu import bits, correctness, kernels, parity, peer, pictures, steps, timing
+from benchmarks.gpu.job import Job, Options
 from benchmarks.settings import TINY
 
 CPU = torch.device("cpu")
@@ -48,6 +53,27 @@ def test_a_resumed_training_is_compared_from_another_state() -> None:
     whole, resumed = (bits.train(TINY, 4, "fp32", CPU, resume) for resume in (False, True))
     assert set(bits.compare(whole, resumed).values()) == {0.0}
     assert all(len(values) for values in whole.values())
+
+
+def test_what_is_measured_first_needs_neither_pillow_nor_safetensors(repository: Path) -> None:
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('PIL', 'safetensors', 'yaml', 'ray', 'mlflow', 'scipy'));"
+        "from benchmarks.gpu import correctness, kernels, steps"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("package", ["safetensors", None])
+def test_steps_are_resumed_where_a_state_can_be_saved(
+    package: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
+    monkeypatch.setattr(bits, "train", lambda *size: {"weights": torch.ones(1)})
+    job = Job(Options("cpu", tiny=True), tmp_path / "results", 0.0)
+    correctness.repeat(job, TINY, 4, "fp32")
+    kinds = json.loads((tmp_path / "results").read_text().splitlines()[0])["value"]
+    assert list(kinds) == (["twice", "resumed"] if package else ["twice"])
 
 
 def test_cells_begin_with_the_most_telling_size_in_half_precision_and_stock_is_timed_at_256_pixels_only() -> None:
