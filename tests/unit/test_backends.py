@@ -3,6 +3,7 @@
 On a processor these flags change nothing, so that each process sets them is all that is tested without a GPU.
 """
 
+import argparse
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from pipelines.evaluate.on_cluster import Job, make_evaluator, measure_worker
 from pipelines.params import Params
 from pipelines.plan.cost import timing
 from pipelines.render import render
-from stylegan.__main__ import main
+from stylegan.__main__ import build_parser, main
 from stylegan.backends import configure_backends, exact_float32, prepare_device
 from stylegan.checkpoint import save_generator
 from stylegan.data import ImageDataset
@@ -157,6 +158,14 @@ def test_a_command_is_exact_and_says_on_stderr_which_kernels_it_uses(
     shown = capsys.readouterr()
     assert (shown.err, LINE in shown.out) == (f"{LINE}\n", False)
     assert tf32() == (False, False)
+
+
+def test_every_command_that_takes_a_device_lets_its_kernels_be_chosen() -> None:
+    (commands,) = (each for each in build_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    options = {name: {each.dest for each in parser._actions} for name, parser in commands.choices.items()}
+    on_device = {name for name, names in options.items() if "device" in names}
+    assert on_device >= {"generate", "mix", "interpolate", "project"}
+    assert on_device == {name for name, names in options.items() if "kernels" in names}
 
 
 def test_a_command_without_a_device_is_exact_too(tf32_before: None, tmp_path: Path) -> None:
