@@ -3,7 +3,8 @@
 C channels, H W image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +86,18 @@ def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], lis
 
 def load_target(path: Path, G: Generator) -> Target:
     """An image file in the generator's size and channels. Raises FileNotFoundError, and ValueError with the reason."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file. Give an image file, or a folder of images.")
+    with _explained(path), open_regular(path) as file:
+        data = read_whole(file)
+    return read_target(data, path, G)
+
+
+def read_target(data: bytes, path: Path, G: Generator) -> Target:
+    """The content of an image file, called `path` in messages, as `load_target`. Raises ValueError with the reason."""
     height, width = sides(G.img_resolution)
     mode = MODES[G.img_channels]
-    image, note = _to_eight_bits(_decode(path, mode), path)
+    image, note = _to_eight_bits(_decode(data, path, mode), path)
     image = to_mode(image, mode)
     if image.size != (width, height):
         note += f"{path}: {image.width} x {image.height} cut to the centre, now {width} x {height}"
@@ -97,20 +107,26 @@ def load_target(path: Path, G: Generator) -> Target:
     return Target(path, img, note)
 
 
-def _decode(path: Path, mode: str) -> Image.Image:
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file. Give an image file, or a folder of images.")
+def _decode(data: bytes, path: Path, mode: str) -> Image.Image:
+    with _explained(path), open_image(data) as image:
+        if problem := find_weight_problem(image, mode):
+            raise ProblemError(problem)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)  # of a large image there is room for one
+        return image
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Raises ValueError with the path and the reason for whatever goes wrong inside."""
     try:
-        with open_regular(path) as file, open_image(read_whole(file)) as image:
-            if problem := find_weight_problem(image, mode):
-                raise ProblemError(problem)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # of a large image there is room for one
-            return image
+        yield
     except ProblemError as error:
         problem = error.problem
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         problem = undecodable(error)
+    else:
+        return
     raise ValueError(f"{path}: {problem.reason}.")
 
 
