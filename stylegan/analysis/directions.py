@@ -3,6 +3,7 @@
 N samples, K directions, L = num_ws, O outputs of the affine layers that make styles of w.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,8 +23,8 @@ class Directions:
 
 def principal_components(w: Tensor, num: int) -> Directions:
     """Principal components V of samples w [N, w_dim] (Haerkoenen et al. 2020, "GANSpace"): edits are w' = w + V x."""
-    centred = w.double() - w.double().mean(dim=0)
-    return _strongest(centred.t() @ centred, num, w.dtype)
+    centred = w - w.mean(dim=0)
+    return _strongest(centred, num)
 
 
 def factorize_affine(G: Generator, num: int, layers: Sequence[int] | None = None) -> Directions:
@@ -32,8 +33,7 @@ def factorize_affine(G: Generator, num: int, layers: Sequence[int] | None = None
     A [O, w_dim] stacks the weights of every affine layer that reads the w of `layers`, by default of all that are used.
     Raises ValueError if no layer does.
     """
-    A = affine_weights(G, range(G.num_ws) if layers is None else layers).double()
-    return _strongest(A.t() @ A, num, G.mapping.w_avg.dtype)
+    return _strongest(affine_weights(G, range(G.num_ws) if layers is None else layers), num)
 
 
 @torch.no_grad()
@@ -70,13 +70,15 @@ def vary(ws: Tensor, others: Tensor, center: Tensor, distance: float) -> Tensor:
     Deviations from center [w_dim] are mixed with weights whose squares sum to one. If both sides are draws of w, so is
     the spread of the result; a mean of the two would be less varied at every click.
     """
-    return center + (1 - distance**2) ** 0.5 * (ws - center) + distance * (others - center)
+    varied: Tensor = center + math.sqrt(1 - distance**2) * (ws - center) + distance * (others - center)
+    return varied
 
 
-def _strongest(products: Tensor, num: int, dtype: torch.dtype) -> Directions:
-    """The first eigenvectors of a symmetric matrix [w_dim, w_dim], and their shares of its trace"""
-    values, vectors = torch.linalg.eigh(products)
+def _strongest(rows: Tensor, num: int) -> Directions:
+    """The first eigenvectors of M^T M and their shares of its trace  M [N, w_dim] -> [num, w_dim], [num]"""
+    M = rows.cpu().double()  # not every device has float64
+    values, vectors = torch.linalg.eigh(M.t() @ M)
     axes, values = vectors.t().flip(0)[:num], values.flip(0).clamp_min(0)
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     shares = values[:num] / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
-    return Directions((axes * largest.sign()).to(dtype), shares.to(dtype))
+    return Directions((axes * largest.sign()).to(rows), shares.to(rows))

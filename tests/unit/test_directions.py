@@ -80,15 +80,17 @@ def test_layers_are_those_that_read_that_w(
 
 
 def reads(G: Generator, ws: Tensor, layer: int) -> bool:
-    """Whether the image depends on the w of a layer exactly along the rows that affine_weights finds for it"""
-    unseen = torch.linalg.svd(affine_weights(G, [layer]))[2][-1]  # changes no style of this layer, if rows are few
-    is_blind = len(affine_weights(G, [layer])) < G.w_dim
-    seen = factorize_affine(G, 1, [layer]).axes[0]
-    before = G.synthesis(ws, noise_mode="const")
-    if is_blind:
-        torch.testing.assert_close(G.synthesis(move(ws, unseen[None], torch.tensor([3.0]), [layer]), noise_mode="const"),
-                                   before, rtol=0, atol=1e-4)  # fmt: skip
-    return not torch.equal(G.synthesis(move(ws, seen[None], torch.tensor([3.0]), [layer]), noise_mode="const"), before)
+    """Whether the w of a layer changes the image, and does so along the rows alone that affine_weights finds for it"""
+
+    def image(axis: Tensor) -> Tensor:
+        moved: Tensor = G.synthesis(move(ws, axis[None], torch.tensor([3.0]), [layer]), noise_mode="const")
+        return moved
+
+    rows, before = affine_weights(G, [layer]), G.synthesis(ws, noise_mode="const")
+    if len(rows) < G.w_dim:
+        unseen = torch.linalg.svd(rows)[2][-1]
+        torch.testing.assert_close(image(unseen), before, rtol=0, atol=1e-4)
+    return not torch.equal(image(factorize_affine(G, 1, [layer]).axes[0]), before)
 
 
 def test_layers_that_make_no_style_are_refused(G: Generator) -> None:
