@@ -19,14 +19,14 @@ FILES = Path(__file__).parent
 SHUTDOWN_SEC = 1  # that unfinished requests are given
 
 
-def build_page(facts: dict[str, object]) -> str:
+def build_page(name: str, facts: dict[str, object]) -> str:
     """The page with all that it needs"""
     from markupsafe import Markup
 
     from pipelines.drawing.page import fill
 
     # "<" would let a name of a class or a file end the script element.
-    values = {"facts": Markup(json.dumps(facts).replace("<", "\\u003c")), "name": facts["name"]}
+    values = {"facts": Markup(json.dumps(facts).replace("<", "\\u003c")), "name": name}
     texts = {name: Markup((FILES / f"explore.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
     return fill(FILES / "explore.html", values | texts)
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_lines(line, to_stderr=True)
         G, class_names = load_any_generator(options.generator)
         studio = Studio(G.to(device), class_names, distance=options.distance, weights=options.weights)
-        page = build_page(studio.facts(options.generator.name))
+        page = build_page(options.generator.name, studio.facts())
         config = uvicorn.Config(
             build_app(studio, page, options.host), log_level="critical", timeout_graceful_shutdown=SHUTDOWN_SEC,
             ws="none",

@@ -65,13 +65,13 @@ class Studio:
         """Where it computes"""
         return self.G.mapping.w_avg.device
 
-    def facts(self, name: str) -> dict[str, object]:
+    def facts(self) -> dict[str, object]:
         """What the page has to know"""
         height, width = sides(self.G.img_resolution)
         return {
-            "name": name, "height": height, "width": width, "classes": self.class_names,
+            "height": height, "width": width, "classes": self.class_names,
             "layers": self.G.synthesis.num_ws_used, "directions": min(NUM_DIRECTIONS, self.G.w_dim),
-            "near": NUM_NEAR, "projects": self.G.img_channels in MODES, "fps": FPS,
+            "near": NUM_NEAR, "projects": self.G.img_channels in MODES,
         }  # fmt: skip
 
     def draw(self, recipe: Recipe) -> dict[str, object]:
