@@ -53,7 +53,7 @@ def shoot(page: Page, photo: Path) -> None:
     (IMAGES / "explorer.png").write_bytes(page.screenshot())
     page.open(390, 844, dark=True)
     page.choose_file("#file", photo)
-    page.wait_for("!document.getElementById('use').disabled")
+    page.wait_for("!document.getElementById('use').disabled", seconds=600)
     page.evaluate("document.activeElement.blur(); document.getElementById('use').scrollIntoView({block: 'end'})")
     settle(page)
     (IMAGES / "explorer_phone.png").write_bytes(page.screenshot())

@@ -97,12 +97,12 @@ class Page:
             raise BrowserError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str) -> None:
-        """Wait until an expression is true. Raises BrowserError after WAIT_SEC."""
-        deadline = time.monotonic() + WAIT_SEC
+    def wait_for(self, expression: str, seconds: float = WAIT_SEC) -> None:
+        """Wait until an expression is true. Raises BrowserError if that takes longer."""
+        deadline = time.monotonic() + seconds
         while not self.evaluate(expression):
             if time.monotonic() > deadline:
-                raise BrowserError(f"not true in {WAIT_SEC:g} s: {expression}; failures: {self.failures}")
+                raise BrowserError(f"not true in {seconds:g} s: {expression}; failures: {self.failures}")
             time.sleep(0.03)
 
     def click(self, selector: str) -> None:

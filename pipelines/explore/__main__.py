@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = COMMANDS["explore"].parse(arguments)
     import uvicorn  # deferred, as all below: --help waits for none
 
-    from pipelines.explore.app import build_app
+    from pipelines.explore.app import build_app, is_loopback
     from pipelines.explore.studio import Studio
     from stylegan.backends import prepare_device
     from stylegan.generators import load_any_generator
@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )  # fmt: skip
         host = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{host}:{listener.getsockname()[1]}"
+        if not is_loopback(options.host):
+            print_lines("Whoever can reach this address can use the explorer: it has no password.", to_stderr=True)
         print_lines(f"Explorer of {options.generator}: {address} (Ctrl-C ends it)")
         if not options.no_browser:
             webbrowser.open(address)

@@ -1,8 +1,9 @@
 """The page and what it calls, over HTTP: for this machine's browser, and for no other page that is open in it."""
 
 from functools import partial
+from ipaddress import ip_address
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +17,6 @@ from pipelines.explore.studio import Studio
 from stylegan.text import visible
 
 MAX_BODY = 64 * 2**20  # bytes of a request, of which an image file is the largest
-OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 # The page holds all that it needs; the browser is told to fetch nothing from elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -30,7 +30,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self.app = app
-        self.is_loopback = host in OWN_NAMES
+        self.is_private = is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
@@ -44,9 +44,9 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host, origin = headers.get("host", ""), headers.get("origin")
         # A name of another site that leads here (DNS rebinding) would make that site's page this one's.
-        if self.is_loopback and urlsplit(f"//{host}").hostname not in OWN_NAMES:
+        if self.is_private and not is_loopback(host_in(f"//{host}")):
             return f"host {host!r} is not this machine. Open the address that the terminal shows.", 403
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return f"a page of {origin} may not use this server.", 403
         length = headers.get("content-length", "0" if scope["method"] in ("GET", "HEAD") else "")
         if not length.isdecimal() or int(length) > MAX_BODY:
@@ -55,6 +55,22 @@ class Guard:
                 413,
             )
         return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own, which no other can reach"""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_in(address: str) -> str:
+    """The host of an address, without its port; empty if it has none"""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def error_response(message: str, status: int) -> Response:
@@ -100,7 +116,7 @@ def build_app(studio: Studio, page: str, host: str) -> FastAPI:
     ) -> StreamingResponse:  # fmt: skip
         asked = Search.model_validate({"space": space, "num_steps": num_steps, "class_index": class_index})
         content = await request.body()
-        work = partial(studio.search, content, visible(unquote(name))[:200], asked)
+        work = partial(studio.search, content, visible(name)[:200], asked)
         return StreamingResponse(report_lines(work), media_type=LINES)
 
     return app

@@ -63,7 +63,7 @@ function newest(work) {
     busy = true;
     do {
       again = false;
-      try { await work(); complain(""); } catch (error) { complain(error.message); }
+      try { await work(); } catch (error) { complain(error.message); }
     } while (again);
     busy = false;
   };
@@ -94,6 +94,7 @@ const draw = newest(async () => {
 
 const surround = newest(async () => {
   const found = await ask("near", {recipe, round, distance: Number($("distance").value)});
+  const focused = [...$("near").children].indexOf(document.activeElement);
   $("near").replaceChildren(...found.map((each, place) => {
     const button = document.createElement("button"), image = new Image();
     image.src = png(each.image);
@@ -102,10 +103,12 @@ const surround = newest(async () => {
     button.onclick = () => { start(each.w, `variation of ${recipe.w ? origin : "seed " + recipe.seed}`); };
     return button;
   }));
+  $("near").children[focused]?.focus(); // the keyboard stays where it was
 });
 
 let waiting = 0;
 function update() {
+  complain("");
   show();
   draw();
   clearTimeout(waiting);
@@ -350,10 +353,11 @@ function wire() {
   $("file").onchange = () => { if ($("file").files[0]) project($("file").files[0]); $("file").value = ""; };
   const take = (event, files) => {
     const file = [...files].find(each => each.type.startsWith("image/") || /\.hei[cf]$/i.test(each.name));
-    if (!file && !files.length) return;
-    event.preventDefault();
-    if (file && facts.projects) project(file);
-    else complain("Drop an image file, such as a PNG or JPEG.");
+    if (files.length || event.type === "drop") event.preventDefault(); // text is pasted into fields
+    if (!files.length) return;
+    if (!facts.projects) complain("Images of this generator's kind cannot be projected.");
+    else if (file) project(file);
+    else complain("This is not an image file, such as a PNG or JPEG.");
   };
   addEventListener("dragover", event => { event.preventDefault(); document.body.classList.add("over"); });
   addEventListener("dragleave", () => document.body.classList.remove("over"));

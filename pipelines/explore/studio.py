@@ -116,8 +116,7 @@ class Studio:
         )
         label = class_labels(1, self.G.c_dim, asked.class_index)
         with self.lock:
-            if self.lpips is None:
-                self.lpips = load_lpips(self.distance, self.weights).to(self.device)
+            self.lpips = self.lpips or self._load_lpips()
             steps = project(self.G, target.img[None], label, self.lpips, config)
         shown = {round(config.num_steps * part / SEARCH_PREVIEWS) for part in range(SEARCH_PREVIEWS + 1)}
         while True:
@@ -130,6 +129,15 @@ class Studio:
                 if step.index == config.num_steps:
                     found["w"] = encode_styles(step.ws)
             report(found)
+
+    def _load_lpips(self) -> Lpips:
+        try:
+            return load_lpips(self.distance, self.weights).to(self.device)
+        except FileNotFoundError:
+            raise RecipeError(
+                f"{self.weights}: LPIPS is not there, which compares images. Run `stylegan assets` and drop the image "
+                "again, or start the explorer with --distance random."
+            ) from None
 
     def save(self, asked: Download) -> bytes:
         """The content of a file with the styles that draw the image, truncated"""

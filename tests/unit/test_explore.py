@@ -41,6 +41,8 @@ from stylegan.networks import Generator, truncate
 from tests.command_lines import run_or_exit
 from tests.explorer import make_studio, post, serving, wait_until
 
+SHORT = Search(space="w", num_steps=1)
+
 
 @pytest.fixture(scope="module")
 def G(tiny_params: Params) -> Generator:
@@ -152,6 +154,12 @@ def test_a_search_reports_steps_and_ends_with_styles_that_draw_its_image(studio:
     assert reports[-1]["image"] == encode_png(render_styles(G, w, batch_size=1)[0])
 
 
+def test_a_search_without_lpips_says_how_to_get_it(G: Generator) -> None:
+    studio = Studio(G, None, distance="lpips_vgg16", weights=Path("none"))
+    with pytest.raises(RecipeError, match=r"^none: LPIPS is not there.*`stylegan assets`.*--distance random\.$"):
+        studio.search(encode_png(torch.zeros(3, 16, 16, dtype=torch.uint8)), "a.png", SHORT, lambda _: None)
+
+
 @pytest.mark.parametrize("kind", ["npz", "safetensors"])
 def test_saved_styles_are_read_by_the_other_commands(studio: Studio, G: Generator, tmp_path: Path, kind: Any) -> None:
     path = tmp_path / f"w.{kind}"
@@ -184,6 +192,8 @@ def test_only_this_machines_own_page_is_answered(address: str) -> None:
     status, content = post(f"{address}draw", body, Origin="http://evil.example")
     assert (status, json.loads(content)) == (403, {"error": "a page of http://evil.example may not use this server."})
     assert b"host 'evil.example' is not this machine" in get(address, Host="evil.example")
+    assert b"host '[' is not this machine" in get(address, Host="[")
+    assert post(f"{address}draw", body, Origin="null")[0] == 403
     assert b"<!doctype html>" in get(address, Host=f"localhost:{urlsplit(address).port}")
 
 
@@ -264,6 +274,16 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path: Path, G: Generator)
                 run_or_exit(main, "explore", *map(str, arguments), "--no-browser")
             assert str(error.value.code).startswith(message)
             assert "\n" not in str(error.value.code)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http"])
+def test_a_port_that_is_none_is_a_wrong_argument(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["explore", "G.safetensors", f"--port={port}"])
+    assert error.value.code == 2
+    assert capsys.readouterr().err == (
+        f"stylegan explore: error: argument --port: '{port}' is not a port; write a number from 0 to 65535\n"
+    )
 
 
 @pytest.mark.slow
