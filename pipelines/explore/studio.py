@@ -26,7 +26,7 @@ from pipelines.explore.recipe import (
     encode_styles,
 )
 from stylegan.analysis.directions import factorize_affine, move, principal_components, spreads, vary
-from stylegan.analysis.projection import project, published_config
+from stylegan.analysis.projection import Step, project, published_config
 from stylegan.analysis.targets import read_target
 from stylegan.config.modes import MODES
 from stylegan.config.pyramid import sides
@@ -108,7 +108,10 @@ class Studio:
     def search(self, content: bytes, name: str, asked: Search, report: Report) -> None:
         """Project an image, reporting steps, and report what was found."""
         if self.G.img_channels not in MODES:
-            raise RecipeError(f"this generator draws images of {self.G.img_channels} channels, which no file can show.")
+            raise RecipeError(
+                f"this generator draws images of {self.G.img_channels} channels. Projection needs 1 to 4, as image "
+                "files have."
+            )
         target = read_target(content, Path(name), self.G)
         report({"target": encode_png(target.img), "note": target.note.strip()})
         config = published_config(
@@ -118,17 +121,19 @@ class Studio:
         with self.lock:
             self.lpips = self.lpips or self._load_lpips()
             steps = project(self.G, target.img[None], label, self.lpips, config)
-        shown = {round(config.num_steps * part / SEARCH_PREVIEWS) for part in range(SEARCH_PREVIEWS + 1)}
         while True:
             with self.lock:
                 if (step := next(steps, None)) is None:
                     return
-                found: dict[str, object] = {"step": step.index, "distance": float(step.distance)}
-                if step.index in shown:
-                    found["image"] = encode_png(render_styles(self.G, step.ws, batch_size=1)[0])
-                if step.index == config.num_steps:
-                    found["w"] = encode_styles(step.ws)
+                found = self._found(step, config.num_steps)
             report(found)
+
+    def _found(self, step: Step, num_steps: int) -> dict[str, object]:
+        """What a step of a search is to the page: now and then with its image, at the end with its styles"""
+        found: dict[str, object] = {"step": step.index, "distance": float(step.distance)}
+        if step.index == num_steps or step.index % -(-num_steps // SEARCH_PREVIEWS) == 0:
+            found["image"] = encode_png(render_styles(self.G, step.ws, batch_size=1)[0])
+        return found | ({"w": encode_styles(step.ws)} if step.index == num_steps else {})
 
     def _load_lpips(self) -> Lpips:
         try:
