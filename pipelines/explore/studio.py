@@ -26,8 +26,8 @@ from pipelines.explore.recipe import (
     encode_styles,
 )
 from stylegan.analysis.directions import factorize_affine, move, principal_components, spreads, vary
-from stylegan.analysis.projection import Step, project, published_config
-from stylegan.analysis.targets import read_target
+from stylegan.analysis.projection import Step, project, published_search
+from stylegan.analysis.targets import read_image
 from stylegan.config.modes import MODES
 from stylegan.config.pyramid import sides
 from stylegan.drawing.generate import class_labels, mix_styles, render_each, render_styles, styles, styles_between
@@ -107,20 +107,15 @@ class Studio:
 
     def search(self, content: bytes, name: str, asked: Search, report: Report) -> None:
         """Project an image, reporting steps, and report what was found."""
-        if self.G.img_channels not in MODES:
-            raise RecipeError(
-                f"this generator draws images of {self.G.img_channels} channels. Projection needs 1 to 4, as image "
-                "files have."
-            )
-        target = read_target(content, Path(name), self.G)
-        report({"target": encode_png(target.img), "note": target.note.strip()})
-        config = published_config(
+        target, note = read_image(content, name, self.G)
+        report({"target": encode_png(target), "note": note.strip()})
+        config = published_search(
             space=asked.space, optimize_noise=False, num_steps=asked.num_steps, learning_rate=LEARNING_RATE, seed=0
         )
         label = class_labels(1, self.G.c_dim, asked.class_index)
         with self.lock:
             self.lpips = self.lpips or self._load_lpips()
-            steps = project(self.G, target.img[None], label, self.lpips, config)
+            steps = project(self.G, target[None], label, self.lpips, config)
         while True:
             with self.lock:
                 if (step := next(steps, None)) is None:

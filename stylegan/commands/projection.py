@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
-from stylegan.analysis.projection import ProjectionConfig, Step, project_batches, published_config
+from stylegan.analysis.projection import ProjectionConfig, Step, project_batches, published_search
 from stylegan.analysis.targets import Target, list_files, list_pictures, load_targets
 from stylegan.console import description_column, make_console
 from stylegan.data import ImageDataset
@@ -34,7 +34,7 @@ BINS = 30
 
 def published(options: argparse.Namespace) -> ProjectionConfig:
     """The options, and the published values for the rest."""
-    return published_config(
+    return published_search(
         space=options.space,
         optimize_noise=options.noise,
         num_steps=options.steps,
