@@ -27,7 +27,7 @@ def build_page(name: str, facts: dict[str, object]) -> str:
 
     # "<" would let a name of a class or a file end the script element.
     values = {"facts": Markup(json.dumps(facts).replace("<", "\\u003c")), "name": name}
-    texts = {name: Markup((FILES / f"explore.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
+    texts = {kind: Markup((FILES / f"explore.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js")}
     return fill(FILES / "explore.html", values | texts)
 
 

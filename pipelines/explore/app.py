@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipelines.explore.recipe import Download, Recipe, Search, Surroundings, Walk
 from pipelines.explore.streams import as_json, report_lines, tell
 from pipelines.explore.studio import Studio
+from stylegan.exit_codes import is_expected
 from stylegan.text import visible
 
 MAX_BODY = 64 * 2**20  # bytes of a request, of which an image file is the largest
@@ -87,7 +88,14 @@ def build_app(studio: Studio, page: str, host: str) -> FastAPI:
 
     @app.get("/")
     def show() -> HTMLResponse:
-        return HTMLResponse(page, headers={"content-security-policy": POLICY, "x-content-type-options": "nosniff"})
+        return HTMLResponse(
+            page,
+            headers={
+                "content-security-policy": POLICY,
+                "x-content-type-options": "nosniff",
+                "cache-control": "no-store",
+            },
+        )
 
     @app.post("/draw")
     def draw(asked: Recipe) -> Response:
@@ -134,4 +142,4 @@ def _refuse_request(request: Request, error: Exception) -> Response:
 
 
 def _fail(request: Request, error: Exception) -> Response:
-    return error_response(tell(error), 400)
+    return error_response(tell(error), 400 if is_expected(error) else 500)

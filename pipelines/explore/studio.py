@@ -6,6 +6,7 @@ N images, C channels, H W image, L = num_ws.
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,7 +56,7 @@ class Studio:
     def __init__(self, G: Generator, class_names: Sequence[str] | None, *, distance: str, weights: Path) -> None:
         self.G, self.distance, self.weights = G, distance, weights
         self.class_names = list(class_names or map(str, range(G.c_dim)))
-        self.lock = threading.RLock()
+        self.turn, self.lock = threading.Lock(), threading.Lock()
         self.lpips: Lpips | None = None  # loaded for the first search
         self.samples = lru_cache(8)(self._samples)
         self.axes = lru_cache(32)(self._axes)
@@ -64,6 +65,16 @@ class Studio:
     def device(self) -> torch.device:
         """Where it computes"""
         return self.G.mapping.w_avg.device
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the generator. Who waits for it is next: work that lets go comes back after others."""
+        with self.turn:
+            self.lock.acquire()
+        try:
+            yield
+        finally:
+            self.lock.release()
 
     def facts(self) -> dict[str, object]:
         """What the page has to know"""
@@ -76,14 +87,14 @@ class Studio:
 
     def draw(self, recipe: Recipe) -> dict[str, object]:
         """The image of a recipe, and the strengths of directions"""
-        with self.lock:
+        with self.alone():
             ws = self.compose(recipe)
             return {"image": encode_png(self._render(recipe, ws)[0]), "w": encode_styles(ws)}
 
     def surround(self, asked: Surroundings) -> list[dict[str, object]]:
         """Images near one, each with its styles before truncation"""
         recipe = asked.recipe
-        with self.lock:
+        with self.alone():
             ws = self.compose(recipe)
             seeds = [(asked.round * NUM_NEAR + place) % 2**32 for place in range(NUM_NEAR)]
             others = styles(self.G, seeds, self._label(recipe.class_index))
@@ -93,7 +104,7 @@ class Studio:
 
     def walk(self, asked: Walk, report: Report) -> None:
         """Record a video, reporting frames, and report it at the end."""
-        with self.lock:
+        with self.alone():
             keys = torch.cat([self._truncated(stop, self.compose(stop)) for stop in asked.stops])
             frames = styles_between(self.G, keys, asked.frames, curve="linear", loop=asked.loop)
         scale = scale_to(min(sides(self.G.img_resolution)), SIDE)
@@ -113,11 +124,11 @@ class Studio:
             space=asked.space, optimize_noise=False, num_steps=asked.num_steps, learning_rate=LEARNING_RATE, seed=0
         )
         label = class_labels(1, self.G.c_dim, asked.class_index)
-        with self.lock:
+        with self.alone():
             self.lpips = self.lpips or self._load_lpips()
             steps = project(self.G, target[None], label, self.lpips, config)
         while True:
-            with self.lock:
+            with self.alone():
                 if (step := next(steps, None)) is None:
                     return
                 found = self._found(step, config.num_steps)
@@ -141,14 +152,14 @@ class Studio:
 
     def save(self, asked: Download) -> bytes:
         """The content of a file with the styles that draw the image, truncated"""
-        with self.lock, TemporaryDirectory() as folder:
+        with self.alone(), TemporaryDirectory() as folder:
             path = Path(folder) / f"w.{asked.kind}"
             save_styles(self._truncated(asked.recipe, self.compose(asked.recipe)), path)
             return path.read_bytes()
 
     def strengths(self, class_index: int | None, layers: Sequence[int]) -> dict[str, list[float]]:
         """What share each direction has, for its slider"""
-        with self.lock:
+        with self.alone():
             known = self._used(layers)
             return {kind: self.axes(kind, class_index, known)[2] for kind in ("pca", "affine")}
 
@@ -203,7 +214,7 @@ class Studio:
     def _counted(self, frames: Tensor, report: Report) -> Iterator[Tensor]:
         images = render_each(self.G, frames, batch_size=BATCH_SIZE)
         for place in range(len(frames)):
-            with self.lock:
+            with self.alone():
                 image = next(images)
             if place % BATCH_SIZE == 0:
                 report({"frame": place, "of": len(frames)})

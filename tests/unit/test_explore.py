@@ -240,7 +240,7 @@ def test_a_mistake_in_the_code_is_one_line_for_the_page_and_a_traceback_for_the_
     monkeypatch.setattr(studio, "axes", lambda *_: [][0])
     status, content = post(f"{address}strengths", {"seed": 0, "psi": 1})
     assert (status, json.loads(content)) == (
-        400, {"error": "internal error: IndexError. The terminal shows where; please report it."}
+        500, {"error": "internal error: IndexError. The terminal shows where; please report it."}
     )  # fmt: skip
     assert "IndexError: list index out of range" in capsys.readouterr().err
 
@@ -256,6 +256,32 @@ def test_a_search_ends_when_nobody_listens(address: str, G: Generator) -> None:
     answer.close()
     connection.close()
     wait_until(lambda: "explore" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_who_waits_for_the_generator_goes_before_work_that_comes_back(studio: Studio) -> None:
+    order: list[str] = []
+    has_begun, may_let_go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with studio.alone():
+            has_begun.set()
+            may_let_go.wait()
+        with studio.alone():
+            order.append("next step")
+
+    def draw() -> None:
+        with studio.alone():
+            order.append("drawn")
+
+    threads = [threading.Thread(target=work), threading.Thread(target=draw)]
+    threads[0].start()
+    has_begun.wait()
+    threads[1].start()
+    wait_until(studio.turn.locked)
+    may_let_go.set()
+    for thread in threads:
+        thread.join()
+    assert order == ["drawn", "next step"]
 
 
 def test_mistakes_on_the_command_line_are_one_line(tmp_path: Path, G: Generator) -> None:
