@@ -3,7 +3,6 @@
 import base64
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -313,30 +311,50 @@ def test_a_port_that_is_none_is_a_wrong_argument(port: str, capsys: pytest.Captu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_search_and_the_server_without_a_traceback(
-    number: signal.Signals, code: int, tmp_path: Path, G: Generator, repository: Path
+def test_signals_end_a_search_and_the_server_without_a_traceback(
+    tmp_path: Path, G: Generator, repository: Path
 ) -> None:
     save_generator(G, tmp_path / "G.safetensors")
-    target = encode_png(torch.from_numpy(np.zeros((3, 16, 16), np.uint8)))
+    wanted = {signal.SIGINT: 130, signal.SIGTERM: 143}
+    processes = {number: start_explorer(tmp_path, repository) for number in wanted}  # they start side by side
+    try:
+        for number, process in processes.items():
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            assert first.startswith(f"Explorer of {tmp_path}/G.safetensors: http://127.0.0.1:")
+            out, error = end_in_a_search(process, number, urlsplit(first.split(": ")[1].split()[0]).netloc)
+            assert (process.returncode, out, error) == (wanted[number], "", "")
+    finally:
+        for process in processes.values():
+            with process:
+                process.kill()
+
+
+def start_explorer(folder: Path, repository: Path) -> "subprocess.Popen[str]":
     start = (  # jobs in the background of a shell ignore Ctrl-C, tests among them
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", start, "explore", str(tmp_path / "G.safetensors"), "--port=0", "--no-browser",
-         "--distance=random"],
-        cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        assert first.startswith(f"Explorer of {tmp_path}/G.safetensors: http://127.0.0.1:")
-        connection = http.client.HTTPConnection(urlsplit(first.split(": ")[1].split()[0]).netloc)
-        connection.request("POST", "/project?space=w&num_steps=5000", target)
-        answer = connection.getresponse()
-        assert base64.b64decode(json.loads(answer.readline())["target"]) == target
-        process.send_signal(number)
-        out, error = process.communicate(timeout=120)
+    options = ["explore", str(folder / "G.safetensors"), "--port=0", "--no-browser", "--distance=random"]
+    return subprocess.Popen(
+        [sys.executable, "-c", start, *options],
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end_in_a_search(process: "subprocess.Popen[str]", number: signal.Signals, host: str) -> tuple[str, str]:
+    """What it writes after a signal that comes while somebody waits for a search"""
+    target = encode_png(torch.zeros(3, 16, 16, dtype=torch.uint8))
+    connection = http.client.HTTPConnection(host)
+    connection.request("POST", "/project?space=w&num_steps=5000", target)
+    answer = connection.getresponse()
+    assert base64.b64decode(json.loads(answer.readline())["target"]) == target
+    process.send_signal(number)
+    try:
+        return process.communicate(timeout=120)
+    finally:
         answer.close()
         connection.close()
-    assert (process.returncode, out, error) == (code, "", "")
