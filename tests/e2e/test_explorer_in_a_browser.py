@@ -160,11 +160,11 @@ def test_a_walk_is_recorded_and_saved(page: Page, folder: Path, kind: str) -> No
 
 def test_an_image_is_projected_and_its_styles_are_used_and_saved(page: Page, G: Generator, folder: Path) -> None:
     save_png(generate_images(G, [7], psi=1, c=torch.eye(2)[:1], batch_size=1)[0], folder / "photo.png")
-    fill(page, "steps", 20)
+    fill(page, "steps", 5)
     page.choose_file("#file", folder / "photo.png")
-    page.wait_for("document.getElementById('search-state').textContent.startsWith('Step 20 of 20, distance 0.')")
+    page.wait_for("document.getElementById('search-state').textContent.startsWith('Step 5 of 5, distance 0.')")
     page.wait_for("!document.getElementById('use').disabled")
-    assert page.evaluate("document.getElementById('search-progress').value") == 20
+    assert page.evaluate("document.getElementById('search-progress').value") == 5
     best = page.evaluate("document.getElementById('found').src")
     page.click("#use")
     drawn(page, "projection of photo.png, class circle, psi 1")
