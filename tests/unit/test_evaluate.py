@@ -135,7 +135,7 @@ def test_a_baseline_is_measured_once_and_anew_for_other_settings(
 ) -> None:
     dataset = train_split(tiny_archive)
     evaluator = make_evaluator(make_params("evaluate.floor_splits=3").evaluate, dataset, tiny_archive)
-    cache = StatisticsCache(tmp_path, dataset.digest, evaluator.extractor)
+    cache = StatisticsCache(tmp_path, dataset.digest, evaluator.extractor, "code")
     reference = Reference(evaluator.statistics(dataset, track), torch.zeros(18, 0))
     assert cache.load_floor("train", evaluator.floor_key) is None
     floor = evaluator.floor(reference)
@@ -145,6 +145,7 @@ def test_a_baseline_is_measured_once_and_anew_for_other_settings(
                   "evaluate.pr_neighbors=2", "evaluate.kid_subset_size=3"):  # fmt: skip
         key = make_evaluator(make_params("evaluate.floor_splits=3", other).evaluate, dataset, tiny_archive).floor_key
         assert cache.load_floor("train", key) is None, other
+    assert replace(cache, code="other").load_floor("train", evaluator.floor_key) is None
     parts: list[int] = []
     compare = Evaluator.compare_part
     monkeypatch.setattr(Evaluator, "compare_part", lambda *each: (parts.append(1), compare(*each))[1])
