@@ -29,7 +29,7 @@ from stylegan.metrics.extractors import load_extractor
 from stylegan.metrics.extractors.lpips import load_lpips
 from stylegan.wording import counted
 
-# The code that decides what real images score: after a change of it they are measured again.
+# The code that decides what images score: after a change of it real images are measured again, and generators too.
 MEASURING_CODE = (
     "pipelines/artifacts/dataset.py", "stylegan/backends.py", "stylegan/config/modes.py", "stylegan/config/pyramid.py",
     "stylegan/data", "stylegan/distributed.py", "stylegan/images.py", "stylegan/metrics",
