@@ -101,13 +101,18 @@ class Publisher:
         bookmarked, the rest stays.
         """
         try:
-            with FileLock(self.journal.files / "publish.lock", timeout=0), _reaching(self.uri):
-                return self._send_all(at_once)
-        except Timeout:
-            return 0
+            with _reaching(self.uri):
+                return self._send_in_turn(at_once)
         except TrackingError:
             self._client = None  # look for the run again: the server may have been replaced
             raise
+
+    def _send_in_turn(self, at_once: bool) -> int:
+        try:
+            with FileLock(self.journal.files / "publish.lock", timeout=0):
+                return self._send_all(at_once)
+        except Timeout:
+            return 0
 
     def _send_all(self, at_once: bool) -> int:
         client = self._attach()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
@@ -11,9 +12,12 @@ from ray.cluster_utils import Cluster
 from pipelines.cluster import capacity
 from pipelines.cluster.capacity import await_room, refuse_impossible, telling
 from pipelines.cluster.connection import connect
+from pipelines.cluster.workers import on_workers
 from pipelines.params import ClusterConfig, Params
 
 pytestmark = [pytest.mark.distributed, pytest.mark.long]
+
+RAY_LOOKS_SEC = 60  # for room to grow, unless it is told otherwise
 
 
 @pytest.fixture
@@ -52,3 +56,28 @@ def test_workers_wait_for_a_gpu_in_words_and_begin_when_a_node_brings_it(
         assert lines[:2] == [line, line]
         await_room(asked, say)  # what it asked for was given back
         assert not capacity.placed(ray.util.placement_group_table().values(), asked)
+
+
+@pytest.mark.timeout(300)
+def test_a_node_that_joins_begins_no_measurement_again(cluster: Cluster, tiny_params: Params, tmp_path: Path) -> None:
+    elastic = {"address": cluster.address, "num_workers": (1, 2), "cpus_per_worker": 2}  # the head has room for one
+    begun = tmp_path / "begun"
+
+    def measure(sec: float) -> str:
+        with begun.open("a") as file:
+            file.write("x")
+        time.sleep(sec)
+        return "measured"
+
+    def join() -> None:
+        while not begun.exists():
+            time.sleep(0.1)
+        cluster.add_node(num_cpus=2)
+
+    asked = tiny_params.cluster.model_copy(update=elastic)
+    with connect(asked):
+        (joining := threading.Thread(target=join)).start()
+        found = on_workers(measure, RAY_LOOKS_SEC + 20, asked, "evaluate")
+        joining.join()
+        assert ray.cluster_resources()["CPU"] == 4
+    assert (found, begun.read_text()) == ("measured", "x")

@@ -275,6 +275,19 @@ def test_an_unreachable_server_keeps_the_journal_and_its_password(root: Path, no
     assert Publisher(journal, config(), root).publish() == 1
 
 
+def test_a_lock_that_cannot_be_made_is_a_warning_and_no_end_of_training(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(root / "runs/abc")
+    journal.metrics(1, {"a": 1.0})
+    (journal.files / "publish.lock").mkdir()
+    with publishing(journal, config(), root):
+        pass
+    assert caplog.text.count("Kept in ") == 1
+    (journal.files / "publish.lock").rmdir()
+    assert Publisher(journal, config(), root).publish() == 1
+
+
 def test_training_goes_on_without_a_server_after_one_warning(
     root: Path, nobody: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
