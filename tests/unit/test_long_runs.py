@@ -101,7 +101,7 @@ def test_a_tick_of_a_long_run_costs_the_same_at_its_end_and_leaves_nothing_in_me
         if index in (EARLY, EARLY + PART_TICKS, LATE, LATE + PART_TICKS):
             gc.collect()
             seen[index] = (costs.records, costs.sent, len(gc.get_objects()), psutil.Process().memory_info().rss)
-            print(index, seen[index])
+            print(f"tick {index}: {seen[index]} records parsed, bytes sent, objects, bytes of memory")
     early, late = ([b - a for a, b in zip(seen[at], seen[at + PART_TICKS], strict=True)] for at in (EARLY, LATE))
     assert late[0] <= early[0] + 2, "records parsed in 64 ticks"
     assert late[1] <= 1.1 * early[1], "bytes sent to the store in 64 ticks"
