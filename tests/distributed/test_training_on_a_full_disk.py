@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import Project, finish
+from benchmarks.faults.project import Project, finish
 from tests.distributed.test_faults import TRAIN, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.distributed, pytest.mark.timeout(600)]
