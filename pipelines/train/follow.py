@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def following(
 
     def loop() -> None:
         while not done.wait(POLL_SEC):
-            for look in (lambda: follower.catch_up(fresh=True), read_position):
+            for look in (partial(follower.catch_up, fresh=True), read_position):
                 try:
                     look()
                 except Exception as error:  # what shows and records a training never ends it
