@@ -274,6 +274,7 @@ def initialise(uri: str, experiment: str, root: Path = ROOT) -> tuple["MlflowCli
     # Imported here: it takes seconds, and whoever only keeps a journal does not need it.
     from mlflow import MlflowClient
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # pages, of what is said here in one line
     (root / "mlruns").mkdir(exist_ok=True)
     with FileLock(root / "mlruns/.lock"):
         client = MlflowClient(tracking_uri=uri)
@@ -352,9 +353,8 @@ def _reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        line = _first_line(error)
-        remedy = next((f". {remedy}" for problem, remedy in DATABASE.items() if problem in line), "")
-        raise TrackingError(f"{shown(uri)}: {line}{remedy}") from error
+        said = next((f"{problem}. {remedy}" for problem, remedy in DATABASE.items() if problem in str(error)), None)
+        raise TrackingError(f"{shown(uri)}: {said or _first_line(error)}") from error
 
 
 def shown(text: str) -> str:
