@@ -58,7 +58,7 @@ def test_workers_wait_for_a_gpu_in_words_and_begin_when_a_node_brings_it(
         assert not capacity.placed(ray.util.placement_group_table().values(), asked)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_node_that_joins_begins_no_measurement_again(cluster: Cluster, tiny_params: Params, tmp_path: Path) -> None:
     elastic = {"address": cluster.address, "num_workers": (1, 2), "cpus_per_worker": 2}  # the head has room for one
     begun = tmp_path / "begun"
@@ -66,6 +66,8 @@ def test_a_node_that_joins_begins_no_measurement_again(cluster: Cluster, tiny_pa
     def measure(sec: float) -> str:
         with begun.open("a") as file:
             file.write("x")
+        while ray.cluster_resources()["CPU"] < 4:
+            time.sleep(0.5)
         time.sleep(sec)
         return "measured"
 
@@ -77,7 +79,6 @@ def test_a_node_that_joins_begins_no_measurement_again(cluster: Cluster, tiny_pa
     asked = tiny_params.cluster.model_copy(update=elastic)
     with connect(asked):
         (joining := threading.Thread(target=join)).start()
-        found = on_workers(measure, RAY_LOOKS_SEC + 20, asked, "evaluate")
+        found = on_workers(measure, RAY_LOOKS_SEC + 15, asked, "evaluate")
         joining.join()
-        assert ray.cluster_resources()["CPU"] == 4
     assert (found, begun.read_text()) == ("measured", "x")
