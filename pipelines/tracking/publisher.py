@@ -24,6 +24,7 @@ from pipelines.cluster.environment import spare_local_addresses
 from pipelines.params import ROOT, TrackingConfig
 from pipelines.tracking.journal import Journal
 from stylegan.config import ConfigError
+from stylegan.exit_codes import explain
 from stylegan.files import write_json
 
 if TYPE_CHECKING:
@@ -353,6 +354,8 @@ def _reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, OSError) and isinstance(error.filename, str):  # a file of the run, not the server
+            raise TrackingError(explain(error).rstrip(".")) from error
         said = next((f"{problem}. {remedy}" for problem, remedy in DATABASE.items() if problem in str(error)), None)
         raise TrackingError(f"{shown(uri)}: {said or _first_line(error)}") from error
 
