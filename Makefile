@@ -68,7 +68,7 @@ weights-standard: $(INSTALLED) ## download the networks of published metrics (In
 	@$(ACTIVATE) python -m pipelines.weights_standard
 
 # Ray's own way of making a token leaves a file that others may read.
-up: $(INSTALLED) ## start the cluster of CLUSTER=infra/ray/on-prem.yaml, guarded by a token in ~/.ray/auth_token
+up: $(INSTALLED) ## start the cluster of CLUSTER=infra/ray/on-prem.yaml, guarded by a token in ~/.ray/auth_token; ends other Ray of its user there
 	@umask 077 && mkdir -p ~/.ray && { [ -s ~/.ray/auth_token ] || $(PYTHON) -c 'import secrets; print(secrets.token_hex(32), end="")' > ~/.ray/auth_token; }
 	@chmod 600 ~/.ray/auth_token
 	@$(ACTIVATE) ray up $(CLUSTER) $(ARGS)

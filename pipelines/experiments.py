@@ -13,6 +13,7 @@ from pipelines.artifacts import metrics_json, train_json
 from pipelines.artifacts.artifact import IN_RUNS
 from pipelines.artifacts.metrics_json import MetricsReport
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
+from pipelines.code_digest import code_digest
 from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import Params, TrackingConfig, fingerprint
 from pipelines.tracking import publisher, ui
@@ -48,15 +49,17 @@ def await_predecessor(folder: Path) -> None:
 
 
 def evaluated(params: Params, folder: Path, root: Path, state: Path) -> Path:
-    """Folder with the reports (schema in artifacts/metrics_json.py) on the run's generator, which is measured once
+    """Folder with the reports (schema in artifacts/metrics_json.py) on the run's generator, which is measured once by
+    the code of today
 
     root: of the archive and the weights; statistics of real images are kept below `state`, which is runs/.
     """
     generator = folder / EXPORTED
     digest, trained = sha256_of(generator), train_json.read(folder, IN_RUNS)
     extractor = load_extractor(params.evaluate.extractor, params.evaluate.extractor_input_size, root / "assets")
-    version = f"metrics.json {metrics_json.VERSION}"  # measurements of another version stay where they are
-    where = folder / "evaluations" / fingerprint(params, digest, extractor.sha256, version, sections=["evaluate"])
+    # Measurements of another version, or by other code, stay where they are.
+    measured_by = [extractor.sha256, f"metrics.json {metrics_json.VERSION}", code_digest(evaluate.MEASURING_CODE)]
+    where = folder / "evaluations" / fingerprint(params, digest, *measured_by, sections=["evaluate"])
     if not (where / "metrics.json").exists():
         G = load_generator(generator)
         dataset = evaluate.open_matching(root / ARCHIVE, G)

@@ -72,11 +72,11 @@ def exit_code(main: Main) -> Callable[..., int]:
 
 def explain(error: OSError) -> str:
     """What an error of the system is about: the path, the reason, and the remedy where there is one to tell"""
-    remedy = REMEDIES.get(error.errno or 0)
-    if remedy is None or error.strerror != os.strerror(error.errno or 0):  # numbers of TLS mean something else
+    remedy, reason = REMEDIES.get(error.errno or 0), os.strerror(error.errno or 0)
+    # Numbers of TLS mean something else; pyarrow says the reason in a sentence of its own.
+    if remedy is None or reason not in str(error):
         return str(error)
     path = error.filename if error.filename is not None else _fullest() if error.errno in FULL else None
-    reason = os.strerror(error.errno or 0)
     return f"{os.fsdecode(path)}: {reason}. {remedy}." if isinstance(path, str | bytes) else f"{reason}. {remedy}."
 
 

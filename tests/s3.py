@@ -16,16 +16,35 @@ BUCKET = "lab"
 START_SEC = 300.0
 
 
+# The same server, which refuses the first of all equal requests as one does that has too much to do.
+BUSY = """
+import sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+serve, seen = DomainDispatcherApplication(create_backend_app), set()
+def answer(environ, start):
+    request = tuple(environ[name] for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING"))
+    if request in seen or request[1].startswith("/moto-api"):
+        return serve(environ, start)
+    seen.add(request)
+    has_end = environ.get("wsgi.input_terminated")
+    environ["wsgi.input"].read(None if has_end else int(environ.get("CONTENT_LENGTH") or 0))
+    start("503 Slow Down", [("Content-Length", "0")])
+    return []
+run_simple(sys.argv[1], int(sys.argv[2]), answer, threaded=True)
+"""
+
+
 @contextmanager
-def serve() -> Iterator[dict[str, str]]:
+def serve(*, is_busy: bool = False) -> Iterator[dict[str, str]]:
     """A server with an empty bucket  ->  the environment of its one user"""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     host, _, port = address.partition(":")
-    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
+    how = ["-c", BUSY, host, port] if is_busy else ["-m", "moto.server", "-H", host, "-p", port]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
+    server = subprocess.Popen([sys.executable, *how], **quiet)  # type: ignore[call-overload]
     try:
         _wait(f"http://{address}/moto-api/", server)
         yield _one_user(f"http://{address}")

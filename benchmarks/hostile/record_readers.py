@@ -296,7 +296,7 @@ def statistics_reader() -> Reader:
     extractor = RandomExtractor(16)
 
     def cache(folder: Path) -> StatisticsCache:
-        return StatisticsCache(folder, "a" * 64, extractor)
+        return StatisticsCache(folder, "a" * 64, extractor, "code")
 
     def use(found: Statistics | None) -> None:
         assert found is None or found.features is None or found.features.isfinite().all(), "not finite"

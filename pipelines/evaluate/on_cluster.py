@@ -13,6 +13,7 @@ from pipelines.artifacts.dataset import SPLIT
 from pipelines.cluster.files import Shared, share
 from pipelines.cluster.progress import counting
 from pipelines.cluster.workers import on_workers
+from pipelines.code_digest import code_digest
 from pipelines.params import Params
 from stylegan.backends import prepare_device
 from stylegan.config.sections import EvaluateConfig, Kernels
@@ -27,6 +28,12 @@ from stylegan.metrics.evaluation.sampling import draw_labels
 from stylegan.metrics.extractors import load_extractor
 from stylegan.metrics.extractors.lpips import load_lpips
 from stylegan.wording import counted
+
+# The code that decides what images score: after a change of it real images are measured again, and generators too.
+MEASURING_CODE = (
+    "pipelines/artifacts/dataset.py", "stylegan/backends.py", "stylegan/config/modes.py", "stylegan/config/pyramid.py",
+    "stylegan/data", "stylegan/distributed.py", "stylegan/images.py", "stylegan/metrics",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def measure_on_cluster(
 
     Raises MetricError that names the measurement which failed.
     """
-    cache = StatisticsCache(state, dataset.digest, evaluator.extractor)
+    cache = StatisticsCache(state, dataset.digest, evaluator.extractor, code_digest(MEASURING_CODE))
     known = cache.load(SPLIT, features=evaluator.keeps_features, thumbnails=evaluator.keeps_thumbnails)
     known_floor = cache.load_floor(SPLIT, evaluator.floor_key)
     total = sum(map(evaluator.images_of, sweeps)) + (len(dataset) if known is None else 0)

@@ -102,13 +102,18 @@ class Publisher:
         bookmarked, the rest stays.
         """
         try:
-            with FileLock(self.journal.files / "publish.lock", timeout=0), _reaching(self.uri):
-                return self._send_all(at_once)
-        except Timeout:
-            return 0
+            with _reaching(self.uri):
+                return self._send_in_turn(at_once)
         except TrackingError:
             self._client = None  # look for the run again: the server may have been replaced
             raise
+
+    def _send_in_turn(self, at_once: bool) -> int:
+        try:
+            with FileLock(self.journal.files / "publish.lock", timeout=0):
+                return self._send_all(at_once)
+        except Timeout:
+            return 0
 
     def _send_all(self, at_once: bool) -> int:
         client = self._attach()
@@ -270,6 +275,7 @@ def initialise(uri: str, experiment: str, root: Path = ROOT) -> tuple["MlflowCli
     # Imported here: it takes seconds, and whoever only keeps a journal does not need it.
     from mlflow import MlflowClient
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # pages, of what is said here in one line
     (root / "mlruns").mkdir(exist_ok=True)
     with FileLock(root / "mlruns/.lock"):
         client = MlflowClient(tracking_uri=uri)
@@ -350,9 +356,8 @@ def _reaching(uri: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and isinstance(error.filename, str):  # a file of the run, not the server
             raise TrackingError(explain(error).rstrip(".")) from error
-        line = _first_line(error)
-        remedy = next((f". {remedy}" for problem, remedy in DATABASE.items() if problem in line), "")
-        raise TrackingError(f"{shown(uri)}: {line}{remedy}") from error
+        said = next((f"{problem}. {remedy}" for problem, remedy in DATABASE.items() if problem in str(error)), None)
+        raise TrackingError(f"{shown(uri)}: {said or _first_line(error)}") from error
 
 
 def shown(text: str) -> str:

@@ -184,10 +184,11 @@ def fit(
         follow.following(folder, journal, params, board, place, tell),
     ):  # fmt: skip
         files.refuse_unshared(state)
+        growing = growth.Growth(params.cluster, board)
 
         def attempt(spare_checkpoints: Sequence[Checkpoint]) -> Result:
             capacity.await_room(params.cluster, is_over=attempts.asked_to_end.is_set)
-            with capacity.telling(params.cluster), growth.watching(params.cluster, board):
+            with capacity.telling(params.cluster), growing.watching():
                 return TorchTrainer(
                     train_worker,
                     train_loop_config=job | {"board": board, "spare_checkpoints": list(spare_checkpoints)},

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from rich.live import Live
 from rich.text import Text
 
 from pipelines.artifacts import ticks
-from pipelines.artifacts.artifact import ArtifactError
 from pipelines.artifacts.ticks import TickRow
 from pipelines.cluster.progress import Speed, duration
 from pipelines.diagnosis.alarms import Watch
@@ -53,8 +53,7 @@ def following(
     (folder / KERNELS).unlink(missing_ok=True)  # of an earlier process, perhaps on another device
     follower = Follower(folder, journal, params, console, view, place)
 
-    def look() -> None:
-        follower.catch_up(fresh=True)
+    def read_position() -> None:
         if (position := _read(board)) is not None:
             follower.look_at(position)
             if tell is not None and position.nimg is not None:
@@ -62,12 +61,11 @@ def following(
 
     def loop() -> None:
         while not done.wait(POLL_SEC):
-            try:
-                look()
-            except ArtifactError:
-                return  # the last look, at the end of the block, raises it
-            except Exception as error:  # what shows and records a training never ends it
-                follower.excuse(error)
+            for look in (partial(follower.catch_up, fresh=True), read_position):
+                try:
+                    look()
+                except Exception as error:  # what shows and records a training never ends it
+                    follower.excuse(error)
 
     follower.catch_up(fresh=False)
     thread = threading.Thread(target=loop, name="ticks", daemon=True)
@@ -132,7 +130,8 @@ class Follower:
 
     def excuse(self, error: Exception) -> None:
         """Say once why a look failed; the next one tries again."""
-        line = f"warning: progress was not shown or recorded: {type(error).__name__}: {error}. Training continues."
+        text = str(error).rstrip(".")
+        line = f"warning: progress was not shown or recorded: {type(error).__name__}: {text}. Training continues."
         if line not in self._told:
             self._told.add(line)
             self._say(line)

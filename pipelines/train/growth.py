@@ -3,8 +3,10 @@
 Ray Train would end the workers at any moment, and the steps since the last checkpoint with them.
 """
 
+import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,38 +14,66 @@ import ray
 
 from pipelines.cluster import capacity
 from pipelines.cluster.connection import address_of
+from pipelines.cluster.progress import duration
 from pipelines.params import ClusterConfig
 from pipelines.train.pulse import ANSWER_SEC
+from stylegan.text import print_lines
 
 RESIZE_SEC = 60.0  # between looks for room; there has to be some twice, for a group may only be starting
+# From one beginning with more workers to the next: that costs about a minute, and a node that comes and goes could ask
+# for it without end.
+REST_SEC = 1800.0
 
 
-@contextmanager
-def watching(cluster: ClusterConfig, board: Any) -> Iterator[None]:
-    """Ask the workers to end for more of them while the block runs, if cluster.num_workers allows for that."""
-    if cluster.min_workers == cluster.max_workers or address_of(cluster) is None:
-        yield
-        return
-    done = threading.Event()
+class Growth:
+    """Asks workers to end for more of them, in all attempts of a training."""
 
-    def loop() -> None:
-        had_room = False
-        while not done.wait(RESIZE_SEC):
-            try:
-                has_room = could_grow(cluster, board)
-                if had_room and has_room:
-                    board.ask_to_regroup.remote()
-            except (ray.exceptions.RayError, TimeoutError):  # of a Ray that ends, or is busy
-                has_room = False
-            had_room = has_room
+    def __init__(self, cluster: ClusterConfig, board: Any, say: Callable[[str], object] = print_lines) -> None:
+        self._cluster, self._board, self._say = cluster, board, say
+        self._last = -math.inf
+        self._had_room = self._has_told = False
 
-    thread = threading.Thread(target=loop, name="growth", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look for room while the block runs, if cluster.num_workers allows for more workers."""
+        if self._cluster.min_workers == self._cluster.max_workers or address_of(self._cluster) is None:
+            yield
+            return
+        self._had_room, done = False, threading.Event()
+
+        def loop() -> None:
+            while not done.wait(RESIZE_SEC):
+                self.look()
+
+        thread = threading.Thread(target=loop, name="growth", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def look(self) -> None:
+        """Ask the workers to end if there is room for the second time in turn, and they have not done so lately."""
+        had_room, self._had_room = self._had_room, False
+        try:
+            self._had_room = could_grow(self._cluster, self._board)
+            if had_room and self._had_room:
+                self._ask_or_wait()
+        except (ray.exceptions.RayError, TimeoutError):  # of a Ray that ends, or is busy
+            pass
+
+    def _ask_or_wait(self) -> None:
+        left = self._last + REST_SEC - time.monotonic()
+        if left <= 0:
+            self._board.ask_to_regroup.remote()
+            self._last, self._has_told, self._had_room = time.monotonic(), False, False
+        elif not self._has_told:
+            self._has_told = True
+            self._say(
+                f"there is room for more workers again; they begin in {duration(left)}, as training has begun again "
+                f"with more of them less than {duration(REST_SEC)} ago"
+            )
 
 
 def could_grow(cluster: ClusterConfig, board: Any) -> bool:

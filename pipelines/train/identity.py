@@ -1,13 +1,10 @@
 """What a run is made from, and the names that its hashes give it: parameters, archive, networks and the code."""
 
-import ast
-import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import stylegan
 from pipelines.artifacts.workspace import ARCHIVE
+from pipelines.code_digest import code_digest
 from pipelines.params import TRAINED_SECTIONS, Params, decides_weights, fingerprint, leaves, short_hash, trained_values
 from pipelines.train.start import open_training_set, pretrained_file
 from stylegan.data import ImageDataset
@@ -83,52 +80,10 @@ def monitor_extractor(params: Params, dataset: ImageDataset, assets: Path) -> Ex
         ) from None
 
 
-def code_digest(entries: Sequence[str] = CODE) -> str:
-    """sha256 over what sources do, those in CODE unless told otherwise: comments, docstrings and layout may change"""
-    root = Path(stylegan.__file__).parent.parent
-    digest = hashlib.sha256()
-    for file in code_files(root, entries):
-        digest.update(file.relative_to(root).as_posix().encode())
-        for part in syntax_of(ast.parse(file.read_bytes())):
-            digest.update(part.encode())
-    return digest.hexdigest()
-
-
-def code_files(root: Path, entries: Sequence[str]) -> Iterator[Path]:
-    """Sources that entries of CODE name below the root of the repository"""
-    for entry in entries:
-        path = root / entry
-        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
-
-
-def syntax_of(node: ast.AST) -> Iterator[str]:
-    """Kinds and values of a syntax tree in order, without docstrings
-
-    Not ast.dump, whose text differs between versions of Python: fields that hold nothing are left out.
-    """
-    yield f"({type(node).__name__}"
-    for name, value in ast.iter_fields(node):
-        values = value if isinstance(value, list) else [value]
-        if name == "body" and values and _is_docstring(node, values[0]):
-            values = values[1:]
-        for item in values:
-            if isinstance(item, ast.AST):
-                yield from syntax_of(item)
-            elif item is not None:
-                yield f" {name}={item!r}"
-    yield ")"
-
-
-def _is_docstring(node: ast.AST, first: object) -> bool:
-    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-    value = first.value if documented and isinstance(first, ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
-
-
 def name_of(params: Params, archive_sha256: str, pretrained: Path | None) -> str:
     """Name of a run that grows: hash of everything that decides its weights at every position"""
     values = {path: value for path, value in leaves(trained_values(params)) if decides_weights(path)}
-    return short_hash(values, archive_sha256, code_digest(), *_start_from(pretrained))
+    return short_hash(values, archive_sha256, code_digest(CODE), *_start_from(pretrained))
 
 
 def fixed_name_of(
@@ -136,7 +91,7 @@ def fixed_name_of(
 ) -> str:
     """Name of a run of one length: also of where it ends, and of which of its snapshots is exported"""
     chosen_by = [] if extractor is None else [extractor.sha256]
-    digests = [archive_sha256, code_digest(), *_start_from(pretrained), *chosen_by, *more]
+    digests = [archive_sha256, code_digest(CODE), *_start_from(pretrained), *chosen_by, *more]
     return fingerprint(params, *digests, sections=TRAINED_SECTIONS)
 
 

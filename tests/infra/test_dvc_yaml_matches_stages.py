@@ -22,11 +22,11 @@ from stylegan.train import train
 STAGES = ("assets", "prepare", "train", "evaluate", "render")
 ALL = (*STAGES, "sweep", "ablate")  # the last two have pipelines of their own, sweep/dvc.yaml and ablate/dvc.yaml
 HOW_TO_RUN = {"cluster", "tracking"}
-# Modules and whole rooms that decide where things run, what is recorded, how arguments and parameters are read, files
-# written, and lines and errors shown: not what is computed.
+# Modules and whole rooms that decide where things run, what is recorded and under which name, how arguments and
+# parameters are read, files written, and lines and errors shown: not what is computed.
 PLUMBING = {
-    "pipelines.cluster", "pipelines.command_table", "pipelines.evaluate.external", "pipelines.options",
-    "pipelines.params", "pipelines.tracking", "stylegan.command_line", "stylegan.config.checks",
+    "pipelines.cluster", "pipelines.code_digest", "pipelines.command_table", "pipelines.evaluate.external",
+    "pipelines.options", "pipelines.params", "pipelines.tracking", "stylegan.command_line", "stylegan.config.checks",
     "stylegan.config.image_counts", "stylegan.config.sections", "stylegan.config.strict", "stylegan.console",
     "stylegan.exit_codes", "stylegan.files", "stylegan.text", "stylegan.wording",
 }  # fmt: skip

@@ -6,6 +6,7 @@ import grimp
 import pytest
 import yaml
 
+from pipelines.evaluate.on_cluster import MEASURING_CODE
 from pipelines.train.identity import CODE, MONITOR_CODE
 
 # Modules that training executes and that decide no weights, each with its reason.
@@ -24,6 +25,11 @@ SHOWN = {
     "stylegan.drawing.curves": "used by generate",
     "stylegan.drawing.generate": "pictures of snapshots",
 }
+
+
+# What draws generated images, which real ones do not see.
+GENERATING = ("stylegan.augment", "stylegan.config.augmentation", "stylegan.drawing", "stylegan.networks",
+              "stylegan.ops", "stylegan.state")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,14 @@ def test_the_name_covers_what_a_step_a_start_and_a_resume_execute(graph: grimp.I
 def test_the_yardstick_covers_what_measures_snapshots(graph: grimp.ImportGraph, repository: Path) -> None:
     measuring = without_packages(executed(graph, "stylegan.monitor"), graph) - modules_of(CODE, repository)
     assert measuring - PLUMBING.keys() == modules_of(MONITOR_CODE, repository)
+
+
+def test_the_digest_of_what_real_images_score_covers_all_that_measures_them(
+    graph: grimp.ImportGraph, repository: Path
+) -> None:
+    measuring = without_packages(executed(graph, "stylegan.metrics.evaluation.evaluator", "stylegan.backends"), graph)
+    others = measuring - modules_of(MEASURING_CODE, repository) - PLUMBING.keys()
+    assert [module for module in sorted(others) if not module.startswith(GENERATING)] == []
 
 
 def test_every_module_that_a_worker_executes_is_named_or_has_its_reason(

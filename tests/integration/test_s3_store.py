@@ -102,6 +102,18 @@ def test_a_server_that_does_not_answer_is_told_from_one_that_refuses(url: str, m
         store.read(url)
 
 
+def test_a_store_that_answers_each_request_with_503_once_costs_nothing(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(is_busy=True) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        url = files.put(archive, SHA256, f"{STORAGE}/busy")
+        assert files.cached(url, SHA256, tmp_path / "cache").read_bytes() == CONTENT
+        store.write_bytes(b"tick", f"{STORAGE}/busy/ticks/1")
+        assert store.list_names(f"{STORAGE}/busy/ticks") == {"1"}
+
+
 def test_a_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "note").write_bytes(CONTENT)
     kept, gone = (f"{STORAGE}/{name}/note" for name in ("kept", "gone"))

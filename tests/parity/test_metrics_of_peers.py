@@ -1,4 +1,4 @@
-"""The metrics against torchmetrics and torch-fidelity on the same features, where those are installed."""
+"""The metrics against torchmetrics, torch-fidelity and prdc on the same features, where those are installed."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.metrics import Identity, import_peer, torchmetrics_metric, torchmetrics_value
-from stylegan.metrics import frechet_distance, inception_score, kernel_distance, precision_recall
+from stylegan.metrics import frechet_distance, inception_score, kernel_distance, membership, precision_recall
 from stylegan.metrics.fid import FeatureMoments
 
 AGREEMENT = 1e-6  # relative; the peers take eigenvalues of a product that is not symmetric
@@ -77,3 +77,16 @@ def test_precision_and_recall_are_those_of_torch_fidelity() -> None:
     prc = torch_fidelity("metric_prc").prc_features_to_metric  # type: ignore[attr-defined]
     found = prc(gen, real, prc_neighborhood=3, prc_batch_size=64, save_cpu_ram=True, verbose=False)
     assert precision_recall(real, gen) == pytest.approx((found["precision"], found["recall"]), rel=AGREEMENT)
+
+
+@pytest.mark.parametrize("k", [3, 5])
+def test_precision_recall_density_and_coverage_are_those_of_prdc(k: int, capsys: pytest.CaptureFixture[str]) -> None:
+    found = import_peer("prdc")
+    if found is None:
+        pytest.skip("prdc is not installed: pip install prdc==0.2 scikit-learn")
+    real, gen = sets()
+    expected = found.compute_prdc(real.numpy(), gen.numpy(), nearest_k=k)
+    ours = membership(real, gen, k)
+    assert {name: getattr(ours, name) for name in expected} == pytest.approx(expected, rel=AGREEMENT)
+    assert 0 < ours.coverage < 1
+    capsys.readouterr()  # it prints

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipelines import experiments
 from pipelines.artifacts import manifest_json, metrics_json, train_json
 from pipelines.artifacts.metrics_json import ClassResult
 from pipelines.evaluate import facts
@@ -135,7 +136,7 @@ def test_a_baseline_is_measured_once_and_anew_for_other_settings(
 ) -> None:
     dataset = train_split(tiny_archive)
     evaluator = make_evaluator(make_params("evaluate.floor_splits=3").evaluate, dataset, tiny_archive)
-    cache = StatisticsCache(tmp_path, dataset.digest, evaluator.extractor)
+    cache = StatisticsCache(tmp_path, dataset.digest, evaluator.extractor, "code")
     reference = Reference(evaluator.statistics(dataset, track), torch.zeros(18, 0))
     assert cache.load_floor("train", evaluator.floor_key) is None
     floor = evaluator.floor(reference)
@@ -145,6 +146,7 @@ def test_a_baseline_is_measured_once_and_anew_for_other_settings(
                   "evaluate.pr_neighbors=2", "evaluate.kid_subset_size=3"):  # fmt: skip
         key = make_evaluator(make_params("evaluate.floor_splits=3", other).evaluate, dataset, tiny_archive).floor_key
         assert cache.load_floor("train", key) is None, other
+    assert replace(cache, code="other").load_floor("train", evaluator.floor_key) is None
     parts: list[int] = []
     compare = Evaluator.compare_part
     monkeypatch.setattr(Evaluator, "compare_part", lambda *each: (parts.append(1), compare(*each))[1])
@@ -155,6 +157,23 @@ def test_a_baseline_is_measured_once_and_anew_for_other_settings(
     cache.floor_path("train", evaluator.floor_key).write_text('[{"name": 1}]')
     with pytest.warns(UserWarning, match="The baseline is measured again"):
         assert cache.load_floor("train", evaluator.floor_key) is None
+
+
+def test_a_run_of_a_ladder_or_sweep_is_measured_once_and_anew_by_other_code(
+    make_params: Callable[..., Params], tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, found = make_params(), list[Path]()
+    write_models(tmp_path, params, tiny_archive)
+
+    def measure(*arguments: Any) -> None:
+        found.append(arguments[-1])
+        (arguments[-1] / "metrics.json").touch()
+
+    monkeypatch.setattr(experiments.evaluate, "measure", measure, raising=False)
+    again = [experiments.evaluated(params, tmp_path, tmp_path, tmp_path / "runs") for _ in range(2)]
+    assert again == [found[0]] * 2
+    monkeypatch.setattr(experiments, "code_digest", lambda entries: "other")
+    assert experiments.evaluated(params, tmp_path, tmp_path, tmp_path / "runs") == found[1] != found[0]
 
 
 def test_a_metric_that_fails_costs_no_other(make_params: Callable[..., Params], tiny_archive: Path) -> None:

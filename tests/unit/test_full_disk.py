@@ -88,10 +88,15 @@ def test_the_line_names_path_reason_and_remedy(number: int, tmp_path: Path, caps
     assert capsys.readouterr().err == expected
 
 
-def test_a_full_disk_that_no_file_is_known_of_is_looked_for(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "form", ["{}", "Error writing bytes to file. Detail: [errno 28] {}"]
+)  # the latter is pyarrow's
+def test_a_full_disk_that_no_file_is_known_of_is_looked_for(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     @exit_code
     def command(_: object = None) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, form.format(os.strerror(errno.ENOSPC)))
 
     assert command() == 1
-    assert capsys.readouterr().err.startswith("error: /")
+    error = capsys.readouterr().err
+    assert error.startswith("error: /")
+    assert error.endswith(f": No space left on device. {REMEDIES[errno.ENOSPC]}.\n")

@@ -9,6 +9,7 @@ import pytest
 from pipelines.cluster import capacity
 from pipelines.params import ClusterConfig, Params
 from pipelines.train import growth
+from pipelines.train.growth import Growth
 from pipelines.train.pulse import Board
 
 Make = Callable[..., Params]
@@ -63,12 +64,31 @@ def test_room_that_is_seen_twice_in_turn_is_used(
     room[:] = looks
     board = Board()
     board.begin(0, 1)
-    with growth.watching(elastic, Direct(board)):
+    with Growth(elastic, Direct(board)).watching():
         end = threading.Event()
         while room and not end.wait(0.01):
             pass
         end.wait(0.05)
     assert board.beat(8) == grows
+
+
+def test_a_node_that_comes_and_goes_begins_training_again_once_in_half_an_hour_and_a_line_says_so(
+    elastic: ClusterConfig, room: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, asked, said, board = [0.0], list[float](), list[str](), Board()
+    monkeypatch.setattr(growth.time, "monotonic", lambda: clock[0])
+    found = Growth(elastic, Direct(board), said.append)
+    room[:] = [True] * 1000
+    while clock[0] < 2 * 3600:
+        board.begin(round(clock[0]), 1)  # with one worker again, for the other was lost
+        found.look()
+        if board.beat(0):
+            asked.append(clock[0])
+        clock[0] += 60
+    assert asked == [60, 1860, 3660, 5460]
+    line = "there is room for more workers again; they begin in "
+    assert [text.startswith(line) for text in said] == [True] * 4
+    assert said[0] == f"{line}28 min, as training has begun again with more of them less than 30 min ago"
 
 
 def test_a_full_group_and_one_of_a_fixed_number_look_for_no_room(
@@ -79,6 +99,6 @@ def test_a_full_group_and_one_of_a_fixed_number_look_for_no_room(
     assert not growth.could_grow(elastic, Direct(board)), "none has begun"
     board.begin(0, 2)
     assert not growth.could_grow(elastic, Direct(board))
-    with growth.watching(make_params("cluster.num_workers=1").cluster, None):
+    with Growth(make_params("cluster.num_workers=1").cluster, None).watching():
         pass
     assert len(room) == 1000

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from ray.train import Checkpoint
@@ -83,14 +84,14 @@ def row_at(nimg: int) -> dict[str, Any]:
 def test_a_tick_of_a_long_run_costs_the_same_at_its_end_and_leaves_nothing_in_memory(
     tmp_path: Path, make_params: Callable[..., Params], costs: Costs, publisher: Publisher
 ) -> None:
-    folder, url = tmp_path / "run", f"memory://{tmp_path.name}"
+    folder, url = tmp_path / "run", (tmp_path / "store").as_uri()
     params = make_params("train.total_kimg=25000", "train.tick_kimg=4")
     snapshot = tmp_path / "snapshot"
     save_png(torch.zeros(3, 32, 32, dtype=torch.uint8), snapshot / SAMPLES)
     log = TickLog(folder, url)
     screen = io.StringIO()
     follower = Follower(folder, publisher.journal, params, Console(file=screen, width=80), None)
-    seen: dict[int, tuple[int, int, int]] = {}
+    seen: dict[int, tuple[int, int, int, int]] = {}
     for index in range(1, NUM_TICKS + 1):
         checkpoint = Checkpoint.from_directory(snapshot) if index % SNAPSHOT_TICKS == 0 else None
         log.after_report(None, [row_at(index * TICK_NIMG)] * 2, checkpoint)
@@ -99,12 +100,14 @@ def test_a_tick_of_a_long_run_costs_the_same_at_its_end_and_leaves_nothing_in_me
         screen.truncate(screen.seek(0))
         if index in (EARLY, EARLY + PART_TICKS, LATE, LATE + PART_TICKS):
             gc.collect()
-            seen[index] = (costs.records, costs.sent, len(gc.get_objects()))
+            seen[index] = (costs.records, costs.sent, len(gc.get_objects()), psutil.Process().memory_info().rss)
+            print(f"tick {index}: {seen[index]} records parsed, bytes sent, objects, bytes of memory")
     early, late = ([b - a for a, b in zip(seen[at], seen[at + PART_TICKS], strict=True)] for at in (EARLY, LATE))
     assert late[0] <= early[0] + 2, "records parsed in 64 ticks"
     assert late[1] <= 1.1 * early[1], "bytes sent to the store in 64 ticks"
     num_snapshots = (LATE - EARLY) // SNAPSHOT_TICKS
     assert seen[LATE][2] - seen[EARLY][2] < 20 * num_snapshots, "objects that stay, of 5,500 ticks"
+    assert seen[LATE][3] - seen[EARLY][3] < 20 * 2**20, "bytes of memory, of 5,500 ticks"
     assert len(ticks.read(folder)) == len(read_copy(url)) == NUM_TICKS
     server: Any = publisher._client
     assert server.pictures == NUM_TICKS // SNAPSHOT_TICKS

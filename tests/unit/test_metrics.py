@@ -399,9 +399,9 @@ def test_too_few_images_have_no_floor() -> None:
     assert splits_for_floor(3, num_images=2, num_splits=10, seed=0) == []
 
 
-def test_real_statistics_are_found_again_by_archive_split_and_extractor_alone(tmp_path: Path) -> None:
-    def cache(digest: str = "a", size: int = 16) -> StatisticsCache:
-        return StatisticsCache(tmp_path, digest * 64, RandomExtractor(size))
+def test_real_statistics_are_found_again_by_archive_split_extractor_and_code_alone(tmp_path: Path) -> None:
+    def cache(digest: str = "a", size: int = 16, code: str = "code") -> StatisticsCache:
+        return StatisticsCache(tmp_path, digest * 64, RandomExtractor(size), code)
 
     saved = statistics_of(random_images(80, 0))
     cache().save("train", saved)
@@ -413,12 +413,16 @@ def test_real_statistics_are_found_again_by_archive_split_and_extractor_alone(tm
     others = [
         cache("b").load("train", features=True, thumbnails=False),
         cache(size=8).load("train", features=True, thumbnails=False),
+        cache(code="other").load("train", features=True, thumbnails=False),
+        cache().load("all", features=True, thumbnails=False),
     ]
-    assert [*others, cache().load("all", features=True, thumbnails=False)] == [None, None, None]
+    assert others == [None] * 4
+    cache(code="other").save("train", saved)
+    assert len(list(tmp_path.iterdir())) == 1, "in place of what is of no use any more"
 
 
 def test_moments_alone_do_not_stand_for_features(tmp_path: Path) -> None:
-    cache, whole = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR), statistics_of(random_images(80, 0))
+    cache, whole = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR, "code"), statistics_of(random_images(80, 0))
     cache.save("train", Statistics(whole.gaussian, None))
     assert cache.load("train", features=True, thumbnails=False) is None
     found = cache.load("train", features=False, thumbnails=False)
@@ -429,7 +433,7 @@ def test_moments_alone_do_not_stand_for_features(tmp_path: Path) -> None:
 
 
 def test_thumbnails_are_found_again_and_looked_at_again_where_they_were_not_kept(tmp_path: Path) -> None:
-    cache, whole = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR), statistics_of(random_images(20, 0))
+    cache, whole = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR, "code"), statistics_of(random_images(20, 0))
     cache.save("train", replace(whole, thumbnails=None))
     assert cache.load("train", features=True, thumbnails=True) is None
     cache.save("train", whole)
@@ -449,7 +453,7 @@ def test_thumbnails_are_found_again_and_looked_at_again_where_they_were_not_kept
     ],
 )  # fmt: skip
 def test_real_statistics_that_are_damaged_are_made_again(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    cache = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR)
+    cache = StatisticsCache(tmp_path, "a" * 64, EXTRACTOR, "code")
     cache.save("train", replace(statistics_of(random_images(80, 0)), thumbnails=None))
     path = cache.path("train", features=True)
     path.write_bytes(damage(path.read_bytes()))

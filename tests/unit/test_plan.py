@@ -12,12 +12,13 @@ from pipelines.ladders import ladder
 from pipelines.params import Params, load
 from pipelines.plan import __main__ as plan
 from pipelines.plan import advice, narrow, processor, resolve
-from pipelines.plan.cost import memory, speed
+from pipelines.plan.cost import memory, speed, summary
 from pipelines.plan.cost.arithmetic import flops_per_image
 from pipelines.plan.cost.memory import Memory
 from pipelines.plan.origins import Choice, transfer_choices
 from pipelines.plan.yaml_edit import rewritten
 from pipelines.render.pictures import sheet_columns
+from pipelines.train import recent
 from stylegan.config import ConfigError
 from stylegan.console import make_console
 from tests.command_lines import run_or_exit
@@ -313,7 +314,7 @@ def test_every_plan_ends_with_what_it_needs_and_from_where_that_is_known(
     gpu = last("--preset", "paper256", "--gpus", "1")
     assert "25000 kimg on 1 GPU (14 sec/kimg, extrapolated from one H100 at 256 pixels without kernels)" in gpu
     assert "good from 5,000 to 25,000 kimg = 20 h to 4.1 days" in gpu
-    assert gpu.endswith("GB on each GPU, without libraries (counted); disk 7.1 GB (counted, without the images).")
+    assert gpu.endswith("GB on each GPU, without libraries (counted); disk 9.3 GB (counted, without the images).")
     assert "(12.5 sec/kimg, published for A100)" in last("--preset", "paper256", "--gpus", "1", "--reference", "a100")
     own = last("--preset", "paper256", "--gpus", "1", "--reference", "h100")
     assert "(14 sec/kimg, measured on one H100 without kernels)" in own
@@ -324,6 +325,18 @@ def test_every_plan_ends_with_what_it_needs_and_from_where_that_is_known(
     without_gpu = last("--preset", "auto", "--resolution", "32", "--gpus", "0")
     assert re.search(r"Needs: (5\d min|60 min|1 h) for", without_gpu)
     assert "Too long?" not in without_gpu
+
+
+def test_the_disk_of_a_plan_holds_every_checkpoint_that_a_run_keeps(make_params: Make) -> None:
+    g_params, d_params = 10**7, 2 * 10**7
+    with_between, without = (
+        summary.run_bytes(make_params(f"cluster.checkpoint_minutes={minutes}"), g_params, d_params, 3)
+        for minutes in (5, 0)
+    )
+    state = 4 * (3 * (g_params + d_params) + g_params)  # weights, two moments of each, and the averaged generator
+    assert with_between - without == (recent.NUM_TO_KEEP + 1) * state  # and one that is being written
+    images = summary.run_bytes(make_params(), 0, 0, 3)
+    assert without - images == (recent.NUM_SNAPSHOTS + 1) * (state + 4 * g_params)  # with the generator's file
 
 
 @pytest.mark.parametrize("overrides", [(), ("train.kernels=stock", "train.allow_tf32=true")])

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import stylegan
+from pipelines.code_digest import code_digest, syntax_of
+from pipelines.evaluate.on_cluster import MEASURING_CODE
 from pipelines.params import TRAINED_SECTIONS, Params, decides_weights, flatten
-from pipelines.train import identity
-from pipelines.train.identity import CODE, MONITOR_CODE, code_digest, fixed_name_of, name_of, yardstick_of
+from pipelines.train.identity import CODE, MONITOR_CODE, fixed_name_of, name_of, yardstick_of
 from stylegan.metrics.extractors import RandomExtractor
 
 Make = Callable[..., Params]
@@ -127,16 +128,21 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) ->
 def test_a_changed_value_in_code_that_decides_weights_is_another_run(
     file: str, text: str, other: str, copied: Path
 ) -> None:
-    before, content = code_digest(), (copied / file).read_text()
+    before, content = code_digest(CODE), (copied / file).read_text()
     assert content.count(text) == 1
     (copied / file).write_text(content.replace(text, other))
-    assert code_digest() != before
+    assert code_digest(CODE) != before
 
 
 def test_digests_follow_the_files_that_they_name_and_no_other_and_no_comment(copied: Path) -> None:
     for entries, changed, others in (
         (CODE, ["stylegan/networks/layers.py"], ["stylegan/metrics/kid.py", "stylegan/config/sections.py"]),
         (MONITOR_CODE, ["stylegan/metrics/kid.py"], ["stylegan/networks/layers.py"]),
+        (
+            MEASURING_CODE,
+            ["stylegan/metrics/evaluation/floor.py", "stylegan/metrics/fid.py", "stylegan/data/decoders.py"],
+            ["stylegan/networks/layers.py"],
+        ),
     ):
         before = code_digest(entries)
         for file in others:
@@ -162,7 +168,7 @@ def test_sections_declare_and_compute_nothing(repository: Path) -> None:
 
 def test_only_what_code_does_is_in_its_syntax() -> None:
     def syntax(code: str) -> str:
-        return "".join(identity.syntax_of(ast.parse(code)))
+        return "".join(syntax_of(ast.parse(code)))
 
     function = "def f(x):\n    {}\n    return x / 2"
     assert syntax(function.format('"""Half."""')) == syntax(function.format('"""Other words."""  # a comment'))

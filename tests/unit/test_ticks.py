@@ -1,6 +1,7 @@
 """pipelines.train.ticklog and follow: each tick written once, shown, recorded, and warned about."""
 
 import io
+import itertools
 import json
 import os
 import time
@@ -14,13 +15,15 @@ from ray.train import Checkpoint
 from rich.console import Console
 
 from pipelines.artifacts import json_lines
+from pipelines.artifacts.artifact import ArtifactError
 from pipelines.artifacts.ticks import LOG, read, write_csv
 from pipelines.cluster import store
 from pipelines.diagnosis.alarms import alarms
 from pipelines.params import Params
 from pipelines.tracking.journal import Journal
-from pipelines.train import ticklog
+from pipelines.train import follow, ticklog
 from pipelines.train.follow import Follower, following
+from pipelines.train.pulse import Position
 from pipelines.train.ticklog import TickLog
 from stylegan.images import save_png
 from tests.tick_rows import ticks
@@ -215,6 +218,29 @@ def test_what_cannot_be_recorded_is_said_once_tried_again_and_ends_no_training(
             time.sleep(0.1)
     assert [record["step"] for record in records(journal, "metrics")] == [8, 16]
     assert capsys.readouterr().out.count("warning: progress was not shown or recorded: OSError: [Errno 28]") == 1
+
+
+def test_a_damaged_line_is_named_while_training_continues_and_positions_are_still_told(
+    tmp_path: Path, make_params: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[int] = []
+    positions = itertools.count(8, 8)
+    monkeypatch.setattr(follow, "_read", lambda board: Position(next(positions), (8,)))
+    monkeypatch.setattr(follow, "POLL_SEC", 0.01)
+
+    def train() -> None:
+        with following(tmp_path, Journal(tmp_path), make_params(), None, None, told.append):
+            (tmp_path / LOG).write_text("no tick\n")
+            end, deadline = len(told) + 5, time.monotonic() + 30
+            while len(told) < end:
+                assert time.monotonic() < deadline, "positions are told no more"
+                time.sleep(0.01)
+
+    with pytest.raises(ArtifactError):
+        train()
+    shown = capsys.readouterr().out
+    assert shown.count("not shown or recorded: ArtifactError: ") == 1
+    assert shown.count(" to train the run again. Training continues.\n") == 1
 
 
 @pytest.mark.parametrize("resumed", [False, True])

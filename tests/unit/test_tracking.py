@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from sqlite3 import dbapi2
 from typing import Any
 
 import pytest
@@ -290,6 +291,41 @@ def test_an_unreachable_server_keeps_the_journal_and_its_password(root: Path, no
         Publisher(journal, config(nobody), root).publish()
     assert "secret" not in str(error.value)
     assert str(error.value).startswith(nobody.replace("user:secret@", ""))
+    assert Publisher(journal, config(), root).publish() == 1
+
+
+def test_a_database_on_a_full_disk_is_said_in_one_line_with_the_remedy(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal, connect = Journal(root / "runs/abc"), dbapi2.connect
+    for step in range(100):
+        journal.metrics(step, {f"metric {number}": float(step) for number in range(9)})
+
+    def limited(*arguments: Any, **options: Any) -> dbapi2.Connection:
+        """With room for four pages more, after which sqlite says what it says of a full disk"""
+        database = connect(*arguments, **options)
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        database.execute(f"PRAGMA max_page_count = {pages + 4}")
+        return database
+
+    monkeypatch.setattr(dbapi2, "connect", limited)
+    with pytest.raises(TrackingError) as caught:
+        Publisher(journal, config(), root).publish()
+    remedy = "Free space on its disk; what is kept is sent by the next `stylegan publish`"
+    assert str(caught.value) == f"sqlite:///{root}/mlflow.db: disk is full. {remedy}"
+    assert "Traceback" not in caplog.text
+
+
+def test_a_lock_that_cannot_be_made_is_a_warning_and_no_end_of_training(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(root / "runs/abc")
+    journal.metrics(1, {"a": 1.0})
+    (journal.files / "publish.lock").mkdir()
+    with publishing(journal, config(), root):
+        pass
+    assert caplog.text.count("Kept in ") == 1
+    (journal.files / "publish.lock").rmdir()
     assert Publisher(journal, config(), root).publish() == 1
 
 

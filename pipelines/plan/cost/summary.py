@@ -10,7 +10,8 @@ from stylegan.config.pyramid import sides, spelt
 
 FLOAT = 4  # bytes
 PROCESS_GB = 0.45  # torch and Ray in a worker before there is a network (docs/scaling.md)
-CHECKPOINTS = 3  # the best, the last, and one that is being written
+SNAPSHOTS = 3 + 1  # the best two, the last, and one that is being written
+BETWEEN = 2 + 1  # checkpoints to resume from, and one that is being written
 COPIES = 3  # of the images of a snapshot: samples/, the journal and MLflow
 PNG = 0.75  # bytes of an image's file for each of its own
 RECOGNISABLE_KIMG, GOOD_KIMG = 1000, (5000, 25000)  # read off the curves of Karras et al. 2020a, at 128 to 1024 pixels
@@ -51,10 +52,12 @@ def good_result(params: Params, speed: Speed) -> str:
 
 
 def run_bytes(params: Params, g_params: int, d_params: int, img_channels: int) -> float:
-    """Of runs/ and MLflow at the end: checkpoints, and the images of every snapshot"""
-    state = FLOAT * (3 * (g_params + d_params) + 2 * g_params)  # with moments, G_ema and the generator's file
+    """Of runs/ and MLflow at most: checkpoints, and the images of every snapshot"""
+    generator, state = FLOAT * g_params, FLOAT * (3 * (g_params + d_params) + g_params)  # with moments and G_ema
+    between = BETWEEN if params.cluster.checkpoint_minutes else 0
     snapshots = params.train.total_kimg / params.train.tick_kimg / params.train.snapshot_ticks
-    return CHECKPOINTS * state + COPIES * PNG * (1 + snapshots) * sample_bytes(params, img_channels)
+    images = COPIES * PNG * (1 + snapshots) * sample_bytes(params, img_channels)
+    return SNAPSHOTS * (state + generator) + between * state + images
 
 
 def sample_bytes(params: Params, img_channels: int) -> float:

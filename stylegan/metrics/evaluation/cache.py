@@ -20,15 +20,20 @@ from stylegan.metrics.fid import Gaussian
 from stylegan.metrics.memorization import SIDE
 
 METRICS = TypeAdapter(tuple[Metric, ...])
+CODE = "code"  # key of the metadata of a file
 
 
 @dataclass(frozen=True)
 class StatisticsCache:
-    """Files named after archive, split, extractor, its weights and input size, and resize filter."""
+    """Files named after archive, split, extractor, its weights and input size, and resize filter.
+
+    What other code has measured counts as not there.
+    """
 
     folder: Path
     digest: str  # sha256 of the archive
     extractor: Extractor
+    code: str  # digest of the code that measures
 
     def path(self, split: Split, *, features: bool) -> Path:
         """Where the features, or only their moments, of a split are kept"""
@@ -36,7 +41,8 @@ class StatisticsCache:
 
     def floor_path(self, split: Split, key: str) -> Path:
         """Where the baseline that a key stands for is kept"""
-        return self.folder / f"{self._prefix(split)}-floor-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
+        digest = hashlib.sha256(f"{key} {self.code}".encode()).hexdigest()
+        return self.folder / f"{self._prefix(split)}-floor-{digest[:12]}.json"
 
     def _prefix(self, split: Split) -> str:
         net = self.extractor
@@ -61,7 +67,7 @@ class StatisticsCache:
             write_json(self.floor_path(split, key), [metric.model_dump(mode="json") for metric in floor.metrics])
 
     def load(self, split: Split, *, features: bool, thumbnails: bool) -> Statistics | None:
-        """What was saved; None if it was not, is damaged, or lacks what is asked for"""
+        """What was saved; None if it was not, or by other code, is damaged, or lacks what is asked for"""
         kinds = [True] if features else [False, True]
         path = next((path for kind in kinds if (path := self.path(split, features=kind)).exists()), None)
         if path is None:
@@ -70,6 +76,8 @@ class StatisticsCache:
         try:
             check_regular(path)
             with safe_open(path, framework="pt") as file:
+                if (file.metadata() or {}).get(CODE) != self.code:
+                    return None
                 found = {name: file.get_tensor(name) for name in file.keys() if name not in unwanted}  # noqa: SIM118
             _check(found, self.extractor.num_features, features=features)
         except (SafetensorError, OSError, ValueError) as error:
@@ -86,7 +94,8 @@ class StatisticsCache:
         tensors = {"mean": gaussian.mean, "cov": gaussian.cov, "factor": gaussian.factor}
         tensors |= {"features": statistics.features, "thumbnails": statistics.thumbnails}
         with replacing(self.path(split, features=statistics.features is not None)) as temporary:
-            save_file({name: t.cpu().contiguous() for name, t in tensors.items() if t is not None}, temporary)
+            kept = {name: tensor.cpu().contiguous() for name, tensor in tensors.items() if tensor is not None}
+            save_file(kept, temporary, {CODE: self.code})
 
 
 def _check(found: Mapping[str, Tensor], num_features: int, *, features: bool) -> None:

@@ -33,7 +33,7 @@ from stylegan.metrics.evaluation.comparison import (
     resampling,
     summarise,
 )
-from stylegan.metrics.evaluation.floor import FLOOR_VERSION, splits_for_floor
+from stylegan.metrics.evaluation.floor import splits_for_floor
 from stylegan.metrics.evaluation.names import MetricNames, metric_names, path_length_name
 from stylegan.metrics.evaluation.ppl import PROTOCOLS, path_lengths, perceptual_path_length
 from stylegan.metrics.evaluation.ranks import gather_rows, in_turn, own_batches, turn_of
@@ -239,10 +239,10 @@ class Evaluator:
 
     @property
     def floor_key(self) -> str:
-        """What decides the floor of one set of features; with FLOOR_VERSION, how it is computed"""
+        """What decides the floor of one set of features, beside the code"""
         names = ("num_images", "seed", "metrics", "kid_num_subsets", "kid_subset_size", "pr_neighbors", "floor_splits")
         values = self.config.model_dump(mode="json", include=set(names))
-        return json.dumps([FLOOR_VERSION, self.whole_set, values], sort_keys=True)
+        return json.dumps([self.whole_set, values], sort_keys=True)
 
     def features_floor(self, features: Tensor) -> Measured:
         """The numbers of parts of real features [N, F] against the rest, over several splits"""

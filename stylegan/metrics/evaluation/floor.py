@@ -4,8 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FLOOR_VERSION = 1  # of how it is computed: floors that are kept are of this one
-
 
 def splits_for_floor(num_real: int, num_images: int, num_splits: int, seed: int) -> list[tuple[Tensor, Tensor]]:
     """Rows of random splits of the real images: the rest, and as many as are generated (at most half)
