@@ -309,6 +309,19 @@ def find_experiment(tracking: TrackingConfig, root: Path = ROOT) -> str:
         return initialise(uri, tracking.experiment, root)[1]
 
 
+def fetch_generator(model: str, tracking: TrackingConfig, folder: Path, root: Path = ROOT) -> Path:
+    """Bring the generator of a registered model, such as models:/NAME@best, into a folder.
+
+    Raises TrackingError if it cannot be had.
+    """
+    from pipelines.tracking import registry
+
+    uri = tracking_uri(tracking, root)
+    with _reaching(uri):
+        initialise(uri, tracking.experiment, root)
+        return registry.fetch_generator(model, uri, folder)
+
+
 @contextlib.contextmanager
 def publishing(journal: Journal, tracking: TrackingConfig, root: Path = ROOT) -> Iterator[None]:
     """Publish in the background while the block runs, and once more at its end.

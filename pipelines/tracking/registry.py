@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import stylegan
+from pipelines.artifacts.workspace import GENERATOR
 from pipelines.tracking.journal import CARD
 from stylegan.drawing.requested import PSI
 
@@ -56,6 +57,14 @@ def move_best(client: "MlflowClient", record: Mapping[str, Any], found: "ModelVe
         if tags.get("measured_by") != record["measured_by"] or not record["kid"] < float(tags["kid"]):
             return
     client.set_registered_model_alias(record["name"], BEST, found.version)
+
+
+def fetch_generator(model: str, uri: str, folder: Path) -> Path:
+    """Bring the generator of a model, and none of its code, from a server into a folder."""
+    from mlflow.artifacts import download_artifacts
+
+    artifact = f"{model.rstrip('/')}/artifacts/{GENERATOR}"
+    return Path(download_artifacts(artifact_uri=artifact, dst_path=str(folder), tracking_uri=uri, registry_uri=uri))
 
 
 def requirements() -> list[str]:

@@ -17,7 +17,7 @@ import yaml
 from pipelines.params import Params, TrackingConfig
 from pipelines.tracking import registry
 from pipelines.tracking.journal import Journal
-from pipelines.tracking.publisher import Publisher, TrackingError, initialise, tracking_uri
+from pipelines.tracking.publisher import Publisher, TrackingError, fetch_generator, initialise, tracking_uri
 from pipelines.tracking.recording import record_model
 from stylegan.__main__ import main as stylegan
 from stylegan.checkpoint import save_generator
@@ -120,6 +120,18 @@ def test_a_measured_generator_becomes_a_model_that_draws_what_generate_draws(
     assert len(loaded.predict(example)) == 1
     with pytest.raises(mlflow.exceptions.MlflowException, match="class 'lght' does not exist; did you mean light"):
         loaded.predict(pd.DataFrame([{"seed": 7, "psi": 1.0, "class": "lght"}]))
+
+
+def test_the_generator_of_a_registered_model_is_fetched_without_its_code(
+    root: Path, record: Record, tmp_path: Path
+) -> None:
+    publish(journal := record("abc", 0.5), root)
+    (tmp_path / "fetched").mkdir()
+    found = fetch_generator(f"models:/{NAME}@best", TRACKING, tmp_path / "fetched", root)
+    assert sha256_of(found) == sha256_of(journal.folder / "models/generator.safetensors")
+    assert [path for path in (tmp_path / "fetched").rglob("*") if path.is_file()] == [found]
+    with pytest.raises(TrackingError, match="Registered Model with name=none not found"):
+        fetch_generator("models:/none@best", TRACKING, tmp_path, root)
 
 
 def test_best_moves_to_a_lower_kid_of_the_same_measurement_alone(
