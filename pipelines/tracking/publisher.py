@@ -318,8 +318,7 @@ def fetch_generator(model: str, tracking: TrackingConfig, folder: Path, root: Pa
 
     uri = tracking_uri(tracking, root)
     with _reaching(uri):
-        initialise(uri, tracking.experiment, root)
-        return registry.fetch_generator(model, uri, folder)
+        return registry.fetch_generator(initialise(uri, tracking.experiment, root)[0], model, folder)
 
 
 @contextlib.contextmanager

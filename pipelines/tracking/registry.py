@@ -4,6 +4,7 @@ The alias `best` is the version with the lowest KID of those that were measured 
 any record: what fails is tried again later, and what was sent before a kill is not sent again.
 """
 
+import re
 import shutil
 import tempfile
 import warnings
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 BEST = "best"
 CODE = Path(__file__).with_name("model_from_code.py")
+PACKAGE = Path(stylegan.__file__).parent
+LEFT_OUT = {"__main__.py", "__pycache__", "analysis", "commands", "metrics"}  # of PACKAGE: CODE imports none of it
 NEEDED = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")  # by CODE and what it imports of stylegan
 
 
@@ -59,12 +62,23 @@ def move_best(client: "MlflowClient", record: Mapping[str, Any], found: "ModelVe
     client.set_registered_model_alias(record["name"], BEST, found.version)
 
 
-def fetch_generator(model: str, uri: str, folder: Path) -> Path:
-    """Bring the generator of a model, and none of its code, from a server into a folder."""
+def fetch_generator(client: "MlflowClient", model: str, folder: Path) -> Path:
+    """Bring the generator of models:/NAME@ALIAS or models:/NAME/VERSION, and none of its code, into a folder.
+
+    Raises ValueError for another address.
+    """
     from mlflow.artifacts import download_artifacts
 
-    artifact = f"{model.rstrip('/')}/artifacts/{GENERATOR}"
-    return Path(download_artifacts(artifact_uri=artifact, dst_path=str(folder), tracking_uri=uri, registry_uri=uri))
+    named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", model)
+    if named is None:
+        raise ValueError(f"{model}: not a registered model. Write models:/NAME@{BEST} or models:/NAME/VERSION.")
+    name, alias, number = named.groups()
+    found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    place = str(found.source)
+    if place.startswith("models:/"):
+        place = client.get_logged_model(place.removeprefix("models:/")).artifact_location
+    artifact = f"{place}/artifacts/{GENERATOR}"
+    return Path(download_artifacts(artifact_uri=artifact, dst_path=str(folder), tracking_uri=client.tracking_uri))
 
 
 def requirements() -> list[str]:
@@ -87,12 +101,18 @@ def save(folder: Path, generator: Path, card: Path, model: "Model | None" = None
     label = {"class": (class_names or ["0"])[0]} if G.c_dim else {}
     columns = [ColSpec("long", "seed"), ColSpec("double", "psi", required=False)]
     columns += [ColSpec("string", "class")] if G.c_dim else []
-    save_model(
-        folder, python_model=str(CODE), mlflow_model=model, artifacts={"generator": str(generator)},
-        code_paths=[str(Path(stylegan.__file__).parent)], model_config={"device": "cpu"},
-        signature=ModelSignature(Schema(columns), Schema([ColSpec("string", "png")])),
-        input_example=pd.DataFrame([{"seed": 7, "psi": PSI, **label}]), pip_requirements=requirements(),
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:  # MLflow writes down the paths of what it copies
+        parts = Path(name)
+        for file in (generator, CODE):
+            shutil.copyfile(file, parts / file.name)
+        shutil.copytree(PACKAGE, parts / PACKAGE.name, ignore=lambda _, names: LEFT_OUT & set(names))
+        save_model(
+            folder, mlflow_model=model, python_model=str(parts / CODE.name),
+            artifacts={"generator": str(parts / generator.name)},
+            code_paths=[str(parts / PACKAGE.name)], model_config={"device": "cpu"},
+            signature=ModelSignature(Schema(columns), Schema([ColSpec("string", "png")])),
+            input_example=pd.DataFrame([{"seed": 7, "psi": PSI, **label}]), pip_requirements=requirements(),
+        )  # fmt: skip
     shutil.copyfile(card, folder / CARD)
 
 
@@ -115,13 +135,8 @@ def _upload(
     if logged.status == "READY":
         return logged
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "model"
-        save(
-            folder,
-            generator,
-            card,
-            Model(run_id=run_id, model_id=logged.model_id, artifact_path=logged.artifact_location),
-        )
+        folder, place = Path(temporary) / "model", logged.artifact_location
+        save(folder, generator, card, Model(run_id=run_id, model_id=logged.model_id, artifact_path=place))
         client.log_model_artifacts(logged.model_id, str(folder))
     return client.finalize_logged_model(logged.model_id, "READY")
 

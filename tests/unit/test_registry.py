@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 import torch
 import yaml
@@ -106,6 +107,9 @@ def test_a_measured_generator_becomes_a_model_that_draws_what_generate_draws(
     pins = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]
     assert set((folder / "requirements.txt").read_text().split()) <= set(pins)
     model = yaml.safe_load((folder / "MLmodel").read_text())
+    flavor = str(model["flavors"])
+    assert str(repository) not in flavor
+    assert str(root) not in flavor
     assert [column["name"] for column in json.loads(model["signature"]["inputs"])] == ["seed", "psi", "class"]
 
     loaded = mlflow.pyfunc.load_model(str(folder))
@@ -122,6 +126,19 @@ def test_a_measured_generator_becomes_a_model_that_draws_what_generate_draws(
         loaded.predict(pd.DataFrame([{"seed": 7, "psi": 1.0, "class": "lght"}]))
 
 
+def test_the_code_that_a_model_leaves_out_is_not_imported_by_what_it_runs() -> None:
+    graph = grimp.build_graph("stylegan", "pipelines", exclude_type_checking_imports=True, cache_dir=None)
+    found, waiting = set[str](), ["pipelines.tracking.model_from_code"]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += graph.find_modules_directly_imported_by(module)
+    left_out = tuple(f"stylegan.{name.removesuffix('.py')}" for name in registry.LEFT_OUT)
+    assert "stylegan.networks.generator" in found
+    assert [module for module in found if module.startswith(left_out)] == []
+
+
 def test_the_generator_of_a_registered_model_is_fetched_without_its_code(
     root: Path, record: Record, tmp_path: Path
 ) -> None:
@@ -132,6 +149,8 @@ def test_the_generator_of_a_registered_model_is_fetched_without_its_code(
     assert [path for path in (tmp_path / "fetched").rglob("*") if path.is_file()] == [found]
     with pytest.raises(TrackingError, match="Registered Model with name=none not found"):
         fetch_generator("models:/none@best", TRACKING, tmp_path, root)
+    with pytest.raises(TrackingError, match=r"models:/x: not a registered model\. Write models:/NAME@best"):
+        fetch_generator("models:/x", TRACKING, tmp_path, root)
 
 
 def test_best_moves_to_a_lower_kid_of_the_same_measurement_alone(
