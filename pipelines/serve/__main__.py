@@ -5,9 +5,7 @@ import contextlib
 import ipaddress
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from pipelines.command_table import COMMANDS
 from stylegan.exit_codes import exit_code
@@ -21,6 +19,7 @@ def serve(options: argparse.Namespace) -> None:
     import uvicorn  # deferred, as below: --help and a wrong argument are answered before torch is imported
 
     from pipelines.serve.app import create_app, load_service
+    from pipelines.serve.source import model_file
 
     with contextlib.closing(listen(options.host, options.port)) as server:
         with model_file(options.model) as generator:
@@ -56,19 +55,6 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise RuntimeError(f"{host}:{port}: {error.strerror or error}. Choose others with --host and --port.") from None
     return server
-
-
-@contextlib.contextmanager
-def model_file(model: str) -> Iterator[Path]:
-    """The generator of a file, or of a model in the registry, of which nothing else is fetched or executed."""
-    if not model.startswith("models:/"):
-        yield Path(model)
-        return
-    from pipelines.params import ROOT, load
-    from pipelines.tracking.publisher import fetch_generator
-
-    with tempfile.TemporaryDirectory() as folder:
-        yield fetch_generator(model, load(ROOT / "params.yaml").tracking, Path(folder))
 
 
 @exit_code

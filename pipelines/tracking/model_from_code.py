@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from stylegan.backends import prepare_device
 from stylegan.drawing.requested import PSI, Request, RequestError, check_request, draw

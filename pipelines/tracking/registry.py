@@ -93,13 +93,13 @@ def save(folder: Path, generator: Path, card: Path, model: "Model | None" = None
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import save_model
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, Schema, TensorSpec
 
     from stylegan.generators import load_any_generator  # deferred with torch, which journals do without
 
     G, class_names = load_any_generator(generator)
     label = {"class": (class_names or ["0"])[0]} if G.c_dim else {}
-    columns = [ColSpec("long", "seed"), ColSpec("double", "psi", required=False)]
+    columns: list[ColSpec | TensorSpec] = [ColSpec("long", "seed"), ColSpec("double", "psi", required=False)]
     columns += [ColSpec("string", "class")] if G.c_dim else []
     with tempfile.TemporaryDirectory() as name:  # MLflow writes down the paths of what it copies
         parts = Path(name)
