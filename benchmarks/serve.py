@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from stylegan.drawing.requested import check_request, draw
 from stylegan.generators import load_any_generator
 
 SEEDS, AGAIN = 64, 100  # different images; tries for one
+BACK_SEC = 120.0  # that a killed replica may be missing
 
 
 @dataclass
@@ -109,15 +110,23 @@ def free_port() -> int:
 
 def replica_pids() -> list[int]:
     """Processes of replicas that this one has started, by Ray"""
-    found = [each for each in psutil.Process().children(recursive=True) if "ServeReplica:" in " ".join(each.cmdline())]
-    return sorted(each.pid for each in found)
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended in the meantime
+            found += [each.pid] if "ServeReplica:" in " ".join(each.cmdline()) else []
+    return sorted(found)
 
 
 async def kill_at(moment: float) -> str:
+    """SIGKILL to the first replica; says when there were as many as before"""
     await asyncio.sleep(max(moment - time.monotonic(), 0))
-    pid = replica_pids()[0]
-    os.kill(pid, signal.SIGKILL)
-    return f"replica {pid} of {len(replica_pids())} killed"
+    before, begin = replica_pids(), time.monotonic()
+    os.kill(before[0], signal.SIGKILL)
+    while len({*replica_pids()} - {before[0]}) < len(before):
+        if time.monotonic() - begin > BACK_SEC:
+            sys.exit(f"the killed replica was not there again after {BACK_SEC:g} s")
+        await asyncio.sleep(0.5)
+    return f"1 of {len(before)} replicas killed; a new one had started after {time.monotonic() - begin:.0f} s."
 
 
 async def run(address: str, expected: list[bytes], clients: int, seconds: float, kill: bool) -> tuple[Load, str]:
@@ -129,7 +138,7 @@ async def run(address: str, expected: list[bytes], clients: int, seconds: float,
 
 
 def main() -> None:
-    """Print one line."""
+    """Print one line; exit code 1 if an image was lost or had other bytes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("generator", type=Path)
     parser.add_argument("--replicas", type=int, default=0)
@@ -155,6 +164,7 @@ def main() -> None:
         f"{1000 * cuts[98]:.0f} ms (p99), {1000 * max(found.seconds):.0f} ms (longest); {found.repeated} asked for "
         f"again, {found.lost} lost, {found.wrong} with other bytes. {killed}"
     )
+    sys.exit(bool(found.lost or found.wrong))
 
 
 if __name__ == "__main__":
