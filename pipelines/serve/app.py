@@ -3,9 +3,10 @@
 GET only, so that no request has a body, and whoever gets no answer may ask again: the same address is the same image.
 """
 
+import asyncio
 import base64
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,8 @@ from stylegan.generators import load_any_generator
 from stylegan.networks import Generator
 from stylegan.text import print_lines, shorten, visible
 
+LOOK_SEC = 1.0  # between two looks whether a client still waits
+CLOSED = 499  # as nginx calls it
 MOST_IMAGES, MOST_WAITING = 64, 1024  # of one request; of all requests that are not answered yet
 PLACE = "GET /image?seed=7&psi=0.7 or /images?seed=1&seed=2, with &class=NAME for a conditional generator"
 
@@ -99,13 +102,13 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="stylegan serve", docs_url=None, redoc_url=None)
 
     @app.get("/image")
-    async def image(asked: Annotated[OneImage, Query()]) -> Response:
-        (png,) = await service.images([asked.seed], asked)
+    async def image(request: Request, asked: Annotated[OneImage, Query()]) -> Response:
+        (png,) = await unless_gone(request, service.images([asked.seed], asked))
         return Response(png, media_type="image/png")
 
     @app.get("/images")
-    async def images(asked: Annotated[ManyImages, Query()]) -> dict[str, object]:
-        found = await service.images(asked.seed, asked)
+    async def images(request: Request, asked: Annotated[ManyImages, Query()]) -> dict[str, object]:
+        found = await unless_gone(request, service.images(asked.seed, asked))
         return {"seeds": asked.seed, "png": [base64.b64encode(png).decode() for png in found]}
 
     @app.get("/health")
@@ -118,6 +121,18 @@ def create_app(service: Service) -> FastAPI:
 
     _answer_errors(app)
     return app
+
+
+async def unless_gone(request: Request, images: Coroutine[None, None, list[bytes]]) -> list[bytes]:
+    """The images, given up if the client closes its connection. Raises HTTPException, which then nobody reads."""
+    task = asyncio.create_task(images)
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK_SEC))[0]:
+            if await request.is_disconnected():
+                raise HTTPException(CLOSED, "the connection was closed")
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def _answer_errors(app: FastAPI) -> None:

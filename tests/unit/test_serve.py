@@ -49,8 +49,10 @@ def ask(generator: Path) -> Ask:
     return lambda path, method="GET", **query: asyncio.run(answered(app, method, path, query))
 
 
-async def answered(app: Any, method: str, path: str, query: dict[str, object]) -> tuple[int, bytes]:
-    """What an application answers to one request"""
+async def answered(
+    app: Any, method: str, path: str, query: dict[str, object], *, is_gone: bool = False
+) -> tuple[int, bytes]:
+    """What an application answers to one request; is_gone: of a client that has closed its connection"""
     sent: list[dict[str, Any]] = []
     scope = {
         "type": "http", "method": method, "path": path, "headers": [], "http_version": "1.1", "scheme": "http",
@@ -58,7 +60,9 @@ async def answered(app: Any, method: str, path: str, query: dict[str, object]) -
     }  # fmt: skip
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if is_gone:
+            return {"type": "http.disconnect"}
+        return await asyncio.Future()  # nothing comes: a GET has no body
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
@@ -217,6 +221,23 @@ def test_a_device_that_is_full_is_503_and_a_line(ask: Ask, monkeypatch: pytest.M
     status, body = ask("/image", seed=1)
     assert status == 503
     assert "too little memory. Ask for fewer images, or serve with a smaller --batch-size" in json.loads(body)["error"]
+
+
+def test_images_of_a_closed_connection_are_given_up(generator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "LOOK_SEC", 0.01)
+    service = load_service(generator, batch_size=1, device=torch.device("cpu"))
+    service.batcher, batches, may_draw = gathered(batch_size=1)
+
+    async def run() -> list[tuple[int, bytes]]:
+        app, query = create_app(service), {"seed": 0, "class_": "dark"}
+        tasks = [asyncio.create_task(answered(app, "GET", "/image", query))]
+        await asyncio.sleep(0.1)
+        gone = await answered(app, "GET", "/image", query | {"seed": 1}, is_gone=True)
+        may_draw.set()
+        return [gone, *await asyncio.gather(*tasks)]
+
+    assert [status for status, _ in asyncio.run(run())] == [serving.CLOSED, 200]
+    assert batches == [[0]]
 
 
 @pytest.fixture
