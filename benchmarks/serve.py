@@ -88,16 +88,16 @@ def replicas(generator: Path, batch_size: int, num: int) -> Iterator[str]:
     """Ray Serve on this machine"""
     from ray import serve
 
-    from pipelines.serve.on_ray import DRAWING, Options
+    from pipelines.serve.on_ray import start
 
     cluster = load().cluster.model_copy(update={"address": None, "num_workers": num + 1, "cpus_per_worker": 1})
+    changes = {
+        "http_options": {"port": free_port()}, "deployment": {"num_replicas": num},
+        "args": {"model": str(generator), "images_at_once": batch_size},
+    }  # fmt: skip
     with connect(cluster):
-        port = free_port()
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        options = Options(model=str(generator.resolve()), images_at_once=batch_size)
-        serve.run(DRAWING.options(num_replicas=num).bind(options), name="stylegan")
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield start(Path("infra/serve/ray.yaml"), changes)
         finally:
             serve.shutdown()
 
