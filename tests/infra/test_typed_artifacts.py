@@ -28,6 +28,7 @@ OTHERS = {
     "cluster/status.py": {"kind", "status"},
     "plan/resolve.py": {"resolution"},
     "prepare.py": {"holdout", "prepare"},
+    "serve/on_ray.py": {"name"},
     "sweep/scheduler.py": {"drawn"},
     "train/kept.py": {"metrics"},
     "sweep/trial.py": {"drawn"},
