@@ -55,6 +55,8 @@ SERVICES = (
              "--name satellites --licence cc-by-4.0 --out model", "options.add_card"),
     _command("serve", "serve.__main__", "Answer requests for images over HTTP.",
              "models/generator.safetensors --port 8000", "options.add_serve"),
+    _command("explore", "explore.__main__", "Try a generator in the browser: seeds, directions, walks, projections.",
+             "models/generator.safetensors", "options.add_explore"),
     _command("ui", "tracking.__main__:open_ui", "Open the comparison of runs in MLflow.", "--port 5001 --no-browser",
              "options.add_ui"),
     _command("publish", "tracking.__main__:publish", "Send every run here to the tracking server; safe to repeat."),

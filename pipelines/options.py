@@ -5,7 +5,7 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from stylegan.command_line import add_json, is_whole, positive, usable_device
+from stylegan.command_line import add_json, positive, usable_device
 from stylegan.config.sections import Kernels
 
 STOP_GRACE_SEC = 30.0  # Ray needs about 4 to end its workers
@@ -160,13 +160,6 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def port(text: str) -> int:
-    """A whole number up to 65535. Raises argparse.ArgumentTypeError otherwise."""
-    if not is_whole(text) or int(text) >= 2**16:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port, a whole number from 0 to {2**16 - 1}")
-    return int(text)
-
-
 def add_card(parser: argparse.ArgumentParser) -> None:
     """card"""
     parser.add_argument(
@@ -182,3 +175,29 @@ def add_card(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="licence of the training images (default: not stated)",
     )
+
+
+def add_explore(parser: argparse.ArgumentParser) -> None:
+    """explore"""
+    parser.add_argument(
+        "generator", type=Path, help="generator file, such as models/generator.safetensors, or an official .pkl"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
+    parser.add_argument("--port", type=port, default=7860, help="port to listen on; 0 takes a free one (default: 7860)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--device", default="cpu", help="device to compute on: cpu, cuda, cuda:1 or mps (default: cpu)")
+    parser.add_argument(
+        "--weights", type=Path, default=Path("assets"), help="folder that holds lpips_vgg16 (default: assets)"
+    )
+    parser.add_argument(
+        "--distance", choices=["lpips_vgg16", "random"], default="lpips_vgg16",
+        help="network that compares images of a projection; random needs no download but is not LPIPS "
+             "(default: lpips_vgg16)",
+    )  # fmt: skip
+
+
+def port(text: str) -> int:
+    """A whole number from 0 to 65535. Raises argparse.ArgumentTypeError otherwise."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; write a number from 0 to 65535")
+    return int(text)

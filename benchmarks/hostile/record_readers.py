@@ -275,10 +275,10 @@ def register_reader() -> Reader:
             (folder / name / "tick.json").write_text(json.dumps(ROWS[number - 1]))
             (folder / name / "monitor.json").write_text('"0123abcd"')
             listed.append({"checkpoint_dir_name": Path(name).name, "metrics": ROWS[number - 1]})
-        content = {key: [] for key in kept.KEYS} | {
-            "checkpoint_results": listed,
-            "latest_checkpoint_result": listed[-1],
-        }
+        content = {
+            "checkpoint_results": listed, "checkpoint_report_indices": [0, 1], "latest_checkpoint_result": listed[-1],
+            "current_report_index": 2, "pending_training_results": [], "pending_validation_specs": [],
+        }  # fmt: skip
         (folder / "checkpoints" / kept.REGISTER).write_text(json.dumps(content))
 
     def read(folder: Path) -> list[kept.Kept]:

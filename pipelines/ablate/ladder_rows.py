@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pipelines.artifacts.ladder_json import LadderRow, Quantiles, SeedRun
 from pipelines.artifacts.metrics_json import Metrics, MetricsReport
 from pipelines.artifacts.ticks import TickRow
-from pipelines.diagnosis.between_runs import difference, over_runs, verdict_of
+from pipelines.diagnosis.between_runs import difference, level_for, over_runs, verdict_of
 from pipelines.ladders.ladder import Ladder, Row
 from stylegan.metrics.evaluation.metric import DISTANCES, Bounds, Kind, distance_of
 
@@ -81,7 +81,8 @@ def _against(row: LadderRow, rows: Sequence[LadderRow], ladder: Ladder) -> Ladde
     other = next((each for each in rows if before is not None and each.row == before.name), None)
     if other is None or not (row.is_measured and other.is_measured):
         return row
-    found = difference(_distances(row), _distances(other))
+    num_claims = sum(ladder.compared_with(each) is not None for each in ladder.rows)
+    found = difference(_distances(row), _distances(other), level_for(num_claims))
     if not math.isfinite(found.value):
         return row
     interval = None if found.interval is None else Bounds(*map(_rounded, found.interval))

@@ -125,8 +125,8 @@ def describe_numbers(rows: Sequence[LadderRow]) -> str:
     seeds = str(max(counts)) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
     return (
         f"Means of {seeds} trainings per row that differ in train.seed, with the standard deviation of one training; "
-        f"{images}. Brackets behind a delta hold its {LEVEL:.0%} interval over trainings (Welch). Better or worse is "
-        "said only where the interval excludes 0."
+        f"{images}. Brackets behind a delta hold its interval over trainings (Welch). All intervals of the table "
+        f"hold together in {LEVEL:.0%} (Bonferroni). Better or worse is said only where the interval excludes 0."
     )
 
 

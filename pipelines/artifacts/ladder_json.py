@@ -54,7 +54,7 @@ class LadderRow(Values):
     runs: tuple[SeedRun, ...] = ()  # that were measured, one per seed
     metrics: Metrics = ()  # means over the runs, with the sample standard deviation of one run; of one, its own
     delta: float | None = None  # of the distance, from that of `against`
-    delta_interval: Bounds | None = None  # Welch's, at 95%; null with one run on a side
+    delta_interval: Bounds | None = None  # Welch's; all of a ladder hold at 95%; null with one run on a side
     verdict: Literal["better", "worse"] | None = None  # than `against`, where the interval excludes 0
     against: str | None = None
     num_images: int | None = None  # trained on

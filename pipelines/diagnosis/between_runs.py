@@ -68,9 +68,9 @@ def difference(ones: Sequence[float], others: Sequence[float], level: float = LE
     return Difference(value, Bounds(value - half, value + half))
 
 
-def level_for(num_sides: int) -> float:
-    """Level of each interval at which a claim about any two of so many sides is false in 5% at most (Bonferroni)"""
-    return 1 - (1 - LEVEL) / max(math.comb(num_sides, 2), 1)
+def level_for(num_claims: int) -> float:
+    """Level of each interval at which any of so many claims is false in 5% at most (Bonferroni)"""
+    return 1 - (1 - LEVEL) / max(num_claims, 1)
 
 
 def verdict_of(found: Difference) -> Literal["better", "worse"] | None:

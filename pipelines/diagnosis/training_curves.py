@@ -5,13 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from pipelines.artifacts.ticks import TickRow
+from pipelines.diagnosis.between_runs import LEVEL
 from pipelines.diagnosis.shared_rules import is_at_cap, reaches_cap
-from pipelines.diagnosis.thresholds import LITTLE, NOISE_ERRORS, SNAPSHOTS_FOR_TREND
+from pipelines.diagnosis.thresholds import LITTLE, SNAPSHOTS_FOR_TREND
 from stylegan.config import Config
 
 Ticks = Sequence[TickRow]
+Floats = NDArray[np.float64]
+MOST_CORRELATION = 0.95  # of neighbours: with more, the widening has no bound
 
 
 def ended_at_cap(ticks: Ticks, config: Config) -> bool:
@@ -30,7 +35,7 @@ class Trend:
     """How KID changes with the length of training: KID ~ kimg^slope."""
 
     slope: float
-    standard_error: float
+    margin: float  # half of the slope's 95% interval
 
     @property
     def of_twice_the_length(self) -> float:
@@ -40,17 +45,17 @@ class Trend:
     @property
     def falls(self) -> bool:
         """Whether KID falls beyond doubt"""
-        return self.slope < -NOISE_ERRORS * self.standard_error
+        return self.slope < -self.margin
 
     @property
     def rises(self) -> bool:
         """Whether KID rises beyond doubt"""
-        return self.slope > NOISE_ERRORS * self.standard_error
+        return self.slope > self.margin
 
     @property
     def stands_still(self) -> bool:
         """Whether even twice the length can hardly lower KID, or raises it"""
-        return 2 ** (self.slope - NOISE_ERRORS * self.standard_error) > 1 - LITTLE
+        return 2 ** (self.slope - self.margin) > 1 - LITTLE
 
 
 def kid_trend(ticks: Ticks) -> Trend | None:
@@ -63,8 +68,24 @@ def kid_trend(ticks: Ticks) -> Trend | None:
     if len(later) < SNAPSHOTS_FOR_TREND or any(kid <= 0 for kid, _ in later):
         return None
     kimg, kid = np.log([(row.kimg, kid) for kid, row in later]).T
-    (slope, _), covariance = np.polyfit(kimg, kid, 1, cov=True)
-    return Trend(float(slope), float(covariance[0, 0] ** 0.5))
+    (slope, intercept), covariance = np.polyfit(kimg, kid, 1, cov=True)
+    widening = _widening(kid - slope * kimg - intercept)
+    quantile = float(stdtrit(max(len(kid) / widening, 3) - 2, (1 + LEVEL) / 2))
+    return Trend(float(slope), quantile * float((covariance[0, 0] * widening) ** 0.5))
+
+
+def _widening(residuals: Floats) -> float:
+    """How many values in a row tell as much as one independent value: (1 + r) / (1 - r) for a correlation r of each
+    with the next
+
+    Neighbours among the snapshots wander together. Their correlation is seen too low, by (1 + 4 r) / n in a series
+    (Kendall 1954), and by about 1 / n more after a line was fitted.
+    """
+    square = float(residuals @ residuals)
+    seen = float(residuals[1:] @ residuals[:-1]) / square if square else 0.0
+    correlation = seen + (2 + 4 * max(seen, 0.0)) / len(residuals)
+    correlation = min(max(correlation, 0.0), MOST_CORRELATION)
+    return (1 + correlation) / (1 - correlation)
 
 
 def readings(ticks: Ticks, config: Config) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ between runs (diagnosis/between_runs.py), at a level that allows for how many tr
 row is bold if all others are worse. With one seed, nothing is.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,8 @@ def worse_trials(found: Sequence[Trial]) -> list[Trial]:
     """Trials whose distance at the psi of the best row exceeds it by more than the spread between runs"""
     trial, best = best_of(found)
     measured = [each for each in found if each.truncation]
-    level, lowest = level_for(len(measured)), trial.distances(best.psi)
+    # Any of all pairs could have been the best row and another one.
+    level, lowest = level_for(math.comb(len(measured), 2)), trial.distances(best.psi)
     others = [each for each in measured if each is not trial and each.runs and lowest]
     return [each for each in others if difference(each.distances(best.psi), lowest, level).is_claimed]
 

@@ -1,11 +1,14 @@
 """A sweep, from where the command was given: Ray Tune is started, and what became of every trial is gathered."""
 
+import itertools
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayActorError
 
 from pipelines.artifacts import metrics_json
 from pipelines.artifacts.artifact import IN_RUNS
@@ -13,7 +16,7 @@ from pipelines.artifacts.sweep_json import SeedRun, Stopped, Trial, read_stopped
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.cluster import capacity, connection, signals, store, workers
 from pipelines.experiments import tell_pages
-from pipelines.params import Params, seeds_from
+from pipelines.params import ClusterConfig, Params, seeds_from
 from pipelines.sweep import findings, scheduler, search, space
 from pipelines.sweep.job import MEASURED, Job, was_stopped
 from pipelines.sweep.room import Room
@@ -53,12 +56,12 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]
     announce(params, job.name, num_trials, num_seeds)
     with exclusive(state / "sweeps" / job.name):
         ledger = Ledger(job, Standing(num_trials, params.sweep.total_kimg * num_seeds))
-        searcher = None if drawn else search.optuna_searcher(params, ledger.drawn())
+        if not drawn:
+            search.optuna_searcher(params, [])  # refused at once where it is not installed
         with connection.connect(trials[0].cluster), watching(ledger.standing) as counter:
             limited = {"wait_hours": params.cluster.wait_hours}  # that of trials is for their turns
             capacity.await_room(trials[0].cluster.model_copy(update=limited), section="sweep")
-            room = Room(params.sweep, trials[0].cluster, searcher)
-            found = run_trials(replace(job, counter=counter), drawn, room, ledger)
+            found = run_until_none_is_lost(replace(job, counter=counter), drawn, trials[0].cluster, ledger)
     for trial in found:
         conclude(trial, job)
     if not any(trial.truncation for trial in found):
@@ -73,8 +76,27 @@ def with_tracking_address(params: Params) -> Params:
     return params.model_copy(update={"tracking": tracking})
 
 
-def run_trials(job: Job, drawn: list[space.Drawn] | None, room: Room, ledger: "Ledger") -> list[Trial]:
-    """Every trial, run by Tune: those drawn before, or what the searcher draws  ->  what became of each"""
+def run_until_none_is_lost(
+    job: Job, drawn: list[space.Drawn] | None, cluster: ClusterConfig, ledger: "Ledger"
+) -> list[Trial]:
+    """Run every trial; those whose processes were lost, alone or with a node, resume with what they had reached.
+
+    That happens up to cluster.max_failures times. A trial that failed by itself would fail again, and is left alone.
+    """
+    for attempt in itertools.count(1):
+        searcher = None if drawn else search.optuna_searcher(job.params, ledger.drawn())
+        results = run_trials(job, drawn, Room(job.params.sweep, cluster, searcher), ledger)
+        lost = [result for result in results if isinstance(result.error, RayActorError)]
+        if not lost or attempt > cluster.max_failures:
+            break
+        names = "; ".join(space.described(result.config["drawn"]) for result in lost)
+        print_lines(f"the processes of {counted(len(lost), 'trial')} were lost, and begin again: {names}")
+        ledger.forget(result.config["drawn"] for result in lost)
+    return [found_of(result, job) for result in results]
+
+
+def run_trials(job: Job, drawn: list[space.Drawn] | None, room: Room, ledger: "Ledger") -> list[tune.Result]:
+    """Every trial, run by Tune: those drawn before, or what the searcher draws; finished ones are found again"""
     params = job.params
     with workers.scratch_storage(params.cluster) as url:
         storage, filesystem = store.for_ray(url)
@@ -104,7 +126,7 @@ def run_trials(job: Job, drawn: list[space.Drawn] | None, room: Room, ledger: "L
         stopped.reached = f"{ledger.standing.line()}; trials that have not ended resume from their last snapshots"
         raise stopped
     assert results is not None
-    return [found_of(result, job) for result in results]
+    return list(results)
 
 
 class Ledger(tune.Callback):  # type: ignore[misc]
@@ -124,6 +146,10 @@ class Ledger(tune.Callback):  # type: ignore[misc]
         print_lines(f"trial {space.described(drawn)}: started or resumed")
         if drawn not in (before := self.drawn()):
             write_json(self.path, [*before, drawn])
+
+    def forget(self, lost: Iterable[space.Drawn]) -> None:
+        """These trials begin again."""
+        self.standing.over -= {space.described(drawn) for drawn in lost}
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

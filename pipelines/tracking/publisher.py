@@ -25,6 +25,7 @@ from pipelines.cluster.environment import spare_local_addresses
 from pipelines.params import ROOT, TrackingConfig
 from pipelines.tracking.journal import CARD, Journal
 from stylegan.config import ConfigError
+from stylegan.exit_codes import explain
 from stylegan.files import write_json
 
 if TYPE_CHECKING:
@@ -376,6 +377,8 @@ def _reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, OSError) and isinstance(error.filename, str):  # a file of the run, not the server
+            raise TrackingError(explain(error).rstrip(".")) from error
         line = _first_line(error)
         remedy = next((f". {remedy}" for problem, remedy in DATABASE.items() if problem in line), "")
         raise TrackingError(f"{shown(uri)}: {line}{remedy}") from error

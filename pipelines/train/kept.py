@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from ray.train import Checkpoint
 
 from pipelines.artifacts.json_lines import Record
@@ -25,8 +26,6 @@ from stylegan.text import print_lines
 from stylegan.wording import counted
 
 REGISTER = "checkpoint_manager_snapshot.json"  # Ray's, next to the checkpoints
-KEYS = {"checkpoint_results", "checkpoint_report_indices", "latest_checkpoint_result", "current_report_index",
-        "pending_training_results", "pending_validation_specs"}  # that Ray asks of it  # fmt: skip
 ATTEMPTS, WAIT_SEC = 4, 0.5  # of a register or snapshot that is being written or deleted
 SNAPSHOT = "nimg_"  # begins the names of snapshots; the position follows
 
@@ -39,10 +38,14 @@ class _Listed(BaseModel):
 
 
 class _Register(BaseModel):
-    """What is read of Ray's register."""
+    """What Ray asks of its register."""
 
     checkpoint_results: tuple[_Listed, ...] = ()
+    checkpoint_report_indices: tuple[int, ...] = ()
     latest_checkpoint_result: _Listed | None = None
+    current_report_index: int = 0
+    pending_training_results: tuple[_Listed, ...] = ()
+    pending_validation_specs: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,17 +184,21 @@ def _problem_of_register(fs: FileSystem, folder: str, entries: set[str]) -> str 
     content = _json_object(_read(fs, posixpath.join(folder, REGISTER)))
     if content is None:
         return "cut short by a kill"
-    if content and not content.keys() >= KEYS:
-        return f"damaged (it has no {min(KEYS - content.keys())})"
-    results = [*content.get("checkpoint_results", []), content.get("latest_checkpoint_result")]
+    if content and (missing := _Register.model_fields.keys() - content.keys()):
+        return f"damaged (it has no {min(missing)})"
     try:
-        for name, row in ((result["checkpoint_dir_name"], result["metrics"]) for result in results if result):
-            if name not in entries:
-                return f"damaged (it lists {name}, which is gone)"
-            if is_snapshot(name) and _says_otherwise(fs, f"{folder}/{name}", row):
-                return f"damaged (its numbers of {name} are not those in {name}/{ROW})"
-    except (KeyError, TypeError, AttributeError):
-        return "damaged (a checkpoint in it has no name or no numbers)"
+        register = _Register.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"damaged ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+    if len(register.checkpoint_report_indices) != len(register.checkpoint_results):
+        return "damaged (it has not as many checkpoint_report_indices as checkpoint_results)"
+    for listed in filter(None, [*register.checkpoint_results, register.latest_checkpoint_result]):
+        name = listed.checkpoint_dir_name
+        if name not in entries:
+            return f"damaged (it lists {name}, which is gone)"
+        if is_snapshot(name) and _says_otherwise(fs, f"{folder}/{name}", listed.metrics):
+            return f"damaged (its numbers of {name} are not those in {name}/{ROW})"
     return None
 
 

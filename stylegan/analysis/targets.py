@@ -3,7 +3,8 @@
 C channels, H W image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,11 +67,7 @@ def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], lis
 
     Raises ValueError if none can, and for a generator whose images have no PNG mode.
     """
-    if G.img_channels not in MODES:
-        raise ValueError(
-            f"this generator draws images of {G.img_channels} channels. Projection needs a generator of 1 to 4 "
-            "channels, as image files have."
-        )
+    _mode_of(G)
     good, reasons = [], []
     for path in files:
         try:
@@ -85,36 +82,70 @@ def load_targets(files: Sequence[Path], G: Generator) -> tuple[list[Target], lis
 
 def load_target(path: Path, G: Generator) -> Target:
     """An image file in the generator's size and channels. Raises FileNotFoundError, and ValueError with the reason."""
+    img, note = fit_image(_decode(path, _mode_of(G)), str(path), G)
+    return Target(path, img, note)
+
+
+def fit_image(image: Image.Image, name: str, G: Generator) -> tuple[Tensor, str]:
+    """An image in the generator's size and channels  ->  uint8 [C, H, W], and what was done to it, for people
+
+    Raises ValueError that begins with the name, if its numbers are in no range that images have.
+    """
     height, width = sides(G.img_resolution)
-    mode = MODES[G.img_channels]
-    image, note = _to_eight_bits(_decode(path, mode), path)
-    image = to_mode(image, mode)
+    image, note = _to_eight_bits(image, name)
+    image = to_mode(image, _mode_of(G))
     if image.size != (width, height):
-        note += f"{path}: {image.width} x {image.height} cut to the centre, now {width} x {height}"
+        note += f"{name}: {image.width} x {image.height} cut to the centre, now {width} x {height}"
         # Cropped first: a resize of part of an image would let in pixels around it.
         image = crop_to_shape(image, width, height).resize((width, height), Image.Resampling.LANCZOS)
-    img = torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1).contiguous()
-    return Target(path, img, note)
+    return torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1).contiguous(), note
+
+
+def _mode_of(G: Generator) -> str:
+    if G.img_channels not in MODES:
+        raise ValueError(
+            f"this generator draws images of {G.img_channels} channels. Projection needs a generator of 1 to 4 "
+            "channels, as image files have."
+        )
+    return MODES[G.img_channels]
 
 
 def _decode(path: Path, mode: str) -> Image.Image:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Give an image file, or a folder of images.")
+    with _explained(str(path)), open_regular(path) as file:
+        data = read_whole(file)
+    return _decode_content(data, str(path), mode)
+
+
+def read_image(data: bytes, name: str, G: Generator) -> tuple[Tensor, str]:
+    """The content of an image file, as `fit_image`. Raises ValueError that begins with the name and has the reason."""
+    return fit_image(_decode_content(data, name, _mode_of(G)), name, G)
+
+
+def _decode_content(data: bytes, name: str, mode: str) -> Image.Image:
+    with _explained(name), open_image(data) as image:
+        if problem := find_weight_problem(image, mode):
+            raise ProblemError(problem)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)  # of a large image there is room for one
+        return image
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Raises ValueError with the name and the reason for whatever goes wrong inside."""
     try:
-        with open_regular(path) as file, open_image(read_whole(file)) as image:
-            if problem := find_weight_problem(image, mode):
-                raise ProblemError(problem)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # of a large image there is room for one
-            return image
+        yield
+        return
     except ProblemError as error:
         problem = error.problem
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         problem = undecodable(error)
-    raise ValueError(f"{path}: {problem.reason}.")
+    raise ValueError(f"{name}: {problem.reason}.")
 
 
-def _to_eight_bits(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
+def _to_eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, str]:
     """Grey of 16 bits, whole numbers or floats in the range of 8 bits, and a note on the range that was taken
 
     Raises ValueError for numbers in no range that images have.
@@ -123,7 +154,7 @@ def _to_eight_bits(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
         return image, ""
     if image.width * image.height > MAX_PIXELS_HEAVY:
         problem = too_many_pixels(f"{image.width} x {image.height} of more than 8 bits", MAX_PIXELS_HEAVY)
-        raise ValueError(f"{path}: {problem.reason}.")
+        raise ValueError(f"{name}: {problem.reason}.")
     values = np.asarray(image, np.float64)
     low, high = float(values.min()), float(values.max())  # NaN if one is
     if image.mode.startswith("I;16"):
@@ -133,7 +164,7 @@ def _to_eight_bits(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
         top = next((each for each in ranges if high <= each), 0.0)
     if not (low >= 0 and top):
         raise ValueError(
-            f"{path}: pixels from {low:g} to {high:g}. Expected 0 to 1, 0 to 255 or 0 to 65535; save it with 8 bits."
+            f"{name}: pixels from {low:g} to {high:g}. Expected 0 to 1, 0 to 255 or 0 to 65535; save it with 8 bits."
         )
     shown = Image.fromarray((values * (255 / top)).round().astype(np.uint8))
-    return shown, f"{path}: pixels of mode {image.mode} read as 0 (black) to {top:g} (white)\n"
+    return shown, f"{name}: pixels of mode {image.mode} read as 0 (black) to {top:g} (white)\n"

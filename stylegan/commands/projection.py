@@ -12,9 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from torch import Tensor
 
 from stylegan.analysis.detection import Separation, final_distances, generated_pictures, separate, verdict
-from stylegan.analysis.projection import ProjectionConfig, Step, project_batches
+from stylegan.analysis.projection import ProjectionConfig, Step, project_batches, published_search
 from stylegan.analysis.targets import Target, list_files, list_pictures, load_targets
-from stylegan.config.strict import parse
 from stylegan.console import description_column, make_console
 from stylegan.data import ImageDataset
 from stylegan.drawing.generate import class_labels
@@ -34,24 +33,14 @@ BINS = 30
 
 
 def published(options: argparse.Namespace) -> ProjectionConfig:
-    """The options, and the values of Karras et al. (2020, App. D) for the rest."""
-    values = {
-        "space": options.space,
-        "optimize_noise": options.noise,
-        "num_steps": options.steps,
-        "learning_rate": options.learning_rate,
-        "lr_rampup": 0.05,
-        "lr_rampdown": 0.25,
-        "w_num_samples": 10_000,
-        "w_noise_scale": 0.05,
-        "w_noise_ramp": 0.75,
-        "noise_weight": 1e5,
-        # Ours; the paper has large images. Enlarging 32 pixels to 64 for VGG16 took three times as long and brought
-        # the generator's own images no nearer.
-        "min_resolution": 32,
-        "seed": options.seed,
-    }
-    return parse(ProjectionConfig, values, "projection")
+    """The options, and the published values for the rest."""
+    return published_search(
+        space=options.space,
+        optimize_noise=options.noise,
+        num_steps=options.steps,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
 
 
 def project(options: argparse.Namespace) -> str:

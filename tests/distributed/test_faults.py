@@ -18,7 +18,7 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from benchmarks.faults import Project, busy_node, finish, start_cluster
+from benchmarks.faults.project import Project, busy_node, finish, start_cluster
 from pipelines.artifacts import ticks
 from pipelines.train import ticklog
 

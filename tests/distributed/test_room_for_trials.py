@@ -58,7 +58,7 @@ def test_no_more_trials_start_than_the_machine_has_room_for(
     ledger = tuner.Ledger(job, Standing(NUM_TRIALS, 0.064))
     with connection.connect(cluster):
         found = tuner.run_trials(job, drawn, Room(params.sweep, cluster, None), ledger)
-    assert [each.problem for each in found] == [None] * NUM_TRIALS
+    assert [each.error for each in found] == [None] * NUM_TRIALS
     marks = (tmp_path / "marks").read_text()
     running = [marks[:i].count("+") - marks[:i].count("-") for i in range(len(marks) + 1)]
     assert (max(running), running[-1]) == (2, 0)

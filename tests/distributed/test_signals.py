@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.faults import Project
+from benchmarks.faults.project import Project
 from pipelines.artifacts import ticks
 from pipelines.cluster.processes import orphans
 from pipelines.params import load

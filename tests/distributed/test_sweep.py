@@ -10,9 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
+from benchmarks.faults.project import is_titled
+from benchmarks.faults.sweeps import TRIAL
+from pipelines.artifacts import ticks
 from pipelines.params import Params
 
 pytestmark = [
@@ -100,6 +104,25 @@ def test_a_sweep_killed_in_the_middle_and_run_again_has_every_trial_once(make_tr
     assert best["augment"]["ada_target"] == float(lowest["augment.ada_target"])
     assert "trials (after `make ui`): http" in output
     check_mlflow(tree)
+
+
+def test_a_trial_whose_process_is_killed_resumes_in_the_same_sweep(make_tree: Callable[..., Tree]) -> None:
+    tree = make_tree(TARGETS, "sweep.total_kimg=0.128")
+    with tree.start() as process:
+        deadline = time.monotonic() + 600
+        while len(tree.runs()) < 2 or not all(len(ticks.read(run)) > 2 for run in tree.runs()):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        children = psutil.Process(process.pid).children(recursive=True)
+        next(child for child in children if is_titled(TRIAL, child)).kill()
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert output.count("the processes of 1 trial were lost, and begin again: augment.ada_target 0.") == 1
+    assert {row["status"] for row in tree.table()} == {"measured"}
+    assert len(tree.runs()) == 2
+    for run in tree.runs():
+        assert tree.ticks(run) == list(range(8, 129, 8))
 
 
 def test_each_trial_trains_with_each_seed_and_counts_with_the_mean(make_tree: Callable[..., Tree]) -> None:

@@ -217,10 +217,10 @@ def test_of_several_seeds_only_a_difference_beyond_their_spread_is_claimed_and_b
     assert "Means of 3 trainings per row" in text
     _, _, a, b, c = lines_of(text)
     assert a.startswith("| A | start | 0.72 (sd 0.02) |")
-    assert "| 0.03 [-0.0531, 0.113] within the spread |" in b
-    assert "| **-0.21 [-0.252, -0.168] better** |" in c
+    assert "| 0.03 [-0.0795, 0.14] within the spread |" in b
+    assert "| **-0.21 [-0.265, -0.155] better** |" in c
     assert text.count("**") == 2
-    assert '<td class="n better">-0.21 [-0.252, -0.168] better</td>' in page
+    assert '<td class="n better">-0.21 [-0.265, -0.155] better</td>' in page
     assert page.count('class="n better"') == 1
 
 
@@ -236,7 +236,7 @@ def test_programs_get_mean_deviation_and_every_run(tmp_path: Path) -> None:
     assert (last.verdict, last.against, found.rows[1].verdict, found.lowest) == ("better", "A", None, "C")
     cells = read_csv(tmp_path / "table.csv")[2]
     names = ("seeds", "kid_x_sd", "delta_low", "delta_high", "verdict", "run")
-    assert [cells[name] for name in names] == ["3", "0.01", "-0.2516", "-0.1684", "better", "runC0 runC1 runC2"]
+    assert [cells[name] for name in names] == ["3", "0.01", "-0.2647", "-0.1553", "better", "runC0 runC1 runC2"]
     numbers = ladder_rows.series(SEEDED, LADDER)  # as MLflow shows them
     assert (numbers["C/kid_x"], numbers["C/kid_x_sd"], numbers["C/seeds"]) == (kid.value, kid.sd, 3)
 

@@ -56,9 +56,23 @@ def test_the_lowest_of_equal_trials_is_set_apart_from_another_in_one_sweep_of_tw
     claimed = 0
     for values in 0.37 + 0.08 * draw.standard_normal((sweeps, num_trials, 4)):
         lowest = values[values.mean(axis=1).argmin()]
-        found = (difference(other, lowest, level_for(num_trials)) for other in values if other is not lowest)
+        level = level_for(math.comb(num_trials, 2))
+        found = (difference(other, lowest, level) for other in values if other is not lowest)
         claimed += any(each.is_claimed for each in found)
     assert claimed / sweeps <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / sweeps)
+
+
+@pytest.mark.parametrize("num_rows", [3, 8])
+def test_of_a_ladder_of_equal_rows_one_in_twenty_at_most_claims_any_difference(num_rows: int) -> None:
+    """Each row is compared with the one before it, or each with the first, which shares its luck with all."""
+    draw, ladders, level = np.random.default_rng(0), 1000, level_for(num_rows - 1)
+    for against in ("the row before", "the first row"):
+        claimed = 0
+        for values in 0.37 + 0.08 * draw.standard_normal((ladders, num_rows, 3)):
+            others = values[:-1] if against == "the row before" else [values[0]] * (num_rows - 1)
+            found = (difference(one, other, level) for one, other in zip(values[1:], others, strict=True))
+            claimed += any(each.is_claimed for each in found)
+        assert claimed / ladders <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / ladders), against
 
 
 def test_means_and_deviations_are_those_of_the_numbers_that_all_runs_have() -> None:

@@ -226,7 +226,17 @@ def write_register(checkpoints: Path) -> Path:
         ('"nimg_000000016"', '"nimg_000000017"', "damaged (it lists nimg_000000017, which is gone)"),
         ('"monitor/kid": 0.25', '"monitor/kid": 0.05', "damaged (its numbers of nimg_000000008 are not those in"),
         ('"current_report_index"', '"currant_report_index"', "damaged (it has no current_report_index)"),
-        ('"checkpoint_dir_name"', '"checkpoint_dir_nama"', "damaged (a checkpoint in it has no name or no numbers)"),
+        (
+            '"checkpoint_dir_name"',
+            '"checkpoint_dir_nama"',
+            "damaged (checkpoint_results.0.checkpoint_dir_name: Field required)",
+        ),
+        (
+            '"checkpoint_results": [',
+            '"checkpoint_results": 1.5, "was": [',
+            "damaged (checkpoint_results: Input should be",
+        ),
+        ("[0, 1]", "[0]", "damaged (it has not as many checkpoint_report_indices as checkpoint_results)"),
     ],
 )
 def test_a_register_that_contradicts_its_checkpoints_is_named_and_set_aside(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from ray.train import Checkpoint, Result
 
-from benchmarks.faults import digest
+from benchmarks.faults.project import digest
 from pipelines.cluster import workers
 from pipelines.cluster.files import Shared
 from pipelines.params import Params

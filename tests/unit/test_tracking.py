@@ -1,5 +1,6 @@
 """Publishing journals to MLflow: a real embedded database, and servers that are not there."""
 
+import errno
 import json
 import logging
 import os
@@ -136,6 +137,23 @@ def test_everything_in_a_journal_reaches_one_run(root: Path, tmp_path: Path) -> 
     assert pictures(root) == ["images/samples~ema+step+1000"]
     (page,) = (root / "mlruns").glob("*/artifacts/page.html")
     assert page.read_text() == "page"
+
+
+def test_a_file_of_the_run_that_cannot_be_written_is_not_blamed_on_the_server(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(root / "runs/abc")
+    journal.metrics(1, {"a": 1.0})
+
+    def write(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(publisher, "write_json", write)
+    with pytest.raises(TrackingError) as caught:
+        Publisher(journal, config(), root).publish()
+    assert str(caught.value).startswith(f"{root}/runs/abc/tracking/published-")
+    assert str(caught.value).endswith(".json: No space left on device. Free space on its disk, then give the same "
+                                      "command again")  # fmt: skip
 
 
 def test_a_later_process_goes_on_where_the_last_one_stopped(root: Path) -> None:

@@ -1,26 +1,13 @@
-"""SIGKILL at random moments of a worker, its controller, the driver, dvc, a node; all runs end as undisturbed ones.
+"""A project in a folder of its own, whose processes are killed and whose files are damaged."""
 
-    python -m benchmarks.faults [--kills 30] [--seed 0] [--kinds worker,controller,driver,dvc]
-    python -m benchmarks.faults --kinds node --kills 6
-
-A tiny run of two processes in a folder of its own. It is hit again and again, and the same command is given until it
-ends; then the next one starts from nothing, until all kills are spent. Nothing outside of the folder is touched. A node
-is the raylet of one of three, on a Ray cluster of its own, with all that it started; another one joins in its place.
-With one kill in ten, the newest snapshot is damaged too: a file of it is cut, or a byte of it changed.
-"""
-
-import argparse
 import hashlib
 import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,8 +24,7 @@ from pipelines.tracking.journal import Journal
 from pipelines.train.integrity import CHECKSUMS
 from tests.conftest import TINY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-KINDS = ("worker", "controller", "driver", "dvc")
+REPOSITORY = Path(__file__).resolve().parents[2]
 CODE = ("pipelines", "stylegan", "pretrained/README.md", "dvc.yaml", ".dvc/config", ".dvcignore", "weights/README.md")
 WORKER = "RayTrainWorker"  # in the titles that Ray gives to processes
 STAND_INS = ("assets/efficientnet_lite0.safetensors",)  # that the random extractor does not read
@@ -49,8 +35,6 @@ RUN = (
     "cluster.max_failures=20", "monitor.num_images=4",
 )  # fmt: skip
 TIMING = ("sec", "sec_per_kimg", "memory_gb")
-DAMAGE_EVERY = 10  # kills
-SPARED = "dvc"  # the trainer of a killed dvc goes on, and reads no snapshot
 PAUSE_SEC = 1.0  # before a command that was refused is given again
 
 
@@ -67,7 +51,7 @@ def busy_node(cluster: Cluster) -> Any:
     """A node that has a worker of the training, or None"""
     for node in list(cluster.worker_nodes):
         raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        if any(_is_titled(WORKER, child) for child in raylet.children(recursive=True)):
+        if any(is_titled(WORKER, child) for child in raylet.children(recursive=True)):
             return node
     return None
 
@@ -145,7 +129,7 @@ class Project:
             children = [] if driver is None else driver.children(recursive=True)
         except psutil.NoSuchProcess:
             return []
-        return sorted((child for child in children if _is_titled(title, child)), key=lambda process: process.pid)
+        return sorted((child for child in children if is_titled(title, child)), key=lambda process: process.pid)
 
     def controller(self) -> list[psutil.Process]:
         """The process of the driver's Ray that controls the workers, if there is one"""
@@ -196,10 +180,7 @@ class Project:
         run = self.run()
         (state,) = (run / "checkpoints").glob(f"nimg_{round(1000 * float(self.total_kimg())):09d}/state.safetensors")
         generator = self.folder / "models" / "generator.safetensors"
-        rows = [
-            {name: value for name, value in row.columns.items() if name not in TIMING and not name.startswith("ranks/")}
-            for row in ticks.read(run)
-        ]
+        rows = numbers_of(run)
         records = [json.loads(line) for line in Journal(run).path.read_text().splitlines()]
         steps = [record["step"] for record in records if record["kind"] == "metrics"]
         return {
@@ -214,6 +195,14 @@ class Project:
         return load(self.folder / "params.yaml").train.total_kimg
 
 
+def numbers_of(run: Path) -> list[dict[str, float]]:
+    """What every tick has, but for what depends on the machine"""
+    return [
+        {name: value for name, value in row.columns.items() if name not in TIMING and not name.startswith("ranks/")}
+        for row in ticks.read(run)
+    ]
+
+
 def digest(file: Path) -> str:
     """sha256 over the tensors of a file; the parameters next to them also say where it ran"""
     found = hashlib.sha256()
@@ -226,7 +215,7 @@ def _trains(process: psutil.Process) -> bool:
     return any("pipelines.train" in part for part in process.cmdline())
 
 
-def _is_titled(title: str, process: psutil.Process) -> bool:
+def is_titled(title: str, process: psutil.Process) -> bool:
     """Whether Ray has given a process this title"""
     try:
         return title in " ".join(process.cmdline())
@@ -245,90 +234,8 @@ def finish(project: Project, process: "subprocess.Popen[str]", limit_sec: float)
     return count
 
 
-def hit(project: Project, process: "subprocess.Popen[str]", kind: str, delay_sec: float) -> bool:
-    """SIGKILL after delay_sec from now; False when the command ended before it came to that"""
-    end = time.monotonic() + delay_sec
-    while process.poll() is None:
-        if time.monotonic() >= end and project.strike(kind, process):
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def on_cluster(folder: Path) -> Project:
     """A project on a cluster of its own, which ends with this process"""
     os.environ |= {"PYTHONPATH": str(folder), "MLFLOW_TRACKING_URI": ""}  # environments of workers are their node's
     cluster = start_cluster(num_nodes=3)
     return Project(folder, (f"cluster.address={cluster.address}",), cluster=cluster)
-
-
-def main() -> None:
-    """Command line"""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument(
-        "--limit", type=float, default=300, metavar="SEC", help="time limit of one run after its last kill"
-    )
-    given = parser.parse_args()
-    if "node" in given.kinds and given.kinds != "node":
-        parser.error("--kinds: a node is killed on a cluster, the others on this machine; give node alone")
-    with tempfile.TemporaryDirectory(prefix="faults") as folder:
-        project = on_cluster(Path(folder)) if given.kinds == "node" else Project(Path(folder))
-        start = time.monotonic()
-        finish(project, project.start(), given.limit)
-        undisturbed, span = project.outcome(), time.monotonic() - start
-        print(f"undisturbed: {undisturbed['num_ticks']} ticks in {span:.0f} s", flush=True)
-        same, damaged = all_hits(project, undisturbed, span, given)
-        log = (project.folder / "log.txt").read_text()
-    print("\nkind     kills   ended with the same state, ticks and recorded steps")
-    for kind in given.kinds.split(","):
-        kills = same[kind, True] + same[kind, False]
-        print(f"{kind:8} {kills:5}   {same[kind, True]} of {kills}")
-    failed = sum(count for (_, good), count in same.items() if not good)
-    total = sum(same.values())
-    print(f"all      {total:5}   {total - failed} of {total}; {time.monotonic() - start:.0f} s in all")
-    said = log.count("damaged checkpoint nimg_")
-    print(f"{len(damaged)} snapshots damaged ({', '.join(damaged)}); {said} lines say that one is not used")
-    sys.exit(1 if failed else 0)
-
-
-def all_hits(
-    project: Project, undisturbed: dict[str, Any], span: float, given: argparse.Namespace
-) -> "tuple[Counter[tuple[str, bool]], list[str]]":
-    """Kills by kind and by whether their run ended as the undisturbed one, and files of snapshots that were damaged"""
-    draw, kinds, damaged = random.Random(given.seed), given.kinds.split(","), list[str]()
-    result: Counter[tuple[str, bool]] = Counter()
-    while (spent := sum(result.values())) < given.kills:
-        project.forget()
-        hits: list[str] = []
-        start, process = time.monotonic(), project.start()
-        while spent + len(hits) < given.kills:
-            kind = kinds[(spent + len(hits)) % len(kinds)]
-            if not hit(project, process, kind, draw.uniform(0, span)):
-                if process.returncode == 0:
-                    break
-                time.sleep(PAUSE_SEC)  # refused, while the trainer of a killed dvc is at work
-                process = project.start()
-                continue
-            is_due = len(damaged) <= (spent + len(hits)) // DAMAGE_EVERY
-            if is_due and kind != SPARED and (name := project.damage(draw)):
-                damaged.append(name)
-            hits.append(kind)
-            if kind in ("driver", "dvc"):
-                process.wait()
-                process = project.start()
-        again = finish(project, process, given.limit)
-        good = project.outcome() == undisturbed
-        result.update((kind, good) for kind in hits)
-        told = "as the undisturbed run" if good else f"OTHERWISE: {project.outcome()} for {undisturbed}"
-        seconds = time.monotonic() - start
-        print(f"{', '.join(hits) or 'no kill'}: ended {told}, {seconds:.0f} s, {again} more start(s)", flush=True)
-    return result, damaged
-
-
-if __name__ == "__main__":
-    # As Ctrl-C: end the run's processes with this one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    main()
