@@ -53,6 +53,8 @@ SERVICES = (
     _command("clean", "clean", "Remove outputs that DVC can restore, and nothing else."),
     _command("card", "card", "Write the trained generator as a folder to share, with a model card.",
              "--name satellites --licence cc-by-4.0 --out model", "options.add_card"),
+    _command("serve", "serve.__main__", "Answer requests for images over HTTP.",
+             "models/generator.safetensors --port 8000", "options.add_serve"),
     _command("explore", "explore.__main__", "Try a generator in the browser: seeds, directions, walks, projections.",
              "models/generator.safetensors", "options.add_explore"),
     _command("ui", "tracking.__main__:open_ui", "Open the comparison of runs in MLflow.", "--port 5001 --no-browser",

@@ -18,7 +18,7 @@ from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import Params, TrackingConfig, fingerprint
 from pipelines.tracking import publisher, ui
 from pipelines.tracking.journal import Journal
-from pipelines.tracking.recording import record_evaluation
+from pipelines.tracking.recording import record_evaluation, record_model
 from stylegan.checkpoint import load_generator
 from stylegan.drawing.generate import generate_images, labels_in_turn
 from stylegan.files import sha256_of
@@ -74,6 +74,7 @@ def record_measurement(params: Params, folder: Path, report: MetricsReport, root
     with publisher.publishing(journal := Journal(folder), params.tracking):
         record_evaluation(journal, report, params.evaluate.model_dump(mode="json"))
         journal.samples(samples(params, folder, root))
+        record_model(journal, folder, root, params, report)
 
 
 def samples(params: Params, folder: Path, root: Path) -> dict[int, bytes]:

@@ -1,10 +1,12 @@
 """The options of each command. Loads without torch and without Ray, so that --help answers at once."""
 
 import argparse
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from stylegan.command_line import add_json
+from stylegan.command_line import add_json, positive, usable_device
+from stylegan.config.sections import Kernels
 
 STOP_GRACE_SEC = 30.0  # Ray needs about 4 to end its workers
 
@@ -134,6 +136,28 @@ def add_choice(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
 def add_submit(parser: argparse.ArgumentParser) -> None:
     """submit"""
     parser.add_argument("arguments", nargs="*", help="arguments of `dvc repro`, such as a stage or --force")
+
+
+def add_serve(parser: argparse.ArgumentParser) -> None:
+    """serve"""
+    parser.add_argument(
+        "model", metavar="MODEL",
+        help="generator file, such as models/generator.safetensors, or a registered model, such as models:/NAME@best",
+    )  # fmt: skip
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
+    parser.add_argument("--port", type=port, default=8000, help="port, or 0 for any that is free (default: 8000)")
+    parser.add_argument(
+        "--batch-size", type=positive, default=1,
+        help="images drawn at once, if so many are waiting. 1 gives the bytes of `stylegan generate` with one seed; "
+        "more are faster, and may change the last bit of a pixel (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", type=usable_device, default="cpu", help="device to draw on: cpu, cuda, cuda:1 or mps (default: cpu)"
+    )
+    parser.add_argument(
+        "--kernels", choices=typing.get_args(Kernels), default="auto",
+        help="on a GPU: auto uses this project's kernels if they run, stock only torch's operations (default: auto)",
+    )  # fmt: skip
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:

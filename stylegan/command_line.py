@@ -4,9 +4,12 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stylegan.text import visible
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,6 +69,31 @@ class Command:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json, of commands whose answer a program may read"""
     parser.add_argument("--json", action="store_true", help="print the answer as JSON, for programs")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1. Raises argparse.ArgumentTypeError otherwise."""
+    if not is_whole(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def is_whole(text: str) -> bool:
+    """Whether it is a whole number without a sign, which may still be too large"""
+    return text.isdecimal() and len(text) < 20  # longer ones are slow to read, and no option means them
+
+
+def usable_device(text: str) -> "torch.device":
+    """A device that holds tensors here. Raises argparse.ArgumentTypeError otherwise."""
+    import torch  # deferred: --help does not wait for it
+
+    try:
+        return torch.empty(0, device=text).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be used on this machine ({reason}); cpu always can"
+        ) from None
 
 
 def _named(path: str) -> Callable[..., Any]:

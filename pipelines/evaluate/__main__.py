@@ -27,13 +27,14 @@ def evaluate_run(params: "Params") -> "MetricsReport":
     from pipelines.params import ROOT
     from pipelines.tracking.journal import Journal
     from pipelines.tracking.publisher import publishing
-    from pipelines.tracking.recording import record_evaluation
+    from pipelines.tracking.recording import record_evaluation, record_model
 
     root = Path.cwd()
     journal = Journal(ROOT / "runs" / train_json.read(root).fingerprint)
     with publishing(journal, params.tracking):
         report = evaluate(params, root, ROOT / "runs" / "features")
         record_evaluation(journal, report, params.evaluate.model_dump(mode="json"))
+        record_model(journal, root, root, params, report)
     return report
 
 

@@ -17,12 +17,13 @@ from pipelines.artifacts.artifact import ArtifactError
 from pipelines.artifacts.json_lines import Record
 from pipelines.params import Scalar
 from pipelines.tracking.records import check_record
-from stylegan.files import replacing, sha256_of
+from stylegan.files import replacing, sha256_of, write_bytes
 from stylegan.text import visible
 
 # What MLflow accepts; checked here because a refused name would otherwise surface hours later, at the server.
 _METRIC_NAME = re.compile(r"[\w./ :-]+", re.ASCII)
 
+CARD = "README.md"
 TITLE, NOTE = "mlflow.runName", "mlflow.note.content"  # tags that MLflow shows as a run's name and description
 
 
@@ -120,9 +121,26 @@ class Journal:
         digest = sha256_of(path)[:12]
         record = {"kind": "artifact", "name": path.name, "digest": digest}
         if self._is_news(record):
-            with replacing(self.files / digest / path.name) as temporary:
-                shutil.copyfile(path, temporary)
+            self._keep(path, digest)
             self._append(record)
+
+    def model(self, generator: Path, card: str, measured: Mapping[str, Any]) -> None:
+        """Record a copy of a generator that the registry is to hold, with its card; an equal measurement is dropped.
+
+        measured: name in the registry, a sentence about it, its kid, and by what that was measured.
+        """
+        digest, words = sha256_of(generator)[:12], card.encode()
+        record = {"kind": "model", "generator": digest, "card": hashlib.sha256(words).hexdigest()[:12], **measured}
+        if self._is_news(record):
+            self._keep(generator, digest)
+            write_bytes(self.files / str(record["card"]) / CARD, words)
+            self._append(record)
+
+    def _keep(self, path: Path, digest: str) -> None:
+        kept = self.files / digest / path.name
+        if not kept.exists():
+            with replacing(kept) as temporary:
+                shutil.copyfile(path, temporary)
 
     def began_ms(self) -> int | None:
         """Time of the first record, milliseconds since 1970; None while there is none"""
@@ -180,6 +198,8 @@ def _facts(record: Mapping[str, Any]) -> Record:
             return {f"artifact:{record['name']}": record["digest"]}
         case "samples":
             return {"samples": record["digest"]}
+        case "model":
+            return {"model": (record["generator"], record["kid"], record["measured_by"])}
         case "dataset":
             return {"dataset": (record["name"], record["digest"])}
         case "status":

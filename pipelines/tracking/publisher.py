@@ -1,4 +1,4 @@
-"""MLflow: the only file that imports it.
+"""MLflow: only this file and those of the model registry import it.
 
 Sends journals to a server (embedded sqlite unless told otherwise), one run per fingerprint. Whatever cannot be sent now
 stays in the journal, and `python -m pipelines.tracking publish` sends it later.
@@ -20,9 +20,10 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from pipelines.artifacts.json_lines import Record
+from pipelines.artifacts.workspace import GENERATOR
 from pipelines.cluster.environment import spare_local_addresses
 from pipelines.params import ROOT, TrackingConfig
-from pipelines.tracking.journal import Journal
+from pipelines.tracking.journal import CARD, Journal
 from stylegan.config import ConfigError
 from stylegan.exit_codes import explain
 from stylegan.files import write_json
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PUBLISH_SEC = 5.0  # between two looks at the journal
-FILES = ("image", "samples", "artifact")  # kinds of records that a slow line may not carry; the others continue
+FILES = (
+    "image",
+    "samples",
+    "artifact",
+    "model",
+)  # kinds of records that a slow line may not carry; the others continue
 PAUSE_SEC, LONGEST_PAUSE_SEC = 60.0, 3600.0  # before a file that could not be sent is tried again
 TIMEOUT, SLOWEST = "MLFLOW_HTTP_REQUEST_TIMEOUT", 50_000  # bytes per second of the slowest line that is waited for
 # MLflow retries for minutes without a word; the journal is our retry. Numbers a user sets himself are respected.
@@ -45,6 +51,7 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # sixteen processes for agents that nobody here uses
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # it would draw into the lines of training
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _VALUE_CHARS = 5000  # of a param or tag; the server's limit is 6000
@@ -249,6 +256,16 @@ class Publisher:
         with _waiting_for(file.stat().st_size):
             client.log_artifact(self._run_id, str(file))
 
+    def _send_model(self, client: "MlflowClient", record: Record) -> None:
+        from pipelines.tracking import registry
+
+        generator = self.journal.files / record["generator"] / GENERATOR
+        card = self.journal.files / record["card"] / CARD
+        with _waiting_for(generator.stat().st_size):
+            found = registry.add_version(client, self._run_id, record, generator, card)
+        with FileLock(self.root / "mlruns/.best.lock"):  # two processes here would compare with the same one
+            registry.move_best(client, record, found)
+
     def _send_dataset(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.entities import Dataset, DatasetInput
 
@@ -297,6 +314,18 @@ def find_experiment(tracking: TrackingConfig, root: Path = ROOT) -> str:
     uri = tracking_uri(tracking, root)
     with _reaching(uri):
         return initialise(uri, tracking.experiment, root)[1]
+
+
+def fetch_generator(model: str, tracking: TrackingConfig, folder: Path, root: Path = ROOT) -> Path:
+    """Bring the generator of a registered model, such as models:/NAME@best, into a folder.
+
+    Raises TrackingError if it cannot be had.
+    """
+    from pipelines.tracking import registry
+
+    uri = tracking_uri(tracking, root)
+    with _reaching(uri):
+        return registry.fetch_generator(initialise(uri, tracking.experiment, root)[0], model, folder)
 
 
 @contextlib.contextmanager

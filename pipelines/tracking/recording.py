@@ -5,6 +5,8 @@ loss/ or eval/.
 """
 
 import json
+import logging
+import math
 import re
 import shutil
 import subprocess
@@ -13,20 +15,29 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from pipelines.artifacts import metrics_json, train_json
+from pipelines import model_card
+from pipelines.artifacts import manifest_json, metrics_json, train_json
 from pipelines.artifacts.metrics_json import ClassResult, MetricsReport
 from pipelines.artifacts.ticks import TickRow, read_csv
 from pipelines.artifacts.train_json import TrainRecord
-from pipelines.artifacts.workspace import EXPORTED, METRICS, TICKS
+from pipelines.artifacts.workspace import ARCHIVE, EXPORTED, METRICS, TICKS
 from pipelines.cluster.load import system_metrics
 from pipelines.diagnosis import verdict
+from pipelines.model_card import Origin
 from pipelines.params import NO_WEIGHTS, ROOT, Params, Scalar, Settings, TrackingConfig, flatten, trained_values
 from pipelines.tracking.journal import NOTE, Journal
 from pipelines.yaml_files import read_yaml
-from stylegan.config import Config
+from stylegan.config import Config, parse
 from stylegan.config.pyramid import spelt
+from stylegan.exit_codes import explain
+from stylegan.files import sha256_of
+from stylegan.metrics.evaluation.metric import find
+from stylegan.wording import counted
+
+logger = logging.getLogger(__name__)
 
 STAGES = ("prepare", "train", "evaluate")  # of dvc.lock, which have parameters that are recorded
+_NOT_IN_MODELS = re.compile(r"[^0-9a-zA-Z_.-]")  # in the name of a registered model, which is part of addresses
 _REFUSED = re.compile(r"[^\w. :-]", re.ASCII)  # in the name of a metric; a slash would begin another group
 
 
@@ -84,9 +95,50 @@ def record_evaluation(journal: Journal, report: MetricsReport, evaluate: Setting
         numbers = {f"truncation/{metric.name}": metric.value for metric in row.metrics}
         journal.summary(round(100 * row.psi), numbers)
     values = {"evaluate": evaluate, "extractor": report.extractor.model_dump()}
+    journal.tags(flatten(values) | {"recommended": report.recommended.sentence, NOTE: _note(report)})
+
+
+def _note(report: MetricsReport) -> str:
     judged = verdict.verdicts(report)
-    note = f"**{verdict.headline(judged)}** {verdict.summary(judged, report.num_images)} {report.recommended.sentence}"
-    journal.tags(flatten(values) | {"recommended": report.recommended.sentence, NOTE: note})
+    return f"**{verdict.headline(judged)}** {verdict.summary(judged, report.num_images)} {report.recommended.sentence}"
+
+
+def record_model(journal: Journal, folder: Path, root: Path, params: Params, report: MetricsReport) -> None:
+    """Record the generator of a work tree or a run for the model registry, unless the report is about another one
+
+    params: that it was trained with; root: of the archive.
+    """
+    generator = folder / EXPORTED
+    data = manifest_json.overview_of(root / ARCHIVE, report.archive_sha256)
+    origin = Origin(train_json.read(folder), data, params, sha256_of(generator))
+    if report.generator_sha256 != origin.digest:
+        return
+    prepare, extractor = params.prepare, report.extractor
+    source = _NOT_IN_MODELS.sub("_", Path(prepare.source).name)[:100]
+    name = f"{source}-{spelt(prepare.resolution)}-{report.archive_sha256[:8]}"
+    kid = find(report.metrics, "kid")
+    usage = model_card.in_python(name, conditional=class_count(generator) > 0)
+    card = model_card.card(
+        report, origin, name=name, licence="other", data_licence="not stated", usage=usage, samples=None
+    )
+    measured_by = (
+        f"{extractor.name} {extractor.sha256[:12]} at {extractor.input_size} pixels ({report.resize_filter}), "
+        f"{counted(report.num_real, 'image')} of {report.split} in archive {report.archive_sha256[:12]}"
+    )
+    measured = {
+        "name": name, "about": _note(report), "measured_by": "" if kid is None else f"{kid.name} by {measured_by}",
+        "kid": kid.value if kid is not None and math.isfinite(kid.value) else None,
+    }  # fmt: skip
+    try:
+        journal.model(generator, card, measured)
+    except OSError as error:  # a run does not end because its copy has no room
+        logger.warning("The model is not recorded for the registry: %s", explain(error))
+
+
+def class_count(generator: Path) -> int:
+    """How many classes the generator in a file takes"""
+    with safe_open(generator, framework="numpy") as file:
+        return int(json.loads(file.metadata()["generator"])["c_dim"])
 
 
 def class_distances(per_class: Sequence[ClassResult]) -> dict[str, float]:
@@ -131,11 +183,21 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     journal.artifact(generator)
     metrics = root / METRICS
     if metrics.exists():
-        record_evaluation(journal, metrics_json.read(metrics), evaluate)
+        report = metrics_json.read(metrics)
+        record_evaluation(journal, report, evaluate)
+        record_model(journal, root, root, _as_made(params, locked), report)
         if (root / "reports/index.html").exists():
             record_report(journal, root / "reports")
     journal.status("FINISHED")
     return journal
+
+
+def _as_made(params: Params, locked: Settings) -> Params:
+    """The parameters with those of the images and their augmentation that the outputs were made with"""
+    values = params.model_dump(mode="json")
+    for name in ("prepare", "augment"):
+        values[name] |= locked.get(name, {})
+    return parse(Params, values, "dvc.lock")
 
 
 def _locked_params(lock: Path) -> Settings:

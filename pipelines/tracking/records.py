@@ -57,8 +57,18 @@ class _Copy(_Record):
     digest: Digest
 
 
+class _Model(_Record):
+    kind: Literal["model"]
+    name: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_.-]+$", max_length=200)]  # in the registry
+    generator: Digest
+    card: Digest
+    about: str
+    kid: Annotated[float, Field(allow_inf_nan=False)] | None
+    measured_by: str
+
+
 _RECORDS: TypeAdapter[Any] = TypeAdapter(
-    Annotated[_Facts | _Dataset | _Status | _Points | _Picture | _Samples | _Copy, Field(discriminator="kind")]
+    Annotated[_Facts | _Dataset | _Status | _Points | _Picture | _Samples | _Copy | _Model, Field(discriminator="kind")]
 )
 
 

@@ -5,12 +5,10 @@ import math
 import re
 import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from stylegan.command_line import is_whole, positive, usable_device
 from stylegan.config.sections import Kernels
-
-if TYPE_CHECKING:
-    import torch
 
 Centers: TypeAlias = int | Literal["mean", "class"]  # a number of clusters
 
@@ -60,16 +58,9 @@ def above_zero(text: str) -> float:
     return number
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1. Raises argparse.ArgumentTypeError otherwise."""
-    if not _is_whole(text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
 def seed(text: str) -> int:
     """A whole number from 0 to 4294967295. Raises argparse.ArgumentTypeError otherwise."""
-    if not _is_whole(text) or int(text) >= 2**32:
+    if not is_whole(text) or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
     return int(text)
 
@@ -80,23 +71,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _is_whole(text: str) -> bool:
-    return text.isdecimal() and len(text) < 20  # longer ones are slow to read, and no option means them
-
-
-def usable_device(text: str) -> "torch.device":
-    """A device that holds tensors here. Raises argparse.ArgumentTypeError otherwise."""
-    import torch  # deferred: --help does not wait for it
-
-    try:
-        return torch.empty(0, device=text).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(
-            f"{text!r} cannot be used on this machine ({reason}); cpu always can"
-        ) from None
 
 
 def centers(text: str) -> Centers:

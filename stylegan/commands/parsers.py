@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from stylegan.command_line import add_json
+from stylegan.command_line import add_json, positive
 from stylegan.commands.arguments import (
     above_zero,
     add_class,
@@ -15,7 +15,6 @@ from stylegan.commands.arguments import (
     finite,
     float_list,
     number_list,
-    positive,
     seed,
 )
 

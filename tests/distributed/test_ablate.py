@@ -82,6 +82,11 @@ def check_mlflow(folder: Path) -> None:
     assert {run.data.tags["ladder_row"] for run in rows} == set(ROWS)
     assert {run.info.status for run in rows} == {"FINISHED"}
     assert all("eval/kid_random" in run.data.metrics for run in rows)
+    (model,) = client.search_registered_models()
+    versions = {int(version.version): version for version in client.search_model_versions(f"name = '{model.name}'")}
+    assert {version.run_id for version in versions.values()} == {run.info.run_id for run in rows}
+    best, kids = int(model.aliases["best"]), {number: float(one.tags["kid"]) for number, one in versions.items()}
+    assert kids[best] == min(kids.values())
     (table,) = client.search_runs([experiment.experiment_id], "tags.ladder_record = 'table'")
     assert table.data.tags["ladder_run"] == rows[0].data.tags["ladder_run"]
     assert {"table.md", "table.csv", "index.html", "metrics.png"} <= {

@@ -85,6 +85,17 @@ def test_run_leaves_a_report_and_numbers(project: Project, killed_and_resumed: s
     assert "<html" in (project.folder / "reports" / "index.html").read_text()
 
 
+def test_run_is_a_model_in_the_registry_that_best_names(project: Project, killed_and_resumed: str) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    (model,) = client.search_registered_models()
+    (version,) = client.search_model_versions(f"name = '{model.name}'")
+    assert model.name.startswith("images")
+    assert {name: str(number) for name, number in model.aliases.items()} == {"best": str(version.version)}
+    assert client.get_run(version.run_id).info.run_name.startswith("images")
+
+
 def test_second_repro_runs_no_stage(project: Project, killed_and_resumed: str) -> None:
     assert "Running stage" not in project.dvc("repro")
 

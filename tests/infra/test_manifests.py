@@ -5,6 +5,7 @@ ports, probes, resources), and against Kubernetes' schemas where the package kub
 dependency, for it weighs 108 MB. Compose files and KubeRay's own kinds have no schema here.
 """
 
+import ast
 import json
 import re
 import subprocess
@@ -502,6 +503,19 @@ def test_compose_mounts_and_networks_are_declared() -> None:
 SECRET = re.compile(r"(?:password|secret|token|access[-_]?key)[\w-]*['\"]?\s*[:=]\s*(?P<value>[^\s#]+)", re.IGNORECASE)
 # A reference to a secret by its name, a demand of compose, a variable, the path of a token; and no secret at all.
 NO_SECRETS = re.compile(r'\{name:|\$\{\w+:\?\w+|\(quote\(os\.environ\[.*|"~/\.ray/auth_token"|\.\.\.`|false|required,')
+
+
+def test_ray_serve_names_an_application_and_options_that_there_are_and_listens_here_alone(repository: Path) -> None:
+    content = yaml.safe_load((INFRA / "serve/ray.yaml").read_text())
+    (application,) = content["applications"]
+    module, _, function = application["import_path"].partition(":")
+    tree = ast.parse((repository / f"{module.replace('.', '/')}.py").read_text())  # ray.serve needs the extra `serve`
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert function in defined
+    fields = [ast.unparse(line.target) for line in defined["Options"].body if isinstance(line, ast.AnnAssign)]
+    assert fields == list(application["args"])
+    assert [deployment["name"] for deployment in application["deployments"]] == ["Drawing"]
+    assert content["http_options"]["host"] == "127.0.0.1"
 
 
 def test_no_file_holds_a_secret() -> None:

@@ -21,18 +21,21 @@ from pipelines.artifacts import (
 UNTYPED = 15  # places in pipelines/ where a dict[str, Any] is meant: sections of params.yaml, records of other tools
 MODULES = (ladder_json, manifest_json, metrics_json, segments, sweep_json, ticks, train_json, transfer_json)
 # Keys of what is no artifact and shares a field's name: a report to Ray Tune, the register of Ray Train, a record of
-# the journal, a source of images, a package, a command.
+# the journal, a source of images, a package, a command, a row of what MLflow is asked to draw.
 OTHERS = {
     "assets.py": {"sha256"},
     "cluster/__main__.py": {"status"},
     "cluster/status.py": {"kind", "status"},
     "plan/resolve.py": {"resolution"},
     "prepare.py": {"holdout", "prepare"},
+    "serve/on_ray.py": {"name"},
     "sweep/scheduler.py": {"drawn"},
     "train/kept.py": {"metrics"},
     "sweep/trial.py": {"drawn"},
     "sweep/tuner.py": {"drawn", "run", "nimg", "kid", "psi"},
-    "tracking/journal.py": {"kind", "status", "name"},
+    "tracking/journal.py": {"kind", "status", "name", "kid"},
+    "tracking/model_from_code.py": {"seed", "psi"},
+    "tracking/registry.py": {"kid", "name"},
     "tracking/records.py": {"status"},
     "tracking/publisher.py": {"file", "kind", "status", "name"},
 }

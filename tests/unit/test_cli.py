@@ -192,7 +192,7 @@ def completions(*words: str) -> list[str]:
 
 def test_the_shell_completes_commands_and_their_options() -> None:
     assert completions("re") == ["render"]
-    assert set(completions("s")) == {"sweep", "status", "stop", "submit"}
+    assert set(completions("s")) == {"sweep", "serve", "status", "stop", "submit"}
     assert completions("generate", "models/generator.safetensors", "--se") == ["--seeds"]
     assert completions("generate", "mod") == []  # the shell's own files
 

@@ -1,0 +1,150 @@
+"""The model registry of MLflow: a generator with its code, signature, example, requirements and card.
+
+The alias `best` is the version with the lowest KID of those that were measured alike. The publisher sends models like
+any record: what fails is tried again later, and what was sent before a kill is not sent again.
+"""
+
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import stylegan
+from pipelines.artifacts.workspace import GENERATOR
+from pipelines.tracking.journal import CARD
+from stylegan.drawing.requested import PSI
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import Model
+
+BEST = "best"
+CODE = Path(__file__).with_name("model_from_code.py")
+PACKAGE = Path(stylegan.__file__).parent
+LEFT_OUT = {"__main__.py", "__pycache__", "analysis", "commands", "metrics"}  # of PACKAGE: CODE imports none of it
+NEEDED = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")  # by CODE and what it imports of stylegan
+
+
+def add_version(
+    client: "MlflowClient", run_id: str, record: Mapping[str, Any], generator: Path, card: Path
+) -> "ModelVersion":
+    """Have the registry hold a recorded model of a run, if it does not yet."""
+    name, tags = record["name"], {key: str(record[key]) for key in ("generator", "kid", "measured_by")}
+    _ensure_name(client, name)
+    for found in client.search_model_versions(f"name = '{name}'"):
+        if (found.run_id, found.tags.get("generator")) == (run_id, record["generator"]):
+            for key, value in tags.items():  # it may have been measured anew
+                client.set_model_version_tag(name, found.version, key, value)
+            return found
+    logged = _upload(client, run_id, record, generator, card)
+    # A server takes no path of its own disk; without a server the other form is looked up in the process-wide database.
+    source = f"models:/{logged.model_id}" if client.tracking_uri.startswith("http") else logged.artifact_location
+    return client.create_model_version(
+        name, source, run_id, tags, description=record["about"], model_id=logged.model_id
+    )
+
+
+def move_best(client: "MlflowClient", record: Mapping[str, Any], found: "ModelVersion") -> None:
+    """Let `best` be this version if there is none, or its KID is lower than that of the present one, measured alike."""
+    if record["kid"] is None:
+        return
+    number = client.get_registered_model(record["name"]).aliases.get(BEST)
+    if number is not None:
+        tags = client.get_model_version(record["name"], str(number)).tags
+        if tags.get("measured_by") != record["measured_by"] or not record["kid"] < float(tags["kid"]):
+            return
+    client.set_registered_model_alias(record["name"], BEST, found.version)
+
+
+def fetch_generator(client: "MlflowClient", model: str, folder: Path) -> Path:
+    """Bring the generator of models:/NAME@ALIAS or models:/NAME/VERSION, and none of its code, into a folder.
+
+    Raises ValueError for another address.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", model)
+    if named is None:
+        raise ValueError(f"{model}: not a registered model. Write models:/NAME@{BEST} or models:/NAME/VERSION.")
+    name, alias, number = named.groups()
+    found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    place = str(found.source)
+    if place.startswith("models:/"):
+        place = client.get_logged_model(place.removeprefix("models:/")).artifact_location
+    artifact = f"{place}/artifacts/{GENERATOR}"
+    return Path(download_artifacts(artifact_uri=artifact, dst_path=str(folder), tracking_uri=client.tracking_uri))
+
+
+def requirements() -> list[str]:
+    """What the model needs, in the versions that are installed here, which are those of the project's pins"""
+    return [f"{name}=={version(name).partition('+')[0]}" for name in NEEDED]
+
+
+def save(folder: Path, generator: Path, card: Path, model: "Model | None" = None) -> None:
+    """Write the folder of an MLflow model, without a pickle."""
+    # MLflow warns of its own type hints when it is imported.
+    warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.pyfunc import save_model
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    from stylegan.generators import load_any_generator  # deferred with torch, which journals do without
+
+    G, class_names = load_any_generator(generator)
+    label = {"class": (class_names or ["0"])[0]} if G.c_dim else {}
+    columns: list[ColSpec | TensorSpec] = [ColSpec("long", "seed"), ColSpec("double", "psi", required=False)]
+    columns += [ColSpec("string", "class")] if G.c_dim else []
+    with tempfile.TemporaryDirectory() as name:  # MLflow writes down the paths of what it copies
+        parts = Path(name)
+        for file in (generator, CODE):
+            shutil.copyfile(file, parts / file.name)
+        shutil.copytree(PACKAGE, parts / PACKAGE.name, ignore=lambda _, names: LEFT_OUT & set(names))
+        save_model(
+            folder, mlflow_model=model, python_model=str(parts / CODE.name),
+            artifacts={"generator": str(parts / generator.name)},
+            code_paths=[str(parts / PACKAGE.name)], model_config={"device": "cpu"},
+            signature=ModelSignature(Schema(columns), Schema([ColSpec("string", "png")])),
+            input_example=pd.DataFrame([{"seed": 7, "psi": PSI, **label}]), pip_requirements=requirements(),
+        )  # fmt: skip
+    shutil.copyfile(card, folder / CARD)
+
+
+def _ensure_name(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _upload(
+    client: "MlflowClient", run_id: str, record: Mapping[str, Any], generator: Path, card: Path
+) -> "LoggedModel":
+    from mlflow.models import Model
+
+    logged = _find_logged(client, run_id, record)
+    if logged.status == "READY":
+        return logged
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, place = Path(temporary) / "model", logged.artifact_location
+        save(folder, generator, card, Model(run_id=run_id, model_id=logged.model_id, artifact_path=place))
+        client.log_model_artifacts(logged.model_id, str(folder))
+    return client.finalize_logged_model(logged.model_id, "READY")
+
+
+def _find_logged(client: "MlflowClient", run_id: str, record: Mapping[str, Any]) -> "LoggedModel":
+    """The model of the run that an earlier attempt has begun, or a new one"""
+    experiment, generator = client.get_run(run_id).info.experiment_id, record["generator"]
+    for model in client.search_logged_models([experiment], f"tags.generator = '{generator}'"):
+        if model.source_run_id == run_id:
+            return model
+    return client.create_logged_model(experiment, record["name"], run_id, tags={"generator": generator})
