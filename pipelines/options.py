@@ -185,7 +185,10 @@ def add_explore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
     parser.add_argument("--port", type=port, default=7860, help="port to listen on; 0 takes a free one (default: 7860)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.add_argument("--device", default="cpu", help="device to compute on: cpu, cuda, cuda:1 or mps (default: cpu)")
+    parser.add_argument(
+        "--device", type=usable_device, default="cpu",
+        help="device to compute on: cpu, cuda, cuda:1 or mps (default: cpu)",
+    )  # fmt: skip
     parser.add_argument(
         "--weights", type=Path, default=Path("assets"), help="folder that holds lpips_vgg16 (default: assets)"
     )

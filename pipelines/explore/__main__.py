@@ -1,19 +1,15 @@
 """`stylegan explore`: try a generator in the browser."""
 
 import json
-import socket
 import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipelines.command_table import COMMANDS
+from pipelines.listening import is_loopback, listen, url_of
 from stylegan.exit_codes import exit_code
 from stylegan.text import print_lines
-
-if TYPE_CHECKING:
-    import torch
 
 FILES = Path(__file__).parent
 SHUTDOWN_SEC = 1  # that unfinished requests are given
@@ -31,53 +27,28 @@ def build_page(name: str, facts: dict[str, object]) -> str:
     return fill(FILES / "explore.html", values | texts)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket at this address. Raises RuntimeError if it cannot be had."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise RuntimeError(
-            f"{host}:{port}: cannot listen there ({error.strerror or error}). Is an explorer open already? Pass "
-            "another --port; 0 takes a free one."
-        ) from None
-
-
-def usable_device(text: str) -> "torch.device":
-    """A device that holds tensors here. Raises RuntimeError otherwise."""
-    import torch  # deferred: --help does not wait for it
-
-    try:
-        return torch.empty(0, device=text).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise RuntimeError(f"--device {text}: cannot be used on this machine ({reason}); cpu always can.") from None
-
-
 @exit_code
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve the page until Ctrl-C or SIGTERM."""
     options = COMMANDS["explore"].parse(arguments)
     import uvicorn  # deferred, as all below: --help waits for none
 
-    from pipelines.explore.app import build_app, is_loopback
+    from pipelines.explore.app import build_app
     from pipelines.explore.studio import Studio
     from stylegan.backends import prepare_device
     from stylegan.generators import load_any_generator
 
     with listen(options.host, options.port) as listener:
-        device = usable_device(options.device)
-        if line := prepare_device(device, "auto", allow_tf32=False):
+        if line := prepare_device(options.device, "auto", allow_tf32=False):
             print_lines(line, to_stderr=True)
         G, class_names = load_any_generator(options.generator)
-        studio = Studio(G.to(device), class_names, distance=options.distance, weights=options.weights)
+        studio = Studio(G.to(options.device), class_names, distance=options.distance, weights=options.weights)
         page = build_page(options.generator.name, studio.facts())
         config = uvicorn.Config(
             build_app(studio, page, options.host), log_level="critical", timeout_graceful_shutdown=SHUTDOWN_SEC,
             ws="none",
         )  # fmt: skip
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        address = f"http://{host}:{listener.getsockname()[1]}"
+        address = url_of(listener)
         if not is_loopback(options.host):
             print_lines("Whoever can reach this address can use the explorer: it has no password.", to_stderr=True)
         print_lines(f"Explorer of {options.generator}: {address} (Ctrl-C ends it)")

@@ -1,7 +1,6 @@
 """The page and what it calls, over HTTP: for this machine's browser, and for no other page that is open in it."""
 
 from functools import partial
-from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipelines.explore.recipe import Download, Recipe, Search, Surroundings, Walk
 from pipelines.explore.streams import as_json, report_lines, tell
 from pipelines.explore.studio import Studio
+from pipelines.listening import is_loopback
 from stylegan.exit_codes import is_expected
 from stylegan.text import visible
 
@@ -56,14 +56,6 @@ class Guard:
                 413,
             )
         return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own, which no other can reach"""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def host_in(address: str) -> str:

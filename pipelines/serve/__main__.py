@@ -2,12 +2,11 @@
 
 import argparse
 import contextlib
-import ipaddress
-import socket
 import sys
 from collections.abc import Sequence
 
 from pipelines.command_table import COMMANDS
+from pipelines.listening import is_loopback, listen, url_of
 from stylegan.exit_codes import exit_code
 from stylegan.text import print_lines
 
@@ -28,33 +27,15 @@ def serve(options: argparse.Namespace) -> None:
             )
         app = create_app(service)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN_SEC)
-        announce(options.model, *server.getsockname()[:2])
+        announce(options.model, url_of(server), server.getsockname()[0])
         uvicorn.Server(config).run(sockets=[server])
 
 
-def announce(model: str, host: str, port: int) -> None:
+def announce(model: str, address: str, host: str) -> None:
     """Say where the server is, and who can reach it."""
-    shown = f"[{host}]" if ":" in host else host
-    print_lines(f"{model}: http://{shown}:{port}/image?seed=7 (also /images, /model and /health). Ctrl-C stops it.")
-    if not ipaddress.ip_address(host).is_loopback:
+    print_lines(f"{model}: {address}/image?seed=7 (also /images, /model and /health). Ctrl-C stops it.")
+    if not is_loopback(host):
         print_lines("There is no password: whoever reaches this address can have images drawn.", to_stderr=True)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections. Raises RuntimeError if it cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        server = socket.socket(family, kind, protocol)
-        try:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind(address)
-            server.listen(2048)
-        except BaseException:
-            server.close()
-            raise
-    except OSError as error:
-        raise RuntimeError(f"{host}:{port}: {error.strerror or error}. Choose others with --host and --port.") from None
-    return server
 
 
 @exit_code

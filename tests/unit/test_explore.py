@@ -288,16 +288,20 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path: Path, G: Generator)
         port = taken.getsockname()[1]
         for arguments, message in (
             ([tmp_path / "none.safetensors", "--port=0"], f"{tmp_path}/none.safetensors: no such file."),
-            (
-                [tmp_path / "G.safetensors", "--port=0", "--device=gpu9"],
-                "--device gpu9: cannot be used on this machine",
-            ),
             ([tmp_path / "G.safetensors", f"--port={port}"], f"127.0.0.1:{port}: cannot listen there (Address already"),
         ):
             with pytest.raises(SystemExit) as error:
                 run_or_exit(main, "explore", *map(str, arguments), "--no-browser")
             assert str(error.value.code).startswith(message)
             assert "\n" not in str(error.value.code)
+
+
+def test_a_device_that_is_none_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["explore", "G.safetensors", "--device=gpu9"])
+    assert error.value.code == 2
+    line = "stylegan explore: error: argument --device: 'gpu9' cannot be used on this machine ("
+    assert capsys.readouterr().err.startswith(line)
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "http"])

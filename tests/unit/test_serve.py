@@ -281,7 +281,10 @@ def test_a_port_that_is_taken_is_one_line(generator: Path, capsys: pytest.Captur
         taken.listen()
         port = taken.getsockname()[1]
         assert main([str(generator), "--port", str(port)]) == 1
-    expected = f"error: 127.0.0.1:{port}: Address already in use. Choose others with --host and --port.\n"
+    expected = (
+        f"error: 127.0.0.1:{port}: cannot listen there (Address already in use). Choose another with --host or "
+        "--port; port 0 takes a free one.\n"
+    )
     assert capsys.readouterr().err == expected
 
 
