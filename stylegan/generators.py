@@ -1,7 +1,9 @@
-"""A generator from whatever file a user has, this project's own or an official one, and the class a user means."""
+"""A generator from whatever file a user has, this project's own or an official one, and the class and device meant."""
 
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from stylegan.checkpoint import load_generator, read_class_names
 from stylegan.drawing.generate import class_number
@@ -25,3 +27,12 @@ def load_any_generator(path: Path) -> tuple[Generator, list[str] | None]:
 def class_of(text: str | None, G: Generator, class_names: Sequence[str] | None) -> int | None:
     """Number of the class that --class names, None without it. Raises ValueError as `class_number`."""
     return None if text is None else class_number(text, G.c_dim, class_names)
+
+
+def usable_device(name: str) -> torch.device:
+    """A device that holds tensors here. Raises ValueError otherwise."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{name!r} cannot be used on this machine ({reason}); cpu always can") from None

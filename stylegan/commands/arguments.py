@@ -86,17 +86,14 @@ def _is_whole(text: str) -> bool:
     return text.isdecimal() and len(text) < 20  # longer ones are slow to read, and no option means them
 
 
-def usable_device(text: str) -> "torch.device":
+def device(text: str) -> "torch.device":
     """A device that holds tensors here. Raises argparse.ArgumentTypeError otherwise."""
-    import torch  # deferred: --help does not wait for it
+    from stylegan.generators import usable_device  # deferred: --help does not wait for torch
 
     try:
-        return torch.empty(0, device=text).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(
-            f"{text!r} cannot be used on this machine ({reason}); cpu always can"
-        ) from None
+        return usable_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def centers(text: str) -> Centers:
@@ -132,7 +129,7 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, default=16, help="images computed at once (default: 16)")
     parser.add_argument(
         "--device",
-        type=usable_device,
+        type=device,
         default="cpu",
         help="device to compute on: cpu, cuda, cuda:1 or mps (default: cpu)",
     )
