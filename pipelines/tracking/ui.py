@@ -18,6 +18,7 @@ from pipelines.cluster.environment import spare_local_addresses
 from pipelines.cluster.signals import Stopped
 from stylegan.text import print_lines
 
+LOCAL = "http://127.0.0.1:5000"  # where `make ui` serves
 END_SEC = 5.0
 START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
 Mode = Literal["CHART", "ARTIFACT"]  # curves and parallel coordinates, or tables such as the images of seeds
@@ -28,9 +29,18 @@ def comparison(server: str, experiment_id: str, mode: Mode = "CHART", wanted: st
 
     Without workflowType the interface opens in its mode for language models.
     """
-    page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
     chosen = f"&searchFilter={quote(wanted, safe='')}" if wanted else ""
-    return f"{page}?compareRunsMode={mode}&workflowType=machine_learning{chosen}"
+    return f"{_runs(server, experiment_id)}?compareRunsMode={mode}&workflowType=machine_learning{chosen}"
+
+
+def saved_view(server: str, experiment_id: str, key: str) -> str:
+    """Address of a view that was saved (views.py)"""
+    view = f"compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey={quote(key, safe='')}"
+    return f"{_runs(server, experiment_id)}?{view}"
+
+
+def _runs(server: str, experiment_id: str) -> str:
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
 
 
 def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: Path) -> int:
