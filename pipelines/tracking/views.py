@@ -10,13 +10,14 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 from pipelines.params import TrackingConfig
 from pipelines.tracking import publisher, ui
 
 TAG = "mlflow.sharedViewState."
 COMPRESSED = "deflate;"  # what the interface begins compressed views with; a tag holds 5000 characters
+JsonObject: TypeAlias = dict[str, object]
 RUNS = 100  # that a chart shows; the interface shows 10 unless told otherwise
 
 
@@ -33,7 +34,7 @@ class View:
     curves: Sequence[str] = ()  # metrics, over the length of training
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """The view as the interface keeps it"""
         charts = [*self._results(), *self._curves()]
         titles = dict.fromkeys(chart["metricSectionId"] for chart in charts)
@@ -50,14 +51,14 @@ class View:
             "hideEmptyCharts": True,
         }
 
-    def _results(self) -> Iterator[dict[str, Any]]:
+    def _results(self) -> Iterator[JsonObject]:
         if self.axes and self.results:
             parallel = {"selectedParams": [*self.axes], "selectedMetrics": [*self.results], "showAllRuns": True}
             yield _chart("PARALLEL", "Results", "axes") | parallel
         for metric in self.results:
             yield _chart("BAR", "Results", metric) | {"metricKey": metric}
 
-    def _curves(self) -> Iterator[dict[str, Any]]:
+    def _curves(self) -> Iterator[JsonObject]:
         for metric in self.curves:
             yield _chart("LINE", "Training", metric) | {
                 "metricKey": metric,
@@ -74,7 +75,7 @@ class View:
             }
 
 
-def _chart(kind: str, section: str, name: str) -> dict[str, Any]:
+def _chart(kind: str, section: str, name: str) -> JsonObject:
     return {
         "type": kind,
         "uuid": f"{section}-{name}",
@@ -93,7 +94,7 @@ def save(config: TrackingConfig, views: Sequence[View]) -> Mapping[str, str]:
     return {view.name: _address(view, server, experiment_id) for view in views}
 
 
-def compressed(state: Mapping[str, Any]) -> str:
+def compressed(state: JsonObject) -> str:
     """A view as a tag"""
     text = json.dumps(state, separators=(",", ":"))
     return COMPRESSED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
