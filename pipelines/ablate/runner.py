@@ -203,5 +203,5 @@ def views(job: Job, found: Sequence[Standing]) -> list[View]:
     results = [f"eval/{metric.name}" for metric in measured]
     return [
         View("rows", rows, key=job.name, results=results, curves=CURVES),
-        View("images", rows, mode="ARTIFACT"),
+        View("images", rows, key=f"{job.name}-images", mode="ARTIFACT"),
     ]

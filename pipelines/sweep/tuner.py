@@ -237,5 +237,5 @@ def views(params: Params, name: str, found: Sequence[Trial]) -> list[View]:
     return [
         View("trials", trials, key=f"{name}-trials", results=results, curves=CURVES),
         View("each psi", points, key=f"{name}-psi", axes=[*axes, "psi"], results=results),
-        View("images", trials, mode="ARTIFACT"),
+        View("images", trials, key=f"{name}-images", mode="ARTIFACT"),
     ]

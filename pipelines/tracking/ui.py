@@ -24,23 +24,18 @@ START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a b
 Mode = Literal["CHART", "ARTIFACT"]  # curves and parallel coordinates, or tables such as the images of seeds
 
 
-def comparison(server: str, experiment_id: str, mode: Mode = "CHART", wanted: str = "") -> str:
-    """Address of the page that compares the runs of an experiment, or those of them that a filter wants
+def comparison(server: str, experiment_id: str, mode: Mode = "CHART") -> str:
+    """Address of the page that compares the runs of an experiment
 
     Without workflowType the interface opens in its mode for language models.
     """
-    chosen = f"&searchFilter={quote(wanted, safe='')}" if wanted else ""
-    return f"{_runs(server, experiment_id)}?compareRunsMode={mode}&workflowType=machine_learning{chosen}"
+    page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    return f"{page}?compareRunsMode={mode}&workflowType=machine_learning"
 
 
-def saved_view(server: str, experiment_id: str, key: str) -> str:
-    """Address of a view that was saved (views.py)"""
-    view = f"compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey={quote(key, safe='')}"
-    return f"{_runs(server, experiment_id)}?{view}"
-
-
-def _runs(server: str, experiment_id: str) -> str:
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+def saved_view(server: str, experiment_id: str, mode: Mode, key: str) -> str:
+    """Address of some of these runs, as a view shows them that was saved (views.py)"""
+    return f"{comparison(server, experiment_id, mode)}&viewStateShareKey={quote(key, safe='')}"
 
 
 def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: Path) -> int:

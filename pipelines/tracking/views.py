@@ -27,7 +27,7 @@ class View:
 
     name: str  # what people call it
     wanted: str  # the filter that finds the runs
-    key: str = ""  # its name in the address; without one the address only filters
+    key: str  # its name in the address
     mode: ui.Mode = "CHART"
     axes: Sequence[str] = ()  # parameters, as parallel coordinates with the results
     results: Sequence[str] = ()  # metrics, a bar for each run
@@ -36,20 +36,17 @@ class View:
     @property
     def state(self) -> JsonObject:
         """The view as the interface keeps it"""
+        state: JsonObject = {"searchFilter": self.wanted, "runsHiddenMode": "SHOW_ALL", "hideEmptyCharts": True}
         charts = [*self._results(), *self._curves()]
+        if not charts:
+            return state
         titles = dict.fromkeys(chart["metricSectionId"] for chart in charts)
         sections = [
             {"uuid": title, "name": title, "display": True, "isReordered": True, "isGenerated": False}
             for title in titles
         ]
-        return {
-            "searchFilter": self.wanted,
-            "compareRunCharts": charts,
-            "compareRunSections": sections,
-            "isAccordionReordered": True,  # otherwise sections are in the order of the alphabet
-            "runsHiddenMode": "SHOW_ALL",
-            "hideEmptyCharts": True,
-        }
+        # Without isAccordionReordered, sections are in the order of the alphabet.
+        return state | {"compareRunCharts": charts, "compareRunSections": sections, "isAccordionReordered": True}
 
     def _results(self) -> Iterator[JsonObject]:
         if self.axes and self.results:
@@ -89,21 +86,15 @@ def _chart(kind: str, section: str, name: str) -> JsonObject:
 def save(config: TrackingConfig, views: Sequence[View]) -> Mapping[str, str]:
     """Save views on the tracking server  ->  name: address. Raises TrackingError if it cannot be reached."""
     uri, experiment_id = publisher.tracking_uri(config), publisher.find_experiment(config)
-    publisher.set_experiment_tags(config, {f"{TAG}{view.key}": compressed(view.state) for view in views if view.key})
+    publisher.set_experiment_tags(config, {f"{TAG}{view.key}": compressed(view.state) for view in views})
     server = publisher.shown(uri) if uri.startswith("http") else ui.LOCAL
-    return {view.name: _address(view, server, experiment_id) for view in views}
+    return {view.name: ui.saved_view(server, experiment_id, view.mode, view.key) for view in views}
 
 
 def compressed(state: JsonObject) -> str:
     """A view as a tag"""
     text = json.dumps(state, separators=(",", ":"))
     return COMPRESSED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-
-
-def _address(view: View, server: str, experiment_id: str) -> str:
-    if view.key:
-        return ui.saved_view(server, experiment_id, view.key)
-    return ui.comparison(server, experiment_id, view.mode, view.wanted)
 
 
 def when(address: str) -> str:

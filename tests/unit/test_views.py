@@ -15,7 +15,7 @@ from pipelines.tracking.views import View
 ROWS = View(
     "rows", "tags.x = 'a'", key="ladder a", axes=["p"], results=["eval/kid", "eval/fid"], curves=["monitor/kid"]
 )
-IMAGES = View("images", "tags.x = 'a'", mode="ARTIFACT")
+IMAGES = View("images", "tags.x = 'a'", key="images", mode="ARTIFACT")
 LINKS = {"rows": "http://127.0.0.1:5000/#/rows", "images": "http://127.0.0.1:5000/#/images"}
 
 
@@ -61,9 +61,10 @@ def test_views_are_saved_with_the_experiment_and_have_addresses(
     assert links == {
         "rows": f"{ui.LOCAL}/#/experiments/7/runs?compareRunsMode=CHART&workflowType=machine_learning"
         "&viewStateShareKey=ladder%20a",
-        "images": ui.comparison(ui.LOCAL, "7", "ARTIFACT", "tags.x = 'a'"),
+        "images": ui.saved_view(ui.LOCAL, "7", "ARTIFACT", "images"),
     }
-    assert tags == {"mlflow.sharedViewState.ladder a": views.compressed(ROWS.state)}
+    assert tags == {f"mlflow.sharedViewState.{view.key}": views.compressed(view.state) for view in (ROWS, IMAGES)}
+    assert IMAGES.state.keys() == {"searchFilter", "runsHiddenMode", "hideEmptyCharts"}
 
 
 def test_links_to_a_server_hold_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
