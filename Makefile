@@ -1,4 +1,4 @@
-# Everything a person types. `make help` lists it. Needs Python 3.11 or newer and nothing else;
+# Everything a person types. `make help` lists it. Needs bash, Python 3.11 or newer and, to install, the internet;
 # make PYTHON=python3.12 repro chooses another interpreter.
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -48,7 +48,7 @@ stop: ## end what trains here, and Ray's processes that a killed trainer left; A
 	@if [ -e $(INSTALLED) ]; then $(ACTIVATE) python -m pipelines.stop $(ARGS); \
 		else echo "Nothing trains here: .venv is not installed yet."; fi
 
-test: $(INSTALLED_DEV) assets/manifest.json ## run every test; ARGS="-m 'not e2e'" leaves some out
+test: $(INSTALLED_DEV) assets/manifest.json ## run the default tests; ARGS="-m long" runs those that take minutes, ARGS=tests/unit a part
 	@$(ACTIVATE) pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 # One after the other: each starts machines, servers or several trainings, and needs the processors for itself.

@@ -117,12 +117,11 @@ def explanation(measured: dict[str, Any]) -> list[str]:
     count, others, splits = (measured[f"floor_{name}"] for name in ("num_images", "num_real", "num_splits"))
     text = (
         f"The baseline is what {count:,} real images score against the {others:,} others: the mean of {splits} random "
-        "splits, with the standard deviation of one. The Frechet distance, precision and recall depend on the numbers "
-        f"of images, so those of generators are of {count:,} generated images against the same {others:,}. KID does "
-        f"not; it is of {measured['num_images']:,} generated images against all {measured['num_real']:,}, with its "
-        f"{level:.0%} interval for drawing the images again. No interval covers the difference between two trainings. "
-        f"Features are those of {network} at {extractor['input_size']} pixels and psi is 1, so do not compare with "
-        "published numbers ([metrics](docs/metrics.md))."
+        f"splits, with the standard deviation of one. KID is of {measured['num_images']:,} generated images against "
+        f"all {measured['num_real']:,}, with its {level:.0%} interval for drawing the images again. The other columns "
+        f"depend on the numbers of images, so they are against the same {others:,}. No interval covers the difference "
+        f"between two trainings. Features are those of {network} at {extractor['input_size']} pixels and psi is 1, so "
+        "do not compare with published numbers ([metrics](docs/metrics.md))."
     )
     return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 

@@ -3,7 +3,7 @@
 The exported generator lies in models/ of the run's folder, its measurements in evaluations/<hash of how and of what>/.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,9 +16,10 @@ from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.code_digest import code_digest
 from pipelines.drawing.sheets import labelled_sheet, png_of
 from pipelines.params import Params, TrackingConfig, fingerprint
-from pipelines.tracking import publisher, ui
+from pipelines.tracking import publisher
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.recording import record_evaluation, record_model
+from pipelines.tracking.views import View, save, when
 from stylegan.checkpoint import load_generator
 from stylegan.drawing.generate import generate_images, labels_in_turn
 from stylegan.files import sha256_of
@@ -26,6 +27,7 @@ from stylegan.metrics.extractors import load_extractor
 from stylegan.text import print_lines
 
 SAMPLE_SEEDS = range(8)  # of the images by which MLflow compares runs
+CURVES = ("monitor/kid", "monitor/precision", "monitor/recall", "augment/p", "augment/r_t")  # that MLflow shows first
 PREDECESSOR_SEC = 120.0  # that the processes of a killed trial or row may outlive it
 
 
@@ -87,13 +89,17 @@ def samples(params: Params, folder: Path, root: Path) -> dict[int, bytes]:
     return {seed: png_of(page) for seed, page in zip(SAMPLE_SEEDS, pages, strict=True)}
 
 
-def tell_pages(config: TrackingConfig, pages: Sequence[tuple[str, str, ui.Mode]]) -> None:
-    """Print the addresses at which MLflow compares runs: what they are, the filter that finds them, how to show them"""
+def save_views(config: TrackingConfig, views: Sequence[View]) -> Mapping[str, str]:
+    """Save views of MLflow  ->  name: address; if the server cannot be reached, say so and return none"""
     try:
-        uri, experiment_id = publisher.tracking_uri(config), publisher.find_experiment(config)
+        return save(config, views)
     except publisher.TrackingError as error:
         print_lines(f"MLflow: {error}. Runs are kept and sent later.")
-        return
-    server, before = (uri, "") if uri.startswith("http") else ("http://127.0.0.1:5000", " (after `make ui`)")
-    for name, wanted, mode in pages:
-        print_lines(f"{name}{before}: {ui.comparison(server, experiment_id, mode, wanted)}")
+        return {}
+
+
+def tell_views(config: TrackingConfig, views: Sequence[View]) -> Mapping[str, str]:
+    """`save_views`, and print the addresses."""
+    links = save_views(config, views)
+    print_lines(*(f"{name}{when(address)}: {address}" for name, address in links.items()))
+    return links

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines.ablate import tables
-from pipelines.ablate.ladder_rows import Standing, costs, series
+from pipelines.ablate.ladder_rows import Standing, costs, measured_rows, series
 from pipelines.artifacts import ladder_json, metrics_json, ticks
 from pipelines.artifacts.artifact import IN_RUNS
 from pipelines.artifacts.dataset import open_dataset
@@ -19,12 +19,13 @@ from pipelines.artifacts.train_json import is_finished
 from pipelines.artifacts.workspace import ARCHIVE, EXPORTED
 from pipelines.cluster import capacity, connection
 from pipelines.cluster.progress import describe_costs
-from pipelines.experiments import await_predecessor, evaluated, record_measurement, tell_pages
+from pipelines.experiments import CURVES, await_predecessor, evaluated, record_measurement, save_views, tell_views
 from pipelines.ladders import ladder
 from pipelines.ladders.ladder import Ladder, Row
 from pipelines.params import TRAINED_SECTIONS, Params, fingerprint, seeds_from
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
+from pipelines.tracking.views import View
 from pipelines.train import Place, exclusive, inputs_of, run_experiment
 from stylegan.analysis.peaks import feature_peaks, summary
 from stylegan.backends import prepare_device
@@ -68,7 +69,7 @@ def ablate(
         params, dataset.digest, chosen.model_dump_json(), sections=(*TRAINED_SECTIONS, "evaluate", "ablate")
     )
     job = Job(chosen, root.absolute(), state.absolute(), f"ladder-{chosen.name}-{name}")
-    announce(params, job, chosen_rows)
+    links = announce(params, job, chosen_rows)
     found: list[Standing] = []
     with exclusive(state / "ladders" / job.name), connection.connect(params.cluster):
         for number, (seed, row) in enumerate(itertools.product(seeds, chosen_rows), 1):
@@ -78,7 +79,8 @@ def ablate(
             found.append(standing(seeded, row, job, lambda: len(dataset), Place(number, num_runs)))
             took = f"; {describe_costs(found[-1].ticks)}" if found[-1].ticks else ""
             print_lines(f"row {row.name}: {found[-1].problem or 'measured'}{took}")
-            tables.write(found, chosen, reports)
+            tables.write(found, chosen, reports, links)
+            save_views(params.tracking, views(job, found))
         record(found, job, params, reports)
     return found
 
@@ -183,13 +185,23 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(lines)}"[:400]
 
 
-def announce(params: Params, job: Job, chosen_rows: Sequence[Row]) -> None:
-    """Say what begins and where to watch it."""
+def announce(params: Params, job: Job, chosen_rows: Sequence[Row]) -> Mapping[str, str]:
+    """Say what begins and where to watch it  ->  addresses by name"""
     num_seeds = len(seeds_from(params.ablate.seeds, params.train.seed))
     repeated = f", each with {num_seeds} seeds" if num_seeds > 1 else ""
     print_lines(
         f"{job.name}: {counted(len(chosen_rows), 'row')} of {params.ablate.total_kimg:g} kimg{repeated}, one after the "
         "other"
     )
+    return tell_views(params.tracking, views(job, []))
+
+
+def views(job: Job, found: Sequence[Standing]) -> list[View]:
+    """How MLflow shows the rows: results in the order of the table, then training; and images of the same seeds"""
     rows = f"tags.ladder_run = '{job.name}' and tags.ladder_record = 'row'"
-    tell_pages(params.tracking, [("rows", rows, "CHART"), ("pictures", rows, "ARTIFACT")])
+    measured = tables.shown_metrics(measured_rows(found, job.ladder))
+    results = [f"eval/{metric.name}" for metric in measured]
+    return [
+        View("rows", rows, key=job.name, results=results, curves=CURVES),
+        View("images", rows, key=f"{job.name}-images", mode="ARTIFACT"),
+    ]

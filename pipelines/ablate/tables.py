@@ -16,7 +16,7 @@ one run per row nothing is. Peaks are those of the first seed at the highest res
 maps have higher ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from pipelines.artifacts.ladder_json import LadderRow
 from pipelines.diagnosis.between_runs import LEVEL
 from pipelines.drawing.markdown import table_lines
 from pipelines.ladders.ladder import FIGURES, Figures, Ladder
+from pipelines.tracking.views import describe_links
 from stylegan.files import write_bytes, write_csv
 from stylegan.metrics.evaluation.metric import Metric, by_name, short
 
@@ -56,15 +57,18 @@ def published_rows(ladder: Ladder) -> list[QuotedRow]:
     return rows + [QuotedRow("", quoted.label, quoted.data, quoted.figures) for quoted in ladder.published]
 
 
-def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
-    """Write everything into `folder`, and remove what an earlier table left there."""
+def write(found: Sequence[Standing], ladder: Ladder, folder: Path, links: Mapping[str, str]) -> None:
+    """Write everything into `folder`, and remove what an earlier table left there.
+
+    links: where MLflow compares the rows, name -> address.
+    """
     rows, quoted = measured_rows(found, ladder), published_rows(ladder)
     lowest = lowest_of(rows)
     write_csv(folder / "table.csv", [cells_of(row) for row in rows])
     ladder_json.write(folder, ladder.name, rows, lowest)
     if quoted:
         write_csv(folder / "published.csv", [each.cells for each in quoted])
-    write_bytes(folder / "table.md", markdown(rows, quoted, ladder).encode())
+    write_bytes(folder / "table.md", markdown(rows, quoted, ladder, links).encode())
     charts: dict[str, list[bytes]] = {}
     if lowest is not None:
         draw = figures.against_size if ladder.chart == "sizes" else figures.bars
@@ -85,7 +89,10 @@ def write(found: Sequence[Standing], ladder: Ladder, folder: Path) -> None:
     if not peaks:
         (folder / "peaks.csv").unlink(missing_ok=True)
     numbers = describe_numbers(rows)
-    page = ladder_page.build(ladder, numbers, table(rows), published_table(quoted), problems(rows, ladder), charts)
+    measured_table = table(rows)
+    page = ladder_page.build(
+        ladder, numbers, measured_table, published_table(quoted), problems(rows, ladder), charts, links
+    )
     write_bytes(folder / "index.html", page.encode())
 
 
@@ -172,7 +179,7 @@ def _text(value: object) -> str:
     return short(value, 3) if isinstance(value, float) else str(value)
 
 
-def markdown(rows: Sequence[LadderRow], quoted: Sequence[QuotedRow], ladder: Ladder) -> str:
+def markdown(rows: Sequence[LadderRow], quoted: Sequence[QuotedRow], ladder: Ladder, links: Mapping[str, str]) -> str:
     """The tables for readers"""
     heads, body = table(rows)
     marked = [(False, [f"**{cell}**" if verdict else cell for cell, verdict in row]) for row in body]
@@ -180,6 +187,7 @@ def markdown(rows: Sequence[LadderRow], quoted: Sequence[QuotedRow], ladder: Lad
     lines += ["## Measured here", "", describe_numbers(rows), "", *table_lines(heads, marked)]
     lines += ["", *(f"- {line}" for line in problems(rows, ladder))] if problems(rows, ladder) else []
     lines += ["", *(f"- {note}" for note in ladder.notes)] if ladder.notes else []
+    lines += ["", describe_links(links)] if links else []
     if quoted:
         lines += ["", f"## Published ({ladder.source})", "", "Not measured here, on other images, at other sizes."]
         heads, cells = published_table(quoted)

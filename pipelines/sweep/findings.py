@@ -15,7 +15,7 @@ row is bold if all others are worse. With one seed, nothing is.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from pipelines.drawing.markdown import table_lines
 from pipelines.params import Params, laid
 from pipelines.sweep import plots
 from pipelines.sweep.space import described
+from pipelines.tracking.views import describe_links
 from stylegan.files import write_bytes, write_csv
 from stylegan.metrics.evaluation.metric import distance_of, short
 from stylegan.wording import counted
@@ -116,11 +117,14 @@ def summary(found: Sequence[Trial]) -> str:
     return "\n".join(lines)
 
 
-def write(found: Sequence[Trial], params: Params, folder: Path) -> None:
-    """Write everything into `folder`, beginning with the table."""
+def write(found: Sequence[Trial], params: Params, folder: Path, links: Mapping[str, str]) -> None:
+    """Write everything into `folder`, beginning with the table.
+
+    links: where MLflow compares the trials, name -> address.
+    """
     rows = rows_of(found)
     write_csv(folder / "table.csv", [row.cells for row in rows])
-    write_bytes(folder / "table.md", markdown(found, rows, params).encode())
+    write_bytes(folder / "table.md", markdown(found, rows, params, links).encode())
     sweep_json.write(folder, found)
     measured = [plots.Point(row.trial.run, row.trial.drawn, row.at) for row in rows if row.at is not None]
     names = [*found[0].drawn]
@@ -130,7 +134,7 @@ def write(found: Sequence[Trial], params: Params, folder: Path) -> None:
     write_bytes(folder / "best.yaml", best_yaml(found, params).encode())
 
 
-def markdown(found: Sequence[Trial], rows: Sequence[TableRow], params: Params) -> str:
+def markdown(found: Sequence[Trial], rows: Sequence[TableRow], params: Params, links: Mapping[str, str]) -> str:
     """The table for readers, the best row bold if it is clearly the best"""
     (trial, best), clear = best_of(found), is_clear(found)
     columns = list(dict.fromkeys(name for row in rows for name in row.cells))
@@ -140,7 +144,8 @@ def markdown(found: Sequence[Trial], rows: Sequence[TableRow], params: Params) -
         found_cells = row.cells
         body.append((is_best, [_cell(found_cells.get(name)) for name in columns]))
     images = f"Every measurement is of {params.evaluate.num_images} generated against all training images."
-    return "\n".join([*table_lines(columns, body), "", images, *summary(found).split("\n")]) + "\n"
+    where = ["", describe_links(links)] if links else []
+    return "\n".join([*table_lines(columns, body), "", images, *summary(found).split("\n"), *where]) + "\n"
 
 
 def _cell(value: object) -> str:

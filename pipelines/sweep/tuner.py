@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pipelines.artifacts.artifact import IN_RUNS
 from pipelines.artifacts.sweep_json import SeedRun, Stopped, Trial, read_stopped, write_stopped
 from pipelines.artifacts.workspace import ARCHIVE
 from pipelines.cluster import capacity, connection, signals, store, workers
-from pipelines.experiments import tell_pages
+from pipelines.experiments import CURVES, save_views, tell_views
 from pipelines.params import ClusterConfig, Params, seeds_from
 from pipelines.sweep import findings, scheduler, search, space
 from pipelines.sweep.job import MEASURED, Job, was_stopped
@@ -25,6 +25,7 @@ from pipelines.sweep.trial import over_seeds, train_trial
 from pipelines.tracking import publisher
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.publisher import publishing
+from pipelines.tracking.views import View
 from pipelines.train import exclusive, open_training_set
 from stylegan.files import write_json
 from stylegan.text import print_lines
@@ -53,7 +54,7 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]
     )
     num_trials = len(drawn) if drawn else params.sweep.num_trials
     num_seeds = len(seeds_from(params.sweep.seeds, params.train.seed))
-    announce(params, job.name, num_trials, num_seeds)
+    links = announce(params, job.name, num_trials, num_seeds)
     with exclusive(state / "sweeps" / job.name):
         ledger = Ledger(job, Standing(num_trials, params.sweep.total_kimg * num_seeds))
         if not drawn:
@@ -66,7 +67,8 @@ def sweep(params: Params, root: Path, state: Path, reports: Path) -> list[Trial]
         conclude(trial, job)
     if not any(trial.truncation for trial in found):
         raise SweepError(f"no trial was measured. The first said: {found[0].problem or 'nothing'}")
-    findings.write(found, params, reports)
+    findings.write(found, params, reports, links)
+    save_views(params.tracking, views(params, job.name, found))
     return found
 
 
@@ -215,20 +217,25 @@ def conclude(trial: Trial, job: Job) -> None:
         journal.status("FAILED" if trial.problem else "FINISHED")
 
 
-def announce(params: Params, name: str, num_trials: int, num_seeds: int) -> None:
-    """Say what begins and where to watch it."""
+def announce(params: Params, name: str, num_trials: int, num_seeds: int) -> Mapping[str, str]:
+    """Say what begins and where to watch it  ->  addresses by name"""
     repeated = f" with {num_seeds} seeds each" if num_seeds > 1 else ""
     psis = ", ".join(f"{psi:g}" for psi in space.psis(params))
     print_lines(
         f"sweep {name}: {counted(num_trials, 'trial')} of {params.sweep.total_kimg:g} kimg{repeated}, measured at psi "
         f"{psis}"
     )
-    records = {record: f"tags.sweep = '{name}' and tags.sweep_record = '{record}'" for record in ("trial", "psi")}
-    tell_pages(
-        params.tracking,
-        [
-            ("trials", records["trial"], "CHART"),
-            ("each psi", records["psi"], "CHART"),
-            ("pictures", records["trial"], "ARTIFACT"),
-        ],
-    )
+    return tell_views(params.tracking, views(params, name, []))
+
+
+def views(params: Params, name: str, found: Sequence[Trial]) -> list[View]:
+    """How MLflow shows the trials, each psi of them, and images of the same seeds"""
+    trials, points = (f"tags.sweep = '{name}' and tags.sweep_record = '{record}'" for record in ("trial", "psi"))
+    measured = next((trial.truncation[0].metrics for trial in found if trial.truncation), ())
+    results = [f"eval/{metric.name}" for metric in measured]
+    axes = [axis.parameter for axis in space.trained_axes(params.sweep)]
+    return [
+        View("trials", trials, key=f"{name}-trials", results=results, curves=CURVES),
+        View("each psi", points, key=f"{name}-psi", axes=[*axes, "psi"], results=results),
+        View("images", trials, key=f"{name}-images", mode="ARTIFACT"),
+    ]

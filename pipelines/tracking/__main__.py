@@ -19,6 +19,7 @@ from pipelines.tracking.recording import record_outputs
 from stylegan.command_line import Parser
 from stylegan.exit_codes import DONE, FAILED, exit_code
 from stylegan.text import print_lines
+from stylegan.wording import counted
 
 
 def publish_everything(params: Params, root: Path = ROOT) -> int:
@@ -29,9 +30,11 @@ def publish_everything(params: Params, root: Path = ROOT) -> int:
     for path in sorted([*runs.glob("*/tracking.jsonl"), *runs.glob("*/points/*/tracking.jsonl")]):
         publisher = Publisher(Journal(path.parent), params.tracking, root)
         try:
-            print_lines(
-                f"run {path.parent.name}: {publisher.publish(at_once=True)} new records sent to {shown(publisher.uri)}"
+            count, where = publisher.publish(at_once=True), shown(publisher.uri)
+            said = (
+                f"{counted(count, 'new record')} sent to {where}" if count else f"complete in {where}, nothing to send"
             )
+            print_lines(f"run {path.parent.name}: {said}")
         except TrackingError as error:
             print_lines(f"run {path.parent.name}: not sent, kept in {path}: {error}", to_stderr=True)
             failures += 1

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -326,6 +326,15 @@ def fetch_generator(model: str, tracking: TrackingConfig, folder: Path, root: Pa
     uri = tracking_uri(tracking, root)
     with _reaching(uri):
         return registry.fetch_generator(initialise(uri, tracking.experiment, root)[0], model, folder)
+
+
+def set_experiment_tags(tracking: TrackingConfig, tags: Mapping[str, str], root: Path = ROOT) -> None:
+    """Tag the experiment, which is made if need be. Raises TrackingError if the server cannot be reached."""
+    uri = tracking_uri(tracking, root)
+    with _reaching(uri):
+        client, experiment_id = initialise(uri, tracking.experiment, root)
+        for name, value in tags.items():
+            client.set_experiment_tag(experiment_id, name, value)
 
 
 @contextlib.contextmanager

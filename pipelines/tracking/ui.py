@@ -18,19 +18,24 @@ from pipelines.cluster.environment import spare_local_addresses
 from pipelines.cluster.signals import Stopped
 from stylegan.text import print_lines
 
+LOCAL = "http://127.0.0.1:5000"  # where `make ui` serves
 END_SEC = 5.0
 START_SEC = 60.0  # the server imports for about 7 s on two cores, longer on a busy machine
 Mode = Literal["CHART", "ARTIFACT"]  # curves and parallel coordinates, or tables such as the images of seeds
 
 
-def comparison(server: str, experiment_id: str, mode: Mode = "CHART", wanted: str = "") -> str:
-    """Address of the page that compares the runs of an experiment, or those of them that a filter wants
+def comparison(server: str, experiment_id: str, mode: Mode = "CHART") -> str:
+    """Address of the page that compares the runs of an experiment
 
     Without workflowType the interface opens in its mode for language models.
     """
     page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
-    chosen = f"&searchFilter={quote(wanted, safe='')}" if wanted else ""
-    return f"{page}?compareRunsMode={mode}&workflowType=machine_learning{chosen}"
+    return f"{page}?compareRunsMode={mode}&workflowType=machine_learning"
+
+
+def saved_view(server: str, experiment_id: str, mode: Mode, key: str) -> str:
+    """Address of some of these runs, as a view shows them that was saved (views.py)"""
+    return f"{comparison(server, experiment_id, mode)}&viewStateShareKey={quote(key, safe='')}"
 
 
 def serve(backend: str, experiment_id: str, port: int, *, browser: bool, root: Path) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import yaml
 from pipelines.artifacts.ticks import read, read_csv
 from pipelines.params import Params
 from tests.dvc_project import Project
+from tests.readme import blocks, shape
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]  # a busy machine took 7 minutes
 
@@ -56,16 +58,30 @@ def killed_and_resumed(project: Project) -> str:
     return project.dvc("repro")
 
 
-def test_every_output_of_a_killed_and_resumed_run_is_that_of_an_uninterrupted_one_elsewhere(
-    project: Project, killed_and_resumed: str, repository: Path, params: Params, tmp_path: Path
-) -> None:
-    other = Project(tmp_path, repository, params, num_threads=2)
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, repository: Path, params: Params) -> tuple[Project, str]:
+    """The same run elsewhere, and what it said"""
+    other = Project(tmp_path_factory.mktemp("other"), repository, params, num_threads=2)
     other.git("commit", "-qm", "a", "--allow-empty")
-    other.dvc("repro")
+    return other, other.dvc("repro")
+
+
+def test_every_output_of_a_killed_and_resumed_run_is_that_of_an_uninterrupted_one_elsewhere(
+    project: Project, killed_and_resumed: str, uninterrupted: tuple[Project, str]
+) -> None:
+    other, _ = uninterrupted
     first, second = (digests(each.folder / "dvc.lock") for each in (project, other))
     assert {"models/generator.safetensors", "reports/ticks.csv", "reports/mixing.png", "reports/index.html"} <= {*first}
     assert first == second
     assert len(read_csv(other.folder / "reports" / "ticks.csv")) == NUM_TICKS
+
+
+def test_the_readme_shows_lines_that_a_run_prints(uninterrupted: tuple[Project, str], repository: Path) -> None:
+    (shown,) = [block for block in blocks(repository / "README.md") if block.language == "text"]
+    said = {shape(line) for line in uninterrupted[1].splitlines()}
+    said.add(shape(re.findall(r'echo "(Report: .*)"', (repository / "Makefile").read_text())[0]))  # of make repro
+    assert len(shown.lines) == 10
+    assert [line for line in shown.lines if shape(line) not in said] == []
 
 
 def digests(lock: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pipelines.artifacts import ticks
 from pipelines.plan.yaml_edit import rewrite
 from stylegan.generators import load_any_generator
 from tests.photos import CLASSES, write_photos
+from tests.readme import blocks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1500)]
 
@@ -87,11 +88,10 @@ class Clone:
 
 
 def own_images_commands(repository: Path, images: Path) -> list[list[str]]:
-    """The commands below README's "Your own images" for a machine without a GPU, for these images"""
-    section = (repository / "README.md").read_text().partition("## Your own images")[2]
-    blocks = section.partition("\n## ")[0].split("```")[1::2]
-    block = next(block for block in blocks if "--gpus 0" in block).strip().splitlines()
-    return [shlex.split(line.replace("path/to/images", shlex.quote(str(images))), comments=True) for line in block]
+    """The commands in README's line for own images on a machine without a GPU, for these images"""
+    lines = [line for block in blocks(repository / "README.md") for line in block.lines if "--gpus 0" in line]
+    (line,) = [line.partition("#")[0].replace("path/to/images", shlex.quote(str(images))) for line in lines]
+    return [shlex.split(command) for command in line.split("&&")]
 
 
 @pytest.fixture(scope="module")

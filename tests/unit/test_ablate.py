@@ -68,12 +68,13 @@ def standing(name: str, kid: float, seed: int = 0, **changes: Any) -> Standing:
 
 FAILED = Standing(LADDER.row("B"), 0, problem="TrainError: not | finite")
 FOUND = [standing("A", 0.7), FAILED, standing("C", 0.5)]
+LINKS = {"rows": "http://127.0.0.1:5000/#/rows?a=1&b", "images": "http://127.0.0.1:5000/#/images"}
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports") / "ablate" / "x"
-    tables.write(FOUND, LADDER, folder)
+    tables.write(FOUND, LADDER, folder, LINKS)
     return folder
 
 
@@ -86,6 +87,18 @@ def test_everything_promised_is_written(written: Path) -> None:
     assert {path.name for path in written.iterdir()} == {
         "table.md", "table.csv", "published.csv", "index.html", "metrics.png", "peaks.png", "peaks.csv", "results.json",
     }  # fmt: skip
+
+
+def test_table_and_page_link_to_the_rows_in_mlflow(written: Path, tmp_path: Path) -> None:
+    page = (written / "index.html").read_text()
+    assert "In MLflow (after `make ui`): [rows](http://127.0.0.1:5000/#/rows?a=1&b), [images](" in (
+        (written / "table.md").read_text()
+    )
+    assert (
+        '<a href="http://127.0.0.1:5000/#/rows?a=1&amp;b">rows</a>, <a href="http://127.0.0.1:5000/#/images">' in page
+    )
+    tables.write(FOUND, LADDER, tmp_path, {})
+    assert not any("MLflow" in (tmp_path / name).read_text() for name in ("table.md", "index.html"))
 
 
 def test_the_table_has_what_was_measured_and_nothing_that_depends_on_the_machine(written: Path) -> None:
@@ -115,8 +128,8 @@ def test_a_row_that_failed_has_no_number_and_says_why(written: Path) -> None:
 
 
 def test_rows_that_were_not_run_are_named_and_what_an_earlier_table_left_is_removed(tmp_path: Path) -> None:
-    tables.write(FOUND, LADDER, tmp_path)
-    tables.write([FAILED], LADDER, tmp_path)
+    tables.write(FOUND, LADDER, tmp_path, {})
+    tables.write([FAILED], LADDER, tmp_path, {})
     assert {path.name for path in tmp_path.iterdir()} == {
         "table.md",
         "table.csv",
@@ -143,7 +156,7 @@ def test_a_metric_that_failed_at_one_row_costs_no_chart(tmp_path: Path) -> None:
     report = FOUND[0].report
     assert report is not None
     one = replace(FOUND[0], report=report.model_copy(update={"metrics": report.metrics[:1]}))
-    tables.write([one, *FOUND[1:]], LADDER, tmp_path)
+    tables.write([one, *FOUND[1:]], LADDER, tmp_path, {})
     assert (tmp_path / "metrics.png").exists()
 
 
@@ -212,7 +225,7 @@ SEEDED = seeded(A=[0.7, 0.72, 0.74], B=[0.71, 0.75, 0.79], C=[0.5, 0.52, 0.51])
 
 
 def test_of_several_seeds_only_a_difference_beyond_their_spread_is_claimed_and_bold(tmp_path: Path) -> None:
-    tables.write(SEEDED, LADDER, tmp_path)
+    tables.write(SEEDED, LADDER, tmp_path, {})
     text, page = (tmp_path / "table.md").read_text(), (tmp_path / "index.html").read_text()
     assert "Means of 3 trainings per row" in text
     _, _, a, b, c = lines_of(text)
@@ -225,7 +238,7 @@ def test_of_several_seeds_only_a_difference_beyond_their_spread_is_claimed_and_b
 
 
 def test_programs_get_mean_deviation_and_every_run(tmp_path: Path) -> None:
-    tables.write(SEEDED, LADDER, tmp_path)
+    tables.write(SEEDED, LADDER, tmp_path, {})
     found = ladder_json.read(tmp_path)
     last = found.rows[2]
     kid = by_name(last.metrics)["kid_x"]
@@ -252,7 +265,9 @@ def test_a_seed_that_fails_is_told_and_the_others_count() -> None:
 def test_the_page_holds_everything_and_fetches_nothing(written: Path) -> None:
     page = (written / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 4  # two charts, each light and dark
-    assert not re.search(r"(src|href|srcset)=\"(?!data:|#)", page)
+    assert not re.search(
+        r"(src|srcset|<link[^>]*href)=\"(?!data:|#)", page
+    )  # a link that people follow fetches nothing
     assert "--ink: #1f2328" in page  # the style of the report
 
 
@@ -270,7 +285,7 @@ def test_peaks_are_written_by_resolution(written: Path) -> None:
 
 
 def test_when_all_failed_there_is_still_a_page(tmp_path: Path) -> None:
-    tables.write([FAILED], LADDER, tmp_path)
+    tables.write([FAILED], LADDER, tmp_path, {})
     assert "failed: TrainError" in (tmp_path / "table.md").read_text()
     assert "failed: TrainError" in (tmp_path / "index.html").read_text()
     assert not (tmp_path / "metrics.png").exists()
@@ -361,7 +376,8 @@ def test_a_failing_row_is_reported_and_the_same_command_tries_it_alone_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(runner, "publishing", lambda journal, tracking: nullcontext())
-    monkeypatch.setattr(runner, "tell_pages", lambda config, pages: None)
+    for name in ("tell_views", "save_views"):
+        monkeypatch.setattr(runner, name, lambda config, views: {})
     monkeypatch.setattr(runner, "record_measurement", lambda *measured: None)
     bench.spoilt = {"skip"}
     found = bench.ablate()
@@ -389,7 +405,8 @@ def test_each_row_trains_with_each_seed_and_the_runs_of_one_seed_are_found_again
     bench: Bench, make_params: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "publishing", lambda journal, tracking: nullcontext())
-    monkeypatch.setattr(runner, "tell_pages", lambda config, pages: None)
+    for name in ("tell_views", "save_views"):
+        monkeypatch.setattr(runner, name, lambda config, views: {})
     monkeypatch.setattr(runner, "record_measurement", lambda *measured: None)
     (alone,) = bench.ablate("orig")
     bench.params = make_params("ablate.seeds=2", f"tracking.uri=sqlite:///{bench.folder}/mlflow.db")

@@ -64,7 +64,7 @@ FOUND = [
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, tiny_params: Params) -> Path:
     folder = tmp_path_factory.mktemp("reports") / "sweep"
-    findings.write(FOUND, tiny_params, folder)
+    findings.write(FOUND, tiny_params, folder, {})
     return folder
 
 
@@ -122,8 +122,9 @@ def test_with_seeds_a_trial_is_worse_only_beyond_the_spread_between_its_runs(
     tmp_path: Path, tiny_params: Params
 ) -> None:
     found = [seeded(0.4, [0.30, 0.31, 0.32]), seeded(0.6, [0.31, 0.33, 0.35]), seeded(0.8, [0.60, 0.62, 0.64])]
-    findings.write(found, tiny_params, tmp_path)
+    findings.write(found, tiny_params, tmp_path, {"trials": "http://127.0.0.1:5000/#/trials"})
     text = (tmp_path / "table.md").read_text()
+    assert text.endswith("\nIn MLflow (after `make ui`): [trials](http://127.0.0.1:5000/#/trials)\n")
     assert "(KID 0.31, sd 0.01), run run0.4-0" in text
     assert "Within the spread between trainings of the best row at psi 1: augment.ada_target 0.6." in text
     assert "**" not in text, "one of the others may be as good"
@@ -137,7 +138,7 @@ def test_with_seeds_a_trial_is_worse_only_beyond_the_spread_between_its_runs(
 
 
 def test_a_trial_that_all_others_are_worse_than_is_bold(tmp_path: Path, tiny_params: Params) -> None:
-    findings.write([seeded(0.4, [0.30, 0.31, 0.32]), seeded(0.8, [0.60, 0.62, 0.64])], tiny_params, tmp_path)
+    findings.write([seeded(0.4, [0.30, 0.31, 0.32]), seeded(0.8, [0.60, 0.62, 0.64])], tiny_params, tmp_path, {})
     text = (tmp_path / "table.md").read_text()
     assert next(line for line in text.splitlines() if "**" in line).startswith("| **run0.4-0** |")
     assert "Every other trial is worse at psi 1 by more than the spread between trainings." in text

@@ -373,9 +373,10 @@ def test_publishing_everything_sends_every_run(
     assert publish_everything(params, root) == 0
     assert len(runs(root)) == 2
     where = f"sqlite:///{root}/mlflow.db"
-    assert (
-        capsys.readouterr().out == f"run abc: 1 new records sent to {where}\nrun def: 1 new records sent to {where}\n"
-    )
+    assert capsys.readouterr().out == f"run abc: 1 new record sent to {where}\nrun def: 1 new record sent to {where}\n"
+    assert publish_everything(params, root) == 0
+    nothing = f"complete in {where}, nothing to send"
+    assert capsys.readouterr().out == f"run abc: {nothing}\nrun def: {nothing}\n"
 
 
 def test_publishing_everything_counts_what_could_not_be_sent(

@@ -15,10 +15,9 @@ def test_the_page_compares_runs_in_the_mode_for_training() -> None:
     assert ui.comparison("http://host/", "7") == expected
 
 
-def test_the_page_may_show_some_runs_and_their_tables() -> None:
-    assert ui.comparison("http://host/", "7", "ARTIFACT", "tags.sweep = 'a b'") == (
-        "http://host/#/experiments/7/runs?compareRunsMode=ARTIFACT&workflowType=machine_learning"
-        "&searchFilter=tags.sweep%20%3D%20%27a%20b%27"
+def test_the_page_may_open_a_saved_view() -> None:
+    assert ui.saved_view("http://host/", "7", "ARTIFACT", "a b") == (
+        "http://host/#/experiments/7/runs?compareRunsMode=ARTIFACT&workflowType=machine_learning&viewStateShareKey=a%20b"
     )
 
 
