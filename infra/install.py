@@ -17,7 +17,7 @@ from pip._vendor.packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "infra/locks"
-EXTRAS = ("dev", "export", "heif", "s3", "serve", "sweep")
+EXTRAS = ("dev", "export", "heif", "hub", "s3", "serve", "sweep")
 
 
 PIP = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet")

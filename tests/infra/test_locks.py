@@ -160,7 +160,9 @@ def test_a_build_without_cuda_is_taken_where_pip_is_told_of_one(
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "names", [("server",), ("aws",), ("gcp",), ("run", "dev", "heif", "s3", "serve", "sweep", "export")], ids="-".join
+    "names",
+    [("server",), ("aws",), ("gcp",), ("run", "dev", "heif", "hub", "s3", "serve", "sweep", "export")],
+    ids="-".join,
 )
 def test_pip_finds_every_version_and_no_contradiction(names: tuple[str, ...], tmp_path: Path) -> None:
     """Without the sums, for with them pip fetches whole files even in a dry run"""

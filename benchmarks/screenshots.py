@@ -1,10 +1,12 @@
-"""Screenshots of `stylegan explore` for the documentation: docs/images/explorer.png and explorer_phone.png.
+"""Screenshots for the documentation, into docs/images: the report, MLflow's comparison of runs, and the explorer.
 
-.venv/bin/python -m benchmarks.explorer_screenshots
+    .venv/bin/python -m benchmarks.screenshots [--report reports/index.html] [--mlflow ADDRESS]
 
-Needs Chromium, and assets/ for the projection.
+Without options it draws the explorer, which needs assets/ for the projection. ADDRESS is a view that a ladder or sweep
+has printed, while `make ui` runs. All need Chromium.
 """
 
+import argparse
 import json
 import tempfile
 import time
@@ -24,6 +26,7 @@ DRAWN = "document.querySelectorAll('#near img').length === 8 && !document.body.c
 COAST = (2450, 480, 2706, 736)  # pixels of the built-in image of the Earth: from Spain to Ireland
 STOPS = (32, 33, 6)
 SETTLE_SEC = 1.0  # a grid of images follows its image after 0.3 s
+CHARTS_SEC = 20.0  # until MLflow has drawn its charts
 
 
 def fill(page: Page, control: str, value: object) -> None:
@@ -38,7 +41,7 @@ def settle(page: Page) -> None:
     page.wait_for(DRAWN)
 
 
-def shoot(page: Page, photo: Path) -> None:
+def shoot_explorer(page: Page, photo: Path) -> None:
     """A walk through three images on a desktop in light colours, and a projection on a phone in dark ones"""
     page.open(1440, 1330)
     fill(page, "psi", 0.85)
@@ -59,18 +62,45 @@ def shoot(page: Page, photo: Path) -> None:
     (IMAGES / "explorer_phone.png").write_bytes(page.screenshot())
 
 
-def main() -> None:
-    """Write both files."""
+def explorer(folder: Path) -> None:
+    """The explorer with the generator that comes with the project"""
     G, class_names = load_any_generator(GENERATOR)
     studio = Studio(G, class_names, distance="lpips_vgg16", weights=REPOSITORY / "assets")
-    with (
-        serving(studio, GENERATOR.name) as address,
-        tempfile.TemporaryDirectory() as folder,
-        Page(Path(folder), address) as page,
-    ):
+    with serving(studio, GENERATOR.name) as address, Page(folder, address) as page:
         with Image.open(REPOSITORY / "assets/earth/bmng.jpg") as earth:
-            earth.crop(COAST).save(Path(folder) / "coast.png")
-        shoot(page, Path(folder) / "coast.png")
+            earth.crop(COAST).save(folder / "coast.png")
+        shoot_explorer(page, folder / "coast.png")
+
+
+def report(folder: Path, file: Path) -> None:
+    """The first screen of a report, on a desktop in light colours and on a phone in dark ones"""
+    with Page(folder, file.resolve().as_uri()) as page:
+        for name, width, height, dark in (("report", 1440, 900, False), ("report_phone", 390, 844, True)):
+            page.open(width, height, dark=dark)
+            (IMAGES / f"{name}.png").write_bytes(page.screenshot())
+
+
+def mlflow(folder: Path, address: str) -> None:
+    """Runs and charts of a view"""
+    with Page(folder, address) as page:
+        page.open(1440, 900)
+        time.sleep(CHARTS_SEC)
+        (IMAGES / "mlflow_view.png").write_bytes(page.screenshot())
+
+
+def main() -> None:
+    """Command line"""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.screenshots", description=__doc__.split("\n")[0])
+    parser.add_argument("--report", type=Path)
+    parser.add_argument("--mlflow", metavar="ADDRESS")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if given.report:
+            report(Path(folder), given.report)
+        if given.mlflow:
+            mlflow(Path(folder), given.mlflow)
+        if not (given.report or given.mlflow):
+            explorer(Path(folder))
 
 
 if __name__ == "__main__":
