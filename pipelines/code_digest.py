@@ -27,20 +27,25 @@ def code_files(root: Path, entries: Sequence[str]) -> Iterator[Path]:
 
 
 def syntax_of(node: ast.AST) -> Iterator[str]:
-    """Kinds and values of a syntax tree in order, without docstrings
+    """Kinds, fields and values of a syntax tree in order, without docstrings
 
-    Not ast.dump, whose text differs between versions of Python: fields that hold nothing are left out.
+    Not ast.dump, whose text differs between versions of Python: fields that hold nothing are left out. An empty place
+    in a list has a meaning: the keys of {**a, k: v} begin with one.
     """
     yield f"({type(node).__name__}"
     for name, value in ast.iter_fields(node):
+        if value is None:
+            continue
         values = value if isinstance(value, list) else [value]
         if name == "body" and values and _is_docstring(node, values[0]):
             values = values[1:]
+        if values:
+            yield f" {name}:"
         for item in values:
             if isinstance(item, ast.AST):
                 yield from syntax_of(item)
-            elif item is not None:
-                yield f" {name}={item!r}"
+            else:
+                yield f" {item!r}"
     yield ")"
 
 

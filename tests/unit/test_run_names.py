@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -187,3 +187,21 @@ def test_only_what_code_does_is_in_its_syntax() -> None:
         "(x, 2)",
     ]
     assert len({syntax(code) for code in different}) == len(different)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        ("x[:n]", "x[n:]", "x[::n]"),
+        ("if a: b\nelse: c", "if a:\n  b\n  c"),
+        ("for a in b: c\nelse: d", "for a in b:\n  c\n  d"),
+        ("try: a\nexcept E: b\nelse: c", "try: a\nexcept E: b\nfinally: c"),
+        ("def f(*, a, b=1): c", "def f(*, a=1, b): c"),
+        ("def f(a, *b): c", "def f(a, b): c", "def f(a, **b): c"),
+        ("{**a, k: v}", "{k: a, **v}"),
+        ("x = None", "x = ...", "x: None"),
+    ],
+)
+def test_what_differs_in_its_places_alone_differs_in_its_syntax(codes: Sequence[str]) -> None:
+    found = {"".join(syntax_of(ast.parse(code))) for code in codes}
+    assert len(found) == len(codes)
