@@ -91,10 +91,11 @@ def run_until_none_is_lost(
         lost = [result for result in results if isinstance(result.error, RayActorError)]
         if not lost or attempt > cluster.max_failures:
             break
-        names = "; ".join(space.described(result.config["drawn"]) for result in lost)
+        drawn_by = [ledger.drawn_by(result) for result in lost]
+        names = "; ".join(map(space.described, drawn_by))
         print_lines(f"the processes of {counted(len(lost), 'trial')} were lost, and begin again: {names}")
-        ledger.forget(result.config["drawn"] for result in lost)
-    return [found_of(result, job) for result in results]
+        ledger.forget(drawn_by)
+    return [found_of(result, ledger.drawn_by(result), job) for result in results]
 
 
 def run_trials(job: Job, drawn: list[space.Drawn] | None, room: Room, ledger: "Ledger") -> list[tune.Result]:
@@ -137,17 +138,22 @@ class Ledger(tune.Callback):  # type: ignore[misc]
     def __init__(self, job: Job, standing: Standing) -> None:
         self.job, self.path = job, job.state / "sweeps" / job.name / "drawn.json"
         self.standing = standing
+        self._drawn_by: dict[str, space.Drawn] = {}  # by the number that Tune gave a trial
 
     def drawn(self) -> list[space.Drawn]:
         """What trials took, in the order in which they began"""
         return list(json.loads(self.path.read_text())) if self.path.exists() else []
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        drawn = dict(trial.config["drawn"])
+        drawn = self._drawn_by[trial.trial_id] = dict(trial.config["drawn"])
         self.standing.began(space.described(drawn))
         print_lines(f"trial {space.described(drawn)}: started or resumed")
         if drawn not in (before := self.drawn()):
             write_json(self.path, [*before, drawn])
+
+    def drawn_by(self, result: tune.Result) -> space.Drawn:
+        """What a trial took; a result knows that only if the trial's process lived long enough to tell"""
+        return self._drawn_by[(result.metrics or {})["trial_id"]]
 
     def forget(self, lost: Iterable[space.Drawn]) -> None:
         """These trials begin again."""
@@ -178,9 +184,9 @@ class Ledger(tune.Callback):  # type: ignore[misc]
         print_lines(self.standing.line())
 
 
-def found_of(result: Any, job: Job) -> Trial:
+def found_of(result: tune.Result, drawn: space.Drawn, job: Job) -> Trial:
     """What became of a trial, from Tune's result and the run's folder"""
-    drawn, last = dict(result.config["drawn"]), dict(result.metrics or {})
+    last = dict(result.metrics or {})
     name, measured = str(last.get("run", "")), last.get(MEASURED)
     trial = Trial(
         drawn=drawn, run=name, status="failed", kimg=last.get("nimg", 0) / 1000, kid=last.get("kid"),

@@ -60,7 +60,7 @@ class Growth:
             self._had_room = could_grow(self._cluster, self._board)
             if had_room and self._had_room:
                 self._ask_or_wait()
-        except (ray.exceptions.RayError, TimeoutError):  # of a Ray that ends, or is busy
+        except Exception:  # of a Ray that ends, reconnects or is busy; the next look may succeed
             pass
 
     def _ask_or_wait(self) -> None:

@@ -4,6 +4,7 @@ Ray's register lists those that are whole. A trainer may write it, and delete wh
 """
 
 import json
+import math
 import posixpath
 import time
 from collections.abc import Callable, Sequence
@@ -97,7 +98,7 @@ def take(state: str, name: str, path_of: Callable[[Kept], Path], *, best: bool) 
         found = registered(state)
         if best:
             measured = [(kept.row.monitor.kid, kept) for kept in found]
-            rated = [(kid, kept) for kid, kept in measured if kid is not None]
+            rated = [(kid, kept) for kid, kept in measured if kid is not None and math.isfinite(kid)]
             found = [kept for _, kept in sorted(rated, key=lambda each: -each[0])]
         if found:
             try:
@@ -206,9 +207,13 @@ def _says_otherwise(fs: FileSystem, folder: str, row: Report) -> bool:
     """Whether the row in a snapshot has another position or KID; one that is damaged says nothing here"""
     try:
         found = json.loads(_read(fs, posixpath.join(folder, ROW)))
-        return bool(found) and any(row.get(name) != found.get(name) for name in ("nimg", KID))
+        return bool(found) and any(not _is_same(row.get(name), found.get(name)) for name in ("nimg", KID))
     except (FileNotFoundError, ValueError, AttributeError, RecursionError):
         return False
+
+
+def _is_same(one: object, other: object) -> bool:
+    return one == other or (one != one and other != other)  # NaN is the KID of images that are not finite
 
 
 def _measured_otherwise(fs: FileSystem, folder: str, yardstick: str) -> bool:

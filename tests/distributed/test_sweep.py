@@ -107,7 +107,7 @@ def test_a_sweep_killed_in_the_middle_and_run_again_has_every_trial_once(make_tr
 
 
 def test_a_trial_whose_process_is_killed_resumes_in_the_same_sweep(make_tree: Callable[..., Tree]) -> None:
-    tree = make_tree(TARGETS, "sweep.total_kimg=0.128")
+    tree = make_tree(TARGETS, "sweep.total_kimg=0.4")
     with tree.start() as process:
         deadline = time.monotonic() + 600
         while len(tree.runs()) < 2 or not all(len(ticks.read(run)) > 2 for run in tree.runs()):
@@ -115,14 +115,14 @@ def test_a_trial_whose_process_is_killed_resumes_in_the_same_sweep(make_tree: Ca
             assert time.monotonic() < deadline
             time.sleep(0.2)
         children = psutil.Process(process.pid).children(recursive=True)
-        next(child for child in children if is_titled(TRIAL, child)).kill()
+        max((child for child in children if is_titled(TRIAL, child)), key=lambda trial: trial.create_time()).kill()
         output, _ = process.communicate()
     assert process.returncode == 0, output
     assert output.count("the processes of 1 trial were lost, and begin again: augment.ada_target 0.") == 1
     assert {row["status"] for row in tree.table()} == {"measured"}
     assert len(tree.runs()) == 2
     for run in tree.runs():
-        assert tree.ticks(run) == list(range(8, 129, 8))
+        assert tree.ticks(run) == list(range(8, 401, 8))
 
 
 def test_each_trial_trains_with_each_seed_and_counts_with_the_mean(make_tree: Callable[..., Tree]) -> None:

@@ -1,6 +1,7 @@
 """Damaged checkpoints without Ray: found whatever the damage is, named, left out; see also tests/distributed."""
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from pipelines.params import Params
 from pipelines.train.driver import TrainError, past_damage
 from pipelines.train.integrity import CHECKSUMS, Damaged, DamagedError
 from pipelines.train.kept import REGISTER, set_aside, spare_checkpoints, whole
-from pipelines.train.snapshots import STATE, export, find_damage, resume, snapshot
+from pipelines.train.snapshots import ROW, STATE, export, find_damage, resume, snapshot
 from stylegan.data import ImageDataset
 from stylegan.state import TrainState
 from stylegan.tensor_files import CheckpointError
@@ -249,6 +250,16 @@ def test_a_register_that_contradicts_its_checkpoints_is_named_and_set_aside(
     assert names == ["nimg_000000016", "nimg_000000008"]
     assert capsys.readouterr().out.startswith(f"{register}: {problem}")
     assert not register.exists()
+
+
+def test_a_register_whose_snapshot_has_a_kid_that_is_no_number_is_whole(checkpoints: Path) -> None:
+    register = write_register(checkpoints)
+    tick = checkpoints / "nimg_000000008" / ROW
+    tick.write_text(json.dumps({**json.loads(tick.read_text()), "monitor/kid": math.nan}))
+    register.write_text(register.read_text().replace("0.25", "NaN", 1))
+    (checkpoints / "nimg_000000008" / CHECKSUMS).unlink()  # of the row before
+    spare_checkpoints(str(checkpoints), "yard")
+    assert register.exists()
 
 
 def test_a_damaged_generator_is_written_anew_from_its_state_with_equal_bytes(

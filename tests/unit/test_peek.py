@@ -1,6 +1,7 @@
 """pipelines.peek and the snapshots that are kept, without Ray: which run, which snapshot, and what is refused."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ Make = Callable[..., Params]
 def run(tmp_path: Path) -> Path:
     """A run with three registered snapshots, a fourth that is being written, and a checkpoint that is no snapshot"""
     folder = tmp_path / "run" / "checkpoints"
-    kids = {"nimg_000000024": 0.3, "nimg_000000008": 0.2, "nimg_000000016": 0.5, "leaving_000000020": float("inf")}
+    kids = {"nimg_000000024": 0.3, "nimg_000000008": 0.2, "nimg_000000016": math.nan, "leaving_000000020": math.inf}
     for name in (*kids, "nimg_000000032"):
         (folder / name).mkdir(parents=True)
         (folder / name / "file").write_text(name)

@@ -9,11 +9,14 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
+from ray import tune
+from ray.exceptions import ActorDiedError
 from ray.train import Checkpoint
 from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -26,6 +29,7 @@ from pipelines.sweep import __main__ as sweep
 from pipelines.sweep import findings, plots, scheduler, search, space, trial, tuner
 from pipelines.sweep.job import MEASURED, Job, Rungs, rung
 from pipelines.sweep.plots import Point
+from pipelines.sweep.standing import Standing
 from pipelines.sweep.trial import over_seeds
 from pipelines.tracking import publisher
 from pipelines.tracking.journal import Journal
@@ -338,17 +342,34 @@ def test_a_trial_trains_with_each_seed_and_is_judged_by_the_mean_kid_of_its_last
     assert bench.reports[-1]["distance"] == pytest.approx(0.5)
     assert bench.reports[-1]["kid"] == bench.reports[-1]["distance"]
 
-    class Result:
-        config: ClassVar = {"drawn": {"augment.ada_target": 0.4}}
-        metrics, error = bench.reports[-1], None
-
-    found = tuner.found_of(Result, job)
+    result = tune.Result(metrics=bench.reports[-1], checkpoint=None, error=None, path=None)
+    found = tuner.found_of(result, {"augment.ada_target": 0.4}, job)
     assert (found.status, found.run, found.distances(1.0)) == ("measured", "seed0", pytest.approx([0.2, 0.3, 0.4]))
     (kid,) = found.truncation[0].metrics
     assert (kid.value, kid.sd) == (pytest.approx(0.3), pytest.approx(0.1))
     (point,) = (tmp_path / "runs" / "seed0" / "points").iterdir()
     summaries = [record["values"] for record, _ in Journal(point).read(0) if record["kind"] == "summary"]
     assert summaries == [{"eval/kid_x": kid.value}, {"eval/kid_x_sd": kid.sd}]
+
+
+def test_a_trial_whose_process_was_lost_before_it_told_anything_is_known_by_what_it_took(
+    tmp_path: Path, make_params: Make
+) -> None:
+    """Tune knows neither its settings nor a number of it then."""
+    job = Job(make_params(), tmp_path, tmp_path / "runs", "x")
+    ledger = tuner.Ledger(job, Standing(2, 0.016))
+    drawn = {"augment.ada_target": 0.4}
+    started = SimpleNamespace(trial_id="a_00001", config={"drawn": drawn})
+    ledger.on_trial_start(0, [], started)
+    ledger.on_trial_error(0, [], started)
+    lost = tune.Result(metrics={"trial_id": "a_00001"}, checkpoint=None, error=ActorDiedError(), path=None)
+    assert lost.config is None
+    assert ledger.drawn_by(lost) == drawn
+    assert ledger.standing.over == {"augment.ada_target 0.4"}
+    ledger.forget([ledger.drawn_by(lost)])
+    assert ledger.standing.over == set()
+    found = tuner.found_of(lost, drawn, job)
+    assert (found.status, found.drawn, found.run) == ("failed", drawn, "")
 
 
 def test_a_population_has_one_seed(make_params: Make) -> None:
