@@ -9,6 +9,7 @@ N seeds, P rows, Q columns, T frames, H W C image, L style layers.
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -134,7 +135,7 @@ class Model:
     ) -> Images:
         """Draw one image for each style float32 [N, L, w_dim]  ->  uint8 [N, H, W, C]
 
-        noise: maps of a projection, which replace the generator's own.
+        noise: maps of a projection, which replace the generator's own, so noise_mode must then be "const".
         """
         if w.ndim != 3 or w.shape[1:] != (self.G.num_ws, self.G.w_dim):
             wanted = f"[N, {self.G.num_ws}, {self.G.w_dim}]"
@@ -142,6 +143,9 @@ class Model:
         ws = torch.from_numpy(np.ascontiguousarray(w, np.float32)).to(self._device)
         if not noise:
             return _last(render_styles(self.G, ws, batch_size=batch_size, noise_mode=noise_mode))
+        if noise_mode != "const":
+            problem = f"noise_mode is {noise_mode!r}, but the noise maps replace the generator's own"
+            raise ValueError(f"{problem}. Leave out noise or noise_mode.")
         maps = {name: torch.from_numpy(values)[None].to(self._device) for name, values in noise.items()}
         parts = [synthesize_ws(self.G, part, _repeated(maps, len(part))) for part in torch.split(ws, batch_size)]
         return _last(torch.cat([images.to_uint8(part).cpu() for part in parts]))
@@ -233,7 +237,9 @@ class Model:
             return None
         if isinstance(label, str):
             return class_labels(1, self.G.c_dim, class_of(label, self.G, self.class_names))
-        return class_labels(1, self.G.c_dim, label) if isinstance(label, int) else label_vector(label, self.G.c_dim)
+        if isinstance(label, int | Integral):  # NumPy's whole numbers are no int
+            return class_labels(1, self.G.c_dim, int(label))
+        return label_vector(label, self.G.c_dim)
 
     def _target(self, target: ImageSource) -> tuple[Tensor, str]:
         """uint8 [C, H, W], and what was done to it"""

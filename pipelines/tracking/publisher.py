@@ -36,12 +36,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PUBLISH_SEC = 5.0  # between two looks at the journal
-FILES = (
-    "image",
-    "samples",
-    "artifact",
-    "model",
-)  # kinds of records that a slow line may not carry; the others continue
+# Kinds of records that a slow line may not carry; the others continue.
+FILES = ("image", "samples", "artifact", "model")
+REPLACED_BY = {"artifact": "name", "model": "generator"}  # the next record that has the same of these
 PAUSE_SEC, LONGEST_PAUSE_SEC = 60.0, 3600.0  # before a file that could not be sent is tried again
 TIMEOUT, SLOWEST = "MLFLOW_HTTP_REQUEST_TIMEOUT", 50_000  # bytes per second of the slowest line that is waited for
 # MLflow retries for minutes without a word; the journal is our retry. Numbers a user sets himself are respected.
@@ -142,8 +139,10 @@ class Publisher:
         """Send files that could not be sent before; returns their number. Raises the error of one that still cannot."""
         count, errors = len(missed), []
         for start in list(missed):
-            record, _ = next(self.journal.read(start), (None, start))
-            error = None if record is None else self._send_or_excuse(client, record)  # a journal that was begun again
+            record, after = next(self.journal.read(start), (None, start))  # None: a journal that was begun again
+            error = None
+            if record is not None and not self._is_replaced(record, after):
+                error = self._send_or_excuse(client, record)
             if error is None:
                 missed.remove(start)
                 self._set_bookmark(end, missed)
@@ -154,6 +153,13 @@ class Publisher:
         if errors:
             raise errors[0]
         return count
+
+    def _is_replaced(self, record: Record, after: int) -> bool:
+        """Whether the journal goes on with a newer record of the same, which may have been sent"""
+        key = REPLACED_BY.get(record["kind"])
+        return key is not None and any(
+            later["kind"] == record["kind"] and later[key] == record[key] for later, _ in self.journal.read(after)
+        )
 
     def _send_or_excuse(self, client: "MlflowClient", record: Record) -> Exception | None:
         """Send a record; the error of a file that cannot be sent now is returned, any other is raised."""
@@ -262,9 +268,8 @@ class Publisher:
         generator = self.journal.files / record["generator"] / GENERATOR
         card = self.journal.files / record["card"] / CARD
         with _waiting_for(generator.stat().st_size):
-            found = registry.add_version(client, self._run_id, record, generator, card)
-        with FileLock(self.root / "mlruns/.best.lock"):  # two processes here would compare with the same one
-            registry.move_best(client, record, found)
+            registry.add_version(client, self._run_id, record, generator, card)
+        registry.move_best(client, record["name"])
 
     def _send_dataset(self, client: "MlflowClient", record: Record) -> None:
         from mlflow.entities import Dataset, DatasetInput

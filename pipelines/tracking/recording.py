@@ -27,11 +27,12 @@ from pipelines.model_card import Origin
 from pipelines.params import NO_WEIGHTS, ROOT, Params, Scalar, Settings, TrackingConfig, flatten, trained_values
 from pipelines.tracking.journal import NOTE, Journal
 from pipelines.yaml_files import read_yaml
-from stylegan.config import Config, parse
+from stylegan.config import Config, ConfigError, Section, parse
 from stylegan.config.pyramid import spelt
 from stylegan.exit_codes import explain
 from stylegan.files import sha256_of
 from stylegan.metrics.evaluation.metric import find
+from stylegan.text import lines_of
 from stylegan.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -185,19 +186,34 @@ def record_outputs(root: Path, params: Params) -> Journal | None:
     if metrics.exists():
         report = metrics_json.read(metrics)
         record_evaluation(journal, report, evaluate)
-        record_model(journal, root, root, _as_made(params, locked), report)
+        _record_model_as_made(journal, root, params, locked, report)
         if (root / "reports/index.html").exists():
             record_report(journal, root / "reports")
     journal.status("FINISHED")
     return journal
 
 
-def _as_made(params: Params, locked: Settings) -> Params:
-    """The parameters with those of the images and their augmentation that the outputs were made with"""
-    values = params.model_dump(mode="json")
-    for name in ("prepare", "augment"):
-        values[name] |= locked.get(name, {})
-    return parse(Params, values, "dvc.lock")
+def _record_model_as_made(
+    journal: Journal, root: Path, params: Params, locked: Settings, report: MetricsReport
+) -> None:
+    """Record the model of a work tree, with the images and augmentation that it was made with."""
+    try:
+        made = {
+            "prepare": _locked_section("prepare", params.prepare, locked),
+            "augment": _locked_section("augment", params.augment, locked),
+        }
+    except ConfigError as error:  # of another version of the project, or edited
+        logger.warning("The model is not recorded for the registry: %s", "; ".join(lines_of(error)))
+        return
+    # Without the checks of a whole: with other sections of today, which are not looked at, they need not agree.
+    record_model(journal, root, root, params.model_copy(update=made), report)
+
+
+def _locked_section(name: str, today: Section, locked: Settings) -> Section:
+    values = locked.get(name, {})
+    if not isinstance(values, dict):
+        raise ConfigError(f"dvc.lock: section {name} is {values!r}, expected parameters. Run `dvc repro`.")
+    return parse(type(today), today.model_dump(mode="json") | values, f"dvc.lock: section {name}")
 
 
 def _locked_params(lock: Path) -> Settings:

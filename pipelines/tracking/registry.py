@@ -1,14 +1,16 @@
 """The model registry of MLflow: a generator with its code, signature, example, requirements and card.
 
-The alias `best` is the version with the lowest KID of those that were measured alike. The publisher sends models like
-any record: what fails is tried again later, and what was sent before a kill is not sent again.
+The alias `best` is the version with the lowest KID of those that were measured alike. It is found anew whenever a
+version is added or measured anew. The publisher sends models like any record: what fails is tried again later, and what
+was sent before a kill is not sent again.
 """
 
+import math
 import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,41 +27,39 @@ if TYPE_CHECKING:
     from mlflow.models import Model
 
 BEST = "best"
+NUM_TRIES = 10  # to set it, of nodes that do so at once
 CODE = Path(__file__).with_name("model_from_code.py")
 PACKAGE = Path(stylegan.__file__).parent
 LEFT_OUT = {"__main__.py", "__pycache__", "analysis", "commands", "metrics"}  # of PACKAGE: CODE imports none of it
 NEEDED = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")  # by CODE and what it imports of stylegan
 
 
-def add_version(
-    client: "MlflowClient", run_id: str, record: Mapping[str, Any], generator: Path, card: Path
-) -> "ModelVersion":
-    """Have the registry hold a recorded model of a run, if it does not yet."""
+def add_version(client: "MlflowClient", run_id: str, record: Mapping[str, Any], generator: Path, card: Path) -> None:
+    """Have the registry hold a recorded model of a run; one that it holds gets the new measurement and its card."""
     name, tags = record["name"], {key: str(record[key]) for key in ("generator", "kid", "measured_by")}
     _ensure_name(client, name)
     for found in client.search_model_versions(f"name = '{name}'"):
         if (found.run_id, found.tags.get("generator")) == (run_id, record["generator"]):
-            for key, value in tags.items():  # it may have been measured anew
-                client.set_model_version_tag(name, found.version, key, value)
-            return found
+            _describe_anew(client, found, record, tags, card)
+            return
     logged = _upload(client, run_id, record, generator, card)
     # A server takes no path of its own disk; without a server the other form is looked up in the process-wide database.
     source = f"models:/{logged.model_id}" if client.tracking_uri.startswith("http") else logged.artifact_location
-    return client.create_model_version(
-        name, source, run_id, tags, description=record["about"], model_id=logged.model_id
-    )
+    client.create_model_version(name, source, run_id, tags, description=record["about"], model_id=logged.model_id)
 
 
-def move_best(client: "MlflowClient", record: Mapping[str, Any], found: "ModelVersion") -> None:
-    """Let `best` be this version if there is none, or its KID is lower than that of the present one, measured alike."""
-    if record["kid"] is None:
-        return
-    number = client.get_registered_model(record["name"]).aliases.get(BEST)
-    if number is not None:
-        tags = client.get_model_version(record["name"], str(number)).tags
-        if tags.get("measured_by") != record["measured_by"] or not record["kid"] < float(tags["kid"]):
+def move_best(client: "MlflowClient", name: str) -> None:
+    """Let `best` be the version with the lowest KID of those measured alike; without any KID there is no `best`."""
+    for _ in range(NUM_TRIES):
+        lowest = _lowest_kid(client.search_model_versions(f"name = '{name}'"))
+        present = client.get_registered_model(name).aliases.get(BEST)
+        if lowest == (None if present is None else int(present)):
             return
-    client.set_registered_model_alias(record["name"], BEST, found.version)
+        # Meanwhile another node may have added a version and set the alias, so look again afterwards.
+        if lowest is None:
+            client.delete_registered_model_alias(name, BEST)
+        else:
+            client.set_registered_model_alias(name, BEST, str(lowest))
 
 
 def fetch_generator(client: "MlflowClient", model: str, folder: Path) -> Path:
@@ -116,6 +116,39 @@ def save(folder: Path, generator: Path, card: Path, model: "Model | None" = None
     shutil.copyfile(card, folder / CARD)
 
 
+def _lowest_kid(versions: Iterable["ModelVersion"]) -> int | None:
+    """Number of the version with the lowest KID of those measured as most are, or of equally many, as the newest is"""
+    alike: dict[str, list[tuple[float, int]]] = {}
+    for each in versions:
+        kid, measured_by = _finite(each.tags.get("kid")), each.tags.get("measured_by")
+        if kid is not None and measured_by:
+            alike.setdefault(measured_by, []).append((kid, int(each.version)))
+    if not alike:
+        return None
+    # One version that was measured otherwise, and may be lower for that alone, does not take `best` from many.
+    usual = max(alike.values(), key=lambda found: (len(found), max(number for _, number in found)))
+    return min(usual)[1]
+
+
+def _finite(text: str | None) -> float | None:
+    """The number in a tag, which anybody may edit or delete"""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _describe_anew(
+    client: "MlflowClient", found: "ModelVersion", record: Mapping[str, Any], tags: Mapping[str, str], card: Path
+) -> None:
+    for key, value in tags.items():
+        client.set_model_version_tag(found.name, found.version, key, value)
+    client.update_model_version(found.name, found.version, description=record["about"])
+    if (logged := _find_logged(client, str(found.run_id), record["generator"])) is not None:
+        client.log_model_artifact(logged.model_id, str(card))
+
+
 def _ensure_name(client: "MlflowClient", name: str) -> None:
     from mlflow.exceptions import MlflowException
 
@@ -131,7 +164,11 @@ def _upload(
 ) -> "LoggedModel":
     from mlflow.models import Model
 
-    logged = _find_logged(client, run_id, record)
+    digest = record["generator"]
+    logged = _find_logged(client, run_id, digest)
+    if logged is None:
+        experiment = client.get_run(run_id).info.experiment_id
+        logged = client.create_logged_model(experiment, record["name"], run_id, tags={"generator": digest})
     if logged.status == "READY":
         return logged
     with tempfile.TemporaryDirectory() as temporary:
@@ -141,10 +178,8 @@ def _upload(
     return client.finalize_logged_model(logged.model_id, "READY")
 
 
-def _find_logged(client: "MlflowClient", run_id: str, record: Mapping[str, Any]) -> "LoggedModel":
-    """The model of the run that an earlier attempt has begun, or a new one"""
-    experiment, generator = client.get_run(run_id).info.experiment_id, record["generator"]
-    for model in client.search_logged_models([experiment], f"tags.generator = '{generator}'"):
-        if model.source_run_id == run_id:
-            return model
-    return client.create_logged_model(experiment, record["name"], run_id, tags={"generator": generator})
+def _find_logged(client: "MlflowClient", run_id: str, digest: str) -> "LoggedModel | None":
+    """The model of the run that was uploaded, or that an earlier attempt has begun"""
+    experiment = client.get_run(run_id).info.experiment_id
+    models = client.search_logged_models([experiment], f"tags.generator = '{digest}'")
+    return next((model for model in models if model.source_run_id == run_id), None)

@@ -75,7 +75,7 @@ def test_a_label_is_a_name_a_number_or_a_vector(folder: Path, tmp_path: Path) ->
     arguments = ["--seeds", "0", "--class", "square", "--out", str(tmp_path)]
     assert main(["generate", str(folder / "conditional.safetensors"), *arguments]) == 0
     expected = pixels(tmp_path / "seed0000.png")
-    for label in ("square", "1", 1, [0.0, 1.0]):
+    for label in ("square", "1", 1, np.int64(1), [0.0, 1.0]):
         assert np.array_equal(model.generate([0], label=label)[0], expected)
     assert not np.array_equal(model.generate([0], label="circle")[0], expected)
 
@@ -170,6 +170,8 @@ def test_an_official_file_draws_the_bits_of_its_conversion(tmp_path: Path) -> No
         (lambda model: model.mix([0], [1], [99]), "layer 99 does not exist; this generator has 0 to "),
         (lambda model: model.interpolate([0], 3), "an interpolation needs at least two points, got 1"),
         (lambda model: model.render(np.zeros((2, 3), np.float32)), "w is [2, 3], but this generator takes [N, "),
+        (lambda model: model.render(model.styles([0]), noise={"b4.conv.noise": np.zeros((1, 4, 4))}, noise_mode="none"),
+         "noise_mode is 'none', but the noise maps replace the generator's own. Leave out noise or noise_mode."),
         (lambda model: stylegan.to_pil(np.zeros((2, 2, 3))), "images are uint8 [..., H, W, C], but this array is "),
         (lambda model: model.project(np.zeros((2, 2, 3))), "images are uint8 [..., H, W, C], but this array is "),
     ],

@@ -24,6 +24,8 @@ from pipelines.tracking.recording import (
     source_tags,
 )
 from stylegan.checkpoint import save_generator
+from stylegan.config import ConfigError
+from stylegan.files import sha256_of
 from stylegan.networks import Generator
 from tests.evaluation_results import evaluation_results, metrics_of, truncation, write_train_record
 from tests.tick_rows import tick
@@ -208,6 +210,46 @@ def test_outputs_get_the_parameters_they_were_made_with(tmp_path: Path, make_par
     assert (tags["train.total_kimg"], tags["evaluate.seed"]) == (3, 1)
     assert "evaluate.num_images" not in tags  # of params.yaml, which did not make the report
     assert not [name for name in recorded if name.startswith("evaluate.")]
+
+
+def publish_locked(root: Path, params: Params, augment: object) -> list[dict[str, Any]]:
+    """Records of models, of a work tree whose images were augmented like this"""
+    lay_out_outputs(root, params)
+    report = RESULTS.model_copy(update={"generator_sha256": sha256_of(root / "models/generator.safetensors")})
+    metrics_json.write(root / "reports/metrics.json", report)
+    read = {"prepare": {"prepare": {"source": "locked"}}, "train": {"augment": augment}}
+    stages = {name: {"params": {"params.yaml": values}} for name, values in read.items()}
+    (root / "dvc.lock").write_text(json.dumps({"stages": stages}))
+    journal = record_outputs(root, params)
+    assert journal is not None
+    assert journal.path.read_text().count('"FINISHED"') == 1
+    return [record for record, _ in journal.read(0) if record["kind"] == "model"]
+
+
+def test_a_model_has_the_images_and_augmentation_it_was_made_with_whatever_else_params_yaml_says_today(
+    tmp_path: Path, make_params: Callable[..., Params]
+) -> None:
+    today = make_params("generator.architecture=msg", "discriminator.architecture=msg", "augment.mode=none")
+    with pytest.raises(ConfigError, match=r"augment\.mode is ada, but"):  # the two do not go together
+        make_params("generator.architecture=msg", "discriminator.architecture=msg", "augment.mode=ada")
+    (model,) = publish_locked(tmp_path, today, {"mode": "ada", "p_max": 0.625})
+    assert model["name"].startswith("locked-16-")
+    card = (tmp_path / "runs/abc/tracking" / model["card"] / "README.md").read_text()
+    assert "| augmentation | ada, at most p = 0.625 |" in card
+
+
+@pytest.mark.parametrize(
+    ("augment", "problems"),
+    [({"mode": "adaptive", "strength": 3}, ["mode is 'adaptive': ", "strength is not a parameter"]), (3, ["is 3, "])],
+)
+def test_a_section_of_dvc_lock_that_cannot_be_read_costs_the_model_and_nothing_else(
+    tmp_path: Path, tiny_params: Params, caplog: pytest.LogCaptureFixture, augment: object, problems: list[str]
+) -> None:
+    assert publish_locked(tmp_path, tiny_params, augment) == []
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("The model is not recorded for the registry: dvc.lock: section augment")
+    assert [problem for problem in problems if problem not in said] == []
+    assert "\n" not in said
 
 
 def test_an_untrained_work_tree_has_nothing_to_record(tmp_path: Path, tiny_params: Params) -> None:

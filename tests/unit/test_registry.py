@@ -63,6 +63,12 @@ def record(root: Path, make_params: Callable[..., Params]) -> Record:
     return make
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of a card alone, for what is about versions"""
+    monkeypatch.setattr(registry, "save", lambda folder, *_: folder.mkdir())
+
+
 def publish(journal: Journal, root: Path) -> int:
     return Publisher(journal, TRACKING, root).publish()
 
@@ -153,10 +159,8 @@ def test_the_generator_of_a_registered_model_is_fetched_without_its_code(
         fetch_generator("models:/x", TRACKING, tmp_path, root)
 
 
-def test_best_moves_to_a_lower_kid_of_the_same_measurement_alone(
-    root: Path, record: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "save", lambda folder, *_: folder.mkdir())  # this is about versions
+@pytest.mark.usefixtures("quick")
+def test_best_moves_to_a_lower_kid_of_the_same_measurement_alone(root: Path, record: Record) -> None:
     for seed, (name, kid, others, expected) in enumerate([
         ("first", 0.5, {}, "1"), ("worse", 0.6, {}, "1"), ("better", 0.4, {}, "3"),
         ("elsewhere", 0.1, {"num_real": 7}, "3"), ("equal", 0.4, {}, "3"), ("diverged", float("nan"), {}, "3"),
@@ -167,6 +171,119 @@ def test_best_moves_to_a_lower_kid_of_the_same_measurement_alone(
     assert publish(record("worse", 0.2, 1), root) == 1  # the same generator, measured anew
     assert best(root) == "2"
     assert len(client_of(root).search_model_versions(f"name = '{NAME}'")) == 7
+
+
+@pytest.mark.parametrize(
+    ("measured_anew", "expected"),
+    [
+        ({"kid": 0.7}, ["2", "3"]),  # and worse than the other
+        ({"kid": 0.1, "num_real": 7}, ["2", "3"]),
+        ({"kid": float("nan")}, ["2", "3"]),
+        ({"kid": 0.55}, ["1", "3"]),
+    ],
+)
+@pytest.mark.usefixtures("quick")
+def test_best_is_looked_for_again_if_it_is_measured_anew(
+    root: Path, record: Record, measured_anew: dict[str, Any], expected: list[str]
+) -> None:
+    publish(record("first", 0.5, 1), root)
+    publish(record("second", 0.6, 2), root)
+    assert best(root) == "1"
+    publish(record("first", **measured_anew, seed=1), root)
+    found = [best(root)]
+    publish(record("third", 0.54, 3), root)
+    assert [*found, best(root)] == expected
+
+
+@pytest.mark.usefixtures("quick")
+def test_best_changes_to_another_measurement_when_most_versions_have_it_and_ends_without_any(
+    root: Path, record: Record
+) -> None:
+    publish(record("first", 0.5, 1), root)
+    publish(record("first", float("nan"), 1), root)
+    assert best(root) is None
+    for seed, kid in ((1, 0.5), (2, 0.6), (3, 0.7)):
+        publish(record(f"run{seed}", kid, seed), root)
+    for seed, kid, expected in ((4, 0.9, "2"), (5, 0.8, "2"), (6, 0.85, "6")):
+        publish(record(f"run{seed}", kid, seed, num_real=7), root)
+        assert best(root) == expected, seed
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"), [("kid", "None"), ("kid", "nan"), ("kid", None), ("measured_by", "by eye"), ("measured_by", None)]
+)
+@pytest.mark.usefixtures("quick")
+def test_tags_that_were_edited_or_deleted_cost_best_that_version_alone(
+    root: Path, record: Record, tag: str, value: str | None
+) -> None:
+    publish(record("first", 0.5, 1), root)
+    client = client_of(root)
+    if value is None:
+        client.delete_model_version_tag(NAME, "1", tag)
+    else:
+        client.set_model_version_tag(NAME, "1", tag, value)
+    assert publish(record("second", 0.6, 2), root) == 1
+    assert best(root) == "2"
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_two_nodes_with_one_server_the_last_to_set_best_knows_what_both_have_added(
+    root: Path, record: Record
+) -> None:
+    publish(record("first", 0.5, 1), root)
+    slow = client_of(root)
+    read = slow.search_model_versions
+
+    def read_before_the_other_node_adds_one(*arguments: object) -> object:
+        found = read(*arguments)
+        slow.search_model_versions = read
+        publish(record("second", 0.4, 2), root)
+        assert best(root) == "2"
+        return found
+
+    slow.search_model_versions = read_before_the_other_node_adds_one
+    registry.move_best(slow, NAME)
+    assert best(root) == "2"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_version_that_is_measured_anew_gets_the_words_of_the_new_measurement(root: Path, record: Record) -> None:
+    publish(record("abc", 0.5, precision=0.1), root)
+    publish(journal := record("abc", 0.4, precision=0.7), root)
+    old, new = (each for each, _ in journal.read(0))
+    assert old["about"] != new["about"]
+    client = client_of(root)
+    (found,) = client.search_model_versions(f"name = '{NAME}'")
+    assert (found.tags["kid"], found.description) == ("0.4", new["about"])
+    (logged,) = client.search_logged_models([client.get_experiment_by_name("tests").experiment_id])
+    shown = Path(logged.artifact_location.removeprefix("file://")) / "README.md"
+    assert shown.read_bytes() == (journal.files / new["card"] / "README.md").read_bytes()
+
+
+def test_what_is_tried_again_after_a_newer_record_of_the_same_does_not_replace_it(
+    root: Path, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the line is slow")
+
+    journal = record("abc", 0.5)
+    (tmp_path / "metrics.json").write_text("old")
+    journal.artifact(tmp_path / "metrics.json")
+    with monkeypatch.context() as slow:
+        for sending in ("_send_model", "_send_artifact"):
+            slow.setattr(Publisher, sending, fail)
+        assert publish(journal, root) == 0
+    monkeypatch.setattr(registry, "save", lambda folder, *_: folder.mkdir())
+    journal = record("abc", 0.4)
+    (tmp_path / "metrics.json").write_text("new")
+    journal.artifact(tmp_path / "metrics.json")
+    other = record("abc", 0.7, seed=1)  # of another generator: what became of the run, trained on
+    Publisher(other, TRACKING, root).publish(at_once=True)
+    client = client_of(root)
+    found = client.search_model_versions(f"name = '{NAME}'")
+    assert {version.tags["kid"] for version in found} == {"0.4", "0.7"}
+    assert Path(client.download_artifacts(found[0].run_id, "metrics.json", str(tmp_path))).read_text() == "new"
+    assert publish(other, root) == 0
 
 
 def test_a_model_that_cannot_be_sent_holds_up_nothing_and_is_sent_later_once(
