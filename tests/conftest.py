@@ -29,7 +29,9 @@ STARTS_PROCESSES = {"distributed", "e2e", "integration"}  # folders of tests tha
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # two processes share two cores
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored here, and processes would inherit that
+    # Ignored here, SIGHUP if nohup started the tests; processes would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # Every number that decides cost is named here, so that tuning params.yaml changes no test.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stylegan.config.strict import Section
 from stylegan.text import OneLineError
+from stylegan.wording import counted
 
 NUM_DIRECTIONS = 8  # sliders of each kind
 MAX_STEP = 5.0  # standard deviations
@@ -84,8 +85,8 @@ def decode_styles(text: str, num_ws: int, w_dim: int) -> Tensor:
         raise RecipeError("w is not base64. Reload the page.") from None
     if len(content) != 4 * num_ws * w_dim:
         raise RecipeError(
-            f"w has {len(content)} bytes; this generator takes float32 [{num_ws}, {w_dim}], {4 * num_ws * w_dim} "
-            "bytes. Reload the page."
+            f"w has {counted(len(content), 'byte')}; this generator takes float32 [{num_ws}, {w_dim}], "
+            f"{counted(4 * num_ws * w_dim, 'byte')}. Reload the page."
         )
     ws = torch.frombuffer(bytearray(content), dtype=torch.float32).reshape(1, num_ws, w_dim)
     if not ws.isfinite().all():

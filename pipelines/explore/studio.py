@@ -110,7 +110,7 @@ class Studio:
         scale = scale_to(min(sides(self.G.img_resolution)), SIDE)
         pixels = len(frames) * math.prod(sides(self.G.img_resolution)) * scale**2
         if asked.kind == "gif" and pixels > MAX_GIF_PIXELS:
-            raise RecipeError(f"a GIF of {len(frames)} frames of this size would fill the memory. Record an MP4.")
+            raise RecipeError(f"a GIF of {counted(len(frames), 'frame')} of this size would fill the memory. Record an MP4.")
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"walk.{asked.kind}"
             save_video(self._counted(frames, report), path, fps=FPS, scale=scale)
