@@ -192,6 +192,27 @@ def test_images_that_nobody_waits_for_any_more_are_not_drawn_and_too_many_are_re
     assert batches == [[0], [2]]
 
 
+def test_images_that_nobody_waits_for_any_more_take_no_room_from_others() -> None:
+    batcher, batches, may_draw = gathered(batch_size=1, most_waiting=2)
+
+    async def run() -> list[list[bytes]]:
+        first = asyncio.create_task(batcher.images(asked(0)))
+        await asyncio.sleep(0.05)
+        abandoned = asyncio.create_task(batcher.images(asked(1, 2)))
+        await asyncio.sleep(0)
+        assert batcher.num_waiting == 2
+        abandoned.cancel()
+        await asyncio.gather(abandoned, return_exceptions=True)
+        assert batcher.num_waiting == 0
+        last = asyncio.create_task(batcher.images(asked(3, 4)))
+        await asyncio.sleep(0)
+        may_draw.set()
+        return await asyncio.gather(first, last)
+
+    assert asyncio.run(run()) == [[b"\x00"], [b"\x03", b"\x04"]]
+    assert batches == [[0], [3], [4]]
+
+
 def test_a_batch_that_fails_fails_alone() -> None:
     batcher, _, may_draw = gathered(batch_size=1)
     may_draw.set()
