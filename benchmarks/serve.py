@@ -86,20 +86,15 @@ def one_process(generator: Path, batch_size: int) -> Iterator[str]:
 @contextmanager
 def replicas(generator: Path, batch_size: int, num: int) -> Iterator[str]:
     """Ray Serve on this machine"""
-    from ray import serve
-
-    from pipelines.serve.on_ray import start
+    from pipelines.serve.on_ray import running
 
     cluster = load().cluster.model_copy(update={"address": None, "num_workers": num + 1, "cpus_per_worker": 1})
     changes = {
         "http_options": {"port": free_port()}, "deployment": {"num_replicas": num},
         "args": {"model": str(generator), "images_at_once": batch_size},
     }  # fmt: skip
-    with connect(cluster):
-        try:
-            yield start(Path("infra/serve/ray.yaml"), changes)
-        finally:
-            serve.shutdown()
+    with connect(cluster), running(Path("infra/serve/ray.yaml"), changes) as address:
+        yield address
 
 
 def free_port() -> int:

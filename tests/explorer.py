@@ -20,7 +20,7 @@ from pipelines.explore.studio import Studio
 @contextmanager
 def serving(studio: Studio, name: str = "tiny </script> generator") -> Iterator[str]:
     """Its address"""
-    app = build_app(studio, build_page(name, studio.facts()), "127.0.0.1")
+    app = build_app(studio, build_page(name, studio.facts()), is_private=True)
     with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -44,12 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         G, class_names = load_any_generator(options.generator)
         studio = Studio(G.to(options.device), class_names, distance=options.distance, weights=options.weights)
         page = build_page(options.generator.name, studio.facts())
-        config = uvicorn.Config(
-            build_app(studio, page, options.host), log_level="critical", timeout_graceful_shutdown=SHUTDOWN_SEC,
-            ws="none",
-        )  # fmt: skip
-        address = url_of(listener)
-        if not is_loopback(options.host):
+        address, is_private = url_of(listener), is_loopback(listener.getsockname()[0])
+        app = build_app(studio, page, is_private=is_private)
+        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=SHUTDOWN_SEC, ws="none")
+        if not is_private:
             print_lines("Whoever can reach this address can use the explorer: it has no password.", to_stderr=True)
         print_lines(f"Explorer of {options.generator}: {address} (Ctrl-C ends it)")
         if not options.no_browser:

@@ -2,18 +2,17 @@
 
 from functools import partial
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from pydantic import ValidationError
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from pipelines.explore.recipe import Download, Recipe, Search, Surroundings, Walk
 from pipelines.explore.streams import as_json, report_lines, tell
 from pipelines.explore.studio import Studio
-from pipelines.listening import is_loopback
+from pipelines.listening import Guard, headers_of
 from stylegan.exit_codes import is_expected
 from stylegan.text import visible
 
@@ -26,28 +25,16 @@ POLICY = (
 LINES = "application/x-ndjson"
 
 
-class Guard:
-    """Refuses what other pages send, other names of this machine, and bodies that are too large or of unknown size."""
+class PageGuard(Guard):
+    """Also refuses what any other page sends, and bodies that are too large or of unknown size."""
 
-    def __init__(self, app: ASGIApp, host: str) -> None:
-        self.app = app
-        self.is_private = is_loopback(host)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it."""
-        refusal = self._find_refusal(scope) if scope["type"] == "http" else None
-        if refusal is None:
-            await self.app(scope, receive, send)
-        else:
-            await error_response(*refusal)(scope, receive, send)
-
-    def _find_refusal(self, scope: Scope) -> tuple[str, int] | None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        host, origin = headers.get("host", ""), headers.get("origin")
-        # A name of another site that leads here (DNS rebinding) would make that site's page this one's.
-        if self.is_private and not is_loopback(host_in(f"//{host}")):
-            return f"host {host!r} is not this machine. Open the address that the terminal shows.", 403
-        if origin is not None and origin.partition("://")[2] != host:
+    def find_refusal(self, scope: Scope) -> tuple[str, int] | None:
+        """As Guard's"""
+        if refusal := super().find_refusal(scope):
+            return refusal
+        headers = headers_of(scope)
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != headers.get("host", ""):
             return f"a page of {origin} may not use this server.", 403
         length = headers.get("content-length", "0" if scope["method"] in ("GET", "HEAD") else "")
         if not length.isdecimal() or int(length) > MAX_BODY:
@@ -58,23 +45,15 @@ class Guard:
         return None
 
 
-def host_in(address: str) -> str:
-    """The host of an address, without its port; empty if it has none"""
-    try:
-        return urlsplit(address).hostname or ""
-    except ValueError:
-        return ""
-
-
 def error_response(message: str, status: int) -> Response:
     """One line for the page to show"""
     return Response(as_json({"error": visible(message)}), status, media_type="application/json")
 
 
-def build_app(studio: Studio, page: str, host: str) -> FastAPI:
-    """The server's routes over one generator"""
+def build_app(studio: Studio, page: str, *, is_private: bool) -> FastAPI:
+    """The server's routes over one generator; is_private: as for Guard"""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, host=host)
+    app.add_middleware(PageGuard, is_private=is_private)
     app.exception_handlers |= dict.fromkeys((RequestValidationError, ValidationError), _refuse_request)
     app.exception_handlers |= dict.fromkeys((ValueError, OSError, Exception), _fail)
 

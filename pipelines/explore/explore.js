@@ -74,9 +74,12 @@ function newest(work) {
 const number = value => String(Math.round(value * 100) / 100);
 
 function describe() {
-  const parts = [recipe.w ? origin : `seed ${recipe.seed}`, `psi ${number(recipe.psi)}`];
-  if (facts.classes.length) parts.splice(1, 0, `class ${facts.classes[recipe.class_index]}`);
-  if (recipe.mix_layers.length) parts.push(`layers ${recipe.mix_layers.join(", ")} of seed ${recipe.mix_seed}`);
+  const chosen = facts.classes.length ? [`class ${facts.classes[recipe.class_index]}`] : [];
+  const ofSeed = recipe.w ? [] : chosen, ofSecondSeed = recipe.w ? chosen : []; // given styles have no class
+  const parts = [recipe.w ? origin : `seed ${recipe.seed}`, ...ofSeed, `psi ${number(recipe.psi)}`];
+  if (recipe.mix_layers.length) {
+    parts.push(`layers ${recipe.mix_layers.join(", ")} of seed ${recipe.mix_seed}`, ...ofSecondSeed);
+  }
   if ([...recipe.pca, ...recipe.affine].some(Boolean)) parts.push("moved");
   return parts.join(", ");
 }

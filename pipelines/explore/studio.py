@@ -38,6 +38,7 @@ from stylegan.drawing.video import SIDE, save_video
 from stylegan.images import encode_png
 from stylegan.metrics.extractors.lpips import Lpips, load_lpips
 from stylegan.networks import Generator, truncate
+from stylegan.wording import counted
 
 NUM_SAMPLES = 10_000  # of w, whose components and spread are measured
 NUM_NEAR = 8  # images of a grid
@@ -110,7 +111,9 @@ class Studio:
         scale = scale_to(min(sides(self.G.img_resolution)), SIDE)
         pixels = len(frames) * math.prod(sides(self.G.img_resolution)) * scale**2
         if asked.kind == "gif" and pixels > MAX_GIF_PIXELS:
-            raise RecipeError(f"a GIF of {counted(len(frames), 'frame')} of this size would fill the memory. Record an MP4.")
+            raise RecipeError(
+                f"a GIF of {counted(len(frames), 'frame')} of this size would fill the memory. Record an MP4."
+            )
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"walk.{asked.kind}"
             save_video(self._counted(frames, report), path, fps=FPS, scale=scale)

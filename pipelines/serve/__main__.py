@@ -25,16 +25,17 @@ def serve(options: argparse.Namespace) -> None:
             service = load_service(
                 generator, batch_size=options.batch_size, device=options.device, kernels=options.kernels
             )
-        app = create_app(service)
+        is_private = is_loopback(server.getsockname()[0])
+        app = create_app(service, is_private=is_private)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN_SEC)
-        announce(options.model, url_of(server), server.getsockname()[0])
+        announce(options.model, url_of(server), is_private=is_private)
         uvicorn.Server(config).run(sockets=[server])
 
 
-def announce(model: str, address: str, host: str) -> None:
+def announce(model: str, address: str, *, is_private: bool) -> None:
     """Say where the server is, and who can reach it."""
     print_lines(f"{model}: {address}/image?seed=7 (also /images, /model and /health). Ctrl-C stops it.")
-    if not is_loopback(host):
+    if not is_private:
         print_lines("There is no password: whoever reaches this address can have images drawn.", to_stderr=True)
 
 

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from pipelines.listening import Guard
 from pipelines.serve.batching import Batcher, BusyError
 from stylegan.backends import prepare_device
 from stylegan.config.pyramid import spelt
@@ -97,9 +98,13 @@ def _first(G: Generator, class_names: Sequence[str] | None) -> str | None:
     return None if G.c_dim == 0 else class_names[0] if class_names else "0"
 
 
-def create_app(service: Service) -> FastAPI:
-    """The application. It has no pages of documentation, which would fetch scripts from elsewhere."""
+def create_app(service: Service, *, is_private: bool) -> FastAPI:
+    """The application. It has no pages of documentation, which would fetch scripts from elsewhere.
+
+    is_private: as for Guard.
+    """
     app = FastAPI(title="stylegan serve", docs_url=None, redoc_url=None)
+    app.add_middleware(Guard, is_private=is_private)
 
     @app.get("/image")
     async def image(request: Request, asked: Annotated[OneImage, Query()]) -> Response:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 from stylegan.drawing.requested import Request
+from stylegan.wording import counted
 
 Draw: TypeAlias = Callable[[Sequence[Request]], list[bytes]]
 Place: TypeAlias = tuple[Request, "asyncio.Future[bytes]"]
@@ -29,13 +30,16 @@ class Batcher:
 
     @property
     def num_waiting(self) -> int:
-        """Images that nobody has begun to draw"""
-        return len(self._waiting)
+        """Images that somebody waits for and nobody has begun to draw"""
+        return sum(not future.done() for _, future in self._waiting)
 
     async def images(self, requests: Sequence[Request]) -> list[bytes]:
         """A PNG for each. Raises BusyError at once if too many are waiting, and what drawing raises."""
+        self._waiting = [place for place in self._waiting if not place[1].done()]  # others were abandoned
         if len(self._waiting) + len(requests) > self._most_waiting:
-            raise BusyError(f"{len(self._waiting)} images are waiting to be drawn. Try again in a moment.")
+            raise BusyError(
+                f"{counted(len(self._waiting), 'image')} in the queue, which is full. Try again in a moment."
+            )
         loop = asyncio.get_running_loop()
         places: list[Place] = [(request, loop.create_future()) for request in requests]
         self._waiting += places

@@ -333,6 +333,16 @@ def fetch_generator(model: str, tracking: TrackingConfig, folder: Path, root: Pa
         return registry.fetch_generator(initialise(uri, tracking.experiment, root)[0], model, folder)
 
 
+def name_version(model: str, tracking: TrackingConfig, root: Path = ROOT) -> str:
+    """models:/NAME/VERSION for a registered model, whose alias may move. Raises TrackingError if there is none."""
+    from pipelines.tracking import registry
+
+    uri = tracking_uri(tracking, root)
+    with _reaching(uri):
+        found = registry.find_version(initialise(uri, tracking.experiment, root)[0], model)
+        return f"models:/{found.name}/{found.version}"
+
+
 def set_experiment_tags(tracking: TrackingConfig, tags: Mapping[str, str], root: Path = ROOT) -> None:
     """Tag the experiment, which is made if need be. Raises TrackingError if the server cannot be reached."""
     uri = tracking_uri(tracking, root)

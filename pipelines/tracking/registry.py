@@ -62,19 +62,20 @@ def move_best(client: "MlflowClient", name: str) -> None:
             client.set_registered_model_alias(name, BEST, str(lowest))
 
 
-def fetch_generator(client: "MlflowClient", model: str, folder: Path) -> Path:
-    """Bring the generator of models:/NAME@ALIAS or models:/NAME/VERSION, and none of its code, into a folder.
-
-    Raises ValueError for another address.
-    """
-    from mlflow.artifacts import download_artifacts
-
+def find_version(client: "MlflowClient", model: str) -> "ModelVersion":
+    """What models:/NAME@ALIAS or models:/NAME/VERSION means now. Raises ValueError for another address."""
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", model)
     if named is None:
         raise ValueError(f"{model}: not a registered model. Write models:/NAME@{BEST} or models:/NAME/VERSION.")
     name, alias, number = named.groups()
-    found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
-    place = str(found.source)
+    return client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+
+
+def fetch_generator(client: "MlflowClient", model: str, folder: Path) -> Path:
+    """Bring the generator of a model, and none of its code, into a folder. Raises as find_version."""
+    from mlflow.artifacts import download_artifacts
+
+    place = str(find_version(client, model).source)
     if place.startswith("models:/"):
         place = client.get_logged_model(place.removeprefix("models:/")).artifact_location
     artifact = f"{place}/artifacts/{GENERATOR}"

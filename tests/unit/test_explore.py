@@ -1,5 +1,6 @@
 """What the explorer does with a generator, what its server refuses, and how it ends."""
 
+import asyncio
 import base64
 import http.client
 import json
@@ -36,6 +37,7 @@ from stylegan.drawing.generate import generate_images, mix_styles, render_styles
 from stylegan.drawing.style_files import load_styles
 from stylegan.images import encode_png
 from stylegan.networks import Generator, truncate
+from tests.asgi import answered
 from tests.command_lines import run_or_exit
 from tests.explorer import make_studio, post, serving, wait_until
 
@@ -193,6 +195,17 @@ def test_only_this_machines_own_page_is_answered(address: str) -> None:
     assert b"host '[' is not this machine" in get(address, Host="[")
     assert post(f"{address}draw", body, Origin="null")[0] == 403
     assert b"<!doctype html>" in get(address, Host=f"localhost:{urlsplit(address).port}")
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.1", 403), ("0.0.0.0", 200)])
+def test_other_host_names_are_refused_where_the_socket_is_this_machines_own_however_it_was_asked_for(
+    host: str, status: int, tmp_path: Path, G: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: served.append(server.config.app))
+    save_generator(G, tmp_path / "G.safetensors")
+    assert main(["explore", str(tmp_path / "G.safetensors"), "--host", host, "--port=0", "--no-browser"]) == 0
+    assert asyncio.run(answered(served[0], "GET", "/", {}, {"Host": "evil.example"}))[0] == status
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(address: str) -> None:

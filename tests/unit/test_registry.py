@@ -18,7 +18,14 @@ import yaml
 from pipelines.params import Params, TrackingConfig
 from pipelines.tracking import registry
 from pipelines.tracking.journal import Journal
-from pipelines.tracking.publisher import Publisher, TrackingError, fetch_generator, initialise, tracking_uri
+from pipelines.tracking.publisher import (
+    Publisher,
+    TrackingError,
+    fetch_generator,
+    initialise,
+    name_version,
+    tracking_uri,
+)
 from pipelines.tracking.recording import record_model
 from stylegan.__main__ import main as stylegan
 from stylegan.checkpoint import save_generator
@@ -157,6 +164,16 @@ def test_the_generator_of_a_registered_model_is_fetched_without_its_code(
         fetch_generator("models:/none@best", TRACKING, tmp_path, root)
     with pytest.raises(TrackingError, match=r"models:/x: not a registered model\. Write models:/NAME@best"):
         fetch_generator("models:/x", TRACKING, tmp_path, root)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_alias_names_the_version_that_it_points_to_now(root: Path, record: Record) -> None:
+    for seed, kid in enumerate((0.5, 0.4)):
+        publish(record(f"run{seed}", kid, seed), root)
+        assert name_version(f"models:/{NAME}@best", TRACKING, root) == f"models:/{NAME}/{seed + 1}"
+    assert name_version(f"models:/{NAME}/1", TRACKING, root) == f"models:/{NAME}/1"
+    with pytest.raises(TrackingError, match="Registered Model with name=none not found"):
+        name_version("models:/none@best", TRACKING, root)
 
 
 @pytest.mark.usefixtures("quick")

@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 import torch
@@ -27,6 +26,7 @@ from stylegan.__main__ import main as stylegan
 from stylegan.checkpoint import save_generator
 from stylegan.drawing.requested import Request, RequestError, check_request
 from stylegan.networks import Generator
+from tests.asgi import answered
 
 Ask = Callable[..., tuple[int, bytes]]
 
@@ -45,30 +45,8 @@ def generator(tiny_params: Params, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def ask(generator: Path) -> Ask:
     """ask("/image", seed=7) -> (status, body) of the application, without a socket."""
-    app = create_app(load_service(generator, batch_size=1, device=torch.device("cpu")))
+    app = create_app(load_service(generator, batch_size=1, device=torch.device("cpu")), is_private=True)
     return lambda path, method="GET", **query: asyncio.run(answered(app, method, path, query))
-
-
-async def answered(
-    app: Any, method: str, path: str, query: dict[str, object], *, is_gone: bool = False
-) -> tuple[int, bytes]:
-    """What an application answers to one request; is_gone: of a client that has closed its connection"""
-    sent: list[dict[str, Any]] = []
-    scope = {
-        "type": "http", "method": method, "path": path, "headers": [], "http_version": "1.1", "scheme": "http",
-        "query_string": urlencode({name.rstrip("_"): value for name, value in query.items()}, doseq=True).encode(),
-    }  # fmt: skip
-
-    async def receive() -> dict[str, Any]:
-        if is_gone:
-            return {"type": "http.disconnect"}
-        return await asyncio.Future()  # nothing comes: a GET has no body
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 
 def drawn(generator: Path, out: Path, seed: int, psi: str, label: str) -> bytes:
@@ -192,6 +170,27 @@ def test_images_that_nobody_waits_for_any_more_are_not_drawn_and_too_many_are_re
     assert batches == [[0], [2]]
 
 
+def test_images_that_nobody_waits_for_any_more_take_no_room_from_others() -> None:
+    batcher, batches, may_draw = gathered(batch_size=1, most_waiting=2)
+
+    async def run() -> list[list[bytes]]:
+        first = asyncio.create_task(batcher.images(asked(0)))
+        await asyncio.sleep(0.05)
+        abandoned = asyncio.create_task(batcher.images(asked(1, 2)))
+        await asyncio.sleep(0)
+        assert batcher.num_waiting == 2
+        abandoned.cancel()
+        await asyncio.gather(abandoned, return_exceptions=True)
+        assert batcher.num_waiting == 0
+        last = asyncio.create_task(batcher.images(asked(3, 4)))
+        await asyncio.sleep(0)
+        may_draw.set()
+        return await asyncio.gather(first, last)
+
+    assert asyncio.run(run()) == [[b"\x00"], [b"\x03", b"\x04"]]
+    assert batches == [[0], [3], [4]]
+
+
 def test_a_batch_that_fails_fails_alone() -> None:
     batcher, _, may_draw = gathered(batch_size=1)
     may_draw.set()
@@ -229,7 +228,7 @@ def test_images_of_a_closed_connection_are_given_up(generator: Path, monkeypatch
     service.batcher, batches, may_draw = gathered(batch_size=1)
 
     async def run() -> list[tuple[int, bytes]]:
-        app, query = create_app(service), {"seed": 0, "class_": "dark"}
+        app, query = create_app(service, is_private=True), {"seed": 0, "class_": "dark"}
         tasks = [asyncio.create_task(answered(app, "GET", "/image", query))]
         await asyncio.sleep(0.1)
         gone = await answered(app, "GET", "/image", query | {"seed": 1}, is_gone=True)
@@ -273,6 +272,46 @@ def test_a_server_answers_many_at_once_and_ends_on_sigterm_with_143(server: tupl
     process.send_signal(signal.SIGTERM)
     out, error = process.communicate(timeout=60)
     assert (process.returncode, out, error) == (143, "", "")
+
+
+@pytest.fixture
+def app_of(generator: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """app_of(host) -> the application that the command serves there"""
+    served: list[Any] = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: served.append(server.config.app))
+
+    def start(host: str) -> Any:
+        assert main([str(generator), "--host", host, "--port", "0"]) == 0
+        return served[-1]
+
+    return start
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1"])
+def test_another_host_name_is_refused_where_the_socket_is_this_machines_own(
+    host: str, app_of: Callable[[str], Any]
+) -> None:
+    app = app_of(host)
+    status, body = asyncio.run(answered(app, "GET", "/model", {}, {"Host": "evil.example"}))
+    expected = "host 'evil.example' is not this machine. Use the address that the terminal shows; a proxy must pass it"
+    assert (status, json.loads(body)) == (403, {"error": f"{expected} as Host."})
+    for name in ("127.0.0.1:8000", "localhost", "[::1]:8000"):
+        assert asyncio.run(answered(app, "GET", "/model", {}, {"Host": name}))[0] == 200
+
+
+def test_a_server_that_others_reach_has_any_name(app_of: Callable[[str], Any]) -> None:
+    assert asyncio.run(answered(app_of("0.0.0.0"), "GET", "/model", {}, {"Host": "images.example"}))[0] == 200
+
+
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 200), ("none", 200)])
+def test_pages_of_other_sites_have_nothing_drawn(site: str, status: int, app_of: Callable[[str], Any]) -> None:
+    for host in ("127.0.0.1", "0.0.0.0"):
+        query, headers = {"seed": 1, "class_": "dark"}, {"Host": "127.0.0.1", "Sec-Fetch-Site": site}
+        found, body = asyncio.run(answered(app_of(host), "GET", "/image", query, headers))
+        assert found == status
+        assert status == 200 or json.loads(body) == {
+            "error": "a page of another site may not use this server. Open the address yourself."
+        }
 
 
 def test_a_port_that_is_taken_is_one_line(generator: Path, capsys: pytest.CaptureFixture[str]) -> None:
