@@ -37,9 +37,7 @@ class Batcher:
         """A PNG for each. Raises BusyError at once if too many are waiting, and what drawing raises."""
         self._waiting = [place for place in self._waiting if not place[1].done()]  # others were abandoned
         if len(self._waiting) + len(requests) > self._most_waiting:
-            raise BusyError(
-                f"{counted(len(self._waiting), 'image')} in the queue, which is full. Try again in a moment."
-            )
+            raise BusyError(f"The queue is full ({counted(len(self._waiting), 'image')}). Try again in a moment.")
         loop = asyncio.get_running_loop()
         places: list[Place] = [(request, loop.create_future()) for request in requests]
         self._waiting += places

@@ -158,7 +158,7 @@ def test_images_that_nobody_waits_for_any_more_are_not_drawn_and_too_many_are_re
         await asyncio.sleep(0.05)
         tasks += [asyncio.create_task(batcher.images(asked(seed))) for seed in (1, 2)]
         await asyncio.sleep(0)
-        with pytest.raises(BusyError, match="2 images are waiting"):
+        with pytest.raises(BusyError, match=r"The queue is full \(2 images\)"):
             await batcher.images(asked(3))
         tasks[1].cancel()
         may_draw.set()
@@ -206,10 +206,10 @@ def test_a_batch_that_fails_fails_alone() -> None:
 
 def test_a_queue_that_is_full_says_when_to_come_again(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(*_: object) -> list[bytes]:
-        raise BusyError("1024 images are waiting to be drawn. Try again in a moment.")
+        raise BusyError("The queue is full (1024 images). Try again in a moment.")
 
     monkeypatch.setattr(serving.Service, "images", full)
-    assert ask("/image", seed=1) == (503, b'{"error":"1024 images are waiting to be drawn. Try again in a moment."}')
+    assert ask("/image", seed=1) == (503, b'{"error":"The queue is full (1024 images). Try again in a moment."}')
 
 
 def test_a_device_that_is_full_is_503_and_a_line(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
