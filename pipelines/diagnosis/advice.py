@@ -113,7 +113,7 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
     if trend is not None and trend.stands_still and not overfits:  # more capacity would overfit more
         moved = "rose" if trend.rises else "hardly fell" if trend.falls else "stood still"
         return Advice(MORE_CAPACITY, f"{above}, and KID {moved} in the later half of the run{calm}.")
-    gain = ""
+    gain = "" if trend is not None or not measured_kids(ticks) else " Too few snapshots to say how much that gains."
     if trend is not None and trend.falls and not trend.stands_still:
         less = f"{1 - trend.of_twice_the_length:.0%}"
         gain = f" Judging by the later half of the run, KID falls by {less} when its length doubles."
@@ -125,13 +125,15 @@ def _distance(judged: Sequence[Verdict], ticks: Ticks, config: Config) -> Advice
 
 
 def _variety(judged: Sequence[Verdict], config: Config) -> Advice | None:
-    recall = find_verdict(judged, "recall")
+    recall, precision = find_verdict(judged, "recall"), find_verdict(judged, "precision")
     if recall is None or recall.grade in ("good", None):
         return None
+    if precision is not None and precision.grade == "poor":
+        return None  # images that are far from all real ones reach none of them, whatever they were trained on
     mirror = "" if config.data.xflip else " Where left and right do not matter, data.xflip: true doubles the images."
     return Advice(
         "For more variety, train on more, and more varied, images." + mirror,
-        f"Recall is {recall.compared:.2f} where real images reach {recall.floor:.2f}: kinds of images are missing.",
+        f"Recall is {recall.compared:.2f} where real images reach {recall.floor:.2f}: few kinds of them are drawn.",
     )
 
 
@@ -140,8 +142,7 @@ def _fidelity(judged: Sequence[Verdict]) -> Advice | None:
     if precision is None or precision.grade in ("good", None):
         return None
     return Advice(
-        "For cleaner images, give the generator more capacity (generator.channel_base); a lower psi cleans them at "
-        "the price of variety.",
+        "For cleaner images, give the generator more capacity (generator.channel_base).",
         f"Precision is {precision.compared:.2f} where real images reach {precision.floor:.2f}: many images look wrong.",
     )
 

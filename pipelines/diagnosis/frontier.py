@@ -83,7 +83,7 @@ def balance(metrics: Sequence[Metric]) -> float:
 def best_of_columns(rows: Sequence[Truncation]) -> dict[str, float]:
     """For each metric the psi at which it is best; of equals the higher psi
 
-    Of path lengths none is: they fall with psi, whatever the generator.
+    Of path lengths none is: they tend to fall with psi, whatever the generator.
     """
     best = {}
     for name, metric in by_name(each for row in rows for each in row.metrics).items():
@@ -133,7 +133,8 @@ def _why_balanced(best: Truncation, most: Truncation, candidates: Sequence[Trunc
     if len(candidates) == 1:
         return ""
     precision, recall = find(best.metrics, "precision"), find(best.metrics, "recall")
-    those = f"the {len(candidates)} psi values that the distance does not separate"
+    psis = ", ".join(f"{psi:g}" for psi in sorted(row.psi for row in candidates))
+    those = f"the psi values that the distance does not separate ({psis})"
     if precision is None or recall is None:
         return f", and of {those} the highest has the most variety; precision and recall were not both measured"
     if balance(most.metrics) == 0:

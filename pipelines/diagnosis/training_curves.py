@@ -145,11 +145,12 @@ def _read_scores(ticks: Ticks) -> str:
         return ""
     if (before := ticks[min(1, len(ticks) - 1)].logits.gap) is None:
         return ""
-    ends = f"{before:.2f}", f"{after:.2f}"
+    ends, start = (f"{before:.2f}", f"{after:.2f}"), f"{ticks[min(1, len(ticks) - 1)].kimg:g} kimg"
+    rule = "a gap that grows without end means that D has won."
     if ends[0] == ends[1]:
-        return f"Real minus generated stayed at {ends[0]}; a gap that runs away is overfitting."
+        return f"Real minus generated stayed at {ends[0]}; {rule}"
     verb = "widened" if after > before else "narrowed"
-    return f"Real minus generated {verb} from {ends[0]} to {ends[1]}; a gap that runs away is overfitting."
+    return f"Real minus generated {verb} from {ends[0]} at {start} to {ends[1]}; {rule}"
 
 
 def _read_augmentation(ticks: Ticks, config: Config) -> str:
@@ -164,6 +165,8 @@ def _read_augmentation(ticks: Ticks, config: Config) -> str:
         return f"Every image is augmented, without a p (augment.diffaugment: {', '.join(config.augment.diffaugment)})."
     state = "at its cap" if reaches_cap(ticks[-1], config) else "below its cap"
     name = "r_v" if config.augment.mode == "ada_rv" else "r_t"
+    if p <= 0:
+        return f"p ended at 0; it rises only while {name} is above {config.augment.ada_target:g}."
     return f"p ended at {p:.2f}, {state} of {cap:g}; it moves so that {name} meets {config.augment.ada_target:g}."
 
 

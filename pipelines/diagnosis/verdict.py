@@ -27,7 +27,7 @@ Grade = Literal["good", "ok", "poor"]
 
 _MEANING: dict[Kind, str] = {
     "kid": "distance between generated and real images; fair for small sets (lower is better)",
-    "fid": "the usual distance between generated and real images (lower is better)",
+    "fid": "Frechet distance of features, the usual one if the extractor is Inception (lower is better)",
     "frechet": "Frechet distance in random features, not an FID (lower is better)",
     "fid_infinity": "FID extrapolated to endlessly many generated images, free of the bias of few (lower is better)",
     "precision": "share of generated images that look real (higher is better)",
@@ -225,7 +225,8 @@ def summary(judged: Sequence[Verdict], num_images: int) -> str:
         baseline = "what real images score against other real images was not measured,"
     else:
         baseline = f"real images against other real images score {short(found.floor, 2)} (the baseline),"
-    start = f"{found.metric.label} {short(found.value, 3)}, measured with {counted(num_images, 'generated image')};"
+    images = counted(num_images, "generated image")
+    start = f"{found.metric.label} {short(found.value, 3)}, measured with {images} at psi 1;"
     if found.metric.kind != "kid" and found.floor is not None and found.compared != found.value:
         # Of other numbers of images it is another number.
         start += f" with as many images as the baseline {short(found.compared, 3)};"

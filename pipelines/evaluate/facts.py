@@ -131,7 +131,7 @@ def notes(evaluator: Evaluator, dataset: ImageDataset, line: Extrapolation | Non
     if line is not None:
         found.append(infinity_note(line, evaluator.extractor.num_features))
     if "fid_infinity" in evaluator.config.metrics:
-        found.append("The real-vs-real floor has no FID-infinity: no part of the real images is large enough.")
+        found.append("The real-image baseline has no FID-infinity: no part of the real images is large enough.")
     if not evaluator.keeps_features:
-        found.append("The real-vs-real floor needs features, and FID alone keeps none: add kid to evaluate.metrics.")
+        found.append("The real-image baseline needs features, and FID alone keeps none: add kid to evaluate.metrics.")
     return tuple(found)

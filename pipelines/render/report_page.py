@@ -87,6 +87,7 @@ def build_page(facts: Facts, pictures: Pictures) -> str:
         num_keys=facts.num_keys,
         p=facts.ticks[-1].augment.p,
         augmentation=config.augment.mode,
+        xflip=config.data.xflip,
         generator_use_noise=config.generator.use_noise,
         num_generated=results.num_images,
         data=data_lines(facts.data),

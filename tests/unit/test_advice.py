@@ -141,15 +141,25 @@ def test_msg_cannot_be_told_to_augment(make_params: Make) -> None:
 @pytest.mark.parametrize(("xflip", "mirrors"), [("true", False), ("false", True)])
 def test_low_recall_asks_for_variety(make_params: Make, xflip: str, mirrors: bool) -> None:
     (item,) = advise(ada(make_params, f"data.xflip={xflip}"), results(kid=0.001, recall=0.1, precision=0.8))
-    assert item.because == "Recall is 0.10 where real images reach 0.80: kinds of images are missing."
+    assert item.because == "Recall is 0.10 where real images reach 0.80: few kinds of them are drawn."
     assert ("data.xflip: true" in item.action) is mirrors
+
+
+def test_low_recall_of_images_that_look_wrong_asks_for_no_variety(make_params: Make) -> None:
+    """Images that are far from all real ones reach none of them."""
+    (item,) = advise(ada(make_params), results(kid=0.001, recall=0.1, precision=0.1))
+    assert item.action.startswith("For cleaner images")
+
+
+def test_too_few_snapshots_to_say_what_longer_training_gains_is_said(make_params: Make) -> None:
+    (item,) = advise(ada(make_params), results(kid=0.05, precision=0.8, recall=0.8), course(-0.5)[:8])
+    assert item.because.endswith(". Too few snapshots to say how much that gains.")
 
 
 def test_low_precision_asks_for_capacity(make_params: Make) -> None:
     (item,) = advise(ada(make_params), results(kid=0.001, recall=0.8, precision=0.1))
     assert item == Advice(
-        "For cleaner images, give the generator more capacity (generator.channel_base); a lower psi cleans them at "
-        "the price of variety.",
+        "For cleaner images, give the generator more capacity (generator.channel_base).",
         "Precision is 0.10 where real images reach 0.80: many images look wrong.",
     )
 
@@ -191,6 +201,6 @@ def test_few_images_ask_for_more_before_comparing(make_params: Make) -> None:
 
 
 def test_the_most_useful_advice_comes_first(make_params: Make) -> None:
-    found = actions(advise(ada(make_params), results(kid=0.3, recall=0.1, precision=0.1), count=100))
+    found = actions(advise(ada(make_params), results(kid=0.3, recall=0.1, precision=0.4), count=100))
     places = [found.find(text) for text in ("Train longer", "more variety", "cleaner", "num_images")]
     assert -1 < places[0] < places[1] < places[2] < places[3]

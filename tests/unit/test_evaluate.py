@@ -261,7 +261,7 @@ def test_frechet_distance_alone_keeps_no_feature(make_params: Callable[..., Para
     )
     assert list(found.numbers) == ["frechet_random"]
     assert floor.numbers == {}
-    assert "The real-vs-real floor needs features" in facts.notes(evaluator, dataset, None)[-1]
+    assert "The real-image baseline needs features" in facts.notes(evaluator, dataset, None)[-1]
 
 
 def test_no_network_of_path_lengths_is_needed_where_none_is_asked_for(

@@ -40,8 +40,8 @@ def test_the_best_balance_of_those_that_cannot_be_told_from_the_lowest_is_recomm
     assert recommend(CONVENTIONAL, NOISE) == recommended(
         0.85,
         "psi 0.85 is the best trade: its KID 0.48 is statistically indistinguishable from the lowest (0.47 at psi 1), "
-        "and precision 0.2 with recall 0.12 are the best balance among the 2 psi values that the distance does not "
-        "separate.",
+        "and precision 0.2 with recall 0.12 are the best balance among the psi values that the distance does not "
+        "separate (0.85, 1).",
     )
 
 
@@ -64,9 +64,9 @@ def test_a_balance_that_differs_by_less_than_its_noise_is_a_tie_that_the_higher_
     tie = Noise(NOISE.distance, errors(CONVENTIONAL, 0.02))
     assert recommend(CONVENTIONAL, tie) == recommended(
         1.0,
-        "psi 1 is the best trade: its KID 0.47 is the lowest, and of the 2 psi values that the distance does not "
-        "separate it is the highest whose balance (precision 0.1 with recall 0.13) is statistically indistinguishable "
-        "from the best, at psi 0.85.",
+        "psi 1 is the best trade: its KID 0.47 is the lowest, and of the psi values that the distance does not "
+        "separate (0.85, 1) it is the highest whose balance (precision 0.1 with recall 0.13) is statistically "
+        "indistinguishable from the best, at psi 0.85.",
     )
     assert recommend(CONVENTIONAL, Noise(NOISE.distance, errors(CONVENTIONAL, 0.018))).psi == 0.85
 
@@ -80,7 +80,7 @@ def test_the_lowest_itself_may_be_the_best_balance() -> None:
     rows = [row(0.7, 0.48, 0.3, 0.1, None), row(1.0, 0.47, 0.2, 0.5, (0.4, 0.5))]
     assert recommend(rows).sentence == (
         "psi 1 is the best trade: its KID 0.47 is the lowest, and precision 0.2 with recall 0.5 are the best balance "
-        "among the 2 psi values that the distance does not separate."
+        "among the psi values that the distance does not separate (0.7, 1)."
     )
 
 
@@ -108,7 +108,7 @@ def test_without_kid_and_its_interval_a_margin_of_fid_decides() -> None:
     assert recommend(rows) == recommended(
         0.8,
         "psi 0.8 is the best trade: its FID 52 is within 5% of the lowest (50 at psi 1), and precision 0.8 with recall "
-        "0.4 are the best balance among the 2 psi values that the distance does not separate.",
+        "0.4 are the best balance among the psi values that the distance does not separate (0.8, 1).",
     )
 
 
@@ -122,8 +122,9 @@ def test_where_precision_or_recall_is_0_variety_decides() -> None:
     rows = [row(0.8, 0.47, 0.5, 0.0, (0.4, 0.6)), row(1.0, 0.48, 0.0, 0.3, (0.4, 0.6))]
     assert recommend(rows) == recommended(
         1.0,
-        "psi 1 is the best trade: its KID 0.48 is within 5% of the lowest (0.47 at psi 0.8), and of the 2 psi values "
-        "that the distance does not separate the highest has the most variety; precision or recall is 0 at each.",
+        "psi 1 is the best trade: its KID 0.48 is within 5% of the lowest (0.47 at psi 0.8), and of the psi values "
+        "that the distance does not separate (0.8, 1) the highest has the most variety; precision or recall is 0 "
+        "at each.",
     )
 
 
@@ -131,8 +132,8 @@ def test_where_precision_or_recall_was_not_measured_variety_decides() -> None:
     rows = [truncation(psi, {"kid_x": 0.5, "precision_x": precision}) for psi, precision in ((0.8, 0.5), (1.0, 0.1))]
     assert recommend(rows) == recommended(
         1.0,
-        "psi 1 is the best trade: its KID 0.5 is the lowest, and of the 2 psi values that the distance does not "
-        "separate the highest has the most variety; precision and recall were not both measured.",
+        "psi 1 is the best trade: its KID 0.5 is the lowest, and of the psi values that the distance does not "
+        "separate (0.8, 1) the highest has the most variety; precision and recall were not both measured.",
     )
 
 

@@ -23,8 +23,14 @@ TICKS = ticks(COLUMNS)
 def test_each_curve_gets_one_line_from_its_values(make_params: Callable[..., Params]) -> None:
     lines = dict(readings(TICKS, make_params("augment.ada_target=0.6", "augment.p_max=0.8")))
     assert lines["Losses"].startswith("G 1.40, D 0.90 at the end.")
-    assert lines["Scores of D"].startswith("Real minus generated widened from 2.00 to 3.00;")
+    assert lines["Scores of D"].startswith("Real minus generated widened from 2.00 at 2 kimg to 3.00;")
     assert lines["Augmentation"] == "p ended at 0.30, below its cap of 0.8; it moves so that r_t meets 0.6."
+
+
+def test_a_p_that_ended_at_0_is_said_to_wait_for_overfitting(make_params: Callable[..., Params]) -> None:
+    still = ticks([{**COLUMNS[-1], "augment/p": 0.0}])
+    line = dict(readings(still, make_params("augment.mode=ada", "augment.ada_target=0.6")))["Augmentation"]
+    assert line == "p ended at 0; it rises only while r_t is above 0.6."
 
 
 @pytest.mark.parametrize(

@@ -209,8 +209,8 @@ def test_copies_come_before_any_praise() -> None:
 
 def test_the_summary_names_untrained_and_baseline() -> None:
     assert verdict.summary(verdict.verdicts(results()), 1000) == (
-        "KID 0.1, measured with 1,000 generated images; real images against other real images score 0.001 (the "
-        "baseline), and the untrained network scores 0.4."
+        "KID 0.1, measured with 1,000 generated images at psi 1; real images against other real images score 0.001 "
+        "(the baseline), and the untrained network scores 0.4."
     )
 
 
@@ -224,8 +224,8 @@ def test_the_summary_compares_a_biased_distance_at_equal_numbers_of_images() -> 
         {"fid_x": 278.0}, floor={"fid_x": 90.0}, untrained={"fid_x": 3200.0}, like_floor=metrics_of({"fid_x": 291.0})
     )
     assert verdict.summary(verdict.verdicts(numbers), 1000).startswith(
-        "FID 278, measured with 1,000 generated images; with as many images as the baseline 291; real images against "
-        "other real images score 90 (the baseline),"
+        "FID 278, measured with 1,000 generated images at psi 1; with as many images as the baseline 291; real images "
+        "against other real images score 90 (the baseline),"
     )
 
 
@@ -255,8 +255,8 @@ def test_without_a_baseline_nothing_is_graded(kid: float) -> None:
     report = evaluation_results({"kid_x": kid}, floor={}, untrained={"kid_x": 1.0})
     assert headline(report) == f"Not graded: KID is {kid:g}, and nothing says what real images score."
     assert verdict.summary(verdict.verdicts(report), 1000) == (
-        f"KID {kid:g}, measured with 1,000 generated images; what real images score against other real images was not "
-        "measured, and the untrained network scores 1."
+        f"KID {kid:g}, measured with 1,000 generated images at psi 1; what real images score against other real "
+        "images was not measured, and the untrained network scores 1."
     )
 
 
