@@ -83,7 +83,7 @@ def report(folder: Path, file: Path) -> None:
 def mlflow(folder: Path, address: str) -> None:
     """Runs and charts of a view"""
     with Page(folder, address) as page:
-        page.open(1440, 900)
+        page.open(2000, 1000)
         time.sleep(CHARTS_SEC)
         (IMAGES / "mlflow_view.png").write_bytes(page.screenshot())
 
