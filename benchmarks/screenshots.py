@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path)
     parser.add_argument("--mlflow", metavar="ADDRESS")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Chromium still writes there
         if given.report:
             report(Path(folder), given.report)
         if given.mlflow:
