@@ -2,7 +2,6 @@
 
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import psutil
 import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
+from pipelines.cluster.background import repeating
 from pipelines.cluster.connection import address_of
 from pipelines.cluster.nodes import alive
 from pipelines.params import ClusterConfig
@@ -141,22 +141,16 @@ def telling(cluster: ClusterConfig, say: Callable[[str], None] = print) -> Itera
     if address_of(cluster) is None:
         yield
         return
-    done = threading.Event()
+    waits = False
 
-    def loop() -> None:
-        waits = False
-        while not done.wait(SAY_SEC):
-            waited, waits = waits, not placed(placement_group_table().values(), cluster)
-            if waited and waits:  # twice in turn: in between, a group may only be starting
-                say(waiting_line(cluster.min_workers, cluster.resources))
+    def look() -> None:
+        nonlocal waits
+        waited, waits = waits, not placed(placement_group_table().values(), cluster)
+        if waited and waits:  # twice in turn: in between, a group may only be starting
+            say(waiting_line(cluster.min_workers, cluster.resources))
 
-    thread = threading.Thread(target=loop, name="room", daemon=True)
-    thread.start()
-    try:
+    with repeating("room", SAY_SEC, look):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def placed(groups: Any, cluster: ClusterConfig) -> bool:

@@ -1,15 +1,15 @@
 """How far a sweep is: trials that have ended and that run, images trained on, and the time left."""
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
 from rich.live import Live
 from rich.text import Text
 
+from pipelines.cluster.background import repeating
 from pipelines.cluster.progress import Counter, Speed, duration
 from stylegan.console import make_console
 from stylegan.wording import counted
@@ -54,26 +54,16 @@ class Standing:
 def watching(standing: Standing) -> Iterator[Any]:
     """Keep a standing up to date while the block runs, on a terminal in a moving line; yields the trials' Counter."""
     counter = ray.remote(num_cpus=0)(Counter).remote()
-    done, console = threading.Event(), make_console()
+    console = make_console()
     view = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
-    def loop() -> None:
-        while not done.wait(POLL_SEC):
-            try:
-                standing.look(time.monotonic(), ray.get(counter.done.remote(), timeout=ANSWER_SEC))
-            except (ray.exceptions.RayError, TimeoutError):  # of a Ray that ends
-                continue
-            if view:
-                view.update(Text(standing.line(), no_wrap=True, overflow="ellipsis"), refresh=True)
-
-    thread = threading.Thread(target=loop, name="standing", daemon=True)
-    if view:
-        view.start()
-    thread.start()
-    try:
-        yield counter
-    finally:
-        done.set()
-        thread.join()
+    def look() -> None:
+        try:
+            standing.look(time.monotonic(), ray.get(counter.done.remote(), timeout=ANSWER_SEC))
+        except (ray.exceptions.RayError, TimeoutError):  # of a Ray that ends
+            return
         if view:
-            view.stop()
+            view.update(Text(standing.line(), no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    with view or nullcontext(), repeating("standing", POLL_SEC, look):
+        yield counter

@@ -124,13 +124,16 @@ class Journal:
             self._keep(path, digest)
             self._append(record)
 
-    def model(self, generator: Path, card: str, measured: Mapping[str, Any]) -> None:
+    def model(self, generator: Path, card: str, *, name: str, about: str, kid: float | None, measured_by: str) -> None:
         """Record a copy of a generator that the registry is to hold, with its card; an equal measurement is dropped.
 
-        measured: name in the registry, a sentence about it, its kid, and by what that was measured.
+        name: in the registry; about: a sentence; measured_by: by what its kid was.
         """
         digest, words = sha256_of(generator)[:12], card.encode()
-        record = {"kind": "model", "generator": digest, "card": hashlib.sha256(words).hexdigest()[:12], **measured}
+        record = {
+            "kind": "model", "generator": digest, "card": hashlib.sha256(words).hexdigest()[:12], "name": name,
+            "about": about, "kid": kid, "measured_by": measured_by,
+        }  # fmt: skip
         if self._is_news(record):
             self._keep(generator, digest)
             write_bytes(self.files / str(record["card"]) / CARD, words)

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from PIL import Image
 
 from pipelines.artifacts.json_lines import Record
 from pipelines.artifacts.workspace import GENERATOR
+from pipelines.cluster.background import repeating
 from pipelines.cluster.environment import spare_local_addresses
 from pipelines.params import ROOT, TrackingConfig
 from pipelines.tracking.journal import CARD, Journal
@@ -359,31 +359,23 @@ def publishing(journal: Journal, tracking: TrackingConfig, root: Path = ROOT) ->
     An unreachable server costs one warning; everything stays in the journal.
     """
     publisher = Publisher(journal, tracking, root)
-    done = threading.Event()
-    warned = threading.Event()
+    has_warned = False
 
     def publish_or_warn(at_once: bool = False) -> None:
+        nonlocal has_warned
         try:
             publisher.publish(at_once=at_once)
         except TrackingError as error:
-            if not warned.is_set():
-                warned.set()
+            if not has_warned:
+                has_warned = True
                 logger.warning(
                     "%s. Kept in %s; `python -m pipelines.tracking publish` sends it later.", error, journal.path
                 )
 
-    def loop() -> None:
-        publish_or_warn()
-        while not done.wait(PUBLISH_SEC):
-            publish_or_warn()
-
-    thread = threading.Thread(target=loop, name="tracking", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeating("tracking", PUBLISH_SEC, publish_or_warn, at_once=True):
+            yield
     finally:
-        done.set()
-        thread.join()
         publish_or_warn(at_once=True)
 
 

@@ -126,12 +126,12 @@ def record_model(journal: Journal, folder: Path, root: Path, params: Params, rep
         f"{extractor.name} {extractor.sha256[:12]} at {extractor.input_size} pixels ({report.resize_filter}), "
         f"{counted(report.num_real, 'image')} of {report.split} in archive {report.archive_sha256[:12]}"
     )
-    measured = {
-        "name": name, "about": _note(report), "measured_by": "" if kid is None else f"{kid.name} by {measured_by}",
-        "kid": kid.value if kid is not None and math.isfinite(kid.value) else None,
-    }  # fmt: skip
     try:
-        journal.model(generator, card, measured)
+        journal.model(
+            generator, card, name=name, about=_note(report),
+            measured_by="" if kid is None else f"{kid.name} by {measured_by}",
+            kid=kid.value if kid is not None and math.isfinite(kid.value) else None,
+        )  # fmt: skip
     except OSError as error:  # a run does not end because its copy has no room
         logger.warning("The model is not recorded for the registry: %s", explain(error))
 

@@ -13,9 +13,10 @@ import warnings
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import stylegan
+from pipelines.artifacts.json_lines import Record
 from pipelines.artifacts.workspace import GENERATOR
 from pipelines.tracking.journal import CARD
 from stylegan.drawing.requested import PSI
@@ -34,7 +35,7 @@ LEFT_OUT = {"__main__.py", "__pycache__", "analysis", "commands", "metrics"}  # 
 NEEDED = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")  # by CODE and what it imports of stylegan
 
 
-def add_version(client: "MlflowClient", run_id: str, record: Mapping[str, Any], generator: Path, card: Path) -> None:
+def add_version(client: "MlflowClient", run_id: str, record: Record, generator: Path, card: Path) -> None:
     """Have the registry hold a recorded model of a run; one that it holds gets the new measurement and its card."""
     name, tags = record["name"], {key: str(record[key]) for key in ("generator", "kid", "measured_by")}
     _ensure_name(client, name)
@@ -141,7 +142,7 @@ def _finite(text: str | None) -> float | None:
 
 
 def _describe_anew(
-    client: "MlflowClient", found: "ModelVersion", record: Mapping[str, Any], tags: Mapping[str, str], card: Path
+    client: "MlflowClient", found: "ModelVersion", record: Record, tags: Mapping[str, str], card: Path
 ) -> None:
     for key, value in tags.items():
         client.set_model_version_tag(found.name, found.version, key, value)
@@ -160,9 +161,7 @@ def _ensure_name(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def _upload(
-    client: "MlflowClient", run_id: str, record: Mapping[str, Any], generator: Path, card: Path
-) -> "LoggedModel":
+def _upload(client: "MlflowClient", run_id: str, record: Record, generator: Path, card: Path) -> "LoggedModel":
     from mlflow.models import Model
 
     digest = record["generator"]

@@ -1,11 +1,10 @@
 """Shows and records a run while it trains, where the stage runs: a line that moves on a terminal, and every tick."""
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from pipelines.artifacts import ticks
 from pipelines.artifacts.ticks import TickRow
+from pipelines.cluster.background import repeating
 from pipelines.cluster.progress import Speed, duration
 from pipelines.diagnosis.alarms import Watch
 from pipelines.diagnosis.stragglers import slow_rank
@@ -47,7 +47,6 @@ def following(
     tell: Callable[[int], None] | None = None,
 ) -> Iterator[None]:  # fmt: skip
     """Show and record a run while the block runs, and tell its position; without a board it shows ticks only."""
-    done = threading.Event()
     console = make_console()
     view = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
     (folder / KERNELS).unlink(missing_ok=True)  # of an earlier process, perhaps on another device
@@ -59,31 +58,23 @@ def following(
             if tell is not None and position.nimg is not None:
                 tell(position.nimg)
 
-    def loop() -> None:
-        while not done.wait(POLL_SEC):
-            for look in (partial(follower.catch_up, fresh=True), read_position):
-                try:
-                    look()
-                except Exception as error:  # what shows and records a training never ends it
-                    follower.excuse(error)
+    def look() -> None:
+        for part in (partial(follower.catch_up, fresh=True), read_position):
+            try:
+                part()
+            except Exception as error:  # what shows and records a training never ends it
+                follower.excuse(error)
 
     follower.catch_up(fresh=False)
-    thread = threading.Thread(target=loop, name="ticks", daemon=True)
-    if view:
-        view.start()
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    with view or nullcontext():
         try:
-            follower.catch_up(fresh=True)
-        except OSError as error:
-            follower.excuse(error)
+            with repeating("ticks", POLL_SEC, look):
+                yield
         finally:
-            if view:
-                view.stop()
+            try:
+                follower.catch_up(fresh=True)
+            except OSError as error:
+                follower.excuse(error)
 
 
 def _read(board: Any) -> Position | None:

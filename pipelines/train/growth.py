@@ -4,7 +4,6 @@ Ray Train would end the workers at any moment, and the steps since the last chec
 """
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import ray
 
 from pipelines.cluster import capacity
+from pipelines.cluster.background import repeating
 from pipelines.cluster.connection import address_of
 from pipelines.cluster.progress import duration
 from pipelines.params import ClusterConfig
@@ -23,6 +23,8 @@ RESIZE_SEC = 60.0  # between looks for room; there has to be some twice, for a g
 # From one beginning with more workers to the next: that costs about a minute, and a node that comes and goes could ask
 # for it without end.
 REST_SEC = 1800.0
+# A Ray that ends, reconnects or is busy; it raises RuntimeError where it has no client.
+RAY_IS_AWAY = (ray.exceptions.RayError, RuntimeError, ConnectionError, TimeoutError)
 
 
 class Growth:
@@ -39,19 +41,9 @@ class Growth:
         if self._cluster.min_workers == self._cluster.max_workers or address_of(self._cluster) is None:
             yield
             return
-        self._had_room, done = False, threading.Event()
-
-        def loop() -> None:
-            while not done.wait(RESIZE_SEC):
-                self.look()
-
-        thread = threading.Thread(target=loop, name="growth", daemon=True)
-        thread.start()
-        try:
+        self._had_room = False
+        with repeating("growth", RESIZE_SEC, self.look):
             yield
-        finally:
-            done.set()
-            thread.join()
 
     def look(self) -> None:
         """Ask the workers to end if there is room for the second time in turn, and they have not done so lately."""
@@ -60,7 +52,7 @@ class Growth:
             self._had_room = could_grow(self._cluster, self._board)
             if had_room and self._had_room:
                 self._ask_or_wait()
-        except Exception:  # of a Ray that ends, reconnects or is busy; the next look may succeed
+        except RAY_IS_AWAY:  # the next look may succeed
             pass
 
     def _ask_or_wait(self) -> None:
